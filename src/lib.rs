@@ -1,0 +1,1 @@
+//! gatepost: a transparent SMTP proxy.
