@@ -105,8 +105,8 @@ pub fn facts(kinds: &[Kind], place: &Place, arguments: &[String]) -> io::Result<
     let _ = write!(text, "\n* Programs: {}", seen.join("; "));
     let _ = write!(text, "\n* Command: `cargo bench --bench compare -- {}`", arguments.join(" ").trim());
     text.push_str(
-        "\n* HAProxy's column is absolute. The others' are ratios to HAProxy in the same round where a number \
-         stands alone with a ×, else absolute. Median [lowest..highest] of the rounds.\n",
+        "\n* Read: a figure with × is a ratio to HAProxy in the same round, any other is absolute. \
+         Median [lowest..highest] of the rounds. What is added is added to `direct`.\n",
     );
     Ok(text)
 }

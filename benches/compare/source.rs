@@ -22,6 +22,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 /// A peer that moves nothing for so long is broken.
 const STALLED: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 15, tv_nsec: 0 };
 
+/// The most that one write takes: clients write buffers, not whole messages.
+const BUFFER: usize = 64 * 1024;
+
 /// Octets sent in one go and how many replies they are owed.
 pub struct Step {
     pub send: Vec<u8>,
@@ -203,7 +206,8 @@ impl Source<'_> {
     fn write(&self, client: &mut Client) -> io::Result<()> {
         let octets = &self.steps[client.step].send;
         while client.sent < octets.len() {
-            match rustix::io::write(&client.socket, &octets[client.sent..]) {
+            let buffer = &octets[client.sent..octets.len().min(client.sent + BUFFER)];
+            match rustix::io::write(&client.socket, buffer) {
                 Ok(count) => client.sent += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if client.watches_output => return Ok(()),
