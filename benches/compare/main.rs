@@ -12,6 +12,7 @@
 mod lockstep;
 mod measure;
 mod peers;
+mod receive;
 mod report;
 mod sink;
 mod source;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::measure::Machine;
 use crate::peers::{Kind, Peer, Place};
 use crate::report::Table;
 use crate::sink::Sink;
@@ -92,6 +94,7 @@ fn compare(options: Options) -> io::Result<String> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
 
+    let start = Machine::now()?;
     let directory = tempfile::tempdir()?;
     let gatepost = options.gatepost.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_gatepost").into());
     // The peers are started in directories of their own.
@@ -135,7 +138,9 @@ fn compare(options: Options) -> io::Result<String> {
         }
     }
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    Ok(format!("{}\n{}", report::facts(&kinds, &place, &arguments)?, table.markdown(&kinds)))
+    // The children are waited for by now, and count as ours.
+    let others = Machine::now()?.others_since(start);
+    Ok(format!("{}\n{}", report::facts(&kinds, &place, &arguments, others)?, table.markdown(&kinds)))
 }
 
 impl Effort {

@@ -25,7 +25,15 @@ pub struct Cpu {
     pub ticks: f64,
 }
 
-/// Everything of ours and of the peer on CPU 0, until dropped.
+/// Who used the machine: clock ticks of everybody, of us and all our ended children, and of nobody.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    busy: f64,
+    ours: f64,
+    all: f64,
+}
+
+/// Everything of ours and of the peer on one CPU, until dropped.
 pub struct Pinned {
     before: CpuSet,
     tasks: Vec<Pid>,
@@ -79,6 +87,30 @@ impl Sub for Cpu {
             user_ticks: self.user_ticks - other.user_ticks,
             ticks: self.ticks - other.ticks,
         }
+    }
+}
+
+impl Machine {
+    /// As of now.
+    pub fn now() -> io::Result<Self> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let cpu = stat.lines().next().unwrap_or_default();
+        // user nice system idle iowait irq softirq steal; guest time is in user already.
+        let ticks: Vec<f64> =
+            cpu.split_ascii_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+        let all: f64 = ticks.iter().sum();
+        let idle: f64 = ticks.iter().skip(3).take(2).sum();
+        let own = fs::read_to_string("/proc/self/stat")?;
+        let own = own.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        // utime, stime, and the same of children that were waited for.
+        let ours = own.skip(11).take(4).filter_map(|field| field.parse::<f64>().ok()).sum();
+        Ok(Self { busy: all - idle, ours, all })
+    }
+
+    /// The share of the machine that went to somebody else since `before`, in per cent.
+    pub fn others_since(self, before: Self) -> f64 {
+        let others = (self.busy - before.busy) - (self.ours - before.ours);
+        (100.0 * others / (self.all - before.all).max(1.0)).max(0.0)
     }
 }
 

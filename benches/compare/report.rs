@@ -88,7 +88,7 @@ impl Table {
 }
 
 /// The machine and the programs, as a Markdown list.
-pub fn facts(kinds: &[Kind], place: &Place, arguments: &[String]) -> io::Result<String> {
+pub fn facts(kinds: &[Kind], place: &Place, arguments: &[String], others: f64) -> io::Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown");
@@ -104,6 +104,7 @@ pub fn facts(kinds: &[Kind], place: &Place, arguments: &[String]) -> io::Result<
     }
     let _ = write!(text, "\n* Programs: {}", seen.join("; "));
     let _ = write!(text, "\n* Command: `cargo bench --bench compare -- {}`", arguments.join(" ").trim());
+    let _ = write!(text, "\n* Other load during the run: {others:.0} % of the machine");
     text.push_str(
         "\n* Read: a figure with × is a ratio to HAProxy in the same round, any other is absolute. \
          Median [lowest..highest] of the rounds. What is added is added to `direct`.\n",
