@@ -1,1 +1,3 @@
 //! gatepost: a transparent SMTP proxy.
+pub mod session;
+pub mod smtp;
