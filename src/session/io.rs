@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// The process wants to stop: end between transactions.
     Shutdown,
+    /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
+    Stop,
 }
 
 /// Something the session wants done.
