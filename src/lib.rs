@@ -1,1 +1,3 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod smtp;
