@@ -1,3 +1,5 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod dialog;
 pub mod session;
 pub mod smtp;

@@ -67,10 +67,16 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Awaits something the hop says of its own accord: the greeting, or the reply to content.
+    /// Awaits what the hop says of its own accord: the greeting.
     pub fn expect(&mut self, expect: Expect) {
         self.expects.push_back(expect);
         self.closed_group = true;
+    }
+
+    /// Awaits the reply to content: commands may be said behind it (RFC 2920 3.1).
+    pub fn expect_along(&mut self, expect: Expect) {
+        self.expects.push_back(expect);
+        self.closed_group = false;
     }
 
     /// Says a command now, or as soon as the hop may hear it.

@@ -215,7 +215,8 @@ impl Session {
         reply: ReplyRef<'_>,
         instead: Option<Arc<Reply>>,
     ) {
-        let refused = reply.code().is_negative() || instead.as_ref().is_some_and(|by| by.code().is_negative());
+        let refused =
+            reply.code().is_negative() || instead.as_ref().is_some_and(|by| by.code().is_negative());
         if refused {
             // A refused EHLO leaves everything as it was; the hop, which took it, is brought back to that.
             if reply.code().is_positive() {
@@ -252,8 +253,7 @@ impl Session {
             }
             self.heard_hello(turn, start);
         } else if settings.own_greeting {
-            let own = Reply::from_lines(250, [settings.hostname.as_bytes()]);
-            self.tell(turn, &Said::Written(Arc::new(own)));
+            self.tell(turn, &Said::Written(super::line_of(250, &settings.hostname)));
         } else {
             self.relay(turn, reply);
         }
@@ -304,13 +304,28 @@ impl Session {
         if self.upstreams.current() != Some(hop) {
             return self.accepted_elsewhere(turn, recipient, hop, reply);
         }
-        self.note_recipient(turn, &recipient, first_line(reply.as_bytes()), name, 2);
+        self.commit_recipient(turn, recipient, hop, reply, instead);
+    }
+
+    /// The recipient is the transaction's: it will be delivered with the message, or the message refused (law 3).
+    pub(super) fn commit_recipient(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let up = self.upstreams.get(hop).map(|up| (Arc::clone(&up.name), up.pool));
+        let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
         self.answer(turn, reply, instead);
+        self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
         if let Some(transaction) = &mut self.transaction {
             let shown = self.shown;
             if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
                 transaction.needs.add(params, &shown);
             }
+            transaction.pinned = transaction.pinned.or(up.map(|(_, pool)| pool));
             transaction.recipients.push(recipient);
         }
     }
@@ -606,7 +621,9 @@ fn kind_of_reply_verdict(verdict: &ReplyVerdict) -> VerdictKind {
 
 fn kind_of_command_verdict(stage: Stage, verdict: &CommandVerdict) -> VerdictKind {
     match verdict {
-        CommandVerdict::Reply(reply) if stage == Stage::Rcpt && reply.code().is_positive() => VerdictKind::Discard,
+        CommandVerdict::Reply(reply) if stage == Stage::Rcpt && reply.code().is_positive() => {
+            VerdictKind::Discard
+        }
         CommandVerdict::Reply(_) => VerdictKind::Reply,
         CommandVerdict::Route(_) => VerdictKind::Route,
         CommandVerdict::Accept => VerdictKind::Accept,
@@ -622,6 +639,8 @@ pub(super) fn first_line(reply: &[u8]) -> Box<[u8]> {
 fn said_line(said: &Said) -> Box<[u8]> {
     match said {
         Said::Written(reply) => first_line(reply.as_bytes()),
-        Said::Own(own) => format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into(),
+        Said::Own(own) => {
+            format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
+        }
     }
 }

@@ -38,7 +38,7 @@ pub struct Ladder {
     /// An attempt found no host, or there was no time or number left for it.
     failed: bool,
     attempts: usize,
-    seen: SmallVec<[(Canonical, Arc<str>); 2]>,
+    seen: SmallVec<[(Option<Canonical>, Arc<str>); 2]>,
     /// The attempt under way.
     hop: Option<HopId>,
     recipient: Box<Recipient>,
@@ -132,10 +132,11 @@ impl Session {
             let tried = match rung.recipient {
                 Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
                 Some(path) => Box::new(recipient.rewritten(&path, dsn)),
-                None => recipient.clone(),
+                None => Box::new(recipient.clone()),
             };
             ladder.recipient = tried;
-            let here = current.filter(|&(_, at, stand)| at == pool && stand == Stand::Ready).map(|(hop, ..)| hop);
+            let here =
+                current.filter(|&(_, at, stand)| at == pool && stand == Stand::Ready).map(|(hop, ..)| hop);
             if authenticated && here.is_none() {
                 continue;
             }
@@ -203,7 +204,9 @@ impl Session {
             if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
                 self.reset_hop(turn, hop);
             }
-            let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else { return };
+            let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
+                return;
+            };
             self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(line));
             if let Some(up) = self.upstreams.get_mut(hop) {
                 up.in_mail = true;
@@ -257,7 +260,8 @@ impl Session {
 
     /// 2xx: the recipient joins the transaction, brings it to this hop, or must come by itself.
     fn attempt_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        let Some(Owed { answer: Answer::Trying(ladder), what: What::Rcpt(original) }) = self.owed.pop() else {
+        let Some(Owed { answer: Answer::Trying(ladder), what: What::Rcpt(original) }) = self.owed.pop()
+        else {
             return;
         };
         self.head_since = turn.now;
@@ -288,7 +292,9 @@ impl Session {
         question.recipient = original.sent.path();
         question.recipient_given = Path::parse(original.given_octets()).ok();
         match self.settings.rules.reply(&question, reply, None)?.0 {
-            ReplyVerdict::Substitute(instead) | ReplyVerdict::Disconnect(instead) if instead.code().is_negative() => {
+            ReplyVerdict::Substitute(instead) | ReplyVerdict::Disconnect(instead)
+                if instead.code().is_negative() =>
+            {
                 Some(Said::Written(instead))
             }
             _ => None,
@@ -370,6 +376,15 @@ impl Session {
         }
     }
 
+    /// The transaction's own hop was lost in the midst of an attempt on it.
+    pub(super) fn attempt_gone(&mut self, turn: &mut Turn<'_>) {
+        if let Some((_, ladder)) = self.trying() {
+            ladder.hop = None;
+            ladder.failed = true;
+            self.next_rung(turn);
+        }
+    }
+
     /// The ladder's time is over.
     pub(super) fn attempts_timed_out(&mut self, turn: &mut Turn<'_>) {
         let Some((_, ladder)) = self.trying() else { return };
@@ -377,11 +392,11 @@ impl Session {
         ladder.rungs = Vec::new().into_iter();
         if let Some(hop) = ladder.hop.take() {
             // Its answer may still come; nobody may take it for another's.
-            let current = self.upstreams.current() == Some(hop);
-            self.forget_hop(turn, hop, false);
-            self.upstreams.vacate(hop);
-            if current {
-                self.needs_another(turn, hop);
+            if self.upstreams.current() == Some(hop) {
+                self.lost(turn, hop, None);
+            } else {
+                self.forget_hop(turn, hop, false);
+                self.upstreams.vacate(hop);
             }
         }
         self.ladder_failed(turn);
@@ -396,7 +411,7 @@ impl Session {
             Some(first) if !failed && transient.is_none() => *first,
             _ => match transient {
                 Some(transient) => *transient,
-                None => own::ATTEMPTS_FAILED.to_reply(self.id),
+                None => own::ATTEMPTS_FAILED.reply(self.id),
             },
         };
         match by {
@@ -428,12 +443,14 @@ impl Session {
     /// The recipient at the head that is being tried.
     fn trying(&mut self) -> Option<(&Recipient, &mut Ladder)> {
         match self.owed.head_mut() {
-            Some(Owed { what: What::Rcpt(recipient), answer: Answer::Trying(ladder) }) => Some((recipient, ladder)),
+            Some(Owed { what: What::Rcpt(recipient), answer: Answer::Trying(ladder) }) => {
+                Some((recipient, ladder))
+            }
             _ => None,
         }
     }
 }
 
-fn canonical(recipient: &Recipient) -> Canonical {
-    recipient.sent.path().map_or_else(Canonical::default, |path| Canonical::of(&path))
+fn canonical(recipient: &Recipient) -> Option<Canonical> {
+    recipient.sent.path().map(|path| Canonical::of(&path))
 }

@@ -6,8 +6,6 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use std::sync::Arc;
-
 use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
@@ -17,7 +15,7 @@ use super::verdict::{CommandVerdict, Rewrites, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Next, Say};
 use crate::smtp::{
-    Command, CommandError, Keyword, Own, Params, Path, Verb, own, parameter_extension, parse_size,
+    Command, CommandError, Keyword, Own, Params, Path, Verb, carries_mechanism, needed_by, own,
 };
 
 impl Session {
@@ -55,7 +53,7 @@ impl Session {
                 Some(taken)
             }
             Next::Flood => {
-                self.hang_up(turn, Some(Said::Own(&own::FLOOD)), SessionEnd::Limit);
+                self.hang_up(turn, Some(Said::Own(&own::LINE_ENDLESS)), SessionEnd::Limit);
                 Some(octets.len())
             }
             Next::BareLf(taken) => {
@@ -182,13 +180,10 @@ impl Session {
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
-        let size = match params.value("SIZE") {
-            Some(value) => match value.and_then(parse_size) {
-                Some(size) => Some(size),
-                None => return self.reply_error(turn, &own::BAD_PARAMETER),
-            },
-            None => None,
-        };
+        let size = params.size();
+        if size.is_none() && params.value("SIZE").is_some() {
+            return self.reply_error(turn, &own::BAD_PARAMETER);
+        }
         if size.is_some_and(|size| size > self.settings.limits.message_size) {
             return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
         }
@@ -199,6 +194,7 @@ impl Session {
             mail: mail.clone(),
             pool,
             accepted: false,
+            pinned: None,
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs { size, ..Needs::default() },
@@ -227,7 +223,10 @@ impl Session {
                 self.transaction = None;
                 return self.reply_own(turn, &own::BAD_VERDICT);
             }
-            mail = Mail { sent: Spoken::new(to, with), given: (to != path.as_bytes()).then(|| path.as_bytes().into()) };
+            mail = Mail {
+                sent: Spoken::new(to, with),
+                given: (to != path.as_bytes()).then(|| path.as_bytes().into()),
+            };
         }
         let routed = match answer.verdict {
             Some(CommandVerdict::Route(to)) if to != pool && !self.flags.authenticated => {
@@ -273,7 +272,8 @@ impl Session {
         let stage = Stage::Rcpt;
         if self.settings.rules.stages().has(stage) {
             let mut question = self.question(stage, Verb::Rcpt, b"");
-            (question.recipient, question.recipient_given, question.params) = (Some(path), Some(path), params);
+            (question.recipient, question.recipient_given, question.params) =
+                (Some(path), Some(path), params);
             let answer = self.settings.rules.command(&question);
             self.note_command(turn, stage, &answer);
             if let Some(parameters) = answer.rewrites.parameters {
@@ -402,7 +402,7 @@ impl Session {
         if !self.entrance.auth {
             return self.reply_error(turn, &own::NOT_IMPLEMENTED);
         }
-        if !crate::smtp::may_pass_proxy(mechanism) {
+        if !carries_mechanism(mechanism) {
             return self.reply_error(turn, &own::AUTH_MECHANISM);
         }
         let stage = Stage::Auth;
@@ -496,8 +496,9 @@ impl Session {
     fn uses_hidden(&self, params: Params<'_>) -> bool {
         let offered = self.upstreams.offered();
         params.iter().any(|param| {
-            parameter_extension(&param)
-                .is_some_and(|keyword| offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended())
+            needed_by(param).is_some_and(|keyword| {
+                offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended()
+            })
         })
     }
 

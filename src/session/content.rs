@@ -98,9 +98,9 @@ impl Session {
 
     /// Whether a hop must take DATA, or be ready for chunks, before content can flow to it.
     pub(super) fn awaits_go(&self, at: HopId) -> bool {
-        self.content
-            .as_ref()
-            .is_some_and(|content| matches!(&content.outlet, Outlet::Hop { hop, ready: false, .. } if *hop == at))
+        self.content.as_ref().is_some_and(
+            |content| matches!(&content.outlet, Outlet::Hop { hop, ready: false, .. } if *hop == at),
+        )
     }
 
     /// The client heard 354.
@@ -218,7 +218,12 @@ impl Session {
     }
 
     /// Takes content from `octets[offset..]`; `None`: the hop is not ready.
-    pub(super) fn take_content(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> Option<usize> {
+    pub(super) fn take_content(
+        &mut self,
+        turn: &mut Turn<'_>,
+        octets: &[u8],
+        offset: usize,
+    ) -> Option<usize> {
         self.heard_at = turn.now;
         let content = self.content.as_ref()?;
         let (taken, ended) = match content.intake {
@@ -293,8 +298,12 @@ impl Session {
                     let command = format!("BDAT {size}{last}\r\n");
                     tx.put(command.as_bytes());
                     if self.settings.trace {
-                        let line = command.trim_ascii_end().into();
-                        turn.out.outputs.push(super::Output::Trace(Peer::Upstream(*hop), TraceSide::Client, line));
+                        let line = command.trim_ascii_end().as_bytes().into();
+                        turn.out.outputs.push(super::Output::Trace(
+                            Peer::Upstream(*hop),
+                            TraceSide::Client,
+                            line,
+                        ));
                     }
                 }
                 if here > 0 {
@@ -352,7 +361,7 @@ impl Session {
         }
         if !last {
             let answer = match &content.outlet {
-                Outlet::Hop { form: Form::Stuffed(_), .. } => Answer::Own(Said::Own(&own::OK)),
+                Outlet::Hop { form: Form::Stuffed(_), .. } => Answer::Own(Said::Own(&own::CHUNK_OK)),
                 Outlet::Hop { hop, .. } => Answer::Hop(*hop),
                 Outlet::Nowhere(said) => Answer::Own(said.clone()),
             };

@@ -138,7 +138,8 @@ impl Session {
         self.head_since = now;
         let mut greet = true;
         if self.settings.rules.stages().has(Stage::Connect) {
-            let answer = self.ask_command(&self.question(Stage::Connect, Verb::Other, b""), turn);
+            let answer = self.settings.rules.command(&self.question(Stage::Connect, Verb::Other, b""));
+            self.note_command(turn, Stage::Connect, &answer);
             match answer.verdict {
                 Some(CommandVerdict::Route(pool)) => self.pool = pool,
                 Some(CommandVerdict::Reply(reply)) => {
@@ -269,7 +270,8 @@ impl Session {
         if self.phase == Phase::Ending {
             return;
         }
-        if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none() {
+        if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
+        {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
         } else if self.flags.eof && self.owed.is_empty() && !self.flags.early {
             self.client_gone(turn, SessionEnd::ClientGone);
@@ -347,8 +349,8 @@ impl Session {
 
     fn tell_own_greeting(&mut self, turn: &mut Turn<'_>) {
         let hostname = self.settings.hostname.clone();
-        let greeting = Reply::from_lines(220, [format!("{hostname} ESMTP gatepost").as_bytes()]);
-        self.tell(turn, &Said::Written(Arc::new(greeting)));
+        let greeting = line_of(220, &format!("{hostname} ESMTP gatepost"));
+        self.tell(turn, &Said::Written(greeting));
     }
 
     fn trace(&self, turn: &mut Turn<'_>, peer: Peer, side: TraceSide, octets: &[u8]) {
@@ -378,6 +380,12 @@ impl Session {
             upstream.dialog.say(turn.out.to(Peer::Upstream(hop)), expect, group, write);
         }
     }
+}
+
+/// A reply of one line; the text is from the configuration, which checked it.
+fn line_of(code: u16, text: &str) -> Arc<Reply> {
+    let line = format!("{code} {text}");
+    Arc::new(Reply::parse_written(&[&line]).unwrap_or_else(|_| own::PANIC.reply(SessionId(0))))
 }
 
 /// RFC 5321 3.8, RFC 7504: the code after which the connection is closed.

@@ -104,7 +104,12 @@ impl What {
                 line.extend_from_slice(verb.as_str().as_bytes());
                 line.extend_from_slice(b"\r\n");
             }
-            What::Greeting | What::Chunk | What::Message(_) | What::Auth(None) | What::Local | What::Close(_) => {}
+            What::Greeting
+            | What::Chunk
+            | What::Message(_)
+            | What::Auth(None)
+            | What::Local
+            | What::Close(_) => {}
         }
     }
 
@@ -120,7 +125,13 @@ impl What {
     pub fn holds_back(&self) -> bool {
         matches!(
             self,
-            What::Greeting | What::Hello(_) | What::Data | What::Quit | What::Auth(_) | What::Other(..) | What::Close(_)
+            What::Greeting
+                | What::Hello(_)
+                | What::Data
+                | What::Quit
+                | What::Auth(_)
+                | What::Other(..)
+                | What::Close(_)
         )
     }
 
@@ -165,10 +176,13 @@ impl Fifo {
         Some(head)
     }
 
-    /// Drops everything.
-    pub fn clear(&mut self) {
-        self.first = self.first.wrapping_add(self.entries.len() as u32);
-        self.entries = VecDeque::new();
+    /// Keeps only what must be heard out: up to the last message that a hop has.
+    pub fn keep_messages(&mut self) {
+        let kept = self
+            .entries
+            .iter()
+            .rposition(|owed| matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(_))));
+        self.entries.truncate(kept.map_or(0, |last| last + 1));
     }
 
     /// The head.

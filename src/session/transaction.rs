@@ -8,11 +8,11 @@
 
 use std::time::Instant;
 
-use super::io::{MessageEnd, VerdictKind};
+use super::io::VerdictKind;
 use super::record::{Address, RecipientRecord};
 use super::route::PoolId;
 use super::verdict::{RuleId, Stage};
-use crate::smtp::{Extensions, Keyword, Params, Path, parameter_extension};
+use crate::smtp::{Extensions, Keyword, Params, Path, needed_by};
 
 /// EHLO or HELO.
 #[derive(Clone, Debug)]
@@ -146,7 +146,9 @@ fn xtext(octets: &[u8], into: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &octet in octets {
         match octet {
-            b'+' | b'=' => into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]),
+            b'+' | b'=' => {
+                into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]])
+            }
             33..=126 => into.push(octet),
             _ => into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]),
         }
@@ -173,7 +175,7 @@ impl Needs {
     /// Adds what parameters use, as far as the client was shown it.
     pub fn add(&mut self, params: Params<'_>, shown: &Extensions) {
         for param in params.iter() {
-            if let Some(keyword) = parameter_extension(&param)
+            if let Some(keyword) = needed_by(param)
                 && shown.has(keyword)
             {
                 self.extensions.insert(keyword);
@@ -185,7 +187,8 @@ impl Needs {
     pub fn met_by(&self, offered: &Extensions) -> bool {
         let size = match (self.size, offered.size()) {
             (Some(declared), Some(limit)) => limit == 0 || declared <= limit,
-            _ => true,
+            (Some(_), None) => !self.extensions.has(Keyword::Size),
+            (None, _) => true,
         };
         let binary = !self.extensions.has(Keyword::BinaryMime) || offered.has(Keyword::Chunking);
         size && binary && offered.covers(&self.extensions)
@@ -199,6 +202,8 @@ pub struct Transaction {
     pub mail: Mail,
     /// Where its recipients go unless a verdict says otherwise.
     pub pool: PoolId,
+    /// The pool of the hop that accepted the first recipient: the transaction stays there.
+    pub pinned: Option<PoolId>,
     /// Whether MAIL was answered 2xx.
     pub accepted: bool,
     /// The recipients answered 2xx by the transaction's hop, in order.
@@ -226,8 +231,6 @@ pub struct Notes {
     pub recipients: Vec<RecipientRecord>,
     /// What was decided.
     pub verdicts: Vec<(Stage, RuleId, VerdictKind)>,
-    /// How the message ended.
-    pub end: Option<MessageEnd>,
 }
 
 #[cfg(test)]

@@ -106,7 +106,9 @@ impl Upstreams {
 
     /// What the current hop offers.
     pub fn offered(&self) -> Extensions {
-        self.current().and_then(|hop| self.get(hop)).map_or_else(Extensions::default, |up| up.dialog.extensions)
+        self.current()
+            .and_then(|hop| self.get(hop))
+            .map_or_else(Extensions::default, |up| up.dialog.extensions)
     }
 
     /// The client was answered by a hop: what was tried and refused until then is no longer held against anyone.
@@ -192,8 +194,13 @@ impl Session {
         if let Some(hop) = self.upstreams.current() {
             return Ok(hop);
         }
-        let hop = self.open(turn, self.pool, Tried::new())?;
-        self.upstreams.home = Some(hop);
+        let pinned = self.transaction.as_ref().map_or(self.pool, |with| with.pinned.unwrap_or(with.pool));
+        let hop = self.open(turn, pinned, Tried::new())?;
+        if pinned == self.pool {
+            self.upstreams.home = Some(hop);
+        } else {
+            self.upstreams.away = Some(hop);
+        }
         Ok(hop)
     }
 
@@ -213,8 +220,7 @@ impl Session {
 
     /// Frames and takes one reply of a hop; `None`: there is not a whole one.
     pub(super) fn take_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> Option<usize> {
-        let limits =
-            ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
+        let limits = ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
         let up = self.upstreams.get_mut(hop)?;
         match up.dialog.hear(octets, limits) {
             Heard::Partial => None,
@@ -231,13 +237,14 @@ impl Session {
                 turn.out.count(Event::Heard(reply.code().class()));
                 self.trace(turn, Peer::Upstream(hop), TraceSide::Server, reply.as_bytes());
                 self.hop_said(turn, hop, reply, expect);
-                let up = self.upstreams.get_mut(hop).filter(|up| up.born == born)?;
+                self.upstreams.get(hop).filter(|up| up.born == born)?;
                 if unasked_follows && !self.streams_to(hop) {
                     // Said before its command was: an answer to nothing (semantics: law 1).
                     turn.out.count(Event::Unasked);
                     self.lost(turn, hop, None);
                     return None;
                 }
+                let up = self.upstreams.get_mut(hop)?;
                 up.dialog.pump(turn.out.to(Peer::Upstream(hop)));
                 up.dialog.shrink();
                 Some(taken)
@@ -336,7 +343,7 @@ impl Session {
         }
         self.say_envelope(turn, hop);
         if self.awaits_go(hop) {
-            return self.say(turn, hop, Expect::Go, Say::Last, |line| line.extend_from_slice(b"DATA\r\n"));
+            return self.open_content(turn, hop);
         }
         let waiting: SmallVec<[u32; 8]> = self
             .owed
@@ -429,7 +436,12 @@ impl Session {
     }
 
     /// Closes a dialog and its slot.
-    pub(super) fn forget_hop(&mut self, turn: &mut Turn<'_>, hop: HopId, flush: bool) -> Option<Box<Upstream>> {
+    pub(super) fn forget_hop(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        flush: bool,
+    ) -> Option<Box<Upstream>> {
         let up = self.upstreams.take(hop)?;
         self.settings.hops.release(up.target);
         let peer = Peer::Upstream(hop);
@@ -451,6 +463,7 @@ impl Session {
         refusal: Option<Box<Reply>>,
     ) {
         let trial = self.is_trial(hop);
+        let attempted = self.is_attempted_at(hop);
         if why == Why::Broken {
             self.host_failed_before_greeting(turn, hop);
         }
@@ -467,17 +480,20 @@ impl Session {
         tried.push(up.target);
         if trial {
             self.attempt_lost(turn, up.pool, tried);
-        } else if current {
-            self.current_lost(turn, hop, why);
-            if self.needs_hop(hop) {
+        } else {
+            self.settle_loss(turn, hop, why);
+            if current && self.needs_hop(hop) {
                 self.replace(turn, hop, up.pool, away, tried);
+            }
+            if attempted {
+                self.attempt_gone(turn);
             }
         }
         self.settle(turn);
     }
 
     /// Settles what the loss of the current hop itself decides.
-    fn current_lost(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why) {
+    fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why) {
         let content_lost: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
         for (_, owed) in self.owed.iter_mut() {
@@ -503,9 +519,10 @@ impl Session {
     fn needs_hop(&self, hop: HopId) -> bool {
         !self.is_ending()
             && (self.awaits_go(hop)
-                || self.owed.iter().any(
-                    |owed| matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop),
-                ))
+                || self
+                    .owed
+                    .iter()
+                    .any(|owed| matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop)))
     }
 
     /// Puts the next host in a lost one's place.
@@ -556,7 +573,7 @@ impl Session {
 
     /// A 421 or 521 in answer to something: the hop's word to this client, or an outage.
     fn hop_closes(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Expect) {
-        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject() == 7)
+        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7)
             && matches!(expect, Expect::Owed(_))
             && !self.is_trial(hop);
         if to_client {
