@@ -1,1 +1,2 @@
 //! gatepost: a transparent SMTP proxy.
+pub mod config;
