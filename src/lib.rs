@@ -1,2 +1,4 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod cli;
 pub mod config;
