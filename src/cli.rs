@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn reads_the_documented_forms() {
-        Arguments::command().debug_assert();
+        <Arguments as CommandFactory>::command().debug_assert();
         let parse = |words: &[&str]| {
             let arguments = Arguments::try_parse_from(std::iter::once(&"gatepost").chain(words)).ok()?;
             Some((arguments.command(), arguments.config.map(|path| path.display().to_string())))

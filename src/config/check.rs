@@ -92,7 +92,7 @@ fn names_pool(config: &Config, context: &Context, path: &str, name: &str) {
     let names = || config.upstreams.keys().map(String::as_str);
     let mut near = suggestion(name, names());
     if near.is_empty() {
-        near = format!("; there are {}", names().take(10).collect::<Vec<_>>().join(", "));
+        near = format!("; known: {}", names().take(10).collect::<Vec<_>>().join(", "));
     }
     context.error(path, format!("no upstream is called {}{near}", shown(name)));
 }

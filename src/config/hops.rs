@@ -112,6 +112,7 @@ fn source(section: &mut Section<'_>, port: u16) -> Source {
         .filter(|(key, node)| !(matches!(*key, "recipient_mx" | "original_destination") && is_off(node)))
         .collect();
     match given.as_slice() {
+        [] if section.misspelt(&SOURCES) => {}
         [] => section.node().error(format!("needs one of {}", SOURCES.join(", "))),
         [_] => {}
         [(first, _), (second, node), ..] => {

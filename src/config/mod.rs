@@ -20,6 +20,8 @@ mod scalar;
 mod settings;
 mod stage;
 mod template;
+#[cfg(test)]
+mod tests;
 pub mod types;
 mod walk;
 mod yaml;

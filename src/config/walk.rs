@@ -14,7 +14,7 @@ use figment::value::{Dict, Empty, Value};
 
 use super::error::{Place, Problem, suggestion};
 use super::rule::Mark;
-use super::yaml::{Marks, join};
+use super::yaml::{Marks, join, plain};
 
 /// Where everything was written, and what has been reported so far.
 #[derive(Debug, Default)]
@@ -155,14 +155,17 @@ impl<'a> Node<'a> {
     pub(super) fn flag(&self) -> Option<bool> {
         match self.value {
             Value::Bool(_, flag) => Some(*flag),
+            Value::String(_, text) if plain(text).to_bool().is_some() => self.unquote(),
             _ => self.expected("true or false"),
         }
     }
 
     /// A whole number from `least` to `most`.
     pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
-        let Value::Num(_, number) = self.value else {
-            return self.expected("a number");
+        let number = match self.value {
+            Value::Num(_, number) => number,
+            Value::String(_, text) if plain(text).to_num().is_some() => return self.unquote(),
+            _ => return self.expected("a number"),
         };
         match number.to_i128().and_then(|n| u64::try_from(n).ok()) {
             Some(number) if (least..=most).contains(&number) => Some(number),
@@ -171,6 +174,11 @@ impl<'a> Node<'a> {
                 None
             }
         }
+    }
+
+    fn unquote<T>(&self) -> Option<T> {
+        self.error("the quotes make this text; leave them out");
+        None
     }
 
     /// One of the names given; `false` is read as `off`.
@@ -268,10 +276,18 @@ impl<'a> Section<'a> {
     /// The value of `key`; its absence is reported.
     pub(super) fn require(&mut self, key: &'static str, why: &str) -> Option<Node<'a>> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.misspelt(&[key]) {
             self.node.error(format!("\"{key}\" is missing{why}"));
         }
         found
+    }
+
+    /// Whether a key is there that is likely meant to be one of `keys`; it is reported as unknown, which is enough.
+    pub(super) fn misspelt(&self, keys: &[&str]) -> bool {
+        let given = self.dict.into_iter().flat_map(Dict::keys);
+        given
+            .filter(|key| !keys.contains(&key.as_str()))
+            .any(|key| !suggestion(key, keys.iter().copied()).is_empty())
     }
 
     /// All values by key, whatever the keys are.
