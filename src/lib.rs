@@ -1,1 +1,5 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod hop;
+pub mod limits;
+pub mod net;
