@@ -1,5 +1,6 @@
 //! gatepost: a transparent SMTP proxy.
 
+pub mod config;
 pub mod hop;
 pub mod limits;
 pub mod net;
