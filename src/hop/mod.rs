@@ -18,5 +18,6 @@ pub mod target;
 
 pub use connect::connect;
 pub use health::{Change, Lease, Registry};
-pub use pool::{Balance, Pick, Picked, Pool, PoolSpec};
+pub use pool::{Pick, Picked, Pool, PoolSpec};
+pub use resolve::{HostReport, Pools, Refresher, Resolver, resolve_all};
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

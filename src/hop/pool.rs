@@ -20,21 +20,10 @@ use smallvec::SmallVec;
 
 use super::health::{HostState, Lease, Registry};
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
+use crate::config::types::{Balance, Source, Upstream};
 
 /// The longest turn of `round_robin`; heavier weights are scaled down to it.
 const SCHEDULE_MAX: u32 = 1024;
-
-/// How hosts share the load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// The first host that works.
-    #[default]
-    First,
-    /// In turn, by weight.
-    RoundRobin,
-    /// The host with the fewest open dialogs for its weight.
-    LeastSessions,
-}
 
 /// A pool as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +36,23 @@ pub struct PoolSpec {
     pub hosts: Vec<HostSpec>,
     /// Open dialogs per host; 0 is no bound.
     pub sessions: u32,
+}
+
+impl PoolSpec {
+    /// What the upstream called `name` says.
+    pub fn new(name: &str, upstream: &Upstream) -> Self {
+        let hosts = match &upstream.source {
+            Source::Hosts(hosts) => hosts
+                .iter()
+                .map(|host| HostSpec { endpoint: Endpoint::from(&host.target), weight: host.weight })
+                .collect(),
+            Source::Sink(path) => {
+                vec![HostSpec { endpoint: Endpoint::Sink(path.as_path().into()), weight: 1 }]
+            }
+        };
+        let sessions = u32::try_from(upstream.sessions).unwrap_or(u32::MAX);
+        Self { name: name.into(), balance: upstream.balance, hosts, sessions }
+    }
 }
 
 /// The next attempt.

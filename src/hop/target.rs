@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::health::{AddressState, HostState};
+use crate::config::types;
 
 /// Names a target for as long as it, or a dialog with it, lives; equal in every pool that holds the same host at
 /// the same address. Never reused.
@@ -76,6 +77,18 @@ impl Endpoint {
             Self::Name { .. } => None,
             Self::Unix(path) => Some(Address::Unix(path.clone())),
             Self::Sink(path) => Some(Address::Sink(path.clone())),
+        }
+    }
+}
+
+impl From<&types::Target> for Endpoint {
+    fn from(target: &types::Target) -> Self {
+        match target {
+            types::Target::Tcp { host, port } => match host.parse() {
+                Ok(ip) => Self::Ip(SocketAddr::new(ip, *port)),
+                Err(_) => Self::Name { name: host.as_str().into(), port: *port },
+            },
+            types::Target::Unix(path) => Self::Unix(path.as_path().into()),
         }
     }
 }
