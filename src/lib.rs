@@ -3,4 +3,5 @@
 pub mod config;
 pub mod hop;
 pub mod limits;
+pub mod metrics;
 pub mod net;

@@ -67,6 +67,31 @@ pub enum Change {
     Restored,
 }
 
+/// What happened to one host of one pool, since the process began.
+#[derive(Debug, Default)]
+pub struct HopCounts {
+    connects: AtomicU64,
+    failures: [AtomicU64; Why::ALL.len()],
+    ejections: AtomicU64,
+}
+
+impl HopCounts {
+    /// Dialogs begun.
+    pub fn connects(&self) -> u64 {
+        self.connects.load(Relaxed)
+    }
+
+    /// Failures of one kind.
+    pub fn failures(&self, why: Why) -> u64 {
+        self.failures[why as usize].load(Relaxed)
+    }
+
+    /// Times an address of it was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
+    }
+}
+
 /// What all pools share about one host, whatever its addresses.
 #[derive(Debug, Default)]
 pub struct HostState {
@@ -188,6 +213,7 @@ impl Lease {
             return None;
         }
         target.0.state.open.fetch_add(1, Relaxed);
+        target.0.counts.connects.fetch_add(1, Relaxed);
         Some(Self { trial: target.0.state.claim_trial(now), target: target.clone() })
     }
 
@@ -197,8 +223,14 @@ impl Lease {
     }
 
     /// The host failed, in one of the ways that count.
-    pub fn failed(&self, now: Instant) -> Change {
-        self.target.0.state.failed(self.trial, now)
+    pub fn failed(&self, why: Why, now: Instant) -> Change {
+        let counts = &self.target.0.counts;
+        counts.failures[why as usize].fetch_add(1, Relaxed);
+        let change = self.target.0.state.failed(self.trial, now);
+        if let Change::Ejected(_) = change {
+            counts.ejections.fetch_add(1, Relaxed);
+        }
+        change
     }
 
     /// The host gave service: its greeting was taken, and no 421 came before the client's first command.
@@ -227,6 +259,8 @@ struct Known {
     last_id: u64,
     hosts: HashMap<Arc<str>, Weak<HostState>>,
     addresses: HashMap<(Arc<str>, Address), Weak<AddressState>>,
+    /// By pool and host. Kept for good: a counter that began again would read as a restart.
+    counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
 }
 
 impl Registry {
@@ -259,6 +293,11 @@ impl Registry {
         let state = Arc::new(AddressState::new(TargetId(known.last_id), self.base));
         known.addresses.insert(key, Arc::downgrade(&state));
         state
+    }
+
+    /// The counters of the host of this name in this pool.
+    pub(super) fn counts(&self, pool: &Arc<str>, host: &Arc<str>) -> Arc<HopCounts> {
+        self.lock().counts.entry((pool.clone(), host.clone())).or_default().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -6,7 +6,7 @@
 //! Never: speaks SMTP to a hop (the session does; only the [`sink`] speaks, as a server), or decides what the
 //!        client hears.
 //!
-//! The order of the flow: [`resolve`] turns names into addresses, [`pool`] picks one of them, [`connect`] dials
+//! The order of the flow: [`resolve`] turns names into addresses, [`pool`] picks one of them, [`mod@connect`] dials
 //! it, [`health`] hears how it went. RFC 5321 5 (several addresses of one host are tried in order).
 
 pub mod connect;
@@ -17,7 +17,7 @@ pub mod sink;
 pub mod target;
 
 pub use connect::connect;
-pub use health::{Change, Lease, Registry};
-pub use pool::{Pick, Picked, Pool, PoolSpec};
+pub use health::{Change, HopCounts, Lease, Registry, Why};
+pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
 pub use resolve::{HostReport, Pools, Refresher, Resolver, resolve_all};
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

@@ -18,7 +18,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
-use super::health::{HostState, Lease, Registry};
+use super::health::{HopCounts, HostState, Lease, Registry};
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
 use crate::config::types::{Balance, Source, Upstream};
 
@@ -82,6 +82,19 @@ impl Picked {
     }
 }
 
+/// How a host is.
+#[derive(Clone, Debug)]
+pub struct HostHealth {
+    /// Its name with its port.
+    pub host: Arc<str>,
+    /// Whether it has an address that is not ejected; untried counts as good.
+    pub up: bool,
+    /// Dialogs open with it.
+    pub open: u32,
+    /// What happened to it.
+    pub counts: Arc<HopCounts>,
+}
+
 /// The hosts of one upstream.
 #[derive(Debug)]
 pub struct Pool {
@@ -100,22 +113,24 @@ struct Host {
     name: Arc<str>,
     spec: HostSpec,
     state: Arc<HostState>,
+    counts: Arc<HopCounts>,
 }
 
 impl Pool {
     /// A pool whose named hosts have no address yet; the others are ready.
     pub fn new(spec: PoolSpec, registry: &Registry) -> Self {
+        let name: Arc<str> = spec.name.into();
         let hosts: Box<[Host]> = spec
             .hosts
             .into_iter()
             .map(|spec| {
-                let name: Arc<str> = spec.endpoint.to_string().into();
-                Host { state: registry.host(&name), name, spec }
+                let host: Arc<str> = spec.endpoint.to_string().into();
+                Host { state: registry.host(&host), counts: registry.counts(&name, &host), name: host, spec }
             })
             .collect();
         let weights: Vec<u32> = hosts.iter().map(|host| host.spec.weight.max(1)).collect();
         let pool = Self {
-            name: spec.name.into(),
+            name,
             balance: spec.balance,
             sessions: spec.sessions,
             schedule: schedule(&weights),
@@ -143,6 +158,7 @@ impl Pool {
                     address: address.clone(),
                     host: host.state.clone(),
                     state: registry.address(&host.name, address),
+                    counts: host.counts.clone(),
                 })));
             }
         }
@@ -197,18 +213,17 @@ impl Pool {
         self.targets.load_full()
     }
 
-    /// Each host's name, whether it has an address that is not ejected (untried counts as good), and the dialogs
-    /// it has open.
-    pub fn health(&self) -> Vec<(Arc<str>, bool, u32)> {
+    /// How each of its hosts is, in order.
+    pub fn health(&self) -> Vec<HostHealth> {
         let targets = self.targets.load();
-        self.hosts
-            .iter()
-            .enumerate()
-            .map(|(index, host)| {
-                let up = targets.iter().any(|t| t.0.host_index == index && !t.0.state.is_ejected());
-                (host.name.clone(), up, host.state.open())
-            })
-            .collect()
+        let up = |index| targets.iter().any(|t| t.0.host_index == index && !t.0.state.is_ejected());
+        let health = |(index, host): (usize, &Host)| HostHealth {
+            host: host.name.clone(),
+            up: up(index),
+            open: host.state.open(),
+            counts: host.counts.clone(),
+        };
+        self.hosts.iter().enumerate().map(health).collect()
     }
 
     /// Whether any host can be counted on: one that is not ejected (semantics.md 10).

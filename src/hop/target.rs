@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::health::{AddressState, HostState};
+use super::health::{AddressState, HopCounts, HostState};
 use crate::config::types;
 
 /// Names a target for as long as it, or a dialog with it, lives; equal in every pool that holds the same host at
@@ -126,6 +126,7 @@ pub(super) struct Inner {
     pub(super) address: Address,
     pub(super) host: Arc<HostState>,
     pub(super) state: Arc<AddressState>,
+    pub(super) counts: Arc<HopCounts>,
 }
 
 impl Target {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::health::Change;
+use super::super::health::{Change, Why};
 use super::*;
 
 fn address(last: u8) -> Address {
@@ -103,17 +103,17 @@ fn ejected_hosts_come_last_and_are_tried_anyway() {
     let pool = pool(Balance::First, &[(1, 1), (2, 1)], 0);
     let now = Instant::now();
     for expected in [Change::None, Change::None, Change::Ejected(Duration::from_secs(1))] {
-        assert_eq!(pick(&pool, &[], now).lease.failed(now), expected);
+        assert_eq!(pick(&pool, &[], now).lease.failed(Why::Connect, now), expected);
     }
     let two = pick(&pool, &[], now);
     assert_eq!((two.target().host_index(), two.more), (1, true));
     for _ in 0..3 {
-        two.lease.failed(now);
+        two.lease.failed(Why::Connect, now);
     }
     assert!(!pool.is_ready());
     let anyway = pick(&pool, &[], now);
     assert_eq!(anyway.target().host_index(), 0);
-    assert_eq!(anyway.lease.failed(now), Change::None, "it was down already");
+    assert_eq!(anyway.lease.failed(Why::Connect, now), Change::None, "it was down already");
     // Half-open: one trial, the next client is sent elsewhere meanwhile.
     let later = now + Duration::from_secs(1);
     let trial = pick(&pool, &[], later);
@@ -134,7 +134,7 @@ fn a_refresh_keeps_what_is_known() {
     pool.publish(&[vec![address(1), address(2)]], &registry);
     let one = pick(&pool, &[], now);
     for _ in 0..3 {
-        one.lease.failed(now);
+        one.lease.failed(Why::Connect, now);
     }
     pool.publish(&[vec![address(1), address(3)]], &registry);
     assert_eq!(pool.targets()[0].id(), one.target().id());
@@ -142,7 +142,10 @@ fn a_refresh_keeps_what_is_known() {
     // Another pool, or the pool of the next configuration, knows it too.
     let reloaded = Pool::new(spec, &registry);
     reloaded.publish(&[vec![address(1)]], &registry);
-    assert_eq!(reloaded.health(), [("store.example.net:25".into(), false, 1)]);
+    let health = &reloaded.health()[0];
+    assert_eq!((&*health.host, health.up, health.open), ("store.example.net:25", false, 1));
+    let counts = &health.counts;
+    assert_eq!((counts.connects(), counts.failures(Why::Connect), counts.ejections()), (2, 3, 1));
 }
 
 #[test]
@@ -166,11 +169,11 @@ fn threads_never_exceed_the_bound() {
             scope.spawn(|| {
                 for _ in 0..500 {
                     let held: Vec<Pick> = (0..2).map(|_| pool.next(&[], now)).collect();
-                    assert!(pool.health().iter().all(|(_, _, open)| *open <= 3));
+                    assert!(pool.health().iter().all(|host| host.open <= 3));
                     drop(held);
                 }
             });
         }
     });
-    assert!(pool.health().iter().all(|(_, up, open)| *up && *open == 0));
+    assert!(pool.health().iter().all(|host| host.up && host.open == 0));
 }
