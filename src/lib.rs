@@ -5,3 +5,4 @@ pub mod hop;
 pub mod limits;
 pub mod metrics;
 pub mod net;
+pub mod smtp;
