@@ -39,6 +39,7 @@ pub(super) struct Delivery {
 #[derive(Clone, Debug)]
 struct Place {
     maildir: Arc<Path>,
+    name: String,
     tmp: PathBuf,
     new: PathBuf,
 }
@@ -49,7 +50,7 @@ impl Delivery {
         let name = unique_name();
         let tmp = maildir.join("tmp").join(&name);
         let new = maildir.join("new").join(&name);
-        let place = Place { maildir: maildir.clone(), tmp, new };
+        let place = Place { maildir: maildir.clone(), name, tmp, new };
         Self { place, file: None, buffer: Vec::new(), unfinished: false }
     }
 
@@ -80,8 +81,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Brings the message to disk and into `new/`.
-    pub(super) async fn commit(mut self) -> io::Result<()> {
+    /// Brings the message to disk and into `new/`; returns the file's name.
+    pub(super) async fn commit(mut self) -> io::Result<String> {
         let (place, file) = (self.place.clone(), self.file.take());
         let buffer = std::mem::take(&mut self.buffer);
         self.unfinished = true;
@@ -93,7 +94,7 @@ impl Delivery {
         });
         stored.await?;
         self.unfinished = false;
-        Ok(())
+        Ok(std::mem::take(&mut self.place.name))
     }
 }
 
