@@ -9,28 +9,28 @@
 //!
 //! RFC 5321 (SMTP), RFC 3030 (BDAT), RFC 3461 (DSN), RFC 3463 (enhanced codes), RFC 4954 (AUTH), RFC 9422 (LIMITS).
 
-//pub mod address;
-//pub mod command;
+pub mod address;
+pub mod command;
 pub mod content;
-//pub mod extension;
+pub mod extension;
 pub mod line;
 pub mod own;
-//pub mod params;
+pub mod params;
 pub mod reply;
 
-//mod grammar;
-//mod present;
+mod grammar;
+mod present;
 
-//pub use address::{AddressError, Canonical, Path, canonical_domain};
-//pub use command::{Command, CommandError, CommandFault, Verb};
+pub use address::{AddressError, Canonical, Path, canonical_domain};
+pub use command::{Command, CommandError, CommandFault, Verb};
 pub use content::{
     BareNewline, ChunkCounter, DataScanner, END_OF_DATA, Fault, Piece, Scanned, Stuffer, Unstuffer,
 };
-//pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
+pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};
 pub use own::{Own, SessionId};
-//pub use params::{Param, Params};
-//pub use present::{Shown, present};
+pub use params::{Param, Params};
+pub use present::{Shown, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
 
 /// Writes a number in decimal, without allocating.
