@@ -1,5 +1,6 @@
 //! gatepost: a transparent SMTP proxy.
 
+pub mod admin;
 pub mod config;
 pub mod hop;
 pub mod limits;
