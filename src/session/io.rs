@@ -8,10 +8,11 @@
 //!
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
-use super::route::TargetId;
+use super::route::Host;
 use crate::smtp::{Piece, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
@@ -72,7 +73,7 @@ pub enum Output {
         /// The slot it will have.
         hop: HopId,
         /// The host.
-        target: TargetId,
+        host: Arc<dyn Host>,
     },
     /// Close a connection, after what was queued for it is in the kernel.
     Close(Peer),
