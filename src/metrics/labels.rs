@@ -172,12 +172,8 @@ label! {
         Accepted = "accepted",
         /// A 5xx.
         Refused = "refused",
-        /// A 4xx, except the next one.
+        /// A 4xx.
         Deferred = "deferred",
-        /// `452 4.5.3`: accepted at another hop than the transaction's.
-        OtherHop = "other_hop",
-        /// Swallowed on purpose by a verdict.
-        Discarded = "discarded",
     }
 }
 
@@ -186,14 +182,12 @@ label! {
     AttemptFate {
         /// A 2xx: the ladder won.
         Accepted = "accepted",
-        /// A 5xx.
+        /// A 4xx or 5xx.
         Refused = "refused",
-        /// A 4xx.
-        Deferred = "deferred",
+        /// `452 4.5.3`: accepted at another hop than the transaction's.
+        OtherHop = "other_hop",
         /// No hop was reached.
         Unreachable = "unreachable",
-        /// Not made: it had been tried, or the budget was spent.
-        Skipped = "skipped",
     }
 }
 
@@ -224,6 +218,8 @@ label! {
         Accept = "accept",
         /// `disconnect`
         Disconnect = "disconnect",
+        /// `reply` with 2xx at `rcpt`
+        Discard = "discard",
     }
 }
 
@@ -240,10 +236,6 @@ label! {
         Recipients = "recipients",
         /// `limits.errors`
         Errors = "errors",
-        /// `limits.reply_line`
-        ReplyLine = "reply_line",
-        /// `limits.reply`
-        Reply = "reply",
         /// `upstreams.*.sessions`
         HopSessions = "hop_sessions",
     }
@@ -254,10 +246,10 @@ label! {
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
-        /// The answer to a question that was no longer open.
-        LateVerdict = "late_verdict",
-        /// A log record that could not be written.
-        LogRecord = "log_record",
+        /// A hop's reply that had no form that may be believed, and the dialog with it.
+        MalformedReply = "malformed_reply",
+        /// An EHLO keyword that nobody here knows.
+        EhloKeyword = "ehlo_keyword",
     }
 }
 

@@ -263,7 +263,6 @@ impl Session {
     /// Counts and traces the EHLO reply that was composed in place.
     fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
         turn.out.count(Event::Answered { class: 2, by_hop: true });
-        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
         self.heard_at = turn.now;
         self.upstreams.episode_over();
         if self.settings.trace {

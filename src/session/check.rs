@@ -6,7 +6,7 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
+use super::io::{Event, HopId, Limit, Peer, SessionEnd, Taken, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
 use super::transaction::{Hello, Mail, Needs, Notes, Recipient, Spoken, Transaction};
@@ -47,6 +47,8 @@ impl Session {
             Next::Discarded(taken) => Some(taken),
             Next::TooLong(taken) => {
                 self.heard_at = turn.now;
+                let limit = if self.downstream.in_auth { Limit::AuthLine } else { Limit::CommandLine };
+                turn.out.count(Event::Limit(limit));
                 self.cancel_auth(turn);
                 turn.out.count(Event::Command(Verb::Other, Taken::Malformed));
                 self.reply_error(turn, &own::LINE_TOO_LONG);
@@ -93,7 +95,7 @@ impl Session {
                 _ => self.reply_error(turn, &own::ONLY_QUIT),
             };
         }
-        let owed = self.owed.len();
+        let heard = turn.out.events.len();
         match command {
             Command::Ehlo(name) => self.take_hello(turn, true, name),
             Command::Helo(name) => self.take_hello(turn, false, name),
@@ -118,8 +120,19 @@ impl Session {
             | Command::Etrn(argument)
             | Command::Other { argument, .. } => self.take_other(turn, &command, argument),
         }
-        let forwarded = self.owed.len() > owed || self.content.is_some();
-        turn.out.count(Event::Command(verb, if forwarded { Taken::Forwarded } else { Taken::Answered }));
+        // What was said at once says what became of it.
+        let said = turn.out.events[heard..].iter().rev().find_map(|event| match event {
+            Event::Answered { class, by_hop: false } => Some(*class),
+            _ => None,
+        });
+        turn.out.count(Event::Command(
+            verb,
+            match said {
+                Some(2 | 3) => Taken::Answered,
+                Some(_) => Taken::Refused,
+                None => Taken::Forwarded,
+            },
+        ));
     }
 
     fn take_malformed(&mut self, turn: &mut Turn<'_>, error: &CommandError) {
@@ -185,6 +198,7 @@ impl Session {
             return self.reply_error(turn, &own::BAD_PARAMETER);
         }
         if size.is_some_and(|size| size > self.settings.limits.message_size) {
+            turn.out.count(Event::Limit(Limit::MessageSize));
             return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
         }
         let mut mail = Mail { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None };
@@ -264,6 +278,7 @@ impl Session {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
         if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
+            turn.out.count(Event::Limit(Limit::Recipients));
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         }
         let mut pool = transaction.pool;

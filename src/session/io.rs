@@ -9,7 +9,6 @@
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::record::Record;
 use super::route::Host;
@@ -120,16 +119,16 @@ pub enum Event {
     Attempt(AttemptEnd),
     /// A recipient was answered: class of the reply.
     Recipient(u8),
-    /// A host's part in the transaction was taken over by another.
-    FailedOver,
+    /// A lost hop was replaced by another host, or no other was left.
+    FailedOver(bool),
+    /// A limit was met.
+    Limit(Limit),
     /// A verdict of a rule was carried out.
     Verdict(VerdictKind),
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
-    /// How long the client waited for an answer a hop gave.
-    Waited(Duration),
 }
 
 /// What became of a command when it was taken.
@@ -137,10 +136,29 @@ pub enum Event {
 pub enum Taken {
     /// It went, or will go, to a hop.
     Forwarded,
-    /// Gatepost or a rule answered it.
+    /// Gatepost or a rule answered it, 2xx or 3xx.
     Answered,
+    /// Gatepost or a rule refused it.
+    Refused,
     /// It was not a command.
     Malformed,
+}
+
+/// A limit that a client or a hop met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// `limits.command_line`
+    CommandLine,
+    /// `limits.auth_line`
+    AuthLine,
+    /// `limits.message_size`
+    MessageSize,
+    /// `limits.recipients`
+    Recipients,
+    /// `limits.errors`
+    Errors,
+    /// `upstreams.*.sessions`
+    HopSessions,
 }
 
 /// How a message ended.
