@@ -1,3 +1,5 @@
 //! gatepost: a transparent SMTP proxy.
+pub mod config;
+pub mod rules;
 pub mod session;
 pub mod smtp;
