@@ -1,4 +1,6 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod cli;
 pub mod config;
 pub mod rules;
 pub mod session;
