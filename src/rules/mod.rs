@@ -31,7 +31,7 @@ use crate::smtp::ReplyRef;
 
 pub use compile::CompileError;
 
-use condition::{Condition, Facts, class_bit};
+use condition::{Condition, Facts, Field, class_bit};
 use index::Index;
 
 /// All rules of one configuration.
@@ -160,13 +160,16 @@ impl RungTemplate {
     }
 }
 
-/// The new values a rule makes, all from what held before it spoke.
+/// The new values a rule makes, all from what held before it spoke. A value as it stands already is no rewrite.
 fn rewritten(rewrites: &config::Rewrites, facts: &Facts<'_>) -> Rewrites {
-    let value = |template: &Option<config::Template>| template.as_ref().map(|t| template::expand(t, facts));
+    let value = |template: &Option<config::Template>, now: Option<&[u8]>| {
+        template.as_ref().map(|template| template::expand(template, facts)).filter(|new| Some(&**new) != now)
+    };
+    let path = |field| facts.path(field).map(|path| path.as_bytes());
     Rewrites {
-        sender: value(&rewrites.sender),
-        recipient: value(&rewrites.recipient),
-        helo: value(&rewrites.helo),
+        sender: value(&rewrites.sender, path(Field::Sender)),
+        recipient: value(&rewrites.recipient, path(Field::Recipient)),
+        helo: value(&rewrites.helo, facts.helo()),
         parameters: rewrites.parameters.as_ref().and_then(|p| parameters::change(facts.parameters(), p)),
     }
 }

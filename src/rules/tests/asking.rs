@@ -72,6 +72,15 @@ fn rewrites_accumulate_and_later_rules_see_them() {
 }
 
 #[test]
+fn a_value_as_it_was_is_no_rewrite() {
+    let mut greet = rule(&[At::Rcpt], Match::default(), None);
+    greet.actions.rewrites.helo = Some(template("Client.example"));
+    let answer =
+        compile(&[moves("*", template("{local}@example.net")), greet]).command(&question(Stage::Rcpt));
+    assert!(answer.rewrites == Rewrites::default() && answer.by.is_empty());
+}
+
+#[test]
 fn a_value_that_is_no_path_ends_the_asking() {
     let set = compile(&[
         moves("*", template("{local} @ {domain}\u{1}")),
