@@ -100,7 +100,7 @@ fn templates_keep_what_was_given() {
     };
     assert_eq!(&*made("{local}@new.example", &asked), b"\"Jo nes\"@new.example");
     assert_eq!(&*made("x@{domain}", &asked), b"x@Example.NET");
-    assert_eq!(&*made("{recipient}", &asked), b"\"Jo nes\"@Example.NET");
+    assert_eq!(&*made("{recipient}.test", &asked), b"\"Jo nes\"@Example.NET.test");
     assert_eq!(&*made("{recipient_given}", &asked), b"jones@example.net");
     assert_eq!(&*made("{sender}", &asked), b"s@src.example");
     assert_eq!(&*made("x@{client}.example", &asked), b"x@192.0.2.1.example");
