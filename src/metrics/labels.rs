@@ -4,6 +4,8 @@
 //! Out:   the text of the label in the output; the same words serve as fields of log records.
 //! Never: a value that comes from outside; each label is an enum, so that its values are counted and known.
 
+use crate::smtp;
+
 /// Declares the values of one label.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -268,5 +270,42 @@ label! {
         Done = "done",
         /// It was refused; the old one stays.
         Refused = "refused",
+    }
+}
+
+impl From<smtp::Verb> for Verb {
+    /// A verb as it was parsed; one that `forward_verbs` lets pass is not known here to be one.
+    fn from(verb: smtp::Verb) -> Self {
+        match verb {
+            smtp::Verb::Ehlo => Self::Ehlo,
+            smtp::Verb::Helo => Self::Helo,
+            smtp::Verb::Mail => Self::Mail,
+            smtp::Verb::Rcpt => Self::Rcpt,
+            smtp::Verb::Data => Self::Data,
+            smtp::Verb::Bdat => Self::Bdat,
+            smtp::Verb::Rset => Self::Rset,
+            smtp::Verb::Noop => Self::Noop,
+            smtp::Verb::Quit => Self::Quit,
+            smtp::Verb::Auth => Self::Auth,
+            smtp::Verb::Starttls => Self::Starttls,
+            smtp::Verb::Vrfy => Self::Vrfy,
+            smtp::Verb::Expn => Self::Expn,
+            smtp::Verb::Help => Self::Help,
+            smtp::Verb::Etrn => Self::Etrn,
+            smtp::Verb::Other => Self::Unknown,
+        }
+    }
+}
+
+impl Class {
+    /// The class of a reply's code; none for one that no reply has.
+    pub fn of(code: smtp::Code) -> Option<Self> {
+        match code.class() {
+            2 => Some(Self::Positive),
+            3 => Some(Self::Intermediate),
+            4 => Some(Self::Transient),
+            5 => Some(Self::Permanent),
+            _ => None,
+        }
     }
 }
