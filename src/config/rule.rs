@@ -26,7 +26,7 @@ pub struct Rule {
 }
 
 /// A place in the configuration file, both counted from 1; 0 where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Mark {
     /// Line.
     pub line: usize,
@@ -136,7 +136,8 @@ impl Stage {
 
 /// What must hold: every key that is not empty, by at least one of its patterns, and `not` must not hold.
 ///
-/// Globs know `*`, `?`, `[a-z]` and `{a,b}`; they are kept as written.
+/// Globs are kept as written. `*` stands for any run of characters, none included; `?` stands for one, but not in
+/// addresses, where it is a character like `{` and `}` (RFC 5321 section 4.1.2, atext). Nothing else is special.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Match {
     /// Globs over the address the listener was configured with, such as `127.0.0.1:2525`.

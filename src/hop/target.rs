@@ -17,8 +17,7 @@ use crate::config::types;
 
 /// Names a target for as long as it, or a dialog with it, lives; equal in every pool that holds the same host at
 /// the same address. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TargetId(pub(super) u64);
+pub use crate::session::route::TargetId;
 
 /// Where a connection is made to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
