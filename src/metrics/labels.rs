@@ -170,42 +170,26 @@ label! {
 label! {
     /// What a client heard about a recipient.
     RecipientFate {
-        /// Accepted by a hop.
+        /// A 2xx.
         Accepted = "accepted",
-        /// A 5xx.
-        Refused = "refused",
-        /// A 4xx, except the next one.
-        Deferred = "deferred",
-        /// `452 4.5.3`: accepted at another hop than the transaction's.
-        OtherHop = "other_hop",
-        /// Swallowed on purpose by a verdict.
-        Discarded = "discarded",
-    }
-}
-
-label! {
-    /// How one attempt of a ladder ended.
-    AttemptFate {
-        /// A 2xx: the ladder won.
-        Accepted = "accepted",
-        /// A 5xx.
-        Refused = "refused",
         /// A 4xx.
         Deferred = "deferred",
-        /// No hop was reached.
-        Unreachable = "unreachable",
-        /// Not made: it had been tried, or the budget was spent.
-        Skipped = "skipped",
+        /// A 5xx.
+        Refused = "refused",
     }
 }
 
 label! {
-    /// How replacing a hop ended.
-    FailoverFate {
-        /// Another host took the envelope.
-        Replaced = "replaced",
-        /// No other host was left that fits.
-        Exhausted = "exhausted",
+    /// How one attempt at a recipient ended.
+    AttemptFate {
+        /// A 2xx, and it joined the transaction.
+        Accepted = "accepted",
+        /// A 2xx at another hop than the transaction's: `452 4.5.3`.
+        OtherHop = "other_hop",
+        /// A 4xx or 5xx.
+        Refused = "refused",
+        /// No host, or no time.
+        Failed = "failed",
     }
 }
 
@@ -226,28 +210,8 @@ label! {
         Accept = "accept",
         /// `disconnect`
         Disconnect = "disconnect",
-    }
-}
-
-label! {
-    /// A limit a client or a hop has met.
-    Limit {
-        /// `limits.command_line`
-        CommandLine = "command_line",
-        /// `limits.auth_line`
-        AuthLine = "auth_line",
-        /// `limits.message_size`
-        MessageSize = "message_size",
-        /// `limits.recipients`
-        Recipients = "recipients",
-        /// `limits.errors`
-        Errors = "errors",
-        /// `limits.reply_line`
-        ReplyLine = "reply_line",
-        /// `limits.reply`
-        Reply = "reply",
-        /// `upstreams.*.sessions`
-        HopSessions = "hop_sessions",
+        /// A recipient or message swallowed on purpose.
+        Discard = "discard",
     }
 }
 
@@ -256,8 +220,6 @@ label! {
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
-        /// The answer to a question that was no longer open.
-        LateVerdict = "late_verdict",
         /// A log record that could not be written.
         LogRecord = "log_record",
     }
@@ -298,9 +260,9 @@ impl From<smtp::Verb> for Verb {
 }
 
 impl Class {
-    /// The class of a reply's code; none for one that no reply has.
-    pub fn of(code: smtp::Code) -> Option<Self> {
-        match code.class() {
+    /// The class of replies that begin with this digit, if any do.
+    pub fn of_digit(digit: u8) -> Option<Self> {
+        match digit {
             2 => Some(Self::Positive),
             3 => Some(Self::Intermediate),
             4 => Some(Self::Transient),
