@@ -9,6 +9,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod prepare;
 pub mod rules;
 pub mod run;
 pub mod session;

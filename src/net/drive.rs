@@ -356,7 +356,7 @@ impl Drive {
                 session_io::Event::Ended(end) => self.quit = end == SessionEnd::Quit,
                 _ => {}
             }
-            super::count::count(&scratch.meter, event);
+            scratch.meter.note(event);
         }
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
         for output in outputs.drain(..) {

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -99,18 +100,17 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Names for sessions, unlike any other process's or worker's.
 #[derive(Clone)]
-pub struct Ids(std::rc::Rc<Cell<u64>>);
+pub struct Ids(Arc<AtomicU64>);
 
 impl Ids {
     /// A sequence for one worker.
     pub fn new(worker: u64) -> Ids {
-        Ids(std::rc::Rc::new(Cell::new(RandomState::new().hash_one(worker))))
+        Ids(Arc::new(AtomicU64::new(RandomState::new().hash_one(worker))))
     }
 
     fn next(&self) -> SessionId {
         // An odd step visits every number once.
-        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        SessionId(self.0.get())
+        SessionId(self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
     }
 }
 
@@ -191,7 +191,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, serving: &Serving, 
         Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
     OPEN.set(OPEN.get() + 1);
     let counted = Counted;
-    tokio::task::spawn_local(async move {
+    tokio::spawn(async move {
         drive.await;
         drop(counted);
     });

@@ -5,7 +5,6 @@
 //! session, carry out what it wants, write each peer once.
 
 pub mod buffers;
-mod count;
 pub mod drive;
 mod link;
 pub mod listen;

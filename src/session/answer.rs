@@ -263,6 +263,7 @@ impl Session {
     /// Counts and traces the EHLO reply that was composed in place.
     fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
         turn.out.count(Event::Answered { class: 2, by_hop: true });
+        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
         self.heard_at = turn.now;
         self.upstreams.episode_over();
         if self.settings.trace {
@@ -575,7 +576,11 @@ impl Session {
             sender: transaction.mail.address(),
             recipients: notes.recipients,
             hop: hop.map(|up| Arc::clone(up.host.name())),
-            verdicts: notes.verdicts,
+            verdicts: notes
+                .verdicts
+                .into_iter()
+                .map(|(stage, by, kind)| (stage, self.settings.rules.name(by).into(), kind))
+                .collect(),
             end,
             reply,
             octets: transaction.octets,

@@ -6,7 +6,7 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use super::io::{Event, HopId, Limit, Peer, SessionEnd, Taken, TraceSide};
+use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
 use super::transaction::{Hello, Mail, Needs, Notes, Recipient, Spoken, Transaction};
@@ -47,8 +47,6 @@ impl Session {
             Next::Discarded(taken) => Some(taken),
             Next::TooLong(taken) => {
                 self.heard_at = turn.now;
-                let limit = if self.downstream.in_auth { Limit::AuthLine } else { Limit::CommandLine };
-                turn.out.count(Event::Limit(limit));
                 self.cancel_auth(turn);
                 turn.out.count(Event::Command(Verb::Other, Taken::Malformed));
                 self.reply_error(turn, &own::LINE_TOO_LONG);
@@ -198,7 +196,6 @@ impl Session {
             return self.reply_error(turn, &own::BAD_PARAMETER);
         }
         if size.is_some_and(|size| size > self.settings.limits.message_size) {
-            turn.out.count(Event::Limit(Limit::MessageSize));
             return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
         }
         let mut mail = Mail { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None };
@@ -278,7 +275,6 @@ impl Session {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
         if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
-            turn.out.count(Event::Limit(Limit::Recipients));
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         }
         let mut pool = transaction.pool;

@@ -7,7 +7,7 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT), RFC 1047 (after the end only the hop's word counts).
 
-use super::io::{Event, HopId, Limit, MessageEnd, Peer, SessionEnd, TraceSide};
+use super::io::{HopId, MessageEnd, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
 use super::verdict::{CommandVerdict, Stage};
@@ -239,7 +239,6 @@ impl Session {
             return Some(octets.len() - offset);
         }
         if size > most && !refused {
-            turn.out.count(Event::Limit(Limit::MessageSize));
             self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
         }
         if ended {

@@ -9,6 +9,7 @@
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::Record;
 use super::route::Host;
@@ -119,16 +120,16 @@ pub enum Event {
     Attempt(AttemptEnd),
     /// A recipient was answered: class of the reply.
     Recipient(u8),
-    /// A lost hop was replaced by another host, or no other was left.
-    FailedOver(bool),
-    /// A limit was met.
-    Limit(Limit),
+    /// A lost hop was replaced by another host.
+    FailedOver,
     /// A verdict of a rule was carried out.
     Verdict(VerdictKind),
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
+    /// How long the client waited for an answer a hop gave.
+    Waited(Duration),
 }
 
 /// What became of a command when it was taken.
@@ -142,23 +143,6 @@ pub enum Taken {
     Refused,
     /// It was not a command.
     Malformed,
-}
-
-/// A limit that a client or a hop met.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
-    /// `limits.command_line`
-    CommandLine,
-    /// `limits.auth_line`
-    AuthLine,
-    /// `limits.message_size`
-    MessageSize,
-    /// `limits.recipients`
-    Recipients,
-    /// `limits.errors`
-    Errors,
-    /// `upstreams.*.sessions`
-    HopSessions,
 }
 
 /// How a message ended.
@@ -208,6 +192,22 @@ pub enum VerdictKind {
     Disconnect,
     /// A recipient swallowed on purpose.
     Discard,
+}
+
+impl VerdictKind {
+    /// Its name in the configuration and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VerdictKind::Rewrite => "rewrite",
+            VerdictKind::Reply => "reply",
+            VerdictKind::Substitute => "substitute",
+            VerdictKind::Retry => "retry",
+            VerdictKind::Route => "route",
+            VerdictKind::Accept => "accept",
+            VerdictKind::Disconnect => "disconnect",
+            VerdictKind::Discard => "discard",
+        }
+    }
 }
 
 /// Why a session ended.

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::content::Content;
-use self::io::{Event, HopId, Input, Limit, Out, Output, Peer, SessionEnd, TraceSide};
+use self::io::{Event, HopId, Input, Out, Output, Peer, SessionEnd, TraceSide};
 use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
 use self::settings::{Entrance, Settings};
@@ -311,6 +311,7 @@ impl Session {
         turn.out.to(Peer::Downstream).put(reply.as_bytes());
         self.trace(turn, Peer::Downstream, TraceSide::Server, reply.as_bytes());
         turn.out.count(Event::Answered { class: reply.code().class(), by_hop: true });
+        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
         self.heard_at = turn.now;
         self.upstreams.episode_over();
     }
@@ -332,7 +333,6 @@ impl Session {
     fn reply_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
         self.downstream.errors += 1;
         if self.downstream.errors >= self.settings.limits.errors {
-            turn.out.count(Event::Limit(Limit::Errors));
             self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
         } else {
             self.reply_own(turn, own);

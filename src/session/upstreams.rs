@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::io::{Event, HOPS, HopId, Limit, Output, Peer, SessionEnd, TraceSide};
+use super::io::{Event, HOPS, HopId, Output, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::{Host, HostNews, Pick, PoolId, TargetId};
 use super::{Session, Turn, closes};
@@ -525,7 +525,7 @@ impl Session {
     fn replace(&mut self, turn: &mut Turn<'_>, lost: HopId, pool: PoolId, away: bool, tried: Tried) {
         match self.open(turn, pool, tried) {
             Ok(hop) => {
-                turn.out.count(Event::FailedOver(true));
+                turn.out.count(Event::FailedOver);
                 if away {
                     self.upstreams.away = Some(hop);
                 } else {
@@ -544,10 +544,6 @@ impl Session {
 
     /// No host is left: the client hears the first refusal a hop spoke, or that there is none, and is closed.
     pub(super) fn no_hop(&mut self, turn: &mut Turn<'_>, none: NoHop) {
-        turn.out.count(match none {
-            NoHop::None => Event::FailedOver(false),
-            NoHop::Busy => Event::Limit(Limit::HopSessions),
-        });
         let own: &'static Own = match none {
             NoHop::Busy => &own::HOP_BUSY,
             NoHop::None if self.flags.reached => &own::HOP_LOST,
