@@ -1,7 +1,13 @@
 //! gatepost: a transparent SMTP proxy.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod dialog;
+pub mod hop;
+pub mod limits;
+pub mod metrics;
+pub mod net;
 pub mod rules;
 pub mod session;
 pub mod smtp;

@@ -145,7 +145,6 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// A copy that outlives the buffer.
-    #[expect(clippy::wrong_self_convention, reason = "shadows ToOwned, which would give a ReplyRef again")]
     pub fn to_owned(&self) -> Reply {
         Reply { octets: self.octets.into(), code: self.code }
     }
@@ -472,9 +471,11 @@ mod tests {
         whole
     }
 
+    type Row<'a> = (&'a [u8], Result<Option<usize>, ReplyFault>);
+
     #[test]
     fn framing() {
-        let table: &[(&[u8], Result<Option<usize>, ReplyFault>)] = &[
+        let table: &[Row<'_>] = &[
             (b"", Ok(None)),
             (b"250", Ok(None)),
             (b"250 Ok\r", Ok(None)),

@@ -114,11 +114,13 @@ mod tests {
         whole
     }
 
+    type Vector = (&'static [u8], Result<&'static [u8], Fault>);
+
     const NUL: Result<&[u8], Fault> = Err(Fault::NulDot);
 
     /// Every vector of the SMTP smuggling work and its kin, each followed by a command, and the octets the
     /// hop receives of it under `normalize`. Under `reject` all of them are a fault.
-    const SMUGGLING: &[(&[u8], Result<&[u8], Fault>)] = &[
+    const SMUGGLING: &[Vector] = &[
         (b"\n.\n", Ok(b"\r\n..\r\n")),
         (b"\n.\r", Ok(b"\r\n.. ")),
         (b"\r.\n", Ok(b" .\r\n")),
