@@ -15,6 +15,7 @@ use crate::smtp::SessionId;
 /// what must stay secret.
 pub fn begin(log: &Log) {
     let level = match log.level {
+        LogLevel::Off => "off",
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
         LogLevel::Info => "info",

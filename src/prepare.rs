@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::config::Loaded;
+use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::rules::RuleSet;
@@ -63,13 +63,12 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         .collect();
     let rules = RuleSet::compile(&config.rules, &|name| hops.id(name), &names).map_err(|wrong| {
         for error in wrong {
-            let _ = writeln!(errors, "{}:{}: {error}", loaded.file, error.mark);
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
         }
     });
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
-    let mut refresher =
-        Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
+    let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
     let hosts = refresher.first().await;
     for report in hosts.iter().filter(|report| report.own_listener.is_some()) {
         let _ = writeln!(errors, "{}: {report}", loaded.file);
@@ -111,7 +110,12 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Door> {
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         let auth = listener.auth == AuthShown::Hop;
-        doors.extend(listener.addresses.iter().map(|&address| Door { address, listener: number, pool, auth }));
+        doors.extend(listener.addresses.iter().map(|&address| Door {
+            address,
+            listener: number,
+            pool,
+            auth,
+        }));
     }
     doors
 }

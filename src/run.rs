@@ -21,7 +21,8 @@ use crate::admin::{self, Phase, Status};
 use crate::config::{self, Loaded};
 use crate::hop::Registry;
 use crate::limits::Sessions;
-use crate::metrics::{Event, Metrics, Reload};
+use crate::metrics::labels::Reload;
+use crate::metrics::{Event, Metrics};
 use crate::net::listen::{self, Bound};
 use crate::net::worker::{self, Order, Serving};
 use crate::prepare::{Door, Prepared, prepare};
@@ -182,8 +183,8 @@ impl Control {
     }
 
     async fn try_reload(&mut self) -> Result<(), String> {
-        let loaded = config::load(self.path.as_deref(), config::environment())
-            .map_err(|errors| errors.to_string())?;
+        let loaded =
+            config::load(self.path.as_deref(), config::environment()).map_err(|errors| errors.to_string())?;
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Lease, Pick, Pool, Pools, Why};
-use crate::session::route::{self, Host, HostNews, Hops, PoolId, TargetId};
+use crate::session::route::{self, Hops, Host, HostNews, PoolId, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
 #[derive(Debug)]

@@ -101,7 +101,8 @@ impl Rx {
     /// The turn is over and nothing refers to the buffer: it goes back.
     pub fn settle(&mut self, pool: &mut Pool) {
         let rest = self.end - self.start;
-        if self.buffer.is_empty() || (rest > SHORT && self.buffer.len() == SIZE) || rest == self.buffer.len() {
+        if self.buffer.is_empty() || (rest > SHORT && self.buffer.len() == SIZE) || rest == self.buffer.len()
+        {
             return;
         }
         let rest = self.octets().to_vec();

@@ -72,7 +72,13 @@ pub struct Drive {
 
 impl Drive {
     /// A session for a client, begun.
-    pub fn new(stream: Stream, settings: Arc<Settings>, entrance: Entrance, id: SessionId, permit: Permit) -> Drive {
+    pub fn new(
+        stream: Stream,
+        settings: Arc<Settings>,
+        entrance: Entrance,
+        id: SessionId,
+        permit: Permit,
+    ) -> Drive {
         Drive {
             reply_limit: settings.limits.reply + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
@@ -206,7 +212,8 @@ impl Drive {
         }
         let offered = self.offer(scratch, now);
         let Some(link) = &mut self.client else { return offered };
-        if link.closing || link.ended || !link.rx.has_room(SIZE) || !self.session.wants_read(Peer::Downstream) {
+        if link.closing || link.ended || !link.rx.has_room(SIZE) || !self.session.wants_read(Peer::Downstream)
+        {
             return offered;
         }
         if scratch.out.tx[1..].iter().any(session_io::Tx::borrows) {

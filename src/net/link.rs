@@ -40,9 +40,12 @@ impl Link {
     /// Writes what there is; `received` is the buffer that content ranges refer to. Ready: all is in the kernel.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut Tx, received: &[u8]) -> Poll<io::Result<()>> {
         while !tx.is_empty() {
-            let slices: SmallVec<[IoSlice<'_>; SLICES]> =
-                tx.slices(received).take(SLICES).map(IoSlice::new).collect();
-            match self.stream.poll_write_vectored(cx, &slices) {
+            let written = {
+                let slices: SmallVec<[IoSlice<'_>; SLICES]> =
+                    tx.slices(received).take(SLICES).map(IoSlice::new).collect();
+                self.stream.poll_write_vectored(cx, &slices)
+            };
+            match written {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => tx.advance(written),

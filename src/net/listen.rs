@@ -21,7 +21,8 @@ use super::drive::Drive;
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
 use crate::limits::Exceeded;
-use crate::metrics::{Event, Refusal};
+use crate::metrics::Event;
+use crate::metrics::labels::Refusal;
 use crate::session::route::PoolId;
 use crate::session::settings::Entrance;
 use crate::smtp::{Own, SessionId, own};
@@ -187,8 +188,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, serving: &Serving, 
     };
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: door.listener, pool: door.pool, auth: door.auth, client };
-    let drive =
-        Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
+    let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
     OPEN.set(OPEN.get() + 1);
     let counted = Counted;
     tokio::spawn(async move {

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use super::buffers::Pool;
 use super::listen::{self, Bound};
 use crate::limits::Sessions;
-use crate::metrics::{Metrics, Meter};
+use crate::metrics::{Meter, Metrics};
 use crate::session::io::Out;
 use crate::session::settings::Settings;
 
