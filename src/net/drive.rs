@@ -65,6 +65,8 @@ pub struct Drive {
     linger: Option<(Instant, usize)>,
     close_by: Option<Instant>,
     quit: bool,
+    /// Somebody was not read in this round because what came of it could not be written.
+    choked: bool,
     registered: Registered,
     reply_limit: usize,
     _permit: Permit,
@@ -90,6 +92,7 @@ impl Drive {
             linger: None,
             close_by: None,
             quit: false,
+            choked: false,
             registered: Registered::default(),
             _permit: permit,
         }
@@ -116,6 +119,7 @@ impl Drive {
         }
         self.carry_out(cx, scratch, now);
         for round in 0.. {
+            self.choked = false;
             let mut busy = self.connect(cx, scratch, now);
             for hop in 0..HOPS as u8 {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
@@ -124,6 +128,8 @@ impl Drive {
             busy |= self.read_client(cx, scratch, now);
             self.carry_out(cx, scratch, now);
             busy |= self.flush(cx, scratch, now);
+            // Whoever was not read because of what has just been written is read now.
+            busy |= self.choked && !is_choked(scratch);
             self.carry_out(cx, scratch, now);
             if !busy {
                 break;
@@ -175,8 +181,11 @@ impl Drive {
     fn read_hop(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant, hop: HopId) -> bool {
         let peer = Peer::Upstream(hop);
         let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] else { return false };
-        let choked = scratch.out.tx[0].len() > BACKLOG;
-        if link.ended || choked || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
+        if scratch.out.tx[0].len() > BACKLOG {
+            self.choked = true;
+            return false;
+        }
+        if link.ended || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
             return false;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.reply_limit) {
@@ -205,9 +214,8 @@ impl Drive {
 
     /// Offers the client's waiting octets, or reads more; whether anything went on.
     fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
-        // Content that could not be written on still refers to the buffer.
-        let held = scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG);
-        if held || scratch.out.tx[0].len() > BACKLOG {
+        if is_choked(scratch) {
+            self.choked = true;
             return false;
         }
         let offered = self.offer(scratch, now);
@@ -216,7 +224,8 @@ impl Drive {
         {
             return offered;
         }
-        if scratch.out.tx[1..].iter().any(session_io::Tx::borrows) {
+        if is_choked(scratch) {
+            self.choked = true;
             return offered;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE) {
@@ -499,6 +508,12 @@ impl Drive {
             scratch.reset();
         }
     }
+}
+
+/// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much
+/// waits for somebody.
+fn is_choked(scratch: &Scratch) -> bool {
+    scratch.out.tx[0].len() > BACKLOG || scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG)
 }
 
 impl Future for Drive {
