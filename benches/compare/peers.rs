@@ -143,9 +143,14 @@ impl Peer {
         }
         let before = sink.tally();
         let mut dialog = Dialog::connect(self.address)?;
-        for command in
-            ["EHLO a.test", "MAIL FROM:<a@a.test>", "RCPT TO:<b@b.test>", "DATA", "\r\nready\r\n.", "QUIT"]
-        {
+        for command in [
+            "EHLO a.test",
+            "MAIL FROM:<a@a.test>",
+            "RCPT TO:<recipient@sink.test>",
+            "DATA",
+            "\r\nready\r\n.",
+            "QUIT",
+        ] {
             dialog.say(format!("{command}\r\n").as_bytes())?;
         }
         let after = sink.tally();
@@ -262,8 +267,8 @@ fn missing(program: &Path, error: &io::Error) -> io::Error {
 }
 
 /// A port below the range from which the kernel takes those of outgoing connections: one found by binding
-/// to port 0 may be taken by a client before the peer listens.
-fn free_port() -> io::Result<u16> {
+/// to port 0 may be taken by a client before the peer listens, or be where somebody else's client still calls.
+pub fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..10_000 {
         let offset = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 37;
