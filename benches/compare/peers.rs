@@ -242,7 +242,7 @@ fn gatepost(
         "hostname: proxy.test\nlisteners:\n  - {{ address: \"127.0.0.1:{port}\", upstream: main }}\n\
          upstreams:\n  main: {{ hosts: [\"127.0.0.1:{}\"] }}\n\
          limits: {{ sessions: {sessions}, sessions_per_client: {sessions}, exempt: [127.0.0.0/8] }}\n\
-         admin: {{ address: \"127.0.0.1:{admin}\" }}\nlog: {{ level: info }}\n{workers}{rules}",
+         admin: {{ address: \"127.0.0.1:{admin}\" }}\nlog: {{ level: warn }}\n{workers}{rules}",
         sink.smtp_port,
         sessions = place.sessions,
     );
