@@ -1,0 +1,145 @@
+//! A script's configuration, as a session takes it.
+//!
+//! **In**: the lines between `---` of a script, which are `proxy.yaml` and are read by the real decoder.
+//! **Out**: [`World`]: the session's settings, its entrance, and the hosts' names by pool.
+//! **Never**: resolves a name; the hosts of a pool are tried in the order written, whatever `balance` says.
+//!
+//! What a script does not set is as the defaults have it, but: `hostname: gate.example.org`, and one pool `main`
+//! with one host `a`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatepost::config::{self, types};
+use gatepost::rules::RuleSet;
+use gatepost::session::route::{Hops, HostNews, Pick, Picked, PoolId, TargetId};
+use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
+use gatepost::session::verdict::Rules;
+use gatepost::smtp::BareNewline;
+
+/// All that surrounds a session.
+pub struct World {
+    /// What a session knows of the configuration.
+    pub settings: Arc<Settings>,
+    /// Through which door the client comes.
+    pub entrance: Entrance,
+    /// The hosts' names, by pool.
+    pub hosts: Vec<Vec<Rc<str>>>,
+}
+
+/// Reads a configuration.
+pub fn world(yaml: &str) -> Result<World, String> {
+    let mut text = yaml.to_owned();
+    if !yaml.lines().any(|line| line.starts_with("hostname:")) {
+        text.push_str("hostname: gate.example.org\n");
+    }
+    if !yaml.lines().any(|line| line.starts_with("upstreams:")) {
+        text.push_str("upstreams: { main: { hosts: [a] } }\n");
+    }
+    let loaded = config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())?;
+    of(&loaded.config)
+}
+
+fn of(config: &types::Config) -> Result<World, String> {
+    let names: Vec<&String> = config.upstreams.keys().collect();
+    let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
+    let rules = RuleSet::compile(&config.rules, &|name: &str| pool(name), &config.listeners.iter().map(|_| Vec::new()).collect::<Vec<_>>())
+        .map_err(|error| error.to_string())?;
+    let hosts: Vec<Vec<Rc<str>>> = config.upstreams.values().map(hosts).collect();
+    let counts = hosts.iter().map(Vec::len).collect();
+    let listener = &config.listeners[0];
+    let entrance = Entrance {
+        listener: 0,
+        pool: pool(&listener.upstream).ok_or("the listener's pool is none of the upstreams")?,
+        auth: listener.auth == types::AuthShown::Hop,
+        client: SocketAddr::from(([192, 0, 2, 1], 40000)),
+    };
+    let names = config.upstreams.iter().map(|(_, upstream)| hosts_of(upstream)).collect();
+    Ok(World { settings: Arc::new(settings(config, Box::new(rules), Box::new(Listed { counts, names }))), entrance, hosts })
+}
+
+fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) -> Settings {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    Settings {
+        hostname: config.host_name().into(),
+        own_greeting: config.greeting == types::Greeting::Own,
+        limits: Limits {
+            recipients: limits.recipients,
+            message_size: limits.message_size,
+            command_line: limits.command_line,
+            auth_line: limits.auth_line,
+            reply_line: limits.reply_line,
+            reply: limits.reply,
+            errors: limits.errors as u32,
+            attempts: limits.attempts,
+        },
+        timeouts: Timeouts {
+            command: timeouts.command,
+            content: timeouts.content,
+            connect: timeouts.connect,
+            greeting: timeouts.greeting,
+            reply: timeouts.reply,
+            answer: timeouts.answer,
+            attempts: timeouts.attempts,
+            end_of_data: timeouts.end_of_data,
+        },
+        bare_newline: match config.content.bare_newline {
+            types::BareNewline::Normalize => BareNewline::Normalize,
+            types::BareNewline::Reject => BareNewline::Reject,
+        },
+        forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
+        forward_extensions: config.forward_extensions.iter().map(|keyword| keyword.as_str().into()).collect(),
+        records: true,
+        trace: false,
+        rules,
+        hops,
+    }
+}
+
+fn hosts(upstream: &types::Upstream) -> Vec<Rc<str>> {
+    hosts_of(upstream).iter().map(|name| Rc::from(&**name)).collect()
+}
+
+fn hosts_of(upstream: &types::Upstream) -> Vec<Arc<str>> {
+    match &upstream.source {
+        types::Source::Hosts(hosts) => hosts
+            .iter()
+            .map(|host| match &host.target {
+                types::Target::Tcp { host, .. } => Arc::from(host.as_str()),
+                types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
+            })
+            .collect(),
+        types::Source::Sink(_) => Vec::new(),
+    }
+}
+
+/// Pools whose hosts are tried in the order written.
+struct Listed {
+    counts: Vec<usize>,
+    names: Vec<Vec<Arc<str>>>,
+}
+
+impl Hops for Listed {
+    fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
+        let of = |number: usize| TargetId { pool, number: number as u32 };
+        let mut left = (0..self.counts[usize::from(pool.0)]).filter(|&number| !tried.contains(&of(number)));
+        match left.next() {
+            None => Pick::None,
+            Some(number) => Pick::Host(Picked {
+                target: of(number),
+                name: self.names[usize::from(pool.0)][number].clone(),
+                more: left.next().is_some(),
+            }),
+        }
+    }
+
+    fn release(&self, _: TargetId) {}
+
+    fn news(&self, _: TargetId, _: HostNews, _: Instant) {}
+}
+
+/// The pools by name, for messages.
+pub type Pools = BTreeMap<String, PoolId>;
