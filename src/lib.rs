@@ -1,3 +1,5 @@
 //! gatepost: a transparent SMTP proxy.
+pub mod cli;
+pub mod config;
 pub mod session;
 pub mod smtp;
