@@ -59,12 +59,13 @@ struct Link {
 impl Pure {
     /// Starts a session; each read gives at most `piece` octets.
     pub fn new(world: &World, piece: usize) -> Pure {
+        let now = Instant::now();
         let mut links: [Link; 1 + HOPS] = Default::default();
         links[0].party = Some(Party::Client);
         let mut pure = Pure {
-            session: Session::new(Arc::clone(&world.settings), world.entrance, SessionId(1)),
+            session: Session::new(Arc::clone(&world.settings), world.entrance, SessionId(1), now),
             out: Out::default(),
-            now: Instant::now(),
+            now,
             piece,
             hosts: world.hosts.clone(),
             links,

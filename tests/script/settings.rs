@@ -7,7 +7,6 @@
 //! What a script does not set is as the defaults have it, but: `hostname: gate.example.org`, and one pool `main`
 //! with one host `a`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,8 +45,9 @@ pub fn world(yaml: &str) -> Result<World, String> {
 fn of(config: &types::Config) -> Result<World, String> {
     let names: Vec<&String> = config.upstreams.keys().collect();
     let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
-    let rules = RuleSet::compile(&config.rules, &|name: &str| pool(name), &config.listeners.iter().map(|_| Vec::new()).collect::<Vec<_>>())
-        .map_err(|error| error.to_string())?;
+    let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
+    let rules = RuleSet::compile(&config.rules, &pool, &listeners)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let hosts: Vec<Vec<Rc<str>>> = config.upstreams.values().map(hosts).collect();
     let counts = hosts.iter().map(Vec::len).collect();
     let listener = &config.listeners[0];
@@ -140,6 +140,3 @@ impl Hops for Listed {
 
     fn news(&self, _: TargetId, _: HostNews, _: Instant) {}
 }
-
-/// The pools by name, for messages.
-pub type Pools = BTreeMap<String, PoolId>;
