@@ -1,10 +1,10 @@
 //! The command line: `gatepost [run] [--config FILE]`, `gatepost check [--config FILE]`.
 //!
 //! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
-//! warnings have been said, or the exit status 2 after every error has been said; [`print`] for `check`.
+//! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
 //! **Never**: starts anything, resolves a name, or writes to standard output what is not the effective configuration.
 //!
-//! `main` puts between [`load`] and [`print`] what else `check` has to find out, such as whether host names resolve.
+//! `main` puts between [`load`] and [`print()`] what else `check` has to find out, such as whether host names resolve.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

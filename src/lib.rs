@@ -1,5 +1,7 @@
 //! gatepost: a transparent SMTP proxy.
+
 pub mod cli;
 pub mod config;
+pub mod dialog;
 pub mod session;
 pub mod smtp;

@@ -47,7 +47,7 @@ fn every_wrong_file_is_told_what_is_wrong() {
     let wrong = files
         .iter()
         .filter(|path| !fs::read_to_string(path.with_extension("txt")).unwrap().ends_with("ok\n"));
-    assert!(wrong.count() >= 40, "issue 2 asks for a table of 40 wrong files");
+    assert!(wrong.count() >= 40, "the table holds 40 wrong files or more");
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
         if let Some((first, _)) = decide {
             node.key_error(format!("contradicts \"{first}\": a rule gives one verdict, beside rewrites"));
         }
-        decide = Some((verdict, decision(verdict, &node, stages, matches)));
+        let decision = decision(verdict, &node, stages, matches);
+        decide.get_or_insert((verdict, decision));
     }
     if decide.is_none() && section.get("rewrite").is_none() {
         section.node().error(format!("needs rewrite or one of {}", VERDICTS.join(", ")));

@@ -50,12 +50,10 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
     }
     let upstream = section.get_or("upstream", default.upstream, Node::text);
     let auth = section.get_or("auth", default.auth, |node| node.choice(&AUTH));
-    if auth == AuthShown::Tls {
-        if let Some(node) = section.get("auth") {
-            node.warning(
-                "AUTH is never shown: without TLS on this listener there is nothing to show it under",
-            );
-        }
+    if auth == AuthShown::Tls
+        && let Some(node) = section.get("auth")
+    {
+        node.warning("AUTH is never shown: without TLS on this listener there is nothing to show it under");
     }
     later_tls(&mut section);
     later_peers(&mut section, "proxy_protocol");

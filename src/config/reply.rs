@@ -84,10 +84,10 @@ fn line(node: &Node<'_>, last: bool, before: Option<u16>) -> Option<(String, u16
     if before.is_some_and(|before| before != code) {
         return fault("the lines of a reply have one code".to_owned());
     }
-    if let Some(class) = enhanced_class(text.get(4..).unwrap_or_default()) {
-        if u16::from(class) != code / 100 {
-            return fault(format!("an enhanced code of class {class} contradicts {code}"));
-        }
+    if let Some(class) = enhanced_class(text.get(4..).unwrap_or_default())
+        && u16::from(class) != code / 100
+    {
+        return fault(format!("an enhanced code of class {class} contradicts {code}"));
     }
     Some((text, code))
 }

@@ -32,12 +32,12 @@ pub(super) fn rules(node: &Node<'_>) -> Vec<Rule> {
             mark: entry.mark(),
         };
         let rule = rule(&entry).unwrap_or_else(nothing);
-        if !rule.name.is_empty() {
-            if let Some(line) = names.insert(rule.name.clone(), rule.mark.line) {
-                let name = &rule.name;
-                let node = entry.section().and_then(|mut section| section.get("name")).unwrap_or(entry);
-                node.error(format!("another rule is called \"{name}\", at line {line}"));
-            }
+        if !rule.name.is_empty()
+            && let Some(line) = names.insert(rule.name.clone(), rule.mark.line)
+        {
+            let name = &rule.name;
+            let node = entry.section().and_then(|mut section| section.get("name")).unwrap_or(entry);
+            node.error(format!("another rule is called \"{name}\", at line {line}"));
         }
         rules.push(rule);
     }
@@ -109,10 +109,10 @@ fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Option<Match> {
             None => None,
         },
     };
-    if matches.not.as_deref() == Some(&Match::default()) {
-        if let Some(node) = section.get("not") {
-            node.error("\"not\" without a key never holds");
-        }
+    if matches.not.as_deref() == Some(&Match::default())
+        && let Some(node) = section.get("not")
+    {
+        node.error("\"not\" without a key never holds");
     }
     for key in ["tls", "header"] {
         if let Some(node) = section.get(key) {

@@ -144,6 +144,12 @@ impl Node<'_> {
         let text = self.text()?;
         let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
         let literal = literal.map(|t| t.strip_prefix("IPv6:").unwrap_or(t));
+        if text.parse::<IpAddr>().is_ok() {
+            // RFC 5321 section 4.1.3: an address stands in brackets where a name is expected.
+            let tag = if text.contains(':') { "IPv6:" } else { "" };
+            self.error(format!("an address is written \"[{tag}{text}]\" here"));
+            return None;
+        }
         if is_host_name(&text) || literal.is_some_and(|t| t.parse::<IpAddr>().is_ok()) {
             return Some(text);
         }

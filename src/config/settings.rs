@@ -62,10 +62,10 @@ pub(super) fn config(top: &Node<'_>) -> Config {
         None => default.upstreams,
     };
     let rules = section.get_or("rules", Vec::new(), |node| Some(rules::rules(node)));
-    if let Some(node) = section.get("callouts") {
-        if !node.list().is_empty() {
-            node.key_error(LATER);
-        }
+    if let Some(node) = section.get("callouts")
+        && !node.list().is_empty()
+    {
+        node.key_error(LATER);
     }
     let config = Config {
         hostname,

@@ -28,11 +28,11 @@ pub(super) fn template(node: &Node<'_>, known: &[Variable]) -> Option<Template> 
         }
     };
     for piece in &pieces {
-        if let TemplatePiece::Variable(variable) = piece {
-            if !known.contains(variable) {
-                node.error(format!("{{{}}} is not known at this stage", variable.name()));
-                return None;
-            }
+        if let TemplatePiece::Variable(variable) = piece
+            && !known.contains(variable)
+        {
+            node.error(format!("{{{}}} is not known at this stage", variable.name()));
+            return None;
         }
     }
     Some(Template(pieces))

@@ -209,7 +209,7 @@ impl<'a> Node<'a> {
                 .map(|(i, value)| Self { context: self.context, value, path: format!("{}[{i}]", self.path) })
                 .collect(),
             Value::Empty(..) => Vec::new(),
-            _ if self.from_variable() => {
+            _ if self.set_by_variable() => {
                 self.error("lists are set in the file only");
                 Vec::new()
             }
@@ -238,7 +238,7 @@ impl<'a> Node<'a> {
         Some(Section { node: self.clone(), dict, known: Vec::new() })
     }
 
-    fn from_variable(&self) -> bool {
+    fn set_by_variable(&self) -> bool {
         matches!(self.context.place(&self.path, false), Place::Variable(_))
     }
 }

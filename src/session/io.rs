@@ -14,9 +14,9 @@ use super::record::Record;
 use super::route::TargetId;
 use crate::smtp::{Piece, Verb};
 
-/// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and one
-/// where a recipient is being tried.
-pub const HOPS: usize = 3;
+/// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
+/// those where a recipient was just and is now being tried.
+pub const HOPS: usize = 4;
 
 /// One of the session's upstream dialogs: a slot, free to be used again when it was closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// The process wants to stop: end between transactions.
     Shutdown,
+    /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
+    Stop,
 }
 
 /// Something the session wants done.
@@ -245,13 +247,16 @@ impl Tx {
         self.write(|short| short.extend_from_slice(octets));
     }
 
-    /// Appends a piece of content; `received` is what the scanner was given.
-    pub fn piece(&mut self, piece: Piece, received: &[u8]) {
+    /// Appends a piece of content; `octets[offset..]` is what the scanner was given.
+    pub fn piece(&mut self, piece: Piece, octets: &[u8], offset: usize) {
         match piece {
             Piece::Static(octets) => self.put(octets),
-            Piece::Received(range) if range.len() < WORTH_A_SLICE => self.put(&received[range]),
+            Piece::Received(range) if range.len() < WORTH_A_SLICE => {
+                self.put(&octets[offset + range.start..offset + range.end]);
+            }
             Piece::Received(range) => {
-                let (start, end) = (self.base + range.start, self.base + range.end);
+                let from = self.base + offset;
+                let (start, end) = (from + range.start, from + range.end);
                 match self.segments.last_mut() {
                     Some(Segment::Received(_, last)) if *last == start => *last = end,
                     _ => self.segments.push(Segment::Received(start, end)),
@@ -277,7 +282,10 @@ impl Tx {
 
     /// How many octets wait here.
     pub fn len(&self) -> usize {
-        self.segments.iter().map(|&Segment::Short(start, end) | &Segment::Received(start, end)| end - start).sum()
+        let len = |segment: &Segment| match *segment {
+            Segment::Short(start, end) | Segment::Received(start, end) => end - start,
+        };
+        self.segments.iter().map(len).sum()
     }
 
     /// The runs in order, as octets.

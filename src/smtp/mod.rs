@@ -30,7 +30,7 @@ pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};
 pub use own::{Own, SessionId};
 pub use params::{Param, Params};
-pub use present::{Shown, present};
+pub use present::{Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
 
 /// Writes a number in decimal, without allocating.

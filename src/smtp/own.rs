@@ -203,6 +203,8 @@ own! {
     REFUSED = 550, Some("5.7.1"), "Refused";
     /// A verdict that defers without words of its own.
     DEFERRED = 451, Some("4.7.1"), "Try again later";
+    /// A verdict whose new value is no address, name or parameter.
+    BAD_VERDICT = 451, Some("4.3.5"), "A rule's value is not valid here";
     /// A verdict that ends the session without words of its own.
     DISCONNECTED = 421, Some("4.7.0"), "Closing";
     /// Octets before the greeting, or behind a command that must be the last of its group.

@@ -151,7 +151,7 @@ impl Page<'_> {
 
     /// The mechanisms that pass a proxy, if there are any.
     fn auth(&mut self, head: &[u8], mechanisms: &[u8]) {
-        let mut carried = words(mechanisms).filter(|mechanism| is_carried(mechanism)).peekable();
+        let mut carried = words(mechanisms).filter(|mechanism| carries_mechanism(mechanism)).peekable();
         if !self.policy.auth || carried.peek().is_none() {
             return;
         }
@@ -229,7 +229,8 @@ fn is(name: &[u8], keyword: &str) -> bool {
     name.eq_ignore_ascii_case(keyword.as_bytes())
 }
 
-fn is_carried(mechanism: &[u8]) -> bool {
+/// Whether an AUTH mechanism can pass a proxy: it neither binds to the channel nor puts a layer over the dialog.
+pub fn carries_mechanism(mechanism: &[u8]) -> bool {
     let plus = mechanism.len() >= 5 && is(&mechanism[mechanism.len() - 5..], "-PLUS");
     !plus && !UNCARRIED.iter().any(|uncarried| is(mechanism, uncarried))
 }
