@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod config;
 pub mod dialog;
+pub mod rules;
 pub mod session;
 pub mod smtp;
