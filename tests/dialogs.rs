@@ -28,23 +28,30 @@ fn all(manner: Manner, piece: usize, wanted: impl Fn(&Script) -> bool) {
     let (mut count, mut blessings) = (0, Vec::new());
     for script in scripts().iter().filter(|script| wanted(script)) {
         count += 1;
-        let outcome = settings::world(&script.yaml).map_err(|error| format!("{}: {error}", script.name)).and_then(|world| {
-            let script = script.clone();
-            // A panic of the session is one script's failure.
-            std::panic::catch_unwind(move || {
-                let mut driver = Pure::new(&world, piece);
-                run(&script, manner, &mut driver as &mut dyn Driver, bless)
-            })
-            .map_err(|_| "panicked".to_owned())
-            .and_then(|outcome| outcome.map_err(|mismatch| mismatch.0))
-        });
+        let outcome = settings::world(&script.yaml)
+            .map_err(|error| format!("{}: {error}", script.name))
+            .and_then(|world| {
+                let script = script.clone();
+                // A panic of the session is one script's failure.
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    let mut driver = Pure::new(&world, piece);
+                    run(&script, manner, &mut driver as &mut dyn Driver, bless)
+                }))
+                .map_err(|_| "panicked".to_owned())
+                .and_then(|outcome| outcome.map_err(|mismatch| mismatch.0))
+            });
         match outcome {
             Ok(more) => blessings.extend(more),
             Err(text) => failed.push(format!("{} {text}", script.name)),
         }
     }
     rewrite(blessings);
-    assert!(failed.is_empty(), "{} of {count} scripts went another way\n\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {count} scripts went another way\n\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }
 
 fn rewrite(blessings: Vec<script::run::Blessing>) {
@@ -54,7 +61,10 @@ fn rewrite(blessings: Vec<script::run::Blessing>) {
     }
     for (file, lines) in files {
         let text = fs::read_to_string(&file).unwrap();
-        let new = text.lines().enumerate().map(|(at, old)| lines.get(&(at + 1)).map_or(old, String::as_str).to_owned() + "\n");
+        let new = text
+            .lines()
+            .enumerate()
+            .map(|(at, old)| lines.get(&(at + 1)).map_or(old, String::as_str).to_owned() + "\n");
         fs::write(&file, new.collect::<String>()).unwrap();
     }
 }

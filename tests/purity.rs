@@ -64,7 +64,9 @@ fn no_world_in_the_pure_folders() {
 /// Whether a finding stands in a file of tests or behind a file's `#[cfg(test)]`.
 fn in_tests(root: &Path, finding: &str) -> bool {
     let mut parts = finding.split(':');
-    let (Some(file), Some(Ok(number))) = (parts.next(), parts.next().map(str::parse::<usize>)) else { return false };
+    let (Some(file), Some(Ok(number))) = (parts.next(), parts.next().map(str::parse::<usize>)) else {
+        return false;
+    };
     let text = fs::read_to_string(root.join(file)).unwrap();
     let from = text.lines().position(|line| line.contains("#[cfg(test)]"));
     file.contains("tests") || from.is_some_and(|from| from < number)

@@ -12,6 +12,6 @@ pub mod pure;
 pub mod run;
 pub mod settings;
 
-pub use parse::{Action, Party, Script, Step};
+pub use parse::Script;
 pub use pure::Pure;
-pub use run::{Driver, Manner, Mismatch, run};
+pub use run::{Driver, Manner, run};

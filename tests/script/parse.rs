@@ -176,7 +176,13 @@ impl Script {
                 continue;
             }
             let action = action(line).map_err(|what| at(&what))?;
-            self.steps.push(Step { file: file.clone(), line: index + 1, text: line.to_owned(), apart, action });
+            self.steps.push(Step {
+                file: file.clone(),
+                line: index + 1,
+                text: line.to_owned(),
+                apart,
+                action,
+            });
             apart = false;
         }
         if yaml { Err(format!("{}: the configuration has no end: ---", file.display())) } else { Ok(()) }

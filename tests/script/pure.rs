@@ -180,7 +180,8 @@ impl Pure {
                     let name = self.hosts[usize::from(target.pool.0)][target.number as usize].clone();
                     let party = Party::Host(name);
                     self.closed.insert(party.clone(), false);
-                    self.links[1 + usize::from(hop.0)] = Link { party: Some(party.clone()), ..Link::default() };
+                    self.links[1 + usize::from(hop.0)] =
+                        Link { party: Some(party.clone()), ..Link::default() };
                     self.connecting.push((hop, party));
                 }
                 Output::Close(peer) | Output::Abort(peer) => {

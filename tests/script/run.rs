@@ -67,12 +67,21 @@ pub fn run(
     bless: bool,
 ) -> Result<Vec<Blessing>, Mismatch> {
     let steps = arranged(script, manner);
-    let mut walk = Walk { steps: &steps, at: 0, driver, bless, strict: manner == Manner::Written, blessings: Vec::new() };
+    let mut walk = Walk {
+        steps: &steps,
+        at: 0,
+        driver,
+        bless,
+        strict: manner == Manner::Written,
+        blessings: Vec::new(),
+    };
     while walk.at < steps.len() {
         walk.step().map_err(|what| walk.mismatch(script, manner, &what))?;
         walk.at += 1;
     }
-    walk.connections().and_then(|()| walk.nothing_unheard()).map_err(|what| walk.mismatch(script, manner, &what))?;
+    walk.connections()
+        .and_then(|()| walk.nothing_unheard())
+        .map_err(|what| walk.mismatch(script, manner, &what))?;
     match walk.driver.finish() {
         Some(what) => Err(walk.mismatch(script, manner, &what)),
         None => Ok(walk.blessings),
@@ -82,7 +91,8 @@ pub fn run(
 /// The steps, consecutive lines of a party put together, in the order they are taken.
 fn arranged(script: &Script, manner: Manner) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let early = |step: &&Step| manner == Manner::Early && matches!(step.action, Action::Feed(Party::Client, _));
+    let early =
+        |step: &&Step| manner == Manner::Early && matches!(step.action, Action::Feed(Party::Client, _));
     for step in script.steps.iter().filter(early).chain(script.steps.iter().filter(|step| !early(step))) {
         if let (Action::Feed(party, more), Some(last)) = (&step.action, steps.last_mut())
             && let Action::Feed(before, octets) = &mut last.action
@@ -113,7 +123,11 @@ impl Walk<'_> {
         let step = &self.steps[self.at];
         if !matches!(
             step.action,
-            Action::Line(..) | Action::Begins(..) | Action::Octets(..) | Action::Closed(_) | Action::Opened(_)
+            Action::Line(..)
+                | Action::Begins(..)
+                | Action::Octets(..)
+                | Action::Closed(_)
+                | Action::Opened(_)
         ) && self.strict
         {
             self.nothing_unheard()?;
@@ -173,7 +187,10 @@ impl Walk<'_> {
         loop {
             let mut accepted = false;
             for party in self.driver.connecting() {
-                match self.steps[self.at.min(self.steps.len())..].iter().find(|step| step.action.party() == Some(&party)) {
+                match self.steps[self.at.min(self.steps.len())..]
+                    .iter()
+                    .find(|step| step.action.party() == Some(&party))
+                {
                     Some(Step { action: Action::Refused(_) | Action::Silent(_), .. }) => {}
                     Some(_) => {
                         self.driver.connect(&party, true);
@@ -204,7 +221,9 @@ impl Walk<'_> {
     fn nothing_unheard(&mut self) -> Result<(), String> {
         match self.driver.unheard().first() {
             None => Ok(()),
-            Some((party, said)) => Err(format!("to {party}, not expected here:\n{}", shown('+', party, said))),
+            Some((party, said)) => {
+                Err(format!("to {party}, not expected here:\n{}", shown('+', party, said)))
+            }
         }
     }
 
@@ -230,7 +249,8 @@ impl Walk<'_> {
 
     /// Other words: fine while blessing, if the codes agree.
     fn words(&mut self, party: &Party, line: &[u8], said: &[u8]) -> Result<(), String> {
-        if self.bless && *party == Party::Client && codes(line) == codes(said) && said.ends_with(b"[id]\r\n") {
+        if self.bless && *party == Party::Client && codes(line) == codes(said) && said.ends_with(b"[id]\r\n")
+        {
             self.rewritten(said);
             return Ok(());
         }
@@ -279,7 +299,8 @@ fn shown(sign: char, party: &Party, octets: &[u8]) -> String {
     for line in octets.split_inclusive(|&octet| octet == b'\n').take(12) {
         let side = if *party == Party::Client { 'S' } else { 'C' };
         let end = if line.ends_with(b"\r\n") { line.len() - 2 } else { line.len() };
-        let plain: String = line[..end].escape_ascii().to_string().replace("\\\"", "\"").chars().take(300).collect();
+        let plain: String =
+            line[..end].escape_ascii().to_string().replace("\\\"", "\"").chars().take(300).collect();
         let mark = if end == line.len() { "=" } else { ":" };
         let _ = writeln!(text, "{sign} {side}{mark} {plain}");
     }

@@ -38,7 +38,8 @@ pub fn world(yaml: &str) -> Result<World, String> {
     if !yaml.lines().any(|line| line.starts_with("upstreams:")) {
         text.push_str("upstreams: { main: { hosts: [a] } }\n");
     }
-    let loaded = config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())?;
+    let loaded =
+        config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())?;
     of(&loaded.config)
 }
 
@@ -58,7 +59,11 @@ fn of(config: &types::Config) -> Result<World, String> {
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
     };
     let names = config.upstreams.iter().map(|(_, upstream)| hosts_of(upstream)).collect();
-    Ok(World { settings: Arc::new(settings(config, Box::new(rules), Box::new(Listed { counts, names }))), entrance, hosts })
+    Ok(World {
+        settings: Arc::new(settings(config, Box::new(rules), Box::new(Listed { counts, names }))),
+        entrance,
+        hosts,
+    })
 }
 
 fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) -> Settings {
