@@ -54,6 +54,8 @@ pub enum Action {
     Opened(Party),
     /// The host takes no more octets.
     Stalls(Party),
+    /// Whatever gatepost has said to the host so far.
+    Anything(Party),
     /// Time passes.
     Pass(Duration),
     /// The process is asked to stop.
@@ -61,13 +63,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it only looks at what gatepost did.
+    pub fn compares(&self) -> bool {
+        match self {
+            Action::Line(..) | Action::Begins(..) | Action::Octets(..) | Action::Anything(_) => true,
+            Action::Closed(_) | Action::Opened(_) => true,
+            Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
+                false
+            }
+            Action::Stalls(_) | Action::Pass(_) | Action::Shutdown => false,
+        }
+    }
+
     /// Whose line it is.
     pub fn party(&self) -> Option<&Party> {
         match self {
             Action::Feed(party, _) | Action::Line(party, _) | Action::Begins(party, _) => Some(party),
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
-            Action::Opened(party) | Action::Stalls(party) => Some(party),
+            Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
             Action::Pass(_) | Action::Shutdown => None,
         }
     }
@@ -216,6 +230,7 @@ fn action(line: &str) -> Result<Action, String> {
         "<refused>" if right => return Ok(Action::Refused(party)),
         "<silent>" if right => return Ok(Action::Silent(party)),
         "<opened>" if right => return Ok(Action::Opened(party)),
+        "<anything>" if right => return Ok(Action::Anything(party)),
         "<stalls>" if right => return Ok(Action::Stalls(party)),
         _ => {}
     }

@@ -180,6 +180,11 @@ impl Pure {
                     let name = self.hosts[usize::from(target.pool.0)][target.number as usize].clone();
                     let party = Party::Host(name);
                     self.closed.insert(party.clone(), false);
+                    // What was said on an earlier connection with it is over; only a parting QUIT can be left.
+                    let left = self.heard.entry(party.clone()).or_default();
+                    if left == b"QUIT\r\n" {
+                        left.clear();
+                    }
                     self.links[1 + usize::from(hop.0)] =
                         Link { party: Some(party.clone()), ..Link::default() };
                     self.connecting.push((hop, party));
@@ -187,11 +192,9 @@ impl Pure {
                 Output::Close(peer) | Output::Abort(peer) => {
                     let link = std::mem::take(&mut self.links[peer.index()]);
                     self.connecting.retain(|(hop, _)| Peer::Upstream(*hop) != peer);
-                    match link.party {
-                        Some(party) => drop(self.closed.insert(party, true)),
-                        None => {
-                            self.fault.get_or_insert(format!("closed {peer:?}, which was not open"));
-                        }
+                    // (Letting go of a host that could not be reached is no close.)
+                    if let Some(party) = link.party {
+                        self.closed.insert(party, true);
                     }
                 }
                 Output::Record(record) => self.records.push(*record),
