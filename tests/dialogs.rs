@@ -3,6 +3,7 @@
 //! `BLESS=1` rewrites the words of gatepost's own replies (never their codes); `DIALOG=name` runs those whose name
 //! contains it. The notation: `docs/dialogs.md`.
 
+#[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
 
 use std::collections::BTreeMap;
