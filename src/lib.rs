@@ -1,8 +1,16 @@
 //! gatepost: a transparent SMTP proxy.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod dialog;
+pub mod hop;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod prepare;
 pub mod rules;
+pub mod run;
 pub mod session;
 pub mod smtp;

@@ -55,12 +55,14 @@ impl RuleSet {
         let mut errors = Vec::new();
         for (at, rule) in config.iter().enumerate() {
             let mut wrong = Vec::new();
-            match u16::try_from(at) {
-                Ok(id) => set.add(RuleId(id), rule, pools, listeners, &mut wrong),
-                Err(_) => {
-                    wrong.push(("name".to_owned(), format!("more than {} rules", u16::MAX as usize + 1)))
-                }
-            }
+            let Ok(id) = u16::try_from(at) else {
+                let problem =
+                    format!("more than {} rules; name more recipients in one", u16::MAX as usize + 1);
+                let (rule, mark) = (rule.name.clone(), rule.mark);
+                errors.push(CompileError { rule, mark, key: "name".to_owned(), problem });
+                break;
+            };
+            set.add(RuleId(id), rule, pools, listeners, &mut wrong);
             let error =
                 |(key, problem)| CompileError { rule: rule.name.clone(), mark: rule.mark, key, problem };
             errors.extend(wrong.into_iter().map(error));

@@ -247,7 +247,8 @@ impl<'q> Facts<'q> {
         }
     }
 
-    fn helo(&self) -> Option<&[u8]> {
+    /// The client's name as it is now.
+    pub(super) fn helo(&self) -> Option<&[u8]> {
         self.rewrites.helo.as_deref().or(self.question.helo)
     }
 

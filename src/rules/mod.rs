@@ -7,7 +7,7 @@
 //!
 //! Rules are asked in file order, each at most once per command. Rewrites accumulate and later rules see the new value;
 //! the first verdict that decides ends the stage (product section 3, semantics sections 1 and 2). Only those rules are
-//! tried that the stage's [`index`] names. A new value that is no path ends the asking as well: nothing sensible can
+//! tried that the index of the stage names. A new value that is no path ends the asking as well: nothing sensible can
 //! be asked about it, and the session refuses it.
 
 mod address;
@@ -31,7 +31,7 @@ use crate::smtp::ReplyRef;
 
 pub use compile::CompileError;
 
-use condition::{Condition, Facts, class_bit};
+use condition::{Condition, Facts, Field, class_bit};
 use index::Index;
 
 /// All rules of one configuration.
@@ -160,13 +160,16 @@ impl RungTemplate {
     }
 }
 
-/// The new values a rule makes, all from what held before it spoke.
+/// The new values a rule makes, all from what held before it spoke. A value as it stands already is no rewrite.
 fn rewritten(rewrites: &config::Rewrites, facts: &Facts<'_>) -> Rewrites {
-    let value = |template: &Option<config::Template>| template.as_ref().map(|t| template::expand(t, facts));
+    let value = |template: &Option<config::Template>, now: Option<&[u8]>| {
+        template.as_ref().map(|template| template::expand(template, facts)).filter(|new| Some(&**new) != now)
+    };
+    let path = |field| facts.path(field).map(|path| path.as_bytes());
     Rewrites {
-        sender: value(&rewrites.sender),
-        recipient: value(&rewrites.recipient),
-        helo: value(&rewrites.helo),
+        sender: value(&rewrites.sender, path(Field::Sender)),
+        recipient: value(&rewrites.recipient, path(Field::Recipient)),
+        helo: value(&rewrites.helo, facts.helo()),
         parameters: rewrites.parameters.as_ref().and_then(|p| parameters::change(facts.parameters(), p)),
     }
 }

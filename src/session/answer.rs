@@ -282,7 +282,7 @@ impl Session {
         instead: Option<Arc<Reply>>,
     ) {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
-        let name = self.upstreams.get(hop).map(|up| Arc::clone(&up.name));
+        let name = self.upstreams.get(hop).map(|up| Arc::clone(up.host.name()));
         if told.is_negative() {
             let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
             self.note_recipient(turn, &recipient, line, name, told.class());
@@ -316,7 +316,7 @@ impl Session {
         reply: ReplyRef<'_>,
         instead: Option<Arc<Reply>>,
     ) {
-        let up = self.upstreams.get(hop).map(|up| (Arc::clone(&up.name), up.pool));
+        let up = self.upstreams.get(hop).map(|up| (Arc::clone(up.host.name()), up.pool));
         let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
         self.answer(turn, reply, instead);
         self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
@@ -575,8 +575,12 @@ impl Session {
             authenticated: self.flags.authenticated,
             sender: transaction.mail.address(),
             recipients: notes.recipients,
-            hop: hop.map(|up| Arc::clone(&up.name)),
-            verdicts: notes.verdicts,
+            hop: hop.map(|up| Arc::clone(up.host.name())),
+            verdicts: notes
+                .verdicts
+                .into_iter()
+                .map(|(stage, by, kind)| (stage, self.settings.rules.name(by).into(), kind))
+                .collect(),
             end,
             reply,
             octets: transaction.octets,

@@ -15,7 +15,7 @@ use smallvec::{SmallVec, smallvec};
 use super::answer::first_line;
 use super::io::{AttemptEnd, Event, HopId};
 use super::owed::{Answer, Owed, Said, What};
-use super::route::PoolId;
+use super::route::{PoolId, TargetId};
 use super::transaction::Recipient;
 use super::upstreams::{Stand, Tried};
 use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
@@ -38,7 +38,7 @@ pub struct Ladder {
     /// An attempt found no host, or there was no time or number left for it.
     failed: bool,
     attempts: usize,
-    seen: SmallVec<[(Option<Canonical>, Arc<str>); 2]>,
+    seen: SmallVec<[(Option<Canonical>, TargetId); 2]>,
     /// The attempt under way.
     hop: Option<HopId>,
     recipient: Box<Recipient>,
@@ -58,7 +58,7 @@ impl Session {
     ) {
         let first = Box::new(reply.to_owned());
         let up = self.upstreams.get(hop);
-        let seen = up.map(|up| (canonical(&recipient), Arc::clone(&up.name)));
+        let seen = up.map(|up| (canonical(&recipient), up.host.id()));
         let ladder = Ladder {
             until: turn.now + self.settings.timeouts.attempts,
             rungs: rungs.into_iter(),
@@ -180,9 +180,9 @@ impl Session {
 
     /// Notes the attempt at this hop; false: the same mailbox was tried at the same host before.
     fn set_out(&mut self, hop: HopId) -> bool {
-        let Some(name) = self.upstreams.get(hop).map(|up| Arc::clone(&up.name)) else { return false };
+        let Some(host) = self.upstreams.get(hop).map(|up| up.host.id()) else { return false };
         let Some((_, ladder)) = self.trying() else { return false };
-        let place = (canonical(&ladder.recipient), name);
+        let place = (canonical(&ladder.recipient), host);
         if ladder.seen.contains(&place) {
             return false;
         }
@@ -334,7 +334,7 @@ impl Session {
         reply: ReplyRef<'_>,
     ) {
         turn.out.count(Event::Attempt(AttemptEnd::Deferred));
-        let name = self.upstreams.get(hop).map(|up| Arc::clone(&up.name));
+        let name = self.upstreams.get(hop).map(|up| Arc::clone(up.host.name()));
         self.note_recipient(turn, &recipient, first_line(reply.as_bytes()), name, 4);
         self.withdraw_accepted(turn, hop);
         self.tell(turn, &Said::Own(&own::OTHER_HOP));

@@ -4,6 +4,8 @@
 //! Out:   the next host to try, by [`Hops`]; what became of it goes back, so that failing hosts can be ejected.
 //! Never: resolves a name or opens a socket; `hop/` implements the trait, tests script it.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,22 +13,27 @@ use std::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct PoolId(pub u16);
 
-/// One address of one host of one pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct TargetId {
-    /// The pool.
-    pub pool: PoolId,
-    /// The host's address, numbered for as long as the process runs.
-    pub number: u32,
+/// One address of one host. Equal wherever the same host stands at the same address; never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub u64);
+
+/// A host that was picked. While it is held, its dialog counts among the host's.
+pub trait Host: Any + Send + Sync + fmt::Debug {
+    /// Which.
+    fn id(&self) -> TargetId;
+
+    /// `host:port`, for logs.
+    fn name(&self) -> &Arc<str>;
+
+    /// It did something that counts.
+    fn news(&self, news: HostNews, now: Instant);
 }
 
 /// A host to try.
 #[derive(Clone, Debug)]
 pub struct Picked {
-    /// Which.
-    pub target: TargetId,
-    /// `host:port`, for logs.
-    pub name: Arc<str>,
+    /// The host.
+    pub host: Arc<dyn Host>,
     /// Whether another untried host remains after it.
     pub more: bool,
 }
@@ -42,24 +49,21 @@ pub enum Pick {
     None,
 }
 
-/// What a host did, as far as it counts for or against it (semantics.md section 4).
+/// What a host did, as far as it counts for or against it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HostNews {
     /// It greeted with 220.
     Greeted,
-    /// It refused the connection or let it time out, did not greet, greeted with 4xx, or said 421 before the
-    /// client's first command.
-    Failed,
+    /// The connection was refused, or timed out.
+    NotConnected,
+    /// It did not greet.
+    NoGreeting,
+    /// It greeted with 4xx, or said 421 before the client's first command.
+    Refused,
 }
 
 /// The pools, as a session sees them.
 pub trait Hops: Send + Sync {
-    /// The next host of a pool that is not among `tried`. Holds a place in it until [`Hops::release`].
+    /// The next host of a pool that is not among `tried`.
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> Pick;
-
-    /// The dialog with a picked host is over.
-    fn release(&self, target: TargetId);
-
-    /// A host did something that counts.
-    fn news(&self, target: TargetId, news: HostNews, now: Instant);
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::io::{Event, HOPS, HopId, Output, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
-use super::route::{HostNews, Pick, PoolId, TargetId};
+use super::route::{Host, HostNews, Pick, PoolId, TargetId};
 use super::{Session, Turn, closes};
 use crate::dialog::{self, Expect, Heard, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyLimits, ReplyRef, own};
@@ -40,8 +40,7 @@ pub enum Stand {
 #[derive(Debug)]
 pub struct Upstream {
     pub pool: PoolId,
-    pub target: TargetId,
-    pub name: Arc<str>,
+    pub host: Arc<dyn Host>,
     /// Whether another host of the pool could be tried instead.
     pub more: bool,
     pub stand: Stand,
@@ -168,11 +167,9 @@ impl Session {
         match self.settings.hops.pick(pool, &tried, turn.now) {
             Pick::Host(picked) => {
                 self.upstreams.born = self.upstreams.born.wrapping_add(1);
-                let target = picked.target;
                 self.upstreams.slots[usize::from(hop.0)] = Some(Box::new(Upstream {
                     pool,
-                    target,
-                    name: picked.name,
+                    host: Arc::clone(&picked.host),
                     more: picked.more,
                     stand: Stand::Connecting,
                     dialog: dialog::Upstream::default(),
@@ -181,7 +178,7 @@ impl Session {
                     tried,
                     born: self.upstreams.born,
                 }));
-                turn.out.outputs.push(Output::Open { hop, target });
+                turn.out.outputs.push(Output::Open { hop, host: picked.host });
                 Ok(hop)
             }
             Pick::Busy => Err(NoHop::Busy),
@@ -280,7 +277,7 @@ impl Session {
         }
         turn.out.count(Event::Unasked);
         if closes(reply.code().get()) && self.hello.is_none() && self.owed.is_empty() {
-            self.host_failed(turn, hop);
+            self.host_failed(turn, hop, HostNews::Refused);
         }
         self.lost(turn, hop, None);
     }
@@ -289,7 +286,7 @@ impl Session {
         let Some(up) = self.upstreams.get_mut(hop) else { return };
         if !reply.code().is_positive() {
             if reply.code().is_transient() {
-                self.settings.hops.news(up.target, HostNews::Failed, turn.now);
+                up.host.news(HostNews::Refused, turn.now);
             }
             // Not an outage of its own making: lost() must not count it again.
             up.stand = Stand::Ready;
@@ -298,7 +295,7 @@ impl Session {
                 false => self.lost_because(turn, hop, Why::Malformed, None),
             };
         }
-        self.settings.hops.news(up.target, HostNews::Greeted, turn.now);
+        up.host.news(HostNews::Greeted, turn.now);
         self.flags.reached = true;
         let owes_greeting = self.owed.head().is_some_and(
             |head| matches!((&head.what, &head.answer), (What::Greeting, Answer::Hop(at)) if *at == hop),
@@ -443,7 +440,6 @@ impl Session {
         flush: bool,
     ) -> Option<Box<Upstream>> {
         let up = self.upstreams.take(hop)?;
-        self.settings.hops.release(up.target);
         let peer = Peer::Upstream(hop);
         turn.out.outputs.push(if flush { Output::Close(peer) } else { Output::Abort(peer) });
         Some(up)
@@ -477,7 +473,7 @@ impl Session {
         let away = self.upstreams.away == Some(hop);
         self.upstreams.vacate(hop);
         let mut tried = up.tried;
-        tried.push(up.target);
+        tried.push(up.host.id());
         if trial {
             self.attempt_lost(turn, up.pool, tried);
         } else {
@@ -584,15 +580,16 @@ impl Session {
     }
 
     fn host_failed_before_greeting(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        let early = [Stand::Connecting, Stand::Greeting];
-        if self.upstreams.get(hop).is_some_and(|up| early.contains(&up.stand)) {
-            self.host_failed(turn, hop);
+        match self.upstreams.get(hop).map(|up| up.stand) {
+            Some(Stand::Connecting) => self.host_failed(turn, hop, HostNews::NotConnected),
+            Some(Stand::Greeting) => self.host_failed(turn, hop, HostNews::NoGreeting),
+            _ => {}
         }
     }
 
-    fn host_failed(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    fn host_failed(&mut self, turn: &mut Turn<'_>, hop: HopId, news: HostNews) {
         if let Some(up) = self.upstreams.get(hop) {
-            self.settings.hops.news(up.target, HostNews::Failed, turn.now);
+            up.host.news(news, turn.now);
         }
     }
 

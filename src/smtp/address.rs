@@ -220,9 +220,12 @@ fn push_stray(octets: &[u8], text: &mut String) {
 mod tests {
     use super::*;
 
+    /// As given, local part, domain.
+    type Parts<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
     #[test]
     fn paths() {
-        let table: &[(&[u8], &[u8], Option<&[u8]>)] = &[
+        let table: &[Parts<'_>] = &[
             (b"", b"", None),
             (b"joe@ex.test", b"joe", Some(b"ex.test")),
             (b"JOE@Ex.Test.", b"JOE", Some(b"Ex.Test.")),

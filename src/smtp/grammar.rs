@@ -16,6 +16,8 @@ use nom::multi::{many0_count, many1_count};
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
+use super::params::Param;
+
 /// A path's parts.
 pub(super) struct PathParts<'a> {
     /// All of it, the source route included.
@@ -110,8 +112,9 @@ pub(super) fn parameters(i: &[u8]) -> IResult<&[u8], &[u8]> {
 }
 
 /// `esmtp-param = esmtp-keyword [ "=" esmtp-value ]`
-pub(super) fn parameter(i: &[u8]) -> IResult<&[u8], (&[u8], Option<&[u8]>)> {
-    (esmtp_keyword, opt(preceded(tag("="), esmtp_value))).parse(i)
+pub(super) fn parameter(i: &[u8]) -> IResult<&[u8], Param<'_>> {
+    let parts = (esmtp_keyword, opt(preceded(tag("="), esmtp_value)));
+    parts.map(|(keyword, value)| Param { keyword, value }).parse(i)
 }
 
 /// `esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")`

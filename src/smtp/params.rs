@@ -73,9 +73,9 @@ impl<'a> Params<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
         let mut rest = self.raw;
         std::iter::from_fn(move || {
-            let (behind, (keyword, value)) = grammar::parameter(rest.trim_ascii_start()).ok()?;
+            let (behind, param) = grammar::parameter(rest.trim_ascii_start()).ok()?;
             rest = behind;
-            Some(Param { keyword, value })
+            Some(param)
         })
     }
 

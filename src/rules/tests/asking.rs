@@ -72,6 +72,15 @@ fn rewrites_accumulate_and_later_rules_see_them() {
 }
 
 #[test]
+fn a_value_as_it_was_is_no_rewrite() {
+    let mut greet = rule(&[At::Rcpt], Match::default(), None);
+    greet.actions.rewrites.helo = Some(template("Client.example"));
+    let answer =
+        compile(&[moves("*", template("{local}@example.net")), greet]).command(&question(Stage::Rcpt));
+    assert!(answer.rewrites == Rewrites::default() && answer.by.is_empty());
+}
+
+#[test]
 fn a_value_that_is_no_path_ends_the_asking() {
     let set = compile(&[
         moves("*", template("{local} @ {domain}\u{1}")),
@@ -91,7 +100,7 @@ fn templates_keep_what_was_given() {
     };
     assert_eq!(&*made("{local}@new.example", &asked), b"\"Jo nes\"@new.example");
     assert_eq!(&*made("x@{domain}", &asked), b"x@Example.NET");
-    assert_eq!(&*made("{recipient}", &asked), b"\"Jo nes\"@Example.NET");
+    assert_eq!(&*made("{recipient}.test", &asked), b"\"Jo nes\"@Example.NET.test");
     assert_eq!(&*made("{recipient_given}", &asked), b"jones@example.net");
     assert_eq!(&*made("{sender}", &asked), b"s@src.example");
     assert_eq!(&*made("x@{client}.example", &asked), b"x@192.0.2.1.example");

@@ -6,6 +6,7 @@
 mod asking;
 mod keys;
 mod same;
+mod written;
 
 use super::*;
 use crate::config::types::{Action, Decide, Mark, Match, Rule as Written, Stage as At};

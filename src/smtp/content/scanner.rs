@@ -60,42 +60,8 @@ impl DataScanner {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
+    use super::super::properties::{Seen, scan};
     use super::*;
-    use crate::smtp::Unstuffer;
-
-    #[derive(Debug, PartialEq)]
-    struct Seen {
-        out: Vec<u8>,
-        taken: usize,
-        ended: bool,
-        size: u64,
-        mended: u64,
-        fault: Option<Fault>,
-    }
-
-    fn scan(parts: &[&[u8]], mode: BareNewline) -> Seen {
-        let mut scanner = DataScanner::new(mode);
-        let (mut out, mut taken, mut ended) = (Vec::new(), 0, false);
-        for part in parts {
-            let scanned = scanner.scan(part, &mut |piece| match piece {
-                Piece::Received(range) => {
-                    assert!(!range.is_empty());
-                    out.extend_from_slice(&part[range]);
-                }
-                Piece::Static(octets) => out.extend_from_slice(octets),
-            });
-            taken += scanned.taken;
-            ended = scanned.ended;
-            if ended {
-                break;
-            }
-        }
-        let (size, mended, fault) = (scanner.size(), scanner.mended(), scanner.fault());
-        // Before the end the size counts what may yet turn out to be stuffing or the end.
-        Seen { out, taken, ended, size: if ended { size } else { 0 }, mended, fault }
-    }
 
     /// Whole, octet by octet, and at every split point.
     fn scan_all_ways(octets: &[u8], mode: BareNewline) -> Seen {
@@ -114,11 +80,13 @@ mod tests {
         whole
     }
 
+    type Vector = (&'static [u8], Result<&'static [u8], Fault>);
+
     const NUL: Result<&[u8], Fault> = Err(Fault::NulDot);
 
     /// Every vector of the SMTP smuggling work and its kin, each followed by a command, and the octets the
     /// hop receives of it under `normalize`. Under `reject` all of them are a fault.
-    const SMUGGLING: &[(&[u8], Result<&[u8], Fault>)] = &[
+    const SMUGGLING: &[Vector] = &[
         (b"\n.\n", Ok(b"\r\n..\r\n")),
         (b"\n.\r", Ok(b"\r\n.. ")),
         (b"\r.\n", Ok(b" .\r\n")),
@@ -274,111 +242,5 @@ mod tests {
         let seen = scan(&parts, BareNewline::Normalize);
         assert_eq!(seen.out, [&b"\r\n.."[..], &vec![0; 5000], b"a\r\n"].concat());
         assert_eq!((seen.size, seen.fault), (5005, None));
-    }
-
-    /// Says the same as the scanner in another way: all at once, line by line. None where it would fault.
-    fn text_of(octets: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        let (mut strict, mut rest) = (true, octets);
-        while !rest.is_empty() {
-            let end = rest.iter().position(|&o| o == b'\n');
-            let line = &rest[..end.unwrap_or(rest.len())];
-            rest = end.map_or(&[], |end| &rest[end + 1..]);
-            let (line, crlf) = match line.strip_suffix(b"\r") {
-                Some(line) if end.is_some() => (line, true),
-                _ => (line, false),
-            };
-            let lone = |part: &&[u8]| part.contains(&0) && part.iter().filter(|&&o| o != 0).eq([b'.'].iter());
-            let parts: Vec<&[u8]> = line.split(|&o| o == b'\r').collect();
-            if parts.iter().any(lone) {
-                return None;
-            }
-            let stuffed =
-                strict && parts[0].starts_with(b".") && !(parts[0] == b"." && (parts.len() > 1 || !crlf));
-            let text = if stuffed { &line[1..] } else { line };
-            out.extend(text.iter().map(|&o| if o == b'\r' { b' ' } else { o }));
-            out.extend_from_slice(b"\r\n");
-            strict = crlf;
-        }
-        Some(out)
-    }
-
-    fn content() -> impl Strategy<Value = Vec<u8>> {
-        let dense = prop::collection::vec(prop::sample::select(&b"\r\n\r\n\r\n...\0a"[..]), 0..60);
-        let parts: Vec<&'static [u8]> =
-            vec![b"\r\n", b"\r\n", b"\r\n.", b".", b"\n", b"\r", b"\0", b"line of text", b"..", b"\r\n\r\n"];
-        let lines =
-            prop::collection::vec(prop::sample::select(parts), 0..500).prop_map(|parts| parts.concat());
-        let clean = prop::collection::vec(
-            prop::sample::select(vec![&b"\r\n"[..], b"x", b"abc..", b"\r\n..", b"text, more of it"]),
-            0..800,
-        )
-        .prop_map(|parts| parts.concat());
-        prop_oneof![dense, lines, clean]
-    }
-
-    fn is_fit(out: &[u8]) -> bool {
-        let framed = [b"\r\n", out].concat();
-        let has = |part: &[u8]| framed.windows(part.len()).any(|window| window == part);
-        let bare = framed.windows(2).any(|w| (w[0] == b'\r') != (w[1] == b'\n')) || framed.ends_with(b"\r");
-        !bare && !has(b"\r\n.\r\n")
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
-        #[test]
-        fn any_split_gives_the_same(octets in content(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
-            let octets = [&octets[..], b"\r\n.\r\n"].concat();
-            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(octets.len())).collect();
-            at.extend([0, octets.len()]);
-            at.sort_unstable();
-            let parts: Vec<&[u8]> = at.windows(2).map(|pair| &octets[pair[0]..pair[1]]).collect();
-            for mode in [BareNewline::Normalize, BareNewline::Reject] {
-                prop_assert_eq!(scan(&parts, mode), scan(&[&octets], mode));
-            }
-        }
-
-        #[test]
-        fn output_is_the_normalised_input(octets in content()) {
-            let octets = [&octets[..], b"\r\n.\r\n"].concat();
-            let seen = scan(&[&octets], BareNewline::Normalize);
-            prop_assert!(seen.ended && is_fit(&seen.out));
-            let framed = [b"\r\n", &octets[..]].concat();
-            let end = framed.windows(5).position(|window| window == b"\r\n.\r\n").unwrap();
-            prop_assert_eq!(seen.taken, end + 3);
-            match text_of(&octets[..end]) {
-                None => prop_assert_eq!(seen.fault, Some(Fault::NulDot)),
-                Some(text) => {
-                    prop_assert_eq!(seen.fault, None);
-                    let mut read = Vec::new();
-                    let stuffed = [&seen.out[..], b".\r\n"].concat();
-                    let mut reader = Unstuffer::new();
-                    let scanned = reader.scan(&stuffed, &mut |piece| match piece {
-                        Piece::Received(range) => read.extend_from_slice(&stuffed[range]),
-                        Piece::Static(octets) => read.extend_from_slice(octets),
-                    });
-                    prop_assert_eq!(scanned, Scanned { taken: stuffed.len(), ended: true });
-                    prop_assert_eq!(read.escape_ascii().to_string(), text.escape_ascii().to_string());
-                    // For a reader that drops NULs there is no end in it either.
-                    let without: Vec<u8> = seen.out.iter().copied().filter(|&o| o != 0).collect();
-                    prop_assert!(is_fit(&without));
-                }
-            }
-        }
-
-        #[test]
-        fn nothing_unfit_comes_out_of_anything(octets in prop::collection::vec(any::<u8>(), 0..300), dense in content()) {
-            for octets in [octets, dense] {
-                for mode in [BareNewline::Normalize, BareNewline::Reject] {
-                    let mut seen = scan(&[&octets], mode);
-                    // Without an end the last line may be unfinished.
-                    if !seen.out.ends_with(b"\r\n") {
-                        seen.out.extend_from_slice(b"x\r\n");
-                    }
-                    prop_assert!(is_fit(&seen.out));
-                }
-            }
-        }
     }
 }

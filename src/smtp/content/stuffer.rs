@@ -67,9 +67,12 @@ mod tests {
         (out, stuffer.mended(), stuffer.fault())
     }
 
+    /// Octets received, octets out, how many were mended, the fault.
+    type Row<'a> = (&'a [u8], &'a [u8], u64, Option<Fault>);
+
     #[test]
     fn counted_content_becomes_stuffed_text() {
-        let table: &[(&[u8], &[u8], u64, Option<Fault>)] = &[
+        let table: &[Row<'_>] = &[
             (b"", b"", 0, None),
             (b"a", b"a\r\n", 0, None),
             (b"a\r\n", b"a\r\n", 0, None),

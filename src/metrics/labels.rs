@@ -1,0 +1,273 @@
+//! The labels of the metrics and their values.
+//!
+//! In:    what the engine knows about an event.
+//! Out:   the text of the label in the output; the same words serve as fields of log records.
+//! Never: a value that comes from outside; each label is an enum, so that its values are counted and known.
+
+use crate::smtp;
+
+/// Declares the values of one label.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$value_doc])* $variant,)* }
+
+        impl $name {
+            /// The label's values, in the order of the variants.
+            pub const VALUES: &'static [&'static str] = &[$($text),*];
+
+            /// Its value in the output, and in logs.
+            pub fn as_str(self) -> &'static str {
+                Self::VALUES[self as usize]
+            }
+        }
+    };
+}
+
+label! {
+    /// Why a client was not let in.
+    Refusal {
+        /// `limits.sessions`.
+        Sessions = "sessions",
+        /// `limits.sessions_per_client`.
+        PerClient = "per_client",
+        /// gatepost is stopping.
+        Draining = "draining",
+    }
+}
+
+label! {
+    /// Why a session ended.
+    End {
+        /// The client said QUIT.
+        Quit = "quit",
+        /// The client closed or broke the connection.
+        ClientGone = "client_gone",
+        /// The client was silent for too long.
+        ClientTimeout = "client_timeout",
+        /// Too many errors of syntax or sequence, or a limit that ends the dialog.
+        Limit = "limit",
+        /// Octets where none may be: behind STARTTLS, behind a refused DATA, a command that is none.
+        Protocol = "protocol",
+        /// No hop could be reached, or the last one was lost.
+        HopLost = "hop_lost",
+        /// The hop's own word to this client: a refusing greeting, a 421.
+        HopRefused = "hop_refused",
+        /// A rule or a callout said so.
+        Verdict = "verdict",
+        /// gatepost was stopped.
+        Shutdown = "shutdown",
+        /// A defect in gatepost.
+        Panic = "panic",
+    }
+}
+
+label! {
+    /// What a client said.
+    Verb {
+        /// EHLO
+        Ehlo = "ehlo",
+        /// HELO
+        Helo = "helo",
+        /// MAIL
+        Mail = "mail",
+        /// RCPT
+        Rcpt = "rcpt",
+        /// DATA
+        Data = "data",
+        /// BDAT
+        Bdat = "bdat",
+        /// RSET
+        Rset = "rset",
+        /// NOOP
+        Noop = "noop",
+        /// QUIT
+        Quit = "quit",
+        /// AUTH
+        Auth = "auth",
+        /// STARTTLS
+        Starttls = "starttls",
+        /// VRFY
+        Vrfy = "vrfy",
+        /// EXPN
+        Expn = "expn",
+        /// HELP
+        Help = "help",
+        /// ETRN
+        Etrn = "etrn",
+        /// One of `forward_verbs`.
+        Forwarded = "forwarded",
+        /// Any other.
+        Unknown = "unknown",
+    }
+}
+
+label! {
+    /// What became of a command.
+    Fate {
+        /// It went to a hop, whose reply the client heard, as it was or replaced.
+        Forwarded = "forwarded",
+        /// gatepost answered it with 2xx or 3xx.
+        Answered = "answered",
+        /// gatepost refused it: a verdict, a limit, a hop that was not there.
+        Refused = "refused",
+        /// It could not be read, or not at this point of the dialog.
+        Malformed = "malformed",
+    }
+}
+
+label! {
+    /// Which dialog.
+    Side {
+        /// With the client.
+        Downstream = "downstream",
+        /// With a hop.
+        Upstream = "upstream",
+    }
+}
+
+label! {
+    /// The first digit of a reply.
+    Class {
+        /// Positive completion.
+        Positive = "2xx",
+        /// Positive intermediate.
+        Intermediate = "3xx",
+        /// Transient negative.
+        Transient = "4xx",
+        /// Permanent negative.
+        Permanent = "5xx",
+    }
+}
+
+label! {
+    /// Who spoke.
+    Origin {
+        /// A hop.
+        Hop = "hop",
+        /// gatepost itself, or a verdict.
+        Gatepost = "gatepost",
+    }
+}
+
+label! {
+    /// What became of a message, once its content had begun.
+    MessageFate {
+        /// A hop accepted it, and the client heard so.
+        Accepted = "accepted",
+        /// It was refused, by a hop, a verdict or a limit.
+        Refused = "refused",
+        /// The client or the hop was lost before its end.
+        Lost = "lost",
+        /// A verdict swallowed it on purpose.
+        Discarded = "discarded",
+        /// A hop accepted it after the client had left.
+        DeliveredUnheard = "delivered_unheard",
+    }
+}
+
+label! {
+    /// What a client heard about a recipient.
+    RecipientFate {
+        /// A 2xx.
+        Accepted = "accepted",
+        /// A 4xx.
+        Deferred = "deferred",
+        /// A 5xx.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// How one attempt at a recipient ended.
+    AttemptFate {
+        /// A 2xx, and it joined the transaction.
+        Accepted = "accepted",
+        /// A 2xx at another hop than the transaction's: `452 4.5.3`.
+        OtherHop = "other_hop",
+        /// A 4xx or 5xx.
+        Refused = "refused",
+        /// No host, or no time.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What a rule or callout decided.
+    VerdictKind {
+        /// `rewrite`
+        Rewrite = "rewrite",
+        /// `reply`
+        Reply = "reply",
+        /// `route`
+        Route = "route",
+        /// `substitute`
+        Substitute = "substitute",
+        /// `retry`
+        Retry = "retry",
+        /// `accept`
+        Accept = "accept",
+        /// `disconnect`
+        Disconnect = "disconnect",
+        /// A recipient or message swallowed on purpose.
+        Discard = "discard",
+    }
+}
+
+label! {
+    /// Something thrown away.
+    Dropped {
+        /// What a hop said with no command outstanding.
+        UnaskedReply = "unasked_reply",
+        /// A log record that could not be written.
+        LogRecord = "log_record",
+    }
+}
+
+label! {
+    /// How a reload ended.
+    Reload {
+        /// The new configuration is in use.
+        Done = "done",
+        /// It was refused; the old one stays.
+        Refused = "refused",
+    }
+}
+
+impl From<smtp::Verb> for Verb {
+    /// A verb as it was parsed; one that `forward_verbs` lets pass is not known here to be one.
+    fn from(verb: smtp::Verb) -> Self {
+        match verb {
+            smtp::Verb::Ehlo => Self::Ehlo,
+            smtp::Verb::Helo => Self::Helo,
+            smtp::Verb::Mail => Self::Mail,
+            smtp::Verb::Rcpt => Self::Rcpt,
+            smtp::Verb::Data => Self::Data,
+            smtp::Verb::Bdat => Self::Bdat,
+            smtp::Verb::Rset => Self::Rset,
+            smtp::Verb::Noop => Self::Noop,
+            smtp::Verb::Quit => Self::Quit,
+            smtp::Verb::Auth => Self::Auth,
+            smtp::Verb::Starttls => Self::Starttls,
+            smtp::Verb::Vrfy => Self::Vrfy,
+            smtp::Verb::Expn => Self::Expn,
+            smtp::Verb::Help => Self::Help,
+            smtp::Verb::Etrn => Self::Etrn,
+            smtp::Verb::Other => Self::Unknown,
+        }
+    }
+}
+
+impl Class {
+    /// The class of replies that begin with this digit, if any do.
+    pub fn of_digit(digit: u8) -> Option<Self> {
+        match digit {
+            2 => Some(Self::Positive),
+            3 => Some(Self::Intermediate),
+            4 => Some(Self::Transient),
+            5 => Some(Self::Permanent),
+            _ => None,
+        }
+    }
+}
