@@ -33,7 +33,6 @@ pub struct Pure {
     now: Instant,
     /// How many octets are read at once.
     piece: usize,
-    hosts: Vec<Vec<Rc<str>>>,
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
     heard: BTreeMap<Party, Vec<u8>>,
@@ -67,7 +66,6 @@ impl Pure {
             out: Out::default(),
             now,
             piece,
-            hosts: world.hosts.clone(),
             links,
             connecting: Vec::new(),
             heard: BTreeMap::new(),
@@ -176,9 +174,8 @@ impl Pure {
         for output in std::mem::take(&mut self.out.outputs) {
             said = true;
             match output {
-                Output::Open { hop, target } => {
-                    let name = self.hosts[usize::from(target.pool.0)][target.number as usize].clone();
-                    let party = Party::Host(name);
+                Output::Open { hop, host } => {
+                    let party = Party::Host(Rc::from(&**host.name()));
                     self.closed.insert(party.clone(), false);
                     // What was said on an earlier connection with it is over; only a parting QUIT can be left.
                     let left = self.heard.entry(party.clone()).or_default();

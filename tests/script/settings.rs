@@ -8,13 +8,12 @@
 //! with one host `a`.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gatepost::config::{self, types};
 use gatepost::rules::RuleSet;
-use gatepost::session::route::{Hops, HostNews, Pick, Picked, PoolId, TargetId};
+use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::Rules;
 use gatepost::smtp::BareNewline;
@@ -25,8 +24,6 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// Through which door the client comes.
     pub entrance: Entrance,
-    /// The hosts' names, by pool.
-    pub hosts: Vec<Vec<Rc<str>>>,
 }
 
 /// Reads a configuration.
@@ -49,8 +46,7 @@ fn of(config: &types::Config) -> Result<World, String> {
     let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
     let rules = RuleSet::compile(&config.rules, &pool, &listeners)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let hosts: Vec<Vec<Rc<str>>> = config.upstreams.values().map(hosts).collect();
-    let counts = hosts.iter().map(Vec::len).collect();
+    let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
     let listener = &config.listeners[0];
     let entrance = Entrance {
         listener: 0,
@@ -58,12 +54,8 @@ fn of(config: &types::Config) -> Result<World, String> {
         auth: listener.auth == types::AuthShown::Hop,
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
     };
-    let names = config.upstreams.iter().map(|(_, upstream)| hosts_of(upstream)).collect();
-    Ok(World {
-        settings: Arc::new(settings(config, Box::new(rules), Box::new(Listed { counts, names }))),
-        entrance,
-        hosts,
-    })
+    let settings = settings(config, Box::new(rules), Box::new(Listed::new(&pools)));
+    Ok(World { settings: Arc::new(settings), entrance })
 }
 
 fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) -> Settings {
@@ -104,11 +96,7 @@ fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) 
     }
 }
 
-fn hosts(upstream: &types::Upstream) -> Vec<Rc<str>> {
-    hosts_of(upstream).iter().map(|name| Rc::from(&**name)).collect()
-}
-
-fn hosts_of(upstream: &types::Upstream) -> Vec<Arc<str>> {
+fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
     match &upstream.source {
         types::Source::Hosts(hosts) => hosts
             .iter()
@@ -121,27 +109,46 @@ fn hosts_of(upstream: &types::Upstream) -> Vec<Arc<str>> {
     }
 }
 
+/// A host of the script.
+#[derive(Debug)]
+pub struct Named(pub TargetId, pub Arc<str>);
+
+impl Host for Named {
+    fn id(&self) -> TargetId {
+        self.0
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.1
+    }
+
+    fn news(&self, _: HostNews, _: Instant) {}
+}
+
 /// Pools whose hosts are tried in the order written.
-struct Listed {
-    counts: Vec<usize>,
-    names: Vec<Vec<Arc<str>>>,
+pub struct Listed(pub Vec<Vec<Arc<Named>>>);
+
+impl Listed {
+    /// The pools with these hosts.
+    pub fn new(pools: &[Vec<Arc<str>>]) -> Listed {
+        // The same name is the same host, in whatever pool.
+        let mut names: Vec<&Arc<str>> = pools.iter().flatten().collect();
+        names.sort();
+        names.dedup();
+        let named = |name: &Arc<str>| {
+            let number = names.binary_search(&name).expect("it holds all names");
+            Arc::new(Named(TargetId(number as u64), Arc::clone(name)))
+        };
+        Listed(pools.iter().map(|pool| pool.iter().map(named).collect()).collect())
+    }
 }
 
 impl Hops for Listed {
     fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
-        let of = |number: usize| TargetId { pool, number: number as u32 };
-        let mut left = (0..self.counts[usize::from(pool.0)]).filter(|&number| !tried.contains(&of(number)));
+        let mut left = self.0[usize::from(pool.0)].iter().filter(|host| !tried.contains(&host.0));
         match left.next() {
             None => Pick::None,
-            Some(number) => Pick::Host(Picked {
-                target: of(number),
-                name: self.names[usize::from(pool.0)][number].clone(),
-                more: left.next().is_some(),
-            }),
+            Some(host) => Pick::Host(Picked { host: host.clone(), more: left.next().is_some() }),
         }
     }
-
-    fn release(&self, _: TargetId) {}
-
-    fn news(&self, _: TargetId, _: HostNews, _: Instant) {}
 }
