@@ -1,0 +1,48 @@
+//! Sessions by chance: random clients, hops, rules, delays and deaths on a virtual clock, every law asserted.
+//!
+//! `SIM_SESSIONS` says how many (2,000 by default, more in CI), `SIM_SEED=N` replays one and prints its transcript,
+//! `SIM_FROM=N` begins elsewhere. A failing seed prints its transcript by itself.
+
+#[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
+mod script;
+
+#[path = "simulation/client.rs"]
+mod client;
+#[path = "simulation/hop.rs"]
+mod hop;
+#[path = "simulation/ledger.rs"]
+mod ledger;
+#[path = "simulation/rng.rs"]
+mod rng;
+#[path = "simulation/rules.rs"]
+mod rules;
+#[path = "simulation/stage.rs"]
+mod stage;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use stage::Stage;
+
+#[test]
+fn the_laws_hold() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("SIM_SEED") {
+        let mut transcript = String::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| Stage::new(seed, &mut transcript, true).play()));
+        println!("{transcript}");
+        return assert!(outcome.is_ok(), "seed {seed} breaks a law, see above");
+    }
+    let from = number("SIM_FROM").unwrap_or(1);
+    let sessions = number("SIM_SESSIONS").unwrap_or(2_000);
+    for seed in from..from + sessions {
+        let played = catch_unwind(|| {
+            let mut transcript = String::new();
+            Stage::new(seed, &mut transcript, false).play();
+        });
+        if played.is_err() {
+            let mut transcript = String::new();
+            let _ = catch_unwind(AssertUnwindSafe(|| Stage::new(seed, &mut transcript, true).play()));
+            panic!("seed {seed} breaks a law (SIM_SEED={seed} replays it):\n{transcript}");
+        }
+    }
+}
