@@ -16,7 +16,7 @@ use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
 use crate::session::route::PoolId;
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
-use crate::smtp::{Own, Reply, own};
+use crate::smtp::Reply;
 
 /// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,12 +141,8 @@ impl Rule {
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Accept));
             }
             config::Decide::Disconnect(lines) => {
-                let reply = match lines {
-                    Some(lines) => reply(lines),
-                    None => default_reply(own::DISCONNECTED),
-                };
-                let reply = reply.map_err(|e| ("disconnect", e))?;
-                self.on_command = Some(CommandVerdict::Disconnect(Arc::clone(&reply)));
+                let reply = lines.as_deref().map(reply).transpose().map_err(|e| ("disconnect", e))?;
+                self.on_command = Some(CommandVerdict::Disconnect(reply.clone()));
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Disconnect(reply)));
             }
         }
@@ -203,8 +199,3 @@ fn reply(lines: &[String]) -> Result<Arc<Reply>, String> {
     Reply::parse_written(&lines).map(Arc::new).map_err(|error| error.to_string())
 }
 
-/// A reply of gatepost's own. A rule set serves every session, so it has no session's id in it.
-fn default_reply(own: Own) -> Result<Arc<Reply>, String> {
-    let text = [own.enhanced.unwrap_or_default(), own.text].join(" ");
-    Reply::from_lines(own.code(), [text]).map(Arc::new).map_err(|error| error.to_string())
-}
