@@ -34,15 +34,23 @@ fn the_laws_hold() {
     }
     let from = number("SIM_FROM").unwrap_or(1);
     let sessions = number("SIM_SESSIONS").unwrap_or(2_000);
+    let mut broken: Vec<(u64, String)> = Vec::new();
     for seed in from..from + sessions {
-        let played = catch_unwind(|| {
-            let mut transcript = String::new();
-            Stage::new(seed, &mut transcript, false).play();
-        });
-        if played.is_err() {
-            let mut transcript = String::new();
-            let _ = catch_unwind(AssertUnwindSafe(|| Stage::new(seed, &mut transcript, true).play()));
-            panic!("seed {seed} breaks a law (SIM_SEED={seed} replays it):\n{transcript}");
+        let played = catch_unwind(|| Stage::new(seed, &mut String::new(), false).play());
+        if let Err(panic) = played {
+            let what = panic.downcast_ref::<String>().cloned();
+            let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&what| what.to_owned()));
+            broken.push((seed, what.unwrap_or_default()));
         }
+    }
+    if let Some((seed, _)) = broken.first() {
+        let mut transcript = String::new();
+        let _ = catch_unwind(AssertUnwindSafe(|| Stage::new(*seed, &mut transcript, true).play()));
+        let all: Vec<String> = broken.iter().map(|(seed, what)| format!("seed {seed}: {what}")).collect();
+        panic!(
+            "{} of {sessions} sessions broke a law:\n{}\n\nSIM_SEED={seed} replays the first:\n{transcript}",
+            broken.len(),
+            all.join("\n")
+        );
     }
 }

@@ -286,13 +286,16 @@ impl Client {
         if let Some(id) = named(reply)
             && !(code == 421 && reply.contains("rule"))
         {
-            // The envelope said again elsewhere may answer with a word about the sender.
-            let ours = id == unit.id || (unit.kind != Kind::Mail && Some(id) == self.sender.as_deref());
+            // The envelope said again elsewhere may be refused with a word about the sender, or about EHLO.
+            let again = Some(id) == self.sender.as_deref() || id.starts_with('e');
+            let ours = id == unit.id || (again && code >= 400);
             assert!(ours, "law 1: {:?} {} is answered by {reply:?}", unit.kind, unit.id);
         }
         assert!(code / 100 != 3 || unit.kind == Kind::Data, "a 3xx to {:?}: {reply:?}", unit.kind);
         let good = code / 100 == 2;
         match unit.kind {
+            // Only QUIT is served now (RFC 5321 3.1).
+            Kind::Greeting if !good => self.plan.retain(|unit| unit.kind == Kind::Quit),
             Kind::Mail if good => self.sender = Some(unit.id),
             Kind::Rcpt if good => {
                 let sender = self.sender.clone().unwrap_or_else(|| panic!("law 3: 2xx to RCPT without MAIL"));

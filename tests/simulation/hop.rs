@@ -19,6 +19,8 @@ pub enum Act {
     Say { octets: Vec<u8>, answers: usize, of: Option<String> },
     /// Says octets only if nothing was asked: otherwise nobody could tell.
     Unasked(Vec<u8>),
+    /// Says octets only if content is under way and its end is not here.
+    Early(Vec<u8>),
     /// Sends its FIN.
     Eof,
     /// Breaks the connection.
@@ -127,6 +129,11 @@ impl Hop {
     /// Whether nobody waits for a word of it, or sends it content.
     pub fn is_idle(&self) -> bool {
         self.owed.is_empty() && (self.content.is_none() || self.chunked) && self.chunk.is_none()
+    }
+
+    /// Whether it reads content and waits for its end.
+    pub fn is_in_content(&self) -> bool {
+        self.content.is_some() && !self.chunked && self.owed.is_empty()
     }
 
     /// For the transcript.
@@ -331,7 +338,7 @@ impl Hop {
         if !self.said_early && !self.inbox.is_empty() {
             self.said_early = true;
             let octets = format!("{words}\r\n").into_bytes();
-            acts.push((1, Act::Say { octets, answers: 0, of: None }));
+            acts.push((1, Act::Early(octets)));
         }
     }
 
@@ -379,7 +386,8 @@ impl Hop {
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
             }
-            Fate::WrongClass if due && !greeting => {
+            Fate::WrongClass if due && !greeting && !reply.starts_with("503") => {
+                // A 3xx to DATA and a negative reply to anything are no wrong classes.
                 let wrong = match code.as_bytes().first() {
                     Some(b'3') => "250 2.0.0 wrong",
                     _ => "354 wrong",

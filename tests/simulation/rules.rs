@@ -111,7 +111,7 @@ impl Rules for Chance {
         };
         let roll = dice.below(100);
         (answer.verdict, answer.by) = match question.stage {
-            _ if roll == 0 => decided(CommandVerdict::Disconnect(reply("421 4.7.0", "rule", &id))),
+            _ if roll == 0 => decided(CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", &id)))),
             Stage::Connect if roll < 4 => decided(CommandVerdict::Reply(reply("554 5.7.1", "rule", &id))),
             Stage::Connect | Stage::Helo | Stage::Mail if roll < 12 => {
                 decided(CommandVerdict::Route(self.pool(&mut dice)))
@@ -143,8 +143,8 @@ impl Rules for Chance {
         let rule = RuleId(if after.is_some() { 3 } else { 2 });
         let put = |code: &str| Some((ReplyVerdict::Substitute(reply(code, "rule", &id)), rule));
         let roll = dice.below(100);
-        if roll == 0 {
-            return Some((ReplyVerdict::Disconnect(reply("421 4.7.0", "rule", &id)), rule));
+        if roll == 0 && question.stage != Stage::MessageReply {
+            return Some((ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", &id))), rule));
         }
         if roll > 40 {
             return None;

@@ -179,6 +179,7 @@ impl<'a> Stage<'a> {
                 (..) => break,
             }
             self.pump();
+            assert!(!(self.client.parting && self.links[0].open), "a 421 or 521 is not followed by close");
         }
         let open = self.links.iter().skip(1).any(|link| link.open);
         assert!(!open, "law 7: the session is over and a hop's connection is open");
@@ -312,6 +313,16 @@ impl<'a> Stage<'a> {
                     link.queued += octets.len();
                     link.wire.extend_from_slice(&octets);
                     self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
+                }
+            }
+            Act::Early(octets) => {
+                let link = &mut self.links[index];
+                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_in_content) {
+                    link.queued += octets.len();
+                    link.wire.extend_from_slice(&octets);
+                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
+                    // Before the client can end its content.
+                    while self.read(index) {}
                 }
             }
             Act::Eof => {
@@ -468,11 +479,6 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Record(_) | Output::Trace(..) => {}
-        }
-        let parting = self.client.parting && self.links[0].open;
-        // What follows a 421 is the close, in the same turn.
-        if parting && self.out.outputs.is_empty() {
-            self.note(|| "(still open behind a 421)".to_owned());
         }
     }
 }
