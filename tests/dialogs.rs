@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use script::run::Mismatch;
+use script::sockets::{self, Sockets};
 use script::{Driver, Manner, Pure, Script, run, settings};
 
 fn scripts() -> Vec<Script> {
@@ -35,8 +37,11 @@ fn all(manner: Manner, piece: usize, wanted: impl Fn(&Script) -> bool) {
                 let script = script.clone();
                 // A panic of the session is one script's failure.
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-                    let mut driver = Pure::new(&world, piece);
-                    run(&script, manner, &mut driver as &mut dyn Driver, bless)
+                    let mut driver: Box<dyn Driver> = match manner {
+                        Manner::Sockets => Box::new(Sockets::new(&script).map_err(Mismatch)?),
+                        Manner::Written | Manner::Early => Box::new(Pure::new(&world, piece)),
+                    };
+                    run(&script, manner, &mut *driver, bless)
                 }))
                 .map_err(|_| "panicked".to_owned())
                 .and_then(|outcome| outcome.map_err(|mismatch| mismatch.0))
@@ -83,4 +88,9 @@ fn one_octet_at_a_time() {
 #[test]
 fn with_client_lines_early() {
     all(Manner::Early, usize::MAX, |script| script.early);
+}
+
+#[test]
+fn over_sockets() {
+    all(Manner::Sockets, usize::MAX, sockets::suits);
 }

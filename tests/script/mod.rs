@@ -11,6 +11,7 @@ pub mod parse;
 pub mod pure;
 pub mod run;
 pub mod settings;
+pub mod sockets;
 
 pub use parse::Script;
 pub use pure::Pure;

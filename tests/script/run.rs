@@ -48,6 +48,8 @@ pub enum Manner {
     Written,
     /// All the client's lines at the start.
     Early,
+    /// As written, over sockets: who speaks first is not compared.
+    Sockets,
 }
 
 /// A line to be rewritten: file, line, new text.

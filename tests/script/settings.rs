@@ -26,8 +26,13 @@ pub struct World {
     pub entrance: Entrance,
 }
 
-/// Reads a configuration.
+/// Reads a configuration as a session takes it.
 pub fn world(yaml: &str) -> Result<World, String> {
+    of(&loaded(yaml)?.config)
+}
+
+/// Reads a configuration.
+pub fn loaded(yaml: &str) -> Result<config::Loaded, String> {
     let mut text = yaml.to_owned();
     if !yaml.lines().any(|line| line.starts_with("hostname:")) {
         text.push_str("hostname: gate.example.org\n");
@@ -35,9 +40,7 @@ pub fn world(yaml: &str) -> Result<World, String> {
     if !yaml.lines().any(|line| line.starts_with("upstreams:")) {
         text.push_str("upstreams: { main: { hosts: [a] } }\n");
     }
-    let loaded =
-        config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())?;
-    of(&loaded.config)
+    config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())
 }
 
 fn of(config: &types::Config) -> Result<World, String> {
