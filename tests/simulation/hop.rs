@@ -407,7 +407,7 @@ impl Hop {
 }
 
 fn refusal(roll: usize, id: &str) -> String {
-    if roll % 2 == 0 { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
+    if roll.is_multiple_of(2) { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
 }
 
 /// The id in a command: the local part of its path, or its argument.
