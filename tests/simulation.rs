@@ -21,6 +21,7 @@ mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use ledger::Tally;
 use stage::Stage;
 
 #[test]
@@ -35,12 +36,16 @@ fn the_laws_hold() {
     let from = number("SIM_FROM").unwrap_or(1);
     let sessions = number("SIM_SESSIONS").unwrap_or(2_000);
     let mut broken: Vec<(u64, String)> = Vec::new();
+    let mut tally = Tally::default();
     for seed in from..from + sessions {
         let played = catch_unwind(|| Stage::new(seed, &mut String::new(), false).play());
-        if let Err(panic) = played {
-            let what = panic.downcast_ref::<String>().cloned();
-            let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&what| what.to_owned()));
-            broken.push((seed, what.unwrap_or_default()));
+        match played {
+            Ok(more) => tally += more,
+            Err(panic) => {
+                let what = panic.downcast_ref::<String>().cloned();
+                let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&what| what.to_owned()));
+                broken.push((seed, what.unwrap_or_default()));
+            }
         }
     }
     if let Some((seed, _)) = broken.first() {
@@ -52,5 +57,9 @@ fn the_laws_hold() {
             broken.len(),
             all.join("\n")
         );
-    }
+    } // What never happens is not tested.
+    println!("{sessions} sessions: {tally:?}");
+    assert!(tally.accepted > sessions / 2 && tally.refused > sessions / 10, "{tally:?}");
+    assert!(tally.chunked > sessions / 50 && tally.mended > sessions / 50, "{tally:?}");
+    assert!(tally.completed >= tally.accepted / 2 && tally.connections > sessions, "{tally:?}");
 }

@@ -386,12 +386,8 @@ impl Hop {
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
             }
-            Fate::WrongClass if due && !greeting && !reply.starts_with("503") => {
-                // A 3xx to DATA and a negative reply to anything are no wrong classes.
-                let wrong = match code.as_bytes().first() {
-                    Some(b'3') => "250 2.0.0 wrong",
-                    _ => "354 wrong",
-                };
+            Fate::WrongClass if due && !greeting && code.starts_with(['2', '3']) => {
+                let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]
             }
             Fate::Unasked if due => {

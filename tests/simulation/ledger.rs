@@ -42,6 +42,36 @@ pub struct Ledger {
     pub gone: bool,
     /// Bare CR and LF are refused.
     pub reject: bool,
+    /// What happened, in numbers.
+    pub tally: Tally,
+}
+
+/// What happened in a session: simulations that come to nothing prove nothing.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    /// Contents the client was told 2xx for.
+    pub accepted: u64,
+    /// Contents it was told anything else for.
+    pub refused: u64,
+    /// Messages that were completed at a hop.
+    pub completed: u64,
+    /// Of them, those that came by chunks.
+    pub chunked: u64,
+    /// Of them, those with a bare CR or LF.
+    pub mended: u64,
+    /// Connections gatepost made.
+    pub connections: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Tally) {
+        self.accepted += more.accepted;
+        self.refused += more.refused;
+        self.completed += more.completed;
+        self.chunked += more.chunked;
+        self.mended += more.mended;
+        self.connections += more.connections;
+    }
 }
 
 impl Ledger {
@@ -86,6 +116,9 @@ impl Ledger {
             message.content.escape_ascii(),
             wire.escape_ascii()
         );
+        self.tally.completed += 1;
+        self.tally.chunked += u64::from(chunked);
+        self.tally.mended += u64::from(dirty);
         message.completed = Some(Completion { connection, accepted, heard: false });
     }
 
@@ -105,9 +138,11 @@ impl Ledger {
         };
         let taken = message.completed.as_ref().is_some_and(|completed| completed.accepted && completed.heard);
         if code / 100 == 2 {
+            self.tally.accepted += 1;
             let swallowed = message.accepted.is_empty() && !message.swallowed.is_empty();
             assert!(taken || swallowed, "law 2: {code} for {sender}, which no hop took: {message:?}");
         } else {
+            self.tally.refused += 1;
             assert!(!taken, "law 3: {code} for {sender}, which a hop took and said so");
         }
     }

@@ -20,7 +20,7 @@ use gatepost::smtp::{BareNewline, SessionId};
 
 use super::client::Client;
 use super::hop::{Act, Hop};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Tally};
 use super::rng::Rng;
 use super::rules::Chance;
 use crate::script::settings::Listed;
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Plays it to the end.
-    pub fn play(mut self) {
+    pub fn play(mut self) -> Tally {
         let now = self.instant();
         self.session.start(now, &mut self.out);
         self.carry_out(&[]);
@@ -183,6 +183,8 @@ impl<'a> Stage<'a> {
         }
         let open = self.links.iter().skip(1).any(|link| link.open);
         assert!(!open, "law 7: the session is over and a hop's connection is open");
+        self.ledger.tally.connections = self.connections as u64;
+        self.ledger.tally
     }
 
     fn instant(&self) -> Instant {
