@@ -18,6 +18,7 @@ enum Kind {
     Content,
     Chunk { last: bool },
     Reset,
+    Auth,
     Other,
     Quit,
 }
@@ -51,6 +52,8 @@ pub struct Client {
     sender: Option<String>,
     /// A 421 or 521 was heard: nothing but the close may follow.
     pub parting: bool,
+    /// It heard 235.
+    pub authenticated: bool,
     /// Whether it goes away at the end of its plan, or stays silent.
     pub leaves: bool,
 }
@@ -85,6 +88,7 @@ impl Client {
             inbox: Vec::new(),
             sender: None,
             parting: false,
+            authenticated: false,
             leaves: rng.percent(80),
             rng,
         };
@@ -116,6 +120,11 @@ impl Client {
         if self.rng.percent(97) {
             plan.push(unit(Kind::Hello, &hello, format!("{verb} {hello}\r\n"), true));
         }
+        if self.rng.percent(20) {
+            let exchange = id('a');
+            let line = self.rng.pick(&["AUTH PLAIN AGEAYg==\r\n", "AUTH LOGIN\r\n", "AUTH GSSAPI\r\n"]);
+            plan.push(unit(Kind::Auth, &exchange, line.to_owned(), true));
+        }
         for _ in 0..1 + self.rng.below(4) {
             let sender = id('s');
             let params = self.rng.pick(&["", "", " SIZE=1000", " X-ODD=1", " SIZE=10 BODY=7BIT"]);
@@ -128,17 +137,26 @@ impl Client {
             for _ in 0..1 + self.rng.below(4) {
                 if self.rng.percent(6) {
                     let noise = id('n');
-                    let line = match self.rng.below(6) {
+                    let line = match self.rng.below(12) {
                         0 => format!("NOOP {noise}\r\n"),
                         1 => format!("VRFY {noise}\r\n"),
                         2 => format!("HELP {noise}\r\n"),
                         3 => "RCPT TO:<broken\r\n".to_owned(),
                         4 => format!("FROB {noise}\r\n"),
+                        5 => format!("NOOP {}\r\n", "x".repeat(3000)),
+                        6 => format!("VRFY {noise}\0\r\n"),
+                        7 => format!("VRFY {noise}\rQUIT\r\n"),
+                        8 => "\r\n".to_owned(),
+                        9 => "BDAT many LAST\r\n".to_owned(),
+                        10 => "AUTH LOGIN\r\n".to_owned(),
                         // It bears the same id: if the first was refused, this one begins the transaction.
                         _ => format!("MAIL FROM:<{sender}@nested.example>\r\n"),
                     };
-                    let (kind, id) =
-                        if line.starts_with("MAIL") { (Kind::Mail, &sender) } else { (Kind::Other, &noise) };
+                    let (kind, id) = match &line[..line.len().min(4)] {
+                        "MAIL" => (Kind::Mail, &sender),
+                        "AUTH" => (Kind::Auth, &noise),
+                        _ => (Kind::Other, &noise),
+                    };
                     plan.push(unit(kind, id, line, true));
                 }
                 let recipient = id('r');
@@ -179,7 +197,11 @@ impl Client {
     /// Content without its end; never holding one.
     fn text(&mut self, chunk: bool) -> Vec<u8> {
         let mut text = Vec::new();
-        let most = if self.rng.percent(5) { 400 } else { 8 };
+        let most = match self.rng.below(100) {
+            0 => 3000,
+            1..=4 => 400,
+            _ => 8,
+        };
         for _ in 0..self.rng.below(most) {
             match self.rng.below(12) {
                 0 => text.extend_from_slice(b"..dots\r\n"),
@@ -211,7 +233,7 @@ impl Client {
         let may = match self.pending.back() {
             None => true,
             Some(unit) if unit.kind == Kind::Greeting => !self.polite && self.rng.percent(20),
-            Some(unit) if matches!(unit.kind, Kind::Data) => false,
+            Some(unit) if matches!(unit.kind, Kind::Data | Kind::Auth) => false,
             Some(unit) => self.pending.len() < self.window && (!unit.last || !self.polite),
         };
         if !may || self.parting {
@@ -291,7 +313,11 @@ impl Client {
             let ours = id == unit.id || (again && code >= 400);
             assert!(ours, "law 1: {:?} {} is answered by {reply:?}", unit.kind, unit.id);
         }
-        assert!(code / 100 != 3 || unit.kind == Kind::Data, "a 3xx to {:?}: {reply:?}", unit.kind);
+        assert!(
+            code / 100 != 3 || matches!(unit.kind, Kind::Data | Kind::Auth),
+            "a 3xx to {:?}: {reply:?}",
+            unit.kind
+        );
         let good = code / 100 == 2;
         match unit.kind {
             // Only QUIT is served now (RFC 5321 3.1).
@@ -317,6 +343,12 @@ impl Client {
                 ledger.told(&unit.id, code);
                 self.sender = None;
             }
+            Kind::Auth if code == 334 => {
+                let octets =
+                    self.rng.pick(&["c2VjcmV0\r\n", "QUIT\r\n", "*\r\n", "\r\n"]).as_bytes().to_vec();
+                self.plan.push_front(Unit { kind: Kind::Auth, id: unit.id, octets, last: true });
+            }
+            Kind::Auth => self.authenticated |= code == 235,
             Kind::Hello | Kind::Reset if good => self.sender = None,
             _ => {}
         }

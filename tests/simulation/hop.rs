@@ -37,6 +37,7 @@ enum Fate {
     Unasked,
     Closing,
     WrongClass,
+    Stalls,
     EarlyRefusal,
     EarlySuccess,
 }
@@ -67,7 +68,11 @@ pub struct Hop {
     /// For each unanswered command whether it must be the last of its group.
     pub owed: VecDeque<bool>,
     discard: usize,
+    /// Within an AUTH exchange: how many more challenges it has.
+    auth: Option<usize>,
     dead: bool,
+    /// It takes no more octets.
+    pub stalled: bool,
     said_early: bool,
 }
 
@@ -84,7 +89,8 @@ impl Hop {
             78..=83 => Fate::Malformed,
             84..=88 => Fate::Unasked,
             89..=92 => Fate::Closing,
-            93..=95 => Fate::WrongClass,
+            93..=94 => Fate::WrongClass,
+            95 => Fate::Stalls,
             96..=97 => Fate::EarlyRefusal,
             _ => Fate::EarlySuccess,
         };
@@ -96,6 +102,9 @@ impl Hop {
         }
         if rng.percent(60) {
             keywords.push("CHUNKING");
+        }
+        if rng.percent(60) {
+            keywords.push("AUTH PLAIN LOGIN");
         }
         let mut hop = Hop {
             connection,
@@ -112,7 +121,9 @@ impl Hop {
             rcpts: Vec::new(),
             owed: VecDeque::new(),
             discard: 0,
+            auth: None,
             dead: false,
+            stalled: false,
             said_early: false,
             rng,
         };
@@ -168,6 +179,11 @@ impl Hop {
             self.say_early(acts);
         }
         let Some((line, end)) = self.line() else { return false };
+        if self.auth.is_some() {
+            self.owed.push_back(true);
+            self.challenge(&line, acts);
+            return true;
+        }
         if self.chunked || self.content.is_none() {
             self.command(&line, acts);
             return true;
@@ -214,7 +230,8 @@ impl Hop {
         );
         let upper = text.to_ascii_uppercase();
         let verb = upper.split(' ').next().unwrap_or_default().to_owned();
-        let known = ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT"];
+        let known =
+            ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT"];
         assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
         if honest {
             assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
@@ -276,6 +293,11 @@ impl Hop {
                 self.rcpts.clear();
                 "250 2.0.0 reset".to_owned()
             }
+            "AUTH" => {
+                self.auth = Some(self.rng.below(3));
+                self.owed.push_back(last);
+                return self.challenge(b"", acts);
+            }
             "QUIT" => "221 2.0.0 bye".to_owned(),
             _ => format!("250 2.0.0 fine [{id}]"),
         };
@@ -285,6 +307,21 @@ impl Hop {
             self.dead = true;
             acts.push((5, Act::Eof));
         }
+    }
+
+    /// A line of an AUTH exchange, which is no command whatever it looks like.
+    fn challenge(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>) {
+        let more = self.auth.take().unwrap_or(0);
+        let reply = match (line, more) {
+            (b"*", _) => "501 5.7.0 cancelled",
+            (_, 0) if self.rng.percent(70) => "235 2.7.0 welcome",
+            (_, 0) => "535 5.7.8 no",
+            _ => {
+                self.auth = Some(more - 1);
+                "334 VXNlcm5hbWU6"
+            }
+        };
+        acts.extend(self.answer(reply.to_owned(), None, false));
     }
 
     fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
@@ -363,6 +400,10 @@ impl Hop {
                 self.dead = true;
                 vec![(delay, if self.rng.percent(50) { Act::Eof } else { Act::Lost })]
             }
+            Fate::Stalls if due => {
+                self.stalled = true;
+                vec![(delay, say(reply, of))]
+            }
             Fate::Silent if due => {
                 self.dead = true;
                 Vec::new()
@@ -386,7 +427,8 @@ impl Hop {
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
             }
-            Fate::WrongClass if due && !greeting && code.starts_with(['2', '3']) => {
+            // (A 2xx to a line of AUTH is no wrong class.)
+            Fate::WrongClass if due && !greeting && code.starts_with(['2', '3']) && code != "334" => {
                 let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]
             }

@@ -57,6 +57,8 @@ struct Link {
     queued: usize,
     marks: VecDeque<(usize, Mark)>,
     fin: bool,
+    /// Said to a hop that does not take it.
+    unsent: usize,
     /// When the last of what is under way arrives.
     busy: u64,
 }
@@ -174,7 +176,8 @@ impl<'a> Stage<'a> {
                     // A deadline is never reached a fraction of a millisecond early.
                     self.now = self.now.max(deadline + 1);
                     self.note(|| "(deadline)".to_owned());
-                    self.handle(Input::Deadline { stalled: false });
+                    let stalled = self.links.iter().any(|link| link.unsent > 0);
+                    self.handle(Input::Deadline { stalled });
                 }
                 (..) => break,
             }
@@ -363,8 +366,9 @@ impl<'a> Stage<'a> {
 
     fn read(&mut self, index: usize) -> bool {
         let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
         let link = &mut self.links[index];
-        if !link.open || !self.session.wants_read(peer) {
+        if !link.open || blocked || !self.session.wants_read(peer) {
             return false;
         }
         if link.wire.is_empty() {
@@ -453,6 +457,10 @@ impl<'a> Stage<'a> {
             return;
         }
         self.note(|| format!("        [{connection}] C: {}", clipped(octets)));
+        if self.links[index].hop.as_ref().is_some_and(|hop| hop.stalled) {
+            self.links[index].unsent += octets.len();
+            return;
+        }
         let acts = match &mut self.links[index].hop {
             Some(hop) => hop.receive(octets, &mut self.ledger),
             None => panic!("said before the connection stood: {}", octets.escape_ascii()),
@@ -464,6 +472,7 @@ impl<'a> Stage<'a> {
         match output {
             Output::Open { hop, host } => {
                 let index = Peer::Upstream(hop).index();
+                assert!(!self.client.authenticated, "an authenticated session goes to another hop");
                 assert!(!self.links[index].open, "law 7: a slot in use is opened again");
                 self.connections += 1;
                 let connection = self.connections;
