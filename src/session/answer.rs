@@ -458,6 +458,7 @@ impl Session {
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
+        self.flags.bereft |= self.flags.authenticated;
     }
 
     /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.

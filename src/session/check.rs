@@ -433,6 +433,11 @@ impl Session {
             self.cancel_auth(turn);
             return self.reply_error(turn, &own::BARE_OCTET);
         }
+        if self.upstreams.current().is_none() {
+            // The hop that asked is gone; this is no command for another, and may be a password.
+            self.downstream.in_auth = false;
+            return self.reply_own(turn, &own::AUTH_LOST);
+        }
         let mut whole = line.to_vec();
         whole.extend_from_slice(b"\r\n");
         self.downstream.in_auth = false;
