@@ -96,13 +96,16 @@ fn normalised(octets: &[u8]) -> Vec<u8> {
 
 fn normalised_trace(line: &str) -> String {
     let mut line = line.to_owned();
-    if let Some(at) = line.find(" id ") {
-        let start = at + 4;
+    let id = line.find(" id ").or_else(|| line.find("\tid "));
+    if let Some(start) = id.map(|at| at + 4) {
         let end = line[start..].find([' ', ';', '\n']).map_or(line.len(), |length| start + length);
         line.replace_range(start..end, "ID");
     }
+    // The date stands behind the semicolon, or on a line of its own: `Sat, 21 Nov 2026 22:41:20 +0000 (UTC)`.
     if let Some(at) = line.find("; ") {
-        line.replace_range(at.., "; DATE\n");
+        line.replace_range(at + 2.., "DATE\n");
+    } else if line.contains(" +0000 (") || line.contains(':') && line.trim_start().as_bytes().get(3) == Some(&b',') {
+        line = "\tDATE\n".to_owned();
     }
     line
 }

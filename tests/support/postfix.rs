@@ -74,7 +74,7 @@ impl Postfix {
         }
         // `cat` ends when the other end of its input closes: by our hand, or because this process is gone.
         let master = "setsid /usr/lib/postfix/sbin/master -c \"$0\" -d </dev/null & p=$!; cat >/dev/null; \
-                      kill -TERM -- -$p; wait $p";
+                      kill -TERM \"-$p\"; wait $p";
         let output = fs::File::create(scratch.path().join("master.out")).unwrap();
         let leash = Command::new("sh")
             .args(["-c", master])
@@ -210,7 +210,7 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
          smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination\n\
          smtpd_recipient_restrictions = check_recipient_access texthash:{dir}/etc/recipients\n\
          smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_authorized_xforward_hosts = 127.0.0.1\n\
-         minimal_backoff_time = 1000s\nmaximal_backoff_time = 4000s\n{}\n",
+         smtpd_error_sleep_time = 0\nminimal_backoff_time = 1000s\nmaximal_backoff_time = 4000s\n{}\n",
         spec.main_cf
     );
     if let Some(relay) = spec.relay {
