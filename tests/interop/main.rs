@@ -24,7 +24,9 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Starting and stopping a Postfix is mostly waiting: twice two cores are kept busy.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
     let mut trials = Vec::new();
     trials.extend(cases::trials());
     trials.extend(extensions::trials());
