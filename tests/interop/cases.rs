@@ -43,6 +43,7 @@ pub fn trials() -> Vec<Trial> {
         trial("session::smtplib_five_messages", PYTHON, five_messages),
         trial("session::pipelined_groups", POSTFIX, pipelined_groups),
         trial("session::odd_commands", POSTFIX, odd_commands),
+        trial("session::client_leaves_in_content", POSTFIX, client_leaves_in_content),
     ]
 }
 
@@ -62,7 +63,9 @@ pub fn send_by_postfix(door: &Door<'_>, arguments: &[&str], to: &[&str], message
 /// `to=<…>` with its `dsn=` and `status=` of each delivery by SMTP, sorted.
 pub fn outcomes(log: &str) -> String {
     let field = |line: &str, name: &str| {
-        line.split(", ").find(|field| field.contains(name)).map(|field| field[field.find(name).unwrap()..].to_owned())
+        line.split(", ")
+            .find(|field| field.contains(name))
+            .map(|field| field[field.find(name).unwrap()..].to_owned())
     };
     let mut all: Vec<String> = log
         .lines()
@@ -138,8 +141,11 @@ fn fifty() -> Vec<String> {
 }
 
 fn assert_fifty(run: &Run) {
-    let accepted: Vec<String> =
-        fifty().iter().filter_map(|to| Some(to.split_once('@')?.0.to_owned())).filter(|to| to.contains("user")).collect();
+    let accepted: Vec<String> = fifty()
+        .iter()
+        .filter_map(|to| Some(to.split_once('@')?.0.to_owned()))
+        .filter(|to| to.contains("user"))
+        .collect();
     assert_eq!(run.mailboxes(), accepted);
     let refused = run.replies().iter().filter(|reply| reply.starts_with("550 5.1.1")).count();
     let busy = run.replies().iter().filter(|reply| reply.starts_with("450 4.2.1")).count();
@@ -259,6 +265,38 @@ fn odd_commands() {
         String::new()
     });
     assert_eq!(run.mailboxes(), ["joe", "postmaster"]);
+}
+
+/// A session that breaks leaves no end of data behind it: nothing is stored, however far the content had come.
+fn client_leaves_in_content() {
+    let message = messages::plain();
+    let run = same_through_gatepost(&Spec::receiving("a.example"), |door| {
+        let bodies = [
+            "DATA\r\nHello,".to_owned(),
+            format!("DATA\r\n{message}"),
+            format!("DATA\r\n{message}.\r"),
+            format!("BDAT {}\r\n{message}", message.len()),
+            format!("BDAT {} LAST\r\n{message}", message.len() + 1),
+        ];
+        for body in bodies {
+            let mut client = Raw::connect(door.address);
+            client.ask("EHLO client.example", 250);
+            client.ask(&format!("MAIL FROM:<{FROM}>"), 250);
+            client.ask("RCPT TO:<joe@a.example>", 250);
+            if let Some(content) = body.strip_prefix("DATA\r\n") {
+                client.ask("DATA", 354);
+                client.say(content);
+            } else {
+                client.say(&body);
+                if !body.contains("LAST") {
+                    client.hear(250);
+                }
+            }
+            client.leave();
+        }
+        String::new()
+    });
+    assert!(run.stored.is_empty(), "{:?}", run.stored);
 }
 
 /// For the other files: a scratch directory with one message in it.

@@ -130,7 +130,8 @@ fn utf8_by_postfix() {
 
 /// What postcat(1) shows of a message on hold, without what is of this run only.
 fn held_envelope(door: &Door<'_>) -> String {
-    let of_this_run = ["time", "queue", "inode", "message_size", "log_", "client_port", "rewrite_context", "***"];
+    let of_this_run =
+        ["time", "queue", "inode", "message_size", "log_", "client_port", "rewrite_context", "***"];
     let held = door.postfix.take_held();
     let lines = held.lines().filter(|line| !of_this_run.iter().any(|word| line.contains(word)));
     // The first column is the record's place in the file, which moves with the length of the queue id.
@@ -225,7 +226,11 @@ fn bdat_empty_last() {
             client.ask("RCPT TO:<joe@a.example>", 250);
             client.say(format!("BDAT {}\r\n{message}", message.len()));
             client.hear(250);
-            if round == "sent" { client.ask("BDAT 0 LAST", 250) } else { client.ask("RSET", 250) };
+            if round == "sent" {
+                client.ask("BDAT 0 LAST", 250)
+            } else {
+                client.ask("RSET", 250)
+            };
         }
         client.quit();
         String::new()
@@ -255,8 +260,7 @@ fn auth_by_swaks(mechanism: &str) {
     let run = same_through_gatepost(&with_passwords(), |door| {
         let file = door.scratch.write("message", messages::plain().replace("\r\n", "\n"));
         let send = |password: &str| {
-            let options =
-                ["--auth", mechanism, "--auth-user", "joe@a.example", "--auth-password", password];
+            let options = ["--auth", mechanism, "--auth-user", "joe@a.example", "--auth-password", password];
             swaks(door.scratch, door.address, FROM, &["joe@a.example"], &file, &options)
         };
         send("wrong") + &send("open sesame")

@@ -19,7 +19,8 @@ pub fn plain() -> String {
 }
 
 pub fn eight_bit() -> String {
-    let mime = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let mime =
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     format!("{HEAD}{mime}Subject: eight bits\r\n\r\nGrüße aus Köln, привет, 你好.\r\n")
 }
 

@@ -13,7 +13,14 @@ use super::peers::{find, found};
 use super::scratch::{PATIENCE, Scratch, run};
 
 /// Sends one message by curl. It gives up at the first refused recipient unless told otherwise by an option.
-pub fn curl(scratch: &Scratch, door: SocketAddr, from: &str, to: &[&str], file: &Path, options: &[&str]) -> String {
+pub fn curl(
+    scratch: &Scratch,
+    door: SocketAddr,
+    from: &str,
+    to: &[&str],
+    file: &Path,
+    options: &[&str],
+) -> String {
     let mut command = Command::new(found("curl"));
     command.args(["-sS", "--max-time", "15"]).arg(format!("smtp://{door}/client.example"));
     command.args(["--mail-from", from]);
@@ -25,7 +32,14 @@ pub fn curl(scratch: &Scratch, door: SocketAddr, from: &str, to: &[&str], file: 
 }
 
 /// Sends one message by swaks. It goes on with the recipients that were accepted.
-pub fn swaks(scratch: &Scratch, door: SocketAddr, from: &str, to: &[&str], file: &Path, options: &[&str]) -> String {
+pub fn swaks(
+    scratch: &Scratch,
+    door: SocketAddr,
+    from: &str,
+    to: &[&str],
+    file: &Path,
+    options: &[&str],
+) -> String {
     let mut command = Command::new(found("swaks"));
     command.args(["--server", &door.ip().to_string(), "--port", &door.port().to_string(), "--silent", "2"]);
     command.args(["--helo", "client.example", "--timeout", "15", "--from", from, "--to", &to.join(",")]);
@@ -51,10 +65,12 @@ pub fn smtplib(scratch: &Scratch, door: SocketAddr, lines: &str, arguments: &[&P
 }
 
 fn outcome(scratch: &Scratch, command: &mut Command) -> String {
-    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name =
+        Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = run(scratch, command, Stdio::null(), PATIENCE);
     // Queue ids are of one run only.
     let words = format!("{}{}", done.stdout, done.stderr);
-    let words: Vec<&str> = words.lines().map(|line| line.split("queued as ").next().unwrap_or(line)).collect();
+    let words: Vec<&str> =
+        words.lines().map(|line| line.split("queued as ").next().unwrap_or(line)).collect();
     format!("{name}: {}\n{}", done.status, words.join("\n"))
 }

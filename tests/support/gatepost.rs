@@ -43,15 +43,21 @@ impl Gatepost {
         let path = scratch.write("proxy.yaml", &config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
         command.arg("run").arg("--config").arg(path);
-        Self::spawn(scratch, command, listener, admin)
+        Self::start_with(scratch, command, listener, admin)
     }
 
     /// Starts it with nothing at all: no arguments, no file, in an empty directory.
     pub fn start_bare(listener: SocketAddr, admin: SocketAddr) -> Self {
-        Self::spawn(Scratch::new("bare"), Command::new(env!("CARGO_BIN_EXE_gatepost")), listener, admin)
+        Self::start_with(Scratch::new("bare"), Command::new(env!("CARGO_BIN_EXE_gatepost")), listener, admin)
     }
 
-    fn spawn(scratch: Scratch, mut command: Command, listener: SocketAddr, admin: SocketAddr) -> Self {
+    /// Starts it as the command says, in an empty directory, and waits until it is ready.
+    pub fn start_with(
+        scratch: Scratch,
+        mut command: Command,
+        listener: SocketAddr,
+        admin: SocketAddr,
+    ) -> Self {
         let cwd = scratch.make_dir("cwd");
         let output = fs::File::create(scratch.path().join("output")).unwrap();
         command.current_dir(cwd).stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
@@ -81,7 +87,8 @@ impl Gatepost {
 
     /// What it has written to standard output and standard error.
     pub fn output(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.scratch.path().join("output")).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.scratch.path().join("output")).unwrap_or_default())
+            .into_owned()
     }
 
     /// The answer of its admin server, head and body; empty if there is none.

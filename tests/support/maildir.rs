@@ -80,7 +80,8 @@ fn split(octets: &[u8]) -> (&[u8], &[u8]) {
 /// In each Received field the `id …` word and the date behind `;` differ from run to run; nothing else may.
 fn normalised(octets: &[u8]) -> Vec<u8> {
     let (head, body) = split(octets);
-    let head = String::from_utf8(head.to_vec()).unwrap_or_else(|_| String::from_utf8_lossy(head).into_owned());
+    let head =
+        String::from_utf8(head.to_vec()).unwrap_or_else(|_| String::from_utf8_lossy(head).into_owned());
     let mut out = String::with_capacity(head.len());
     let mut in_trace = false;
     for line in head.split_inclusive('\n') {
@@ -104,7 +105,9 @@ fn normalised_trace(line: &str) -> String {
     // The date stands behind the semicolon, or on a line of its own: `Sat, 21 Nov 2026 22:41:20 +0000 (UTC)`.
     if let Some(at) = line.find("; ") {
         line.replace_range(at + 2.., "DATE\n");
-    } else if line.contains(" +0000 (") || line.contains(':') && line.trim_start().as_bytes().get(3) == Some(&b',') {
+    } else if line.contains(" +0000 (")
+        || line.contains(':') && line.trim_start().as_bytes().get(3) == Some(&b',')
+    {
         line = "\tDATE\n".to_owned();
     }
     line

@@ -25,7 +25,9 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
-            Self::Postfix => (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix"),
+            Self::Postfix => {
+                (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
+            }
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
             Self::Swaks => (&["swaks"], "swaks"),

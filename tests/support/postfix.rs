@@ -31,6 +31,8 @@ const MAILBOXES: [&str; 8] = ["joe", "ann", "bob", "sue", "legacy", "postmaster"
 pub struct Spec {
     /// It receives mail for this domain; others are refused (554 5.7.1), as are unknown users (550 5.1.1).
     pub domain: &'static str,
+    /// Mailboxes of other domains that it has as well.
+    pub guests: &'static [&'static str],
     /// Where it sends everything that is not for its domain.
     pub relay: Option<SocketAddr>,
     /// Users `joe` with the password `open sesame` may authenticate by PLAIN and LOGIN.
@@ -195,6 +197,8 @@ impl Drop for Postfix {
 fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
     let dir = scratch.path().display();
     let domain = spec.domain;
+    let guests: Vec<&str> = spec.guests.iter().filter_map(|guest| Some(guest.split_once('@')?.1)).collect();
+    let guests = guests.join(" ");
     let mut main_cf = format!(
         "compatibility_level = 3.6\nqueue_directory = {dir}/queue\ndata_directory = {dir}/data\n\
          command_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\nmail_owner = postfix\n\
@@ -203,7 +207,7 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
          smtpd_peername_lookup = no\nsmtp_host_lookup = native\n\
          myhostname = mx.{domain}\nmydomain = {domain}\nmyorigin = {domain}\nmydestination =\nmynetworks =\n\
          alias_maps =\nalias_database =\nlocal_recipient_maps =\nbiff = no\n\
-         virtual_mailbox_domains = {domain}\nvirtual_mailbox_maps = texthash:{dir}/etc/mailboxes\n\
+         virtual_mailbox_domains = {domain} {guests}\nvirtual_mailbox_maps = texthash:{dir}/etc/mailboxes\n\
          virtual_mailbox_base = {dir}/mail\nvirtual_uid_maps = static:{MAIL_UID}\n\
          virtual_gid_maps = static:{MAIL_UID}\nvirtual_mailbox_limit = 0\nmessage_size_limit = 31457280\n\
          smtputf8_enable = yes\nsmtputf8_autodetect_classes = all\n\
@@ -232,6 +236,9 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
     scratch.write("etc/main.cf", main_cf);
 
     let mut mailboxes = format!("jürgen@{domain} juergen/\n");
+    for guest in spec.guests {
+        let _ = writeln!(mailboxes, "{guest} {}/", guest.split('@').next().unwrap_or_default());
+    }
     let numbered = (1..=50).map(|number| format!("user{number:02}"));
     for mailbox in MAILBOXES.iter().map(ToString::to_string).chain(numbered) {
         let _ = writeln!(mailboxes, "{mailbox}@{domain} {mailbox}/");
@@ -252,7 +259,8 @@ fn make_queue(scratch: &Scratch) {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         chown(&path, Some(uid), gid).unwrap();
     };
-    for queue in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private"] {
+    for queue in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private"]
+    {
         make(&format!("queue/{queue}"), 0o700, owner, None);
     }
     make("queue/saved", 0o700, owner, None);
@@ -293,7 +301,17 @@ fn make_passwords(scratch: &Scratch, realm: &str) {
 /// A certificate nobody trusts, for one day.
 fn make_certificate(scratch: &Scratch) {
     let mut command = Command::new(found("openssl"));
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]);
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "1",
+    ]);
     command.args(["-subj", "/CN=mx.example", "-keyout"]).arg(scratch.path().join("etc/key.pem"));
     command.arg("-out").arg(scratch.path().join("etc/cert.pem"));
     let done = run(scratch, &mut command, Stdio::null(), PATIENCE);

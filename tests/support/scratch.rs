@@ -53,10 +53,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if std::env::var_os("INTEROP_KEEP").is_some() {
-            if let Some(dir) = self.dir.take() {
-                eprintln!("kept {}", dir.keep().display());
-            }
+        if std::env::var_os("INTEROP_KEEP").is_some()
+            && let Some(dir) = self.dir.take()
+        {
+            eprintln!("kept {}", dir.keep().display());
         }
     }
 }
@@ -78,7 +78,9 @@ pub fn free_port() -> u16 {
     let start = std::process::id() % 10_000;
     (0..10_000)
         .map(|step| 20_000 + ((start + step) % 10_000) as u16)
-        .find(|&port| !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port))
+        .find(|&port| {
+            !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port)
+        })
         .expect("one of ten thousand ports is free")
 }
 

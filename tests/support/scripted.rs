@@ -150,8 +150,10 @@ impl Inner {
 fn reply_to(command: &str) -> String {
     let verb = command.split(' ').next().unwrap_or_default();
     match verb {
-        "EHLO" => "250-dying.example\r\n250-PIPELINING\r\n250-SIZE 31457280\r\n250-VRFY\r\n250-ETRN\r\n\
-                   250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 CHUNKING\r\n",
+        "EHLO" => {
+            "250-dying.example\r\n250-PIPELINING\r\n250-SIZE 31457280\r\n250-VRFY\r\n250-ETRN\r\n\
+                   250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 CHUNKING\r\n"
+        }
         "HELO" => "250 dying.example\r\n",
         "MAIL" => "250 2.1.0 Ok\r\n",
         "RCPT" => "250 2.1.5 Ok\r\n",

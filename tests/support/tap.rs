@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::scratch::{PATIENCE, wait_for};
 
 /// Octets kept of each direction of a connection.
-const KEPT: usize = 256 * 1024;
+pub const KEPT: usize = 256 * 1024;
 
 /// A direction that is silent for this long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -61,13 +61,10 @@ impl Tap {
 
     /// Waits until every connection has ended, and hands over what was said on each, in order of their coming.
     pub fn take(&self) -> Vec<Said> {
-        wait_for("both sides to hang up", PATIENCE, || (self.inner.open.load(Ordering::SeqCst) == 0).then_some(()));
+        wait_for("both sides to hang up", PATIENCE, || {
+            (self.inner.open.load(Ordering::SeqCst) == 0).then_some(())
+        });
         std::mem::take(&mut *self.inner.said())
-    }
-
-    /// What was said so far, without waiting.
-    pub fn so_far(&self) -> Vec<Said> {
-        self.inner.said().clone()
     }
 }
 

@@ -47,11 +47,6 @@ impl Heard {
         self
     }
 
-    /// The codes of all replies, in order.
-    pub fn codes(&self) -> Vec<&str> {
-        self.replies.iter().map(|reply| reply.get(..3).unwrap_or(reply)).collect()
-    }
-
     /// Whether all replies were positive: what a client calls success.
     pub fn only_success(&self) -> bool {
         self.replies.iter().all(|reply| reply.starts_with('2') || reply.starts_with('3'))
