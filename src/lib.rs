@@ -1,1 +1,12 @@
 //! gatepost: a transparent SMTP proxy.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod dialog;
+pub mod hop;
+pub mod limits;
+pub mod metrics;
+pub mod net;
+pub mod session;
+pub mod smtp;

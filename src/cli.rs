@@ -1,0 +1,121 @@
+//! The command line: `gatepost [run] [--config FILE]`, `gatepost check [--config FILE]`.
+//!
+//! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
+//! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
+//! **Never**: starts anything, resolves a name, or writes to standard output what is not the effective configuration.
+//!
+//! `main` puts between [`load`] and [`print()`] what else `check` has to find out, such as whether host names resolve.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+
+/// The exit status for a configuration that cannot be used; clap uses it for wrong arguments, too.
+const MISCONFIGURED: u8 = 2;
+
+/// What gatepost was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(
+    name = "gatepost",
+    version,
+    about = "A transparent SMTP proxy: two live dialogs, rules and callouts at every step",
+    after_help = "Without --config, proxy.yaml in the working directory is read if it exists, else a built-in one that \
+                  listens on 127.0.0.1:2525 and stores mail in ./mail. Variables such as \
+                  GATEPOST__LIMITS__MESSAGE_SIZE=10MiB override single values.\n\
+                  SIGTERM drains, a second one ends at once; SIGHUP reads the configuration again."
+)]
+pub struct Arguments {
+    /// What to do; running is the default
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Take mail sessions (the default)
+    Run,
+    /// Check the configuration and print what it comes to
+    Check,
+}
+
+impl Arguments {
+    /// What to do.
+    pub fn command(&self) -> Command {
+        self.command.unwrap_or(Command::Run)
+    }
+}
+
+/// Reads the arguments of this process; says help, version or what is wrong with them and exits.
+pub fn parse() -> Arguments {
+    Arguments::parse()
+}
+
+/// Loads the configuration. Warnings and errors go to standard error; with an error comes the exit status.
+pub fn load(arguments: &Arguments) -> Result<Loaded, ExitCode> {
+    match config::load(arguments.config.as_deref(), config::environment()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                complain(&format!("warning: {warning}"));
+            }
+            Ok(loaded)
+        }
+        Err(errors) => {
+            complain(&errors.to_string());
+            Err(ExitCode::from(MISCONFIGURED))
+        }
+    }
+}
+
+/// Prints the effective configuration, as the last step of `gatepost check`.
+pub fn print(loaded: &Loaded) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let text = format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config);
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `gatepost check | head` is not a failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(text: &str) {
+    // Nobody is left to be told if standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn reads_the_documented_forms() {
+        <Arguments as CommandFactory>::command().debug_assert();
+        let parse = |words: &[&str]| {
+            let arguments = Arguments::try_parse_from(std::iter::once(&"gatepost").chain(words)).ok()?;
+            Some((arguments.command(), arguments.config.map(|path| path.display().to_string())))
+        };
+        let file = || Some("p.yaml".to_owned());
+        assert_eq!(parse(&[]), Some((Command::Run, None)));
+        assert_eq!(parse(&["run"]), Some((Command::Run, None)));
+        assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run, file())));
+        assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run, file())));
+        assert_eq!(parse(&["check", "--config=p.yaml"]), Some((Command::Check, file())));
+        assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((Command::Check, file())));
+        assert_eq!(parse(&["chek"]), None);
+        assert_eq!(parse(&["run", "p.yaml"]), None);
+        assert_eq!(parse(&["--config"]), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! What a rule does: its rewrites and the one verdict that decides.
+//!
+//! **In**: the node `do`, the rule's stages and what it matches. **Out**: an [`Action`] that every one of the stages
+//! allows. **Never**: looks whether an upstream exists (that is `check`).
+//!
+//! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `substitute`,
+//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: semantics section 1.
+
+use super::reply::{WrittenReply, reply};
+use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
+use super::scalar::is_keyword;
+use super::stage::{allows, reply_fault, rewrites, substitute_fault, variables};
+use super::template::template;
+use super::walk::{Node, Section, shown};
+
+/// The verdicts that decide.
+const VERDICTS: [&str; 6] = ["reply", "route", "substitute", "retry", "accept", "disconnect"];
+
+/// Decodes `do`.
+pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Action> {
+    if node.scalar().is_some() {
+        let words = [("accept", Decide::Accept), ("disconnect", Decide::Disconnect(None))];
+        let place = node.choice(&[("accept", 0_usize), ("disconnect", 1)])?;
+        allowed(node, words[place].0, stages);
+        return Some(Action { rewrites: Rewrites::default(), decide: Some(words[place].1.clone()) });
+    }
+    let mut section = node.section()?;
+    let rewrites = section.get_or("rewrite", Rewrites::default(), |node| rewrite(node, stages));
+    let mut decide: Option<(&str, Option<Decide>)> = None;
+    for verdict in VERDICTS {
+        let Some(node) = section.get(verdict) else { continue };
+        allowed(&node, verdict, stages);
+        if let Some((first, _)) = decide {
+            node.key_error(format!("contradicts \"{first}\": a rule gives one verdict, beside rewrites"));
+        }
+        let decision = decision(verdict, &node, stages, matches);
+        decide.get_or_insert((verdict, decision));
+    }
+    if decide.is_none() && section.get("rewrite").is_none() {
+        section.node().error(format!("needs rewrite or one of {}", VERDICTS.join(", ")));
+    }
+    section.end();
+    Some(Action { rewrites, decide: decide.and_then(|(_, decide)| decide) })
+}
+
+/// Reports a verdict that one of the stages does not take.
+fn allowed(node: &Node<'_>, verdict: &str, stages: &[Stage]) {
+    if let Some(stage) = stages.iter().find(|stage| !allows(**stage, verdict)) {
+        let instead: Vec<&str> = VERDICTS.into_iter().filter(|verdict| allows(*stage, verdict)).collect();
+        let text = format!("{verdict} is not allowed at {}, only {}", stage.name(), instead.join(", "));
+        if node.scalar().as_deref() == Some(verdict) { node.error(text) } else { node.key_error(text) }
+    }
+}
+
+fn decision(verdict: &str, node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
+    match verdict {
+        "reply" => {
+            let reply = written(node)?;
+            report(node, stages.iter().find_map(|stage| reply_fault(*stage, reply.class())));
+            Some(Decide::Reply(reply.lines))
+        }
+        "substitute" => {
+            let reply = written(node)?;
+            let fault = |stage: &Stage| substitute_fault(*stage, reply.class(), &matches.code);
+            report(node, stages.iter().find_map(fault));
+            Some(Decide::Substitute(reply.lines))
+        }
+        "route" => route(node),
+        "retry" => retry(node, matches),
+        "accept" => only_true(node).then_some(Decide::Accept),
+        _ if node.value().to_bool().is_some() => only_true(node).then_some(Decide::Disconnect(None)),
+        _ => {
+            let reply = written(node)?;
+            let negative = matches!(reply.class(), 4 | 5);
+            report(node, (!negative).then(|| "the last reply to a client is 4xx or 5xx".to_owned()));
+            Some(Decide::Disconnect(Some(reply.lines)))
+        }
+    }
+}
+
+fn report(node: &Node<'_>, fault: Option<String>) {
+    if let Some(fault) = fault {
+        node.error(fault);
+    }
+}
+
+/// A reply; what looks like a variable in it deserves a word, since replies go out as written.
+fn written(node: &Node<'_>) -> Option<WrittenReply> {
+    let reply = reply(node)?;
+    let variable = Variable::ALL.map(|variable| format!("{{{}}}", variable.name()));
+    if let Some(name) = variable.iter().find(|name| reply.lines.iter().any(|line| line.contains(*name))) {
+        node.warning(format!("replies go out as written: {name} is not replaced"));
+    }
+    Some(reply)
+}
+
+fn only_true(node: &Node<'_>) -> bool {
+    let good = node.value().to_bool() == Some(true);
+    if !good {
+        node.expected::<()>("true");
+    }
+    good
+}
+
+fn route(node: &Node<'_>) -> Option<Decide> {
+    let mut section = node.section()?;
+    let upstream = section.require("upstream", "").and_then(|node| node.text());
+    section.end();
+    Some(Decide::Route { upstream: upstream? })
+}
+
+fn retry(node: &Node<'_>, matches: &Match) -> Option<Decide> {
+    if matches.code.iter().any(|code| !matches!(code.class(), 4 | 5)) {
+        node.key_error("only a refused recipient is tried again: match has a code that is not 4xx or 5xx");
+    }
+    let entries = node.list();
+    if entries.is_empty() {
+        node.error("needs at least one attempt, such as [{ upstream: other }]");
+        return None;
+    }
+    // One that cannot be read keeps its place, so that those behind it keep their numbers.
+    let nothing = || Rung { recipient: None, upstream: None };
+    Some(Decide::Retry(entries.iter().map(|node| rung(node).unwrap_or_else(nothing)).collect()))
+}
+
+fn rung(node: &Node<'_>) -> Option<Rung> {
+    let mut section = node.section()?;
+    let recipient = section.get("recipient");
+    let upstream = section.get("upstream");
+    if recipient.is_none() && upstream.is_none() {
+        section.node().error("needs recipient, upstream or both");
+    }
+    section.end();
+    Some(Rung {
+        recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::RcptReply), false)),
+        upstream: upstream.and_then(|node| node.text()),
+    })
+}
+
+fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
+    let mut section = node.section()?;
+    let mut get = |key| rewritten(&mut section, key, stages);
+    let (sender, recipient, helo, parameters) =
+        (get("sender"), get("recipient"), get("helo"), get("parameters"));
+    if sender.is_none() && recipient.is_none() && helo.is_none() && parameters.is_none() {
+        section.node().error("needs one of sender, recipient, helo, parameters");
+    }
+    section.end();
+    Some(Rewrites {
+        sender: sender.and_then(|node| mailbox(&node, variables(Stage::Mail), true)),
+        recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::Rcpt), false)),
+        helo: helo.and_then(|node| word(&node)),
+        parameters: parameters.and_then(|node| self::parameters(&node)),
+    })
+}
+
+fn rewritten<'a>(section: &mut Section<'a>, key: &'static str, stages: &[Stage]) -> Option<Node<'a>> {
+    let node = section.get(key)?;
+    if let Some(stage) = stages.iter().find(|stage| !rewrites(**stage, key)) {
+        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.name()));
+    }
+    Some(node)
+}
+
+/// A mailbox with variables; where none stand in it, its form is checked here and not only when it is sent.
+fn mailbox(node: &Node<'_>, known: &[Variable], null_path: bool) -> Option<Template> {
+    let template = template(node, known)?;
+    let Some(text) = template.as_text() else { return Some(template) };
+    if null_path && text == "<>" {
+        return Some(template);
+    }
+    let (local, domain) = text.rsplit_once('@').unwrap_or((text, "postmaster"));
+    let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
+    let plain = |part: &str| !part.is_empty() && !part.contains([' ', '<', '>', '"', ',', ';', '(', ')']);
+    let alone = !text.contains('@') && !text.eq_ignore_ascii_case("postmaster");
+    if alone || !(quoted || plain(local) && !local.contains('@')) || !plain(domain) {
+        return node.expected("a mailbox, such as joe@example.com or \"{local}@new.example\"");
+    }
+    Some(template)
+}
+
+/// An argument of EHLO: printable, no white space.
+fn word(node: &Node<'_>) -> Option<Template> {
+    let template = template(node, variables(Stage::Helo))?;
+    if template.as_text().is_some_and(|text| text.contains(' ')) {
+        return node.expected("one word without spaces");
+    }
+    Some(template)
+}
+
+/// `{ remove: [KEYWORD], add: [KEYWORD, KEYWORD=value] }`
+fn parameters(node: &Node<'_>) -> Option<Parameters> {
+    let mut section = node.section()?;
+    let (remove, add) = (section.get("remove"), section.get("add"));
+    if remove.is_none() && add.is_none() {
+        section.node().error("needs remove, add or both");
+    }
+    section.end();
+    let remove = remove.map(|node| node.one_or_list()).unwrap_or_default();
+    let add = add.map(|node| node.one_or_list()).unwrap_or_default();
+    Some(Parameters {
+        remove: remove.iter().filter_map(|node| node.keyword("a keyword, such as AUTH")).collect(),
+        add: add.iter().filter_map(parameter).collect(),
+    })
+}
+
+/// `KEYWORD` or `KEYWORD=value` (RFC 5321 section 4.1.2, esmtp-param).
+fn parameter(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let (keyword, value) = text.split_once('=').unwrap_or((&text, "x"));
+    let good = |b: u8| (b'!'..=b'~').contains(&b) && b != b'=';
+    if !is_keyword(keyword) || value.is_empty() || !value.bytes().all(good) {
+        node.error(format!("expected a parameter, such as NOTIFY=NEVER, found {}", shown(&text)));
+        return None;
+    }
+    Some(text)
+}

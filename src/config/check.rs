@@ -1,0 +1,164 @@
+//! What only the whole configuration can tell: names that lead nowhere, addresses taken twice, loops.
+//!
+//! **In**: a decoded [`Config`] and the places it came from. **Out**: errors and warnings in the context.
+//! **Never**: resolves a name; hosts given by name are checked with [`own_listener`] by whoever resolves them.
+//!
+//! semantics section 10: a host that is one of our own listeners is an error; a listener that strangers reach before a
+//! pool that cannot be told who they are deserves a warning, since an MTA that trusts us becomes an open relay.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::error::suggestion;
+use super::types::{Config, Decide, Source, Target};
+use super::walk::{Context, shown};
+
+/// Checks the sections against each other.
+pub(super) fn check(config: &Config, context: &Context) {
+    addresses(config, context);
+    for (i, listener) in config.listeners.iter().enumerate() {
+        names_pool(config, context, &format!("listeners[{i}].upstream"), &listener.upstream);
+        strangers(config, context, i);
+    }
+    for (name, pool) in &config.upstreams {
+        let Source::Hosts(hosts) = &pool.source else { continue };
+        for (i, host) in hosts.iter().enumerate() {
+            loops(config, context, &format!("upstreams.{name}.hosts[{i}]"), &host.target);
+        }
+    }
+    for (i, rule) in config.rules.iter().enumerate() {
+        match &rule.actions.decide {
+            Some(Decide::Route { upstream }) => {
+                names_pool(config, context, &format!("rules[{i}].do.route.upstream"), upstream);
+            }
+            Some(Decide::Retry(ladder)) => {
+                let path = format!("rules[{i}].do.retry");
+                for (j, rung) in ladder.iter().enumerate() {
+                    let upstream = rung.upstream.as_deref().unwrap_or_default();
+                    names_pool(config, context, &format!("{path}[{j}].upstream"), upstream);
+                }
+                let (most, given) = (config.limits.attempts, ladder.len());
+                if given > most {
+                    context
+                        .warning(&path, format!("{given} attempts, of which limits.attempts allows {most}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The listener of ours that a connection to `address` would reach, as far as the address itself tells.
+///
+/// To be asked for every address a host name resolves to: a hop that is gatepost is a loop.
+pub fn own_listener(config: &Config, address: SocketAddr) -> Option<SocketAddr> {
+    let ip = address.ip().to_canonical();
+    let here = ip.is_loopback() || ip.is_unspecified();
+    let same = |own: &SocketAddr| {
+        let own_ip = own.ip().to_canonical();
+        let family = own_ip.is_ipv4() == ip.is_ipv4() || own_ip.is_ipv6();
+        let any = own_ip.is_unspecified() && here && family;
+        // A connection to 0.0.0.0 or :: goes to the loopback address.
+        own.port() == address.port() && (own_ip == ip || any || ip.is_unspecified() && own_ip.is_loopback())
+    };
+    if address.port() == 0 {
+        return None;
+    }
+    config.listeners.iter().flat_map(|listener| &listener.addresses).copied().find(same)
+}
+
+/// Reports an address that is listened on twice.
+fn addresses(config: &Config, context: &Context) {
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let listeners = config.listeners.iter().enumerate();
+    let own = listeners.flat_map(|(i, listener)| {
+        listener.addresses.iter().map(move |address| (*address, format!("listeners[{i}].address")))
+    });
+    let admin = (config.admin.address, "admin.address".to_owned());
+    for (address, path) in own.chain([admin]).filter(|(address, _)| address.port() != 0) {
+        if let Some(other) = taken.get(&address) {
+            context.error(&path, format!("{address} is taken by {other}"));
+        } else {
+            taken.insert(address, path);
+        }
+    }
+}
+
+/// Reports an upstream that does not exist. An empty name was reported before, or none was given.
+fn names_pool(config: &Config, context: &Context, path: &str, name: &str) {
+    if name.is_empty() || config.upstreams.is_empty() || config.upstreams.contains_key(name) {
+        return;
+    }
+    let names = || config.upstreams.keys().map(String::as_str);
+    let mut near = suggestion(name, names());
+    if near.is_empty() {
+        near = format!("; known: {}", names().take(10).collect::<Vec<_>>().join(", "));
+    }
+    context.error(path, format!("no upstream is called {}{near}", shown(name)));
+}
+
+/// Reports a host that is one of our own listeners.
+fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
+    let Target::Tcp { host, port } = target else { return };
+    let ips = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![ip],
+        Err(_) if host.eq_ignore_ascii_case("localhost") => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        Err(_) => return,
+    };
+    let own = ips.into_iter().find_map(|ip| own_listener(config, SocketAddr::new(ip, *port)));
+    if let Some(own) = own {
+        context.error(
+            path,
+            format!("{host}:{port} is gatepost's own listener {own}: mail would go round in a loop"),
+        );
+    }
+}
+
+/// Warns about a listener for strangers before a pool that cannot be told who they are.
+fn strangers(config: &Config, context: &Context, i: usize) {
+    let listener = &config.listeners[i];
+    let pool = &listener.upstream;
+    let hosts = config.upstreams.get(pool).is_some_and(|pool| matches!(pool.source, Source::Hosts(_)));
+    let open = listener.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
+    if let (true, Some(address)) = (hosts, open) {
+        context.warning(
+            &format!("listeners[{i}].address"),
+            format!(
+                "the MTA behind \"{pool}\" sees gatepost's address for every client of {address}; \
+                 if it trusts that address it is an open relay"
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::Listener;
+
+    #[test]
+    fn finds_our_own_listeners() {
+        let table = [
+            ("127.0.0.1:25", "127.0.0.1:25", true),
+            ("127.0.0.1:25", "127.0.0.1:26", false),
+            ("127.0.0.1:25", "127.0.0.2:25", false),
+            ("127.0.0.1:25", "0.0.0.0:25", true),
+            ("127.0.0.1:25", "[::ffff:127.0.0.1]:25", true),
+            ("0.0.0.0:25", "127.0.0.2:25", true),
+            ("0.0.0.0:25", "[::1]:25", false),
+            ("0.0.0.0:25", "192.0.2.1:25", false),
+            ("[::]:25", "127.0.0.1:25", true),
+            ("[::]:25", "[::1]:25", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ];
+        for (own, dialled, found) in table {
+            let own: SocketAddr = own.parse().unwrap();
+            let listener = Listener { addresses: vec![own], ..Listener::default() };
+            let config = Config { listeners: vec![listener], ..Config::default() };
+            let expected = found.then_some(own);
+            assert_eq!(own_listener(&config, dialled.parse().unwrap()), expected, "{own} {dialled}");
+        }
+    }
+}

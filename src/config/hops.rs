@@ -1,0 +1,249 @@
+//! Listeners and pools: where clients come in and where they are taken to.
+//!
+//! **In**: the nodes `listeners` and `upstreams`. **Out**: [`Listener`]s and [`Upstream`]s by name.
+//! **Never**: resolves a name, opens a socket, or looks whether a listener's pool exists (that is `check`).
+//!
+//! TLS, PROXY headers, XCLIENT, interception, identity, MX and SRV, LMTP and active probes are keys of the contract that
+//! this version does not serve: their values that mean "off" are taken, every other is an error, so that nothing
+//! that was asked for is silently missing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::settings::{LATER, count, path};
+use super::types::{AuthShown, Balance, HostSpec, Listener, Source, Target, Upstream, is_host_name};
+use super::walk::{Node, Section, shown};
+
+/// Names of [`AuthShown`].
+pub(super) const AUTH: [(&str, AuthShown); 3] =
+    [("hop", AuthShown::Hop), ("tls", AuthShown::Tls), ("off", AuthShown::Off)];
+/// Names of [`Balance`].
+pub(super) const BALANCE: [(&str, Balance); 3] = [
+    ("first", Balance::First),
+    ("round_robin", Balance::RoundRobin),
+    ("least_sessions", Balance::LeastSessions),
+];
+
+/// Where a pool's hosts may come from, of which exactly one is given.
+const SOURCES: [&str; 6] = ["hosts", "mx", "srv", "recipient_mx", "original_destination", "sink"];
+
+/// Decodes `listeners`.
+pub(super) fn listeners(node: &Node<'_>) -> Vec<Listener> {
+    let entries = node.list();
+    if entries.is_empty() {
+        node.error("needs at least one listener");
+    }
+    // One that cannot be read keeps its place, so that those behind it keep their numbers.
+    let nothing = || Listener { addresses: Vec::new(), upstream: String::new(), ..Listener::default() };
+    entries.iter().map(|node| listener(node).unwrap_or_else(nothing)).collect()
+}
+
+fn listener(node: &Node<'_>) -> Option<Listener> {
+    let default = Listener::default();
+    let mut section = node.section()?;
+    let addresses = section.require("address", "").map(|node| {
+        node.one_or_list().iter().filter_map(|node| node.socket_address(None)).collect::<Vec<_>>()
+    });
+    if let Some(node) = section.get("address").filter(|node| node.one_or_list().is_empty()) {
+        node.error("needs at least one address");
+    }
+    let upstream = section.get_or("upstream", default.upstream, Node::text);
+    let auth = section.get_or("auth", default.auth, |node| node.choice(&AUTH));
+    if auth == AuthShown::Tls
+        && let Some(node) = section.get("auth")
+    {
+        node.warning("AUTH is never shown: without TLS on this listener there is nothing to show it under");
+    }
+    later_tls(&mut section);
+    later_peers(&mut section, "proxy_protocol");
+    later_peers(&mut section, "xclient");
+    later_word(&mut section, "intercept", &["off"], &["redirect", "tproxy"]);
+    section.end();
+    Some(Listener { addresses: addresses.unwrap_or_default(), upstream, auth })
+}
+
+/// Decodes `upstreams`.
+pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, Upstream> {
+    let mut pools = BTreeMap::new();
+    let Some(mut section) = node.section() else { return pools };
+    let entries = section.all();
+    if entries.is_empty() {
+        node.error("needs at least one pool");
+    }
+    for (name, node) in entries {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(word) {
+            node.key_error("the name of a pool is made of letters, digits, - and _");
+        }
+        // A pool with errors is entered all the same: what names it must not be reported for that.
+        pools.insert(name.to_owned(), upstream(&node).unwrap_or_default());
+    }
+    pools
+}
+
+fn upstream(node: &Node<'_>) -> Option<Upstream> {
+    let default = Upstream::default();
+    let mut section = node.section()?;
+    let port = section
+        .get_or("port", default.port, |node| node.number(1, 65535).and_then(|n| u16::try_from(n).ok()));
+    let source = source(&mut section, port);
+    let balance = section.get_or("balance", default.balance, |node| node.choice(&BALANCE));
+    let sessions = section.get_or("sessions", default.sessions, |node| count(node, 0, 10_000_000));
+    later_word(&mut section, "protocol", &["smtp"], &["lmtp"]);
+    later_tls(&mut section);
+    let identities = ["xclient", "xforward", "proxy_v1", "proxy_v2", "source_address"];
+    later_word(&mut section, "identity", &["none", "off"], &identities);
+    if let Some(node) = section.get("health").filter(|node| !is_off(node)) {
+        node.key_error(LATER);
+    }
+    section.end();
+    Some(Upstream { source, port, balance, sessions })
+}
+
+/// Exactly one of [`SOURCES`].
+fn source(section: &mut Section<'_>, port: u16) -> Source {
+    let given: Vec<_> = SOURCES.iter().filter_map(|key| section.get(key).map(|node| (*key, node))).collect();
+    // `recipient_mx: false` says no more than leaving it out.
+    let given: Vec<_> = given
+        .into_iter()
+        .filter(|(key, node)| !(matches!(*key, "recipient_mx" | "original_destination") && is_off(node)))
+        .collect();
+    match given.as_slice() {
+        [] if section.misspelt(&SOURCES) => {}
+        [] => section.node().error(format!("needs one of {}", SOURCES.join(", "))),
+        [_] => {}
+        [(first, _), (second, node), ..] => {
+            node.key_error(format!("contradicts \"{first}\": a pool has only one of {}", SOURCES.join(", ")));
+            debug_assert_ne!(first, second, "keys of one mapping differ");
+        }
+    }
+    let mut source = Upstream::default().source;
+    for (key, node) in &given {
+        match *key {
+            "hosts" => source = Source::Hosts(hosts(node, port)),
+            "sink" => source = Source::Sink(path(node).unwrap_or_default()),
+            _ => node.key_error(LATER),
+        }
+    }
+    source
+}
+
+fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {
+    let entries = node.list();
+    if entries.is_empty() {
+        node.error("needs at least one host");
+    }
+    let mut hosts: Vec<HostSpec> = Vec::new();
+    for entry in entries {
+        // One that cannot be read keeps its place, so that those behind it keep their numbers.
+        let nothing = || HostSpec { target: Target::Unix(PathBuf::new()), weight: 0 };
+        let host = host(&entry, port).unwrap_or_else(nothing);
+        if host.weight > 0 && hosts.iter().any(|other| other.target == host.target) {
+            entry.error("the same host twice; give it a weight instead");
+        }
+        hosts.push(host);
+    }
+    hosts
+}
+
+fn host(node: &Node<'_>, port: u16) -> Option<HostSpec> {
+    if node.scalar().is_some() {
+        return Some(HostSpec { target: target(node, port)?, weight: 1 });
+    }
+    let mut section = node.section()?;
+    let target = section.require("address", "").and_then(|node| target(&node, port));
+    let weight = section.get_or("weight", 1, |node| node.number(1, 1000).and_then(|n| u32::try_from(n).ok()));
+    later_tls(&mut section);
+    section.end();
+    Some(HostSpec { target: target?, weight })
+}
+
+/// `name`, `name:port`, `192.0.2.1:25`, `[v6]:port`, `unix:/path`.
+fn target(node: &Node<'_>, port: u16) -> Option<Target> {
+    const WANTED: &str =
+        "a host, such as mail.example.com, 192.0.2.1:25, \"[2001:db8::1]:25\" or unix:/run/mta";
+    let text = node.text()?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !path.starts_with('/') {
+            node.error("the path behind \"unix:\" starts with /");
+            return None;
+        }
+        return Some(Target::Unix(PathBuf::from(path)));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').unwrap_or((rest, "]"));
+        let v6 = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+        let port = match rest.strip_prefix(':') {
+            Some(digits) => parse_port(node, digits)?,
+            None if rest.is_empty() => port,
+            None => return node.expected(WANTED),
+        };
+        return if v6 { Some(Target::Tcp { host: host.to_owned(), port }) } else { node.expected(WANTED) };
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Some(Target::Tcp { host: text, port });
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, digits)) => (host, parse_port(node, digits)?),
+        None => (text.as_str(), port),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let digits = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !is_host_name(host) || (digits && host.parse::<IpAddr>().is_err()) {
+        return node.expected(WANTED);
+    }
+    Some(Target::Tcp { host: host.to_owned(), port })
+}
+
+fn parse_port(node: &Node<'_>, digits: &str) -> Option<u16> {
+    match digits.parse::<u16>() {
+        Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Some(port),
+        _ => {
+            node.error(format!("{} is not a port; ports are from 1 to 65535", shown(digits)));
+            None
+        }
+    }
+}
+
+/// Whether a value says "off" in one word.
+fn is_off(node: &Node<'_>) -> bool {
+    node.value().to_bool() == Some(false) || node.scalar().is_some_and(|text| text == "off")
+}
+
+/// `tls`: `off`, or keys and values of which only `mode: off` and `require: false` are taken.
+fn later_tls(section: &mut Section<'_>) {
+    let Some(node) = section.get("tls").filter(|node| !is_off(node)) else { return };
+    if node.scalar().is_some() || node.value().to_bool().is_some() {
+        return node.key_error(LATER);
+    }
+    let Some(mut tls) = node.section() else { return };
+    for key in ["mode", "require", "verify", "server_name", "certificate", "key"] {
+        if let Some(node) = tls.get(key).filter(|node| !is_off(node)) {
+            node.key_error(LATER);
+        }
+    }
+    tls.end();
+}
+
+/// `proxy_protocol` and `xclient`: taken if nobody is listed.
+fn later_peers(section: &mut Section<'_>, key: &'static str) {
+    let Some(node) = section.get(key).filter(|node| !is_off(node)) else { return };
+    let Some(mut peers) = node.section() else { return };
+    let listed = peers.get("from").is_some_and(|node| !node.list().is_empty());
+    let required = key == "proxy_protocol" && peers.get("required").is_some_and(|node| !is_off(&node));
+    if listed || required {
+        node.key_error(LATER);
+    }
+    peers.end();
+}
+
+/// A word that is taken if it is one of `now`, and named as coming later if it is one of `later`.
+fn later_word(section: &mut Section<'_>, key: &'static str, now: &[&'static str], later: &[&'static str]) {
+    let Some(node) = section.get(key) else { return };
+    let words: Vec<(&str, bool)> =
+        now.iter().map(|word| (*word, false)).chain(later.iter().map(|word| (*word, true))).collect();
+    if node.choice(&words) == Some(true) {
+        node.error(format!("{} is {LATER}", shown(&node.scalar().unwrap_or_default())));
+    }
+}

@@ -1,0 +1,228 @@
+//! The effective configuration as YAML.
+//!
+//! **In**: a [`Config`]. **Out**: text that loads to the same configuration, every key written out, so that
+//! `gatepost check` shows what the file, the environment and the defaults came to.
+//! **Never**: comments or the order of the file; a key whose writing down would change its meaning is a comment
+//! (`hostname` and `limits.sessions`, where the default follows the machine).
+
+use std::fmt::{self, Write};
+
+use super::hops::{AUTH, BALANCE};
+use super::scalar::{print_duration, print_size};
+use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
+use super::types::{
+    Config, Decide, HostSpec, Limits, Listener, Match, Rewrites, Rule, SizeRange, Source, Target, Upstream,
+};
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hostname {
+            Some(name) => writeln!(f, "hostname: {}", quoted(name))?,
+            None => writeln!(f, "# hostname: {}  # the system's", quoted(&self.host_name()))?,
+        }
+        f.write_str("listeners:\n")?;
+        self.listeners.iter().try_for_each(|listener| print_listener(f, listener))?;
+        f.write_str("upstreams:\n")?;
+        self.upstreams.iter().try_for_each(|(name, upstream)| print_upstream(f, name, upstream))?;
+        f.write_str(if self.rules.is_empty() { "rules: []\n" } else { "rules:\n" })?;
+        self.rules.iter().try_for_each(|rule| print_rule(f, rule))?;
+        print_limits(f, &self.limits)?;
+        print_timeouts(f, self)?;
+        let content = &self.content;
+        writeln!(f, "content:")?;
+        writeln!(f, "  memory: {}", print_size(content.memory as u64))?;
+        writeln!(f, "  spool: {}", quoted(&content.spool.to_string_lossy()))?;
+        writeln!(f, "  bare_newline: {}", name(&BARE_NEWLINE, content.bare_newline))?;
+        writeln!(f, "dns: {{ servers: {} }}", list(self.dns.servers.iter().map(ToString::to_string)))?;
+        writeln!(f, "greeting: {}", name(&GREETING, self.greeting))?;
+        writeln!(f, "forward_verbs: {}", list(&self.forward_verbs))?;
+        writeln!(f, "forward_extensions: {}", list(&self.forward_extensions))?;
+        writeln!(f, "workers: {}", self.workers)?;
+        writeln!(f, "admin: {{ address: {} }}", quoted(&self.admin.address.to_string()))?;
+        let (format, level) = (name(&LOG_FORMAT, self.log.format), name(&LOG_LEVEL, self.log.level));
+        writeln!(f, "log: {{ format: {format}, level: {level} }}")?;
+        writeln!(f, "shutdown_grace: {}", print_duration(self.shutdown_grace))
+    }
+}
+
+fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
+    writeln!(f, "  - address: {}", list(listener.addresses.iter().map(ToString::to_string)))?;
+    writeln!(f, "    upstream: {}", quoted(&listener.upstream))?;
+    writeln!(f, "    auth: {}", name(&AUTH, listener.auth))
+}
+
+fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) -> fmt::Result {
+    writeln!(f, "  {}:", quoted(key))?;
+    match &upstream.source {
+        Source::Sink(path) => writeln!(f, "    sink: {}", quoted(&path.to_string_lossy()))?,
+        Source::Hosts(hosts) => {
+            writeln!(f, "    hosts:")?;
+            hosts.iter().try_for_each(|host| print_host(f, host))?;
+        }
+    }
+    writeln!(f, "    port: {}", upstream.port)?;
+    writeln!(f, "    balance: {}", name(&BALANCE, upstream.balance))?;
+    writeln!(f, "    sessions: {}", upstream.sessions)
+}
+
+fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
+    let address = match &host.target {
+        Target::Unix(path) => format!("unix:{}", path.to_string_lossy()),
+        Target::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+        Target::Tcp { host, port } => format!("{host}:{port}"),
+    };
+    match host.weight {
+        1 => writeln!(f, "      - {}", quoted(&address)),
+        weight => writeln!(f, "      - {{ address: {}, weight: {weight} }}", quoted(&address)),
+    }
+}
+
+fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {
+    writeln!(f, "limits:")?;
+    match limits.sessions_configured {
+        true => writeln!(f, "  sessions: {}", limits.sessions)?,
+        false => {
+            writeln!(f, "  # sessions: {}  # less where the descriptors do not suffice", limits.sessions)?
+        }
+    }
+    writeln!(f, "  sessions_per_client: {}", limits.sessions_per_client)?;
+    writeln!(f, "  exempt: {}", list(limits.exempt.iter().map(ToString::to_string)))?;
+    writeln!(f, "  recipients: {}", limits.recipients)?;
+    writeln!(f, "  message_size: {}", print_size(limits.message_size))?;
+    writeln!(f, "  command_line: {}", limits.command_line)?;
+    writeln!(f, "  auth_line: {}", limits.auth_line)?;
+    writeln!(f, "  reply_line: {}", limits.reply_line)?;
+    writeln!(f, "  reply: {}", print_size(limits.reply as u64))?;
+    writeln!(f, "  errors: {}", limits.errors)?;
+    writeln!(f, "  attempts: {}", limits.attempts)
+}
+
+fn print_timeouts(f: &mut fmt::Formatter<'_>, config: &Config) -> fmt::Result {
+    let timeouts = &config.timeouts;
+    writeln!(f, "timeouts:")?;
+    let all = [
+        ("command", timeouts.command),
+        ("content", timeouts.content),
+        ("connect", timeouts.connect),
+        ("tls", timeouts.tls),
+        ("greeting", timeouts.greeting),
+        ("reply", timeouts.reply),
+        ("answer", timeouts.answer),
+        ("attempts", timeouts.attempts),
+        ("end_of_data", timeouts.end_of_data),
+        ("callouts", timeouts.callouts),
+    ];
+    all.into_iter().try_for_each(|(key, duration)| writeln!(f, "  {key}: {}", print_duration(duration)))
+}
+
+fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
+    writeln!(f, "  - name: {}", quoted(&rule.name))?;
+    writeln!(f, "    stages: [{}]", rule.stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))?;
+    if rule.matches != Match::default() {
+        writeln!(f, "    match: {}", matching(&rule.matches))?;
+    }
+    let mut keys = Vec::new();
+    if !rule.actions.rewrites.is_empty() {
+        keys.push(format!("rewrite: {}", rewrite(&rule.actions.rewrites)));
+    }
+    keys.extend(rule.actions.decide.as_ref().map(decision));
+    writeln!(f, "    do: {}", mapping(&keys))
+}
+
+fn matching(matches: &Match) -> String {
+    let mut keys = Vec::new();
+    let mut key = |key: &str, values: Vec<String>| {
+        if !values.is_empty() {
+            keys.push(format!("{key}: {}", list(values)));
+        }
+    };
+    key("listener", matches.listener.clone());
+    key("client", matches.client.iter().map(ToString::to_string).collect());
+    key("helo", matches.helo.clone());
+    key("sender", matches.sender.clone());
+    key("recipient", matches.recipient.clone());
+    key("recipient_given", matches.recipient_given.clone());
+    key("code", matches.code.iter().map(ToString::to_string).collect());
+    key("enhanced_code", matches.enhanced_code.clone());
+    key("text", matches.text.clone());
+    key("verb", matches.verb.clone());
+    key("size", matches.size.iter().copied().map(range).collect());
+    keys.extend(matches.authenticated.map(|flag| format!("authenticated: {flag}")));
+    keys.extend(matches.not.as_ref().map(|not| format!("not: {}", matching(not))));
+    mapping(&keys)
+}
+
+fn range(range: SizeRange) -> String {
+    match (range.least, range.most) {
+        (least, most) if least == most => print_size(least),
+        (least, u64::MAX) => format!(">={}", print_size(least)),
+        (0, most) => format!("<={}", print_size(most)),
+        (least, most) => format!("{}..{}", print_size(least), print_size(most)),
+    }
+}
+
+fn rewrite(rewrites: &Rewrites) -> String {
+    let mut keys = Vec::new();
+    let templates =
+        [("sender", &rewrites.sender), ("recipient", &rewrites.recipient), ("helo", &rewrites.helo)];
+    for (key, template) in templates {
+        keys.extend(template.as_ref().map(|template| format!("{key}: {}", quoted(&template.to_string()))));
+    }
+    keys.extend(rewrites.parameters.as_ref().map(|parameters| {
+        format!("parameters: {{ remove: {}, add: {} }}", list(&parameters.remove), list(&parameters.add))
+    }));
+    mapping(&keys)
+}
+
+fn decision(decide: &Decide) -> String {
+    match decide {
+        Decide::Reply(lines) => format!("reply: {}", list(lines)),
+        Decide::Substitute(lines) => format!("substitute: {}", list(lines)),
+        Decide::Route { upstream } => format!("route: {{ upstream: {} }}", quoted(upstream)),
+        Decide::Accept => "accept: true".to_owned(),
+        Decide::Disconnect(None) => "disconnect: true".to_owned(),
+        Decide::Disconnect(Some(lines)) => format!("disconnect: {}", list(lines)),
+        Decide::Retry(ladder) => {
+            let rungs = ladder.iter().map(|rung| {
+                let recipient =
+                    rung.recipient.as_ref().map(|t| format!("recipient: {}", quoted(&t.to_string())));
+                let upstream = rung.upstream.as_ref().map(|name| format!("upstream: {}", quoted(name)));
+                mapping(&recipient.into_iter().chain(upstream).collect::<Vec<_>>())
+            });
+            format!("retry: [{}]", rungs.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn mapping(keys: &[String]) -> String {
+    if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
+}
+
+fn list(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let values: Vec<String> = values.into_iter().map(|value| quoted(value.as_ref())).collect();
+    format!("[{}]", values.join(", "))
+}
+
+/// A YAML scalar in double quotes, in which everything but `"`, `\` and control characters stands for itself.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The name of a choice; the tables hold every variant, as the round trip test shows.
+fn name<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, other)| *other == value).map_or("", |(name, _)| name)
+}

@@ -1,0 +1,329 @@
+//! Rules as they were written and checked: when a rule is asked, what must hold, what it then does.
+//!
+//! **In**: nothing; the decoder fills these. **Out**: [`Rule`] and its parts, from which `rules/` compiles its index.
+//! **Never**: no matching of addresses and no compiled globs here; patterns stay the text that was written
+//! (verbs in upper case), because how an address is compared is one decision in one place, and not this one.
+//!
+//! What a loaded rule keeps: its stages are not empty; every `match` key can be known at each of them; its verdict is
+//! allowed at each of them (semantics section 1); its replies are complete reply lines (RFC 5321 section 4.2) without
+//! CRLF; the upstreams it names exist.
+
+use ipnet::IpNet;
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Its name, for logs and metrics; no other rule has it.
+    pub name: String,
+    /// When it is asked; never empty, each stage once.
+    pub stages: Vec<Stage>,
+    /// What must hold; the default holds always.
+    pub matches: Match,
+    /// What is then done.
+    pub actions: Action,
+    /// Where in the file it stands.
+    pub mark: Mark,
+}
+
+/// A place in the configuration file, both counted from 1; 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mark {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+/// When a rule is asked (product section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// A client is accepted, before the greeting.
+    Connect,
+    /// EHLO or HELO is in.
+    Helo,
+    /// AUTH is in; the mechanism only.
+    Auth,
+    /// MAIL is in.
+    Mail,
+    /// RCPT is in.
+    Rcpt,
+    /// DATA or the first BDAT is in.
+    Data,
+    /// VRFY, EXPN, HELP, NOOP, ETRN or a forwarded verb is in.
+    Other,
+    /// The hop has greeted.
+    ConnectReply,
+    /// The hop has answered EHLO or HELO.
+    HeloReply,
+    /// The hop has answered a step of AUTH.
+    AuthReply,
+    /// The hop has answered MAIL.
+    MailReply,
+    /// The hop has answered RCPT.
+    RcptReply,
+    /// The hop has answered DATA.
+    DataReply,
+    /// The hop has answered one of `Other`.
+    OtherReply,
+    /// The whole content is in. Not allowed by this version's decoder.
+    Message,
+    /// The hop has judged the content.
+    MessageReply,
+    /// The session is over; told, not asked. Not allowed in a rule.
+    Disconnect,
+}
+
+impl Stage {
+    /// Every stage, in the order of a session.
+    pub const ALL: [Self; 17] = [
+        Self::Connect,
+        Self::ConnectReply,
+        Self::Helo,
+        Self::HeloReply,
+        Self::Auth,
+        Self::AuthReply,
+        Self::Mail,
+        Self::MailReply,
+        Self::Rcpt,
+        Self::RcptReply,
+        Self::Data,
+        Self::DataReply,
+        Self::Other,
+        Self::OtherReply,
+        Self::Message,
+        Self::MessageReply,
+        Self::Disconnect,
+    ];
+
+    /// The name it has in `proxy.yaml`, in logs and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Helo => "helo",
+            Self::Auth => "auth",
+            Self::Mail => "mail",
+            Self::Rcpt => "rcpt",
+            Self::Data => "data",
+            Self::Other => "other",
+            Self::ConnectReply => "connect-reply",
+            Self::HeloReply => "helo-reply",
+            Self::AuthReply => "auth-reply",
+            Self::MailReply => "mail-reply",
+            Self::RcptReply => "rcpt-reply",
+            Self::DataReply => "data-reply",
+            Self::OtherReply => "other-reply",
+            Self::Message => "message",
+            Self::MessageReply => "message-reply",
+            Self::Disconnect => "disconnect",
+        }
+    }
+
+    /// Whether it is asked about a reply of the hop.
+    pub const fn is_reply(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectReply
+                | Self::HeloReply
+                | Self::AuthReply
+                | Self::MailReply
+                | Self::RcptReply
+                | Self::DataReply
+                | Self::OtherReply
+                | Self::MessageReply
+        )
+    }
+}
+
+/// What must hold: every key that is not empty, by at least one of its patterns, and `not` must not hold.
+///
+/// Globs are kept as written. `*` stands for any run of characters, none included; `?` stands for one, but not in
+/// addresses, where it is a character like `{` and `}` (RFC 5321 section 4.1.2, atext). Nothing else is special.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Match {
+    /// Globs over the address the listener was configured with, such as `127.0.0.1:2525`.
+    pub listener: Vec<String>,
+    /// Networks of the client's address; an address is its /32 or /128.
+    pub client: Vec<IpNet>,
+    /// Globs over the argument of EHLO or HELO.
+    pub helo: Vec<String>,
+    /// Globs over the reverse-path; `<>` is the null path.
+    pub sender: Vec<String>,
+    /// Globs over the recipient as rewritten so far; one without `@` is the recipient without a domain.
+    pub recipient: Vec<String>,
+    /// Globs over the recipient as the client gave it.
+    pub recipient_given: Vec<String>,
+    /// Reply codes.
+    pub code: Vec<CodePattern>,
+    /// Globs over the enhanced code of the reply, such as `5.1.*`.
+    pub enhanced_code: Vec<String>,
+    /// Globs over the text of the reply, of each line behind its code and enhanced code.
+    pub text: Vec<String>,
+    /// Globs over the command's verb, in upper case.
+    pub verb: Vec<String>,
+    /// Whether the client has authenticated through to the hop.
+    pub authenticated: Option<bool>,
+    /// Ranges of the SIZE declared at MAIL; a message that declares none is in no range.
+    pub size: Vec<SizeRange>,
+    /// What must not hold.
+    pub not: Option<Box<Match>>,
+}
+
+/// A reply code with holes: `550`, `55x`, `5xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodePattern {
+    /// The three digits, `None` for `x`. The first is never `None`.
+    pub digits: [Option<u8>; 3],
+}
+
+impl CodePattern {
+    /// Whether `code` is one of those meant.
+    pub fn matches(self, code: u16) -> bool {
+        let parts = [code / 100, code / 10 % 10, code % 10];
+        code < 1000 && self.digits.iter().zip(parts).all(|(d, p)| d.is_none_or(|d| u16::from(d) == p))
+    }
+
+    /// The first digit: 2, 3, 4 or 5.
+    pub fn class(self) -> u8 {
+        self.digits[0].unwrap_or(0)
+    }
+}
+
+impl std::fmt::Display for CodePattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.digits.iter().try_for_each(|d| match d {
+            Some(d) => write!(f, "{d}"),
+            None => f.write_str("x"),
+        })
+    }
+}
+
+/// Octets from `least` to `most`, both included: `">10MiB"`, `"<=64KiB"`, `"1MiB..10MiB"`, `"0"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeRange {
+    /// The smallest size meant.
+    pub least: u64,
+    /// The largest size meant.
+    pub most: u64,
+}
+
+impl SizeRange {
+    /// Whether `octets` is in it.
+    pub fn contains(self, octets: u64) -> bool {
+        (self.least..=self.most).contains(&octets)
+    }
+}
+
+/// What a rule does: all its rewrites, then at most one verdict that decides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Action {
+    /// What is rewritten in the command.
+    pub rewrites: Rewrites,
+    /// What ends the stage; `None` leaves it to those asked next.
+    pub decide: Option<Decide>,
+}
+
+/// Rewrites of a command; all that are set are made.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rewrites {
+    /// At `mail`: the reverse-path, without angle brackets; `<>` is the null path.
+    pub sender: Option<Template>,
+    /// At `rcpt`: the recipient, without angle brackets.
+    pub recipient: Option<Template>,
+    /// At `helo`: the argument of EHLO or HELO.
+    pub helo: Option<Template>,
+    /// At `mail` and `rcpt`: the ESMTP parameters.
+    pub parameters: Option<Parameters>,
+}
+
+impl Rewrites {
+    /// Whether nothing is rewritten.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Changes to the ESMTP parameters of MAIL or RCPT (RFC 5321 section 4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parameters {
+    /// Keywords taken out, in upper case, whatever their value.
+    pub remove: Vec<String>,
+    /// Parameters put in, `KEYWORD` or `KEYWORD=value`; one of the same keyword is replaced.
+    pub add: Vec<String>,
+}
+
+/// The verdict that ends a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decide {
+    /// Answer in the hop's place; whole reply lines without CRLF. A 2xx at `rcpt` swallows the recipient.
+    Reply(Vec<String>),
+    /// Send this session or recipient to another pool.
+    Route {
+        /// A key of the configuration's upstreams.
+        upstream: String,
+    },
+    /// Put these lines in place of the hop's reply.
+    Substitute(Vec<String>),
+    /// Try a refused recipient again; never empty.
+    Retry(Vec<Rung>),
+    /// End the asking without changing anything.
+    Accept,
+    /// Close the client, with these lines or the default `421 4.7.0`.
+    Disconnect(Option<Vec<String>>),
+}
+
+/// One attempt of a ladder; at least one of the two is set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rung {
+    /// The recipient to try, made from the one first sent to a hop.
+    pub recipient: Option<Template>,
+    /// The pool to try, a key of the configuration's upstreams.
+    pub upstream: Option<String>,
+}
+
+/// A value with variables in it, such as `{local}@new.example`. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(pub Vec<TemplatePiece>);
+
+/// One piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplatePiece {
+    /// Text as it is; `{{` and `}}` have become single braces.
+    Text(String),
+    /// A variable.
+    Variable(Variable),
+}
+
+/// What may stand between braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// The recipient's local part (at `mail` the sender's), its quoting kept.
+    Local,
+    /// The recipient's domain (at `mail` the sender's).
+    Domain,
+    /// The recipient as rewritten so far, without angle brackets.
+    Recipient,
+    /// The recipient as the client gave it, without angle brackets.
+    RecipientGiven,
+    /// The reverse-path, without angle brackets.
+    Sender,
+    /// The client's address.
+    Client,
+}
+
+impl Variable {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Local, Self::Domain, Self::Recipient, Self::RecipientGiven, Self::Sender, Self::Client];
+
+    /// The name between the braces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Domain => "domain",
+            Self::Recipient => "recipient",
+            Self::RecipientGiven => "recipient_given",
+            Self::Sender => "sender",
+            Self::Client => "client",
+        }
+    }
+}

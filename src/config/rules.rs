@@ -1,0 +1,253 @@
+//! Rules: name, stages, what must hold.
+//!
+//! **In**: the node `rules`. **Out**: [`Rule`]s in file order, each checked against what its stages can know.
+//! **Never**: looks whether the upstreams it names exist (that is `check`); compiles a glob.
+//!
+//! What a rule does (`do`) is decoded in `action`; which keys and verdicts a stage takes is in `stage`.
+
+use super::action;
+use super::rule::{Action, CodePattern, Match, Rule, SizeRange, Stage};
+use super::scalar::parse_size;
+use super::settings::LATER;
+use super::stage::knows;
+use super::walk::{Node, Section};
+
+/// Longest pattern.
+const LONGEST_GLOB: usize = 1000;
+
+/// Deepest `not` in a `not`.
+const DEEPEST_NOT: usize = 4;
+
+/// Decodes `rules`.
+pub(super) fn rules(node: &Node<'_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut names = std::collections::HashMap::new();
+    for entry in node.list() {
+        // One that cannot be read keeps its place, so that those behind it keep their numbers.
+        let nothing = || Rule {
+            name: String::new(),
+            stages: Vec::new(),
+            matches: Match::default(),
+            actions: Action::default(),
+            mark: entry.mark(),
+        };
+        let rule = rule(&entry).unwrap_or_else(nothing);
+        if !rule.name.is_empty()
+            && let Some(line) = names.insert(rule.name.clone(), rule.mark.line)
+        {
+            let name = &rule.name;
+            let node = entry.section().and_then(|mut section| section.get("name")).unwrap_or(entry);
+            node.error(format!("another rule is called \"{name}\", at line {line}"));
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(node: &Node<'_>) -> Option<Rule> {
+    let mut section = node.section()?;
+    let name = section.require("name", "").and_then(|node| rule_name(&node)).unwrap_or_default();
+    let stages = section.require("stages", "").map(|node| stages(&node)).unwrap_or_default();
+    let matches = section.get_or("match", Match::default(), |node| matching(node, &stages, 0));
+    let actions = section.require("do", "").and_then(|node| action::action(&node, &stages, &matches));
+    section.end();
+    Some(Rule { name, stages, matches, actions: actions.unwrap_or_default(), mark: node.mark() })
+}
+
+/// A name that is short and plain, because it becomes a label of metrics and a word in logs.
+fn rule_name(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    let word = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/@".contains(&b);
+    if name.len() > 64 || !name.bytes().all(word) {
+        node.error("the name of a rule is at most 64 letters, digits and - _ . : / @");
+        return None;
+    }
+    Some(name)
+}
+
+fn stages(node: &Node<'_>) -> Vec<Stage> {
+    let names = Stage::ALL.map(|stage| (stage.name(), stage));
+    let mut stages = Vec::new();
+    let entries = node.one_or_list();
+    if entries.is_empty() {
+        node.error("needs at least one stage");
+    }
+    for entry in entries {
+        match entry.choice(&names) {
+            Some(Stage::Message) => entry.error(format!("rules at message are {LATER}")),
+            Some(Stage::Disconnect) => entry.error("nobody is asked at disconnect"),
+            Some(stage) if stages.contains(&stage) => entry.error("the same stage twice"),
+            Some(stage) => stages.push(stage),
+            None => {}
+        }
+    }
+    stages
+}
+
+fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Option<Match> {
+    let mut section = node.section()?;
+    let mut at = Keys { section: &mut section, stages };
+    let matches = Match {
+        listener: at.globs("listener"),
+        client: at.each("client", |node| node.network()),
+        helo: at.globs("helo"),
+        sender: at.each("sender", address),
+        recipient: at.each("recipient", address),
+        recipient_given: at.each("recipient_given", address),
+        code: at.each("code", code),
+        enhanced_code: at.each("enhanced_code", enhanced_code),
+        text: at.globs("text"),
+        verb: at.each("verb", |node| glob(node).map(|verb| verb.to_ascii_uppercase())),
+        authenticated: at.get("authenticated").and_then(|node| node.flag()),
+        size: at.each("size", size),
+        not: match at.get("not") {
+            Some(node) if depth == DEEPEST_NOT => {
+                node.error("nested too deeply");
+                None
+            }
+            Some(node) => matching(&node, stages, depth + 1).map(Box::new),
+            None => None,
+        },
+    };
+    if matches.not.as_deref() == Some(&Match::default())
+        && let Some(node) = section.get("not")
+    {
+        node.error("\"not\" without a key never holds");
+    }
+    for key in ["tls", "header"] {
+        if let Some(node) = section.get(key) {
+            node.key_error(LATER);
+        }
+    }
+    section.end();
+    Some(matches)
+}
+
+/// A `match` section whose keys are checked against the stages.
+struct Keys<'s, 'a> {
+    section: &'s mut Section<'a>,
+    stages: &'s [Stage],
+}
+
+impl<'a> Keys<'_, 'a> {
+    fn get(&mut self, key: &'static str) -> Option<Node<'a>> {
+        let node = self.section.get(key)?;
+        if let Some(stage) = self.stages.iter().find(|stage| !knows(**stage, key)) {
+            node.key_error(format!("is not known at {}", stage.name()));
+        }
+        Some(node)
+    }
+
+    fn each<T>(&mut self, key: &'static str, read: impl Fn(&Node<'a>) -> Option<T>) -> Vec<T> {
+        let Some(node) = self.get(key) else { return Vec::new() };
+        let entries = node.one_or_list();
+        if entries.is_empty() {
+            node.error("an empty list never holds");
+        }
+        entries.iter().filter_map(read).collect()
+    }
+
+    fn globs(&mut self, key: &'static str) -> Vec<String> {
+        self.each(key, glob)
+    }
+}
+
+fn glob(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    if text.len() > LONGEST_GLOB {
+        node.error(format!("a pattern has at most {LONGEST_GLOB} octets"));
+        return None;
+    }
+    Some(text)
+}
+
+/// A glob over a mailbox. One mistake deserves a word: a domain alone matches no address.
+fn address(node: &Node<'_>) -> Option<String> {
+    let text = glob(node)?;
+    if !text.contains(['@', '*', '"']) && text.contains('.') && !text.starts_with('<') {
+        node.warning(format!("has no @; for all addresses of a domain write \"*@{text}\""));
+    }
+    Some(text)
+}
+
+/// `550`, `55x`, `5xx`.
+fn code(node: &Node<'_>) -> Option<CodePattern> {
+    let text = node.scalar().unwrap_or_default();
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(Some(b - b'0')),
+        b'x' | b'X' => Some(None),
+        _ => None,
+    };
+    let digits: Option<Vec<_>> = text.bytes().map(digit).collect();
+    match digits.as_deref() {
+        Some(&[Some(first @ 2..=5), second, third]) if second.is_none_or(|d| d <= 5) => {
+            Some(CodePattern { digits: [Some(first), second, third] })
+        }
+        _ => node.expected("a reply code, such as 550, 55x or 5xx"),
+    }
+}
+
+/// `5.1.1`, `5.1.*`, `5.*`.
+fn enhanced_code(node: &Node<'_>) -> Option<String> {
+    let text = glob(node)?;
+    let good = |b: u8| b.is_ascii_digit() || b".*?".contains(&b);
+    let parts = text.split('.').count();
+    if text.bytes().all(good) && (parts == 3 || (parts < 3 && text.contains('*'))) {
+        return Some(text);
+    }
+    node.expected("an enhanced code, such as 5.1.1 or \"5.1.*\"")
+}
+
+/// `">10MiB"`, `">=10MiB"`, `"<64KiB"`, `"<=64KiB"`, `"1MiB..10MiB"`, `"0"`.
+fn size(node: &Node<'_>) -> Option<SizeRange> {
+    let text = node.scalar().unwrap_or_default();
+    match parse_range(&text) {
+        Some(range) if range.least <= range.most => Some(range),
+        Some(_) => {
+            node.error("no size is in this range");
+            None
+        }
+        None => {
+            node.expected("a size or a range of sizes, such as \">10MiB\", \"<=64KiB\" or \"1MiB..10MiB\"")
+        }
+    }
+}
+
+fn parse_range(text: &str) -> Option<SizeRange> {
+    let (all, none) = (SizeRange { least: 0, most: u64::MAX }, SizeRange { least: 1, most: 0 });
+    let size = |text: &str| parse_size(text.trim_start());
+    if let Some(rest) = text.strip_prefix(">=") {
+        return Some(SizeRange { least: size(rest)?, ..all });
+    }
+    if let Some(rest) = text.strip_prefix("<=") {
+        return Some(SizeRange { most: size(rest)?, ..all });
+    }
+    if let Some(rest) = text.strip_prefix('>') {
+        return size(rest).map(|n| n.checked_add(1).map_or(none, |least| SizeRange { least, ..all }));
+    }
+    if let Some(rest) = text.strip_prefix('<') {
+        return size(rest).map(|n| n.checked_sub(1).map_or(none, |most| SizeRange { most, ..all }));
+    }
+    if let Some((least, most)) = text.split_once("..") {
+        return Some(SizeRange { least: size(least)?, most: size(most)? });
+    }
+    size(text).map(|n| SizeRange { least: n, most: n })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_sizes() {
+        let range = |least, most| Some(SizeRange { least, most });
+        assert_eq!(parse_range(">1KiB"), range(1025, u64::MAX));
+        assert_eq!(parse_range(">= 1KiB"), range(1024, u64::MAX));
+        assert_eq!(parse_range("<1KiB"), range(0, 1023));
+        assert_eq!(parse_range("<=1KiB"), range(0, 1024));
+        assert_eq!(parse_range("10..20"), range(10, 20));
+        assert_eq!(parse_range("0"), range(0, 0));
+        assert_eq!(parse_range("<0"), range(1, 0));
+        assert_eq!(parse_range("~1KiB"), None);
+    }
+}

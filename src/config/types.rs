@@ -1,0 +1,392 @@
+//! The configuration as everything else in gatepost reads it: plain types, every one with its default.
+//!
+//! **In**: nothing; `config::load` fills these from `proxy.yaml` and the environment and checks them.
+//! **Out**: [`Config`], which is immutable once loaded and shared by an `Arc`. Rules have their types in
+//! [`super::rule`] and are re-exported here, so that one `use` brings the whole configuration.
+//! **Never**: no decoding, no file names of the source, no input or output except the system's host name.
+//!
+//! A value of these types that came from `config::load` keeps every promise written at its field (an upstream
+//! named by a listener exists, a reply is well formed, a limit is in its range), so that nobody checks it twice.
+//! The meaning of each key is in `proxy.yaml`; RFC 5321 sections 4.5.3.1 and 4.5.3.2 stand behind the limits and timeouts.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use super::rule::*;
+
+/// Everything that can be set, checked and complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The name gatepost itself goes by; `None` means the system's, see [`Config::host_name`].
+    pub hostname: Option<String>,
+    /// Where clients are accepted; never empty.
+    pub listeners: Vec<Listener>,
+    /// The pools of next hops by name; never empty.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// The rules in file order, which is the order they are asked in.
+    pub rules: Vec<Rule>,
+    /// What is bounded, and at what.
+    pub limits: Limits,
+    /// What is waited for, and how long.
+    pub timeouts: Timeouts,
+    /// How message content is handled.
+    pub content: Content,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// Whose greeting the client hears.
+    pub greeting: Greeting,
+    /// Unknown verbs that may pass, in upper case.
+    pub forward_verbs: Vec<String>,
+    /// Unknown EHLO keywords that may be shown, in upper case.
+    pub forward_extensions: Vec<String>,
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// The administrative listener.
+    pub admin: Admin,
+    /// What is logged.
+    pub log: Log,
+    /// How long transactions in flight may take once gatepost is told to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// The configured host name or, where none is, the system's (`localhost` if it has none that SMTP can say).
+    pub fn host_name(&self) -> String {
+        if let Some(name) = &self.hostname {
+            return name.clone();
+        }
+        let system = rustix::system::uname();
+        let name = system.nodename().to_string_lossy();
+        if is_host_name(&name) { name.into_owned() } else { "localhost".to_owned() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: None,
+            listeners: vec![Listener::default()],
+            upstreams: BTreeMap::from([("main".to_owned(), Upstream::default())]),
+            rules: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            content: Content::default(),
+            dns: Dns::default(),
+            greeting: Greeting::Hop,
+            forward_verbs: Vec::new(),
+            forward_extensions: Vec::new(),
+            workers: 0,
+            admin: Admin::default(),
+            log: Log::default(),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Whether `name` is a host name as SMTP may say it: labels of letters, digits, `-` and `_`.
+pub(super) fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// One or several addresses that take clients for one pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// The addresses listened on; never empty, each of them once in the whole configuration. Port 0 lets the system choose.
+    pub addresses: Vec<SocketAddr>,
+    /// The pool its sessions start at; a key of [`Config::upstreams`].
+    pub upstream: String,
+    /// When AUTH is shown to the client.
+    pub auth: AuthShown,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 2525))],
+            upstream: "main".to_owned(),
+            auth: AuthShown::Hop,
+        }
+    }
+}
+
+/// When AUTH is shown (semantics section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthShown {
+    /// As the hop shows it.
+    Hop,
+    /// As the hop shows it, but only under TLS with the client.
+    Tls,
+    /// Never.
+    Off,
+}
+
+/// A pool of next hops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Where its hosts come from.
+    pub source: Source,
+    /// The port of hosts that name none; already applied to [`Target::Tcp`].
+    pub port: u16,
+    /// In which order hosts are tried.
+    pub balance: Balance,
+    /// Open dialogs per host; 0 means no bound of ours.
+    pub sessions: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            source: Source::Sink(PathBuf::from(DEFAULT_SINK)),
+            port: 25,
+            balance: Balance::First,
+            sessions: 0,
+        }
+    }
+}
+
+/// The directory of the embedded sink, relative to the working directory.
+pub const DEFAULT_SINK: &str = "./mail";
+
+/// Where a pool's hosts come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Hosts given by name or address; never empty.
+    Hosts(Vec<HostSpec>),
+    /// The embedded SMTP server that stores into a Maildir at this path.
+    Sink(PathBuf),
+}
+
+/// One host of a pool, before its name is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSpec {
+    /// Where it is.
+    pub target: Target,
+    /// Its share under `round_robin`, 1 to 1000.
+    pub weight: u32,
+}
+
+/// Where a host is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A name or an address literal (IPv6 without brackets), and the port.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port, never 0.
+        port: u16,
+    },
+    /// A local stream socket.
+    Unix(PathBuf),
+}
+
+/// In which order the hosts of a pool are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// File order: the first that serves.
+    First,
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with the fewest open dialogs first.
+    LeastSessions,
+}
+
+/// What is bounded (semantics section 8). Sizes are octets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Whether `sessions` was written down: then more than the descriptors allow is an error, not lowered.
+    pub sessions_configured: bool,
+    /// Sessions at once of one client (an IPv6 client is its /64).
+    pub sessions_per_client: usize,
+    /// Clients that `sessions_per_client` does not bind.
+    pub exempt: Vec<IpNet>,
+    /// Recipients of one transaction.
+    pub recipients: usize,
+    /// Content of one message.
+    pub message_size: u64,
+    /// A command line with its CRLF.
+    pub command_line: usize,
+    /// A line of an AUTH exchange with its CRLF.
+    pub auth_line: usize,
+    /// One line of a hop's reply with its CRLF.
+    pub reply_line: usize,
+    /// A hop's whole reply.
+    pub reply: usize,
+    /// Errors of syntax or sequence before the client is closed.
+    pub errors: usize,
+    /// Further RCPTs of one ladder.
+    pub attempts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            sessions_configured: false,
+            sessions_per_client: 50,
+            exempt: Vec::new(),
+            recipients: 1000,
+            message_size: 50 * 1024 * 1024,
+            command_line: 2048,
+            auth_line: 12_288,
+            reply_line: 4096,
+            reply: 64 * 1024,
+            errors: 20,
+            attempts: 4,
+        }
+    }
+}
+
+/// What is waited for (product section 5, semantics section 8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The client's next whole command.
+    pub command: Duration,
+    /// The next octets of content, from the client or into the hop.
+    pub content: Duration,
+    /// A hop's connection.
+    pub connect: Duration,
+    /// A TLS handshake on either side.
+    pub tls: Duration,
+    /// A hop's greeting.
+    pub greeting: Duration,
+    /// One host's reply while another host remains.
+    pub reply: Duration,
+    /// All the client waits for on one command or greeting.
+    pub answer: Duration,
+    /// One ladder.
+    pub attempts: Duration,
+    /// A hop's reply to the content.
+    pub end_of_data: Duration,
+    /// All callouts of one question together.
+    pub callouts: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            command: s(300),
+            content: s(180),
+            connect: s(10),
+            tls: s(10),
+            greeting: s(30),
+            reply: s(60),
+            answer: s(240),
+            attempts: s(60),
+            end_of_data: s(600),
+            callouts: s(60),
+        }
+    }
+}
+
+/// How message content is handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Octets of a spooled message kept in memory.
+    pub memory: usize,
+    /// Where larger ones are spooled.
+    pub spool: PathBuf,
+    /// What becomes of a bare LF or CR.
+    pub bare_newline: BareNewline,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self {
+            memory: 256 * 1024,
+            spool: PathBuf::from("/var/spool/gatepost"),
+            bare_newline: BareNewline::Normalize,
+        }
+    }
+}
+
+/// What becomes of a bare LF or CR (product section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BareNewline {
+    /// Mended, and counted.
+    Normalize,
+    /// The message is refused with `550 5.5.2`.
+    Reject,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dns {
+    /// The servers asked; empty means the system's resolver configuration.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Whose greeting and first EHLO line the client hears (semantics section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// The hop's, which is opened when the client connects.
+    Hop,
+    /// Gatepost's own; the hop is opened at EHLO.
+    Own,
+}
+
+/// The administrative listener: metrics, health, readiness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens. Port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9025)) }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// Lines for people or for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text per record.
+    Text,
+    /// One JSON object per record.
+    Json,
+}
+
+/// The least severe level that is written; `Trace` shows both dialogs, secrets masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Errors.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And one record per transaction.
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+    /// And both dialogs.
+    Trace,
+}

@@ -1,0 +1,8 @@
+//! One SMTP conversation seen from one end: [`Downstream`], where gatepost is the server, and [`Upstream`], where
+//! it is the client. Pure: octets in, events out.
+
+mod downstream;
+mod upstream;
+
+pub use downstream::{Downstream, Next};
+pub use upstream::{Expect, Heard, Say, Upstream};

@@ -1,0 +1,374 @@
+//! What is known about hosts: open dialogs, failures in a row, ejection.
+//!
+//! In:    leases taken and dropped; [`Lease::failed`] and [`Lease::succeeded`], with the time.
+//! Out:   whether a target may be tried now, and the dialogs it has.
+//! Never: reads a clock, locks on a worker's way, or counts what is the hop's word to one client. Only failed or
+//!        timed-out connects, missing greetings, 4xx greetings and 421 before the client's first command are
+//!        failures (see [`Why`]); what else goes wrong in a dialog is no failure of the host.
+//!
+//! The figures: three failures in a row eject an address for 1 s; each further trial that fails doubles the time,
+//! up to 60 s. When the time is over one dialog at a time tries it (half-open: a trial not reported within 10 s
+//! lapses); its success clears everything. A pool whose addresses are all ejected tries them anyway.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::target::{Address, Target, TargetId};
+
+/// Failures in a row after which an address is ejected.
+pub const FAILURES_TO_EJECT: u32 = 3;
+/// How long the first ejection lasts, and the longest one.
+pub const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+/// How long a trial keeps others from trying the same address.
+pub const TRIAL: Duration = Duration::from_secs(10);
+
+/// What counts as a failure of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The connection was refused or broke before the greeting was complete.
+    Connect,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// Connected, but no greeting, in time or at all.
+    NoGreeting,
+    /// A greeting of 4xx, from a hop that was not told who the client is.
+    Greeting,
+    /// A 421 before the client's first command.
+    NoService,
+}
+
+impl Why {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::ConnectTimeout, Self::NoGreeting, Self::Greeting, Self::NoService];
+
+    /// Its name in logs and as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::NoGreeting => "no_greeting",
+            Self::Greeting => "greeting",
+            Self::NoService => "no_service",
+        }
+    }
+}
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that others would notice.
+    None,
+    /// The address is not used for so long, unless nothing else is left.
+    Ejected(Duration),
+    /// The address had been ejected and is back.
+    Restored,
+}
+
+/// What happened to one host of one pool, since the process began.
+#[derive(Debug, Default)]
+pub struct HopCounts {
+    connects: AtomicU64,
+    failures: [AtomicU64; Why::ALL.len()],
+    ejections: AtomicU64,
+}
+
+impl HopCounts {
+    /// Dialogs begun.
+    pub fn connects(&self) -> u64 {
+        self.connects.load(Relaxed)
+    }
+
+    /// Failures of one kind.
+    pub fn failures(&self, why: Why) -> u64 {
+        self.failures[why as usize].load(Relaxed)
+    }
+
+    /// Times an address of it was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
+    }
+}
+
+/// What all pools share about one host, whatever its addresses.
+#[derive(Debug, Default)]
+pub struct HostState {
+    open: AtomicU32,
+}
+
+impl HostState {
+    /// Dialogs open or being opened.
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    /// Takes one dialog of at most `bound` (0: no bound).
+    fn take(&self, bound: u32) -> bool {
+        if bound == 0 {
+            self.open.fetch_add(1, Relaxed);
+            return true;
+        }
+        self.open.fetch_update(Relaxed, Relaxed, |open| (open < bound).then_some(open + 1)).is_ok()
+    }
+}
+
+/// What all pools share about one address of one host. Times are milliseconds since the registry began.
+#[derive(Debug)]
+pub struct AddressState {
+    id: TargetId,
+    base: Instant,
+    open: AtomicU32,
+    failures: AtomicU32,
+    /// Ejections in a row, the exponent of the backoff.
+    ejections: AtomicU32,
+    /// 0: not ejected (a real one is never 0: the shortest backoff is a second).
+    until_ms: AtomicU64,
+}
+
+impl AddressState {
+    fn new(id: TargetId, base: Instant) -> Self {
+        Self {
+            id,
+            base,
+            open: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            until_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn id(&self) -> TargetId {
+        self.id
+    }
+
+    pub(super) fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Failed lately and has not come back since.
+    pub fn is_ejected(&self) -> bool {
+        self.until_ms.load(Relaxed) != 0
+    }
+
+    /// Whether it may be tried now before those that may not: not ejected, or due for a trial.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        let until = self.until_ms.load(Relaxed);
+        until == 0 || until <= self.millis(now)
+    }
+
+    /// Claims the trial of an address that is due for one. False if there is none to claim, or another was faster.
+    fn claim_trial(&self, now: Instant) -> bool {
+        let until = self.until_ms.load(Relaxed);
+        let now = self.millis(now);
+        until != 0
+            && until <= now
+            && self.until_ms.compare_exchange(until, now + TRIAL.as_millis() as u64, Relaxed, Relaxed).is_ok()
+    }
+
+    fn failed(&self, trial: bool, now: Instant) -> Change {
+        let ejected = self.is_ejected();
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        // Dialogs begun before the ejection, or because all are down, must not make it longer.
+        if (ejected && !trial) || (!ejected && failures < FAILURES_TO_EJECT) {
+            return Change::None;
+        }
+        let exponent = self.ejections.fetch_add(1, Relaxed).min(6);
+        let backoff = (*BACKOFF.start() * (1 << exponent)).min(*BACKOFF.end());
+        self.until_ms.store(self.millis(now) + backoff.as_millis() as u64, Relaxed);
+        Change::Ejected(backoff)
+    }
+
+    fn succeeded(&self) -> Change {
+        // Loads first: the common case must not write to a line that all workers share.
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+        if self.ejections.load(Relaxed) != 0 {
+            self.ejections.store(0, Relaxed);
+        }
+        if self.until_ms.load(Relaxed) == 0 || self.until_ms.swap(0, Relaxed) == 0 {
+            return Change::None;
+        }
+        Change::Restored
+    }
+}
+
+/// One dialog with one target, counted as open until this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    target: Target,
+    trial: bool,
+}
+
+impl Lease {
+    /// Takes a dialog with `target`, unless its host has `bound` of them (0: no bound).
+    pub(super) fn take(target: &Target, bound: u32, now: Instant) -> Option<Self> {
+        if !target.0.host.take(bound) {
+            return None;
+        }
+        target.0.state.open.fetch_add(1, Relaxed);
+        target.0.counts.connects.fetch_add(1, Relaxed);
+        Some(Self { trial: target.0.state.claim_trial(now), target: target.clone() })
+    }
+
+    /// Whom it is with.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The host failed, in one of the ways that count.
+    pub fn failed(&self, why: Why, now: Instant) -> Change {
+        let counts = &self.target.0.counts;
+        counts.failures[why as usize].fetch_add(1, Relaxed);
+        let change = self.target.0.state.failed(self.trial, now);
+        if let Change::Ejected(_) = change {
+            counts.ejections.fetch_add(1, Relaxed);
+        }
+        change
+    }
+
+    /// The host gave service: its greeting was taken, and no 421 came before the client's first command.
+    pub fn succeeded(&self) -> Change {
+        self.target.0.state.succeeded()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.target.0.state.open.fetch_sub(1, Relaxed);
+        self.target.0.host.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The states of all hosts, by what they are called and where they are, so that they outlive a refresh of the
+/// names and a reload of the configuration. Used on the control thread only; a state nobody holds is forgotten.
+#[derive(Debug)]
+pub struct Registry {
+    base: Instant,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    last_id: u64,
+    hosts: HashMap<Arc<str>, Weak<HostState>>,
+    addresses: HashMap<(Arc<str>, Address), Weak<AddressState>>,
+    /// By pool and host. Kept for good: a counter that began again would read as a restart.
+    counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
+}
+
+impl Registry {
+    /// An empty one; times are counted from `base`.
+    pub fn new(base: Instant) -> Self {
+        Self { base, known: Mutex::default() }
+    }
+
+    /// The state of the host of this name.
+    pub(super) fn host(&self, name: &Arc<str>) -> Arc<HostState> {
+        let mut known = self.lock();
+        if let Some(state) = known.hosts.get(name).and_then(Weak::upgrade) {
+            return state;
+        }
+        known.hosts.retain(|_, state| state.strong_count() > 0);
+        let state = Arc::new(HostState::default());
+        known.hosts.insert(name.clone(), Arc::downgrade(&state));
+        state
+    }
+
+    /// The state of the host of this name at this address.
+    pub(super) fn address(&self, name: &Arc<str>, address: &Address) -> Arc<AddressState> {
+        let mut known = self.lock();
+        let key = (name.clone(), address.clone());
+        if let Some(state) = known.addresses.get(&key).and_then(Weak::upgrade) {
+            return state;
+        }
+        known.addresses.retain(|_, state| state.strong_count() > 0);
+        known.last_id += 1;
+        let state = Arc::new(AddressState::new(TargetId(known.last_id), self.base));
+        known.addresses.insert(key, Arc::downgrade(&state));
+        state
+    }
+
+    /// The counters of the host of this name in this pool.
+    pub(super) fn counts(&self, pool: &Arc<str>, host: &Arc<str>) -> Arc<HopCounts> {
+        self.lock().counts.entry((pool.clone(), host.clone())).or_default().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing below can panic half-way, so a poisoned map is a whole one.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (AddressState, Instant) {
+        let base = Instant::now();
+        (AddressState::new(TargetId(1), base), base)
+    }
+
+    #[test]
+    fn three_failures_in_a_row_eject_and_one_success_clears() {
+        let (state, now) = state();
+        assert_eq!(state.failed(false, now), Change::None);
+        assert_eq!(state.failed(false, now), Change::None);
+        assert_eq!(state.succeeded(), Change::None);
+        assert_eq!(state.failed(false, now), Change::None);
+        assert_eq!(state.failed(false, now), Change::None);
+        assert!(state.is_ready(now));
+        assert_eq!(state.failed(false, now), Change::Ejected(Duration::from_secs(1)));
+        assert!(!state.is_ready(now));
+        assert_eq!(state.succeeded(), Change::Restored);
+        assert!(state.is_ready(now) && !state.is_ejected());
+    }
+
+    #[test]
+    fn backoff_doubles_by_trials_alone_and_stops_at_a_minute() {
+        let (state, mut now) = state();
+        for _ in 0..3 {
+            state.failed(false, now);
+        }
+        // A failure of a dialog that began earlier changes nothing.
+        assert_eq!(state.failed(false, now), Change::None);
+        for seconds in [2, 4, 8, 16, 32, 60, 60, 60] {
+            now += Duration::from_secs(60);
+            assert!(state.is_ready(now) && state.is_ejected());
+            assert!(state.claim_trial(now));
+            assert!(!state.claim_trial(now), "one trial at a time");
+            assert!(!state.is_ready(now));
+            assert_eq!(state.failed(true, now), Change::Ejected(Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn a_trial_nobody_reports_lapses() {
+        let (state, now) = state();
+        for _ in 0..3 {
+            state.failed(false, now);
+        }
+        let due = now + Duration::from_secs(2);
+        assert!(state.claim_trial(due));
+        assert!(!state.is_ready(due + TRIAL / 2));
+        assert!(state.claim_trial(due + TRIAL));
+    }
+
+    #[test]
+    fn states_outlive_a_refresh_but_not_their_last_holder() {
+        let registry = Registry::new(Instant::now());
+        let (name, address): (Arc<str>, _) = ("a:25".into(), Address::Ip(([127, 0, 0, 1], 25).into()));
+        let first = registry.address(&name, &address);
+        assert_eq!(registry.address(&name, &address).id(), first.id());
+        assert_ne!(registry.address(&"b:25".into(), &address).id(), first.id());
+        let id = first.id();
+        drop(first);
+        assert_ne!(registry.address(&name, &address).id(), id, "an identity is never used again");
+    }
+}

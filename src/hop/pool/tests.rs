@@ -1,0 +1,179 @@
+//! Pools under each balance, with hosts that fail, are full, or change their addresses.
+
+use std::time::Duration;
+
+use super::super::health::{Change, Why};
+use super::*;
+
+fn address(last: u8) -> Address {
+    Address::Ip(([192, 0, 2, last], 25).into())
+}
+
+fn host(last: u8, weight: u32) -> HostSpec {
+    HostSpec { endpoint: Endpoint::Ip(([192, 0, 2, last], 25).into()), weight }
+}
+
+fn pool(balance: Balance, hosts: &[(u8, u32)], sessions: u32) -> Pool {
+    let hosts = hosts.iter().map(|&(last, weight)| host(last, weight)).collect();
+    Pool::new(PoolSpec { name: "main".into(), balance, hosts, sessions }, &Registry::new(Instant::now()))
+}
+
+fn pick(pool: &Pool, tried: &[TargetId], now: Instant) -> Picked {
+    match pool.next(tried, now) {
+        Pick::Host(picked) => picked,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(pool: &Pool, count: usize) -> Vec<usize> {
+    let now = Instant::now();
+    (0..count).map(|_| pick(pool, &[], now).target().host_index()).collect()
+}
+
+#[test]
+fn first_goes_on_to_what_was_not_tried() {
+    let pool = pool(Balance::First, &[(1, 1), (2, 1)], 0);
+    let now = Instant::now();
+    let one = pick(&pool, &[], now);
+    assert_eq!((one.target().name(), one.more), ("192.0.2.1:25", true));
+    let two = pick(&pool, &[one.target().id()], now);
+    assert_eq!((two.target().name(), two.more), ("192.0.2.2:25", false));
+    assert!(matches!(pool.next(&[one.target().id(), two.target().id()], now), Pick::None));
+}
+
+#[test]
+fn round_robin_follows_the_weights_evenly() {
+    assert_eq!(names(&pool(Balance::RoundRobin, &[(1, 2), (2, 1), (3, 1)], 0), 8), [0, 1, 2, 0, 0, 1, 2, 0]);
+    assert_eq!(names(&pool(Balance::RoundRobin, &[(1, 7), (2, 7)], 0), 4), [0, 1, 0, 1]);
+    let heavy = pool(Balance::RoundRobin, &[(1, u32::MAX), (2, 1)], 0);
+    assert!(heavy.schedule.len() <= SCHEDULE_MAX as usize + 1);
+}
+
+#[test]
+fn a_failover_does_not_move_the_turn() {
+    let pool = pool(Balance::RoundRobin, &[(1, 1), (2, 1), (3, 1)], 0);
+    let now = Instant::now();
+    let one = pick(&pool, &[], now);
+    pick(&pool, &[one.target().id()], now);
+    assert_eq!(pick(&pool, &[], now).target().host_index(), 1);
+}
+
+#[test]
+fn least_sessions_weighs_and_takes_turns_when_equal() {
+    let pool = pool(Balance::LeastSessions, &[(1, 1), (2, 3)], 0);
+    let now = Instant::now();
+    let held: Vec<Picked> = (0..8).map(|_| pick(&pool, &[], now)).collect();
+    assert_eq!(held.iter().filter(|p| p.target().host_index() == 1).count(), 6);
+    drop(held);
+    assert_eq!(names(&pool, 4), [0, 1, 0, 1]);
+}
+
+#[test]
+fn full_hosts_are_passed_over_and_all_full_is_busy() {
+    let pool = pool(Balance::First, &[(1, 1), (2, 1)], 1);
+    let now = Instant::now();
+    let one = pick(&pool, &[], now);
+    let two = pick(&pool, &[], now);
+    assert_eq!((one.target().host_index(), two.target().host_index()), (0, 1));
+    assert!(!two.more, "a full host is not another chance");
+    assert!(matches!(pool.next(&[], now), Pick::Busy));
+    drop(one);
+    assert_eq!(pick(&pool, &[], now).target().host_index(), 0);
+}
+
+#[test]
+fn the_bound_is_the_hosts_not_the_addresses() {
+    let registry = Registry::new(Instant::now());
+    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
+    let hosts = vec![HostSpec { endpoint, weight: 1 }];
+    let spec = PoolSpec { name: "main".into(), balance: Balance::First, hosts, sessions: 1 };
+    let pool = Pool::new(spec, &registry);
+    let now = Instant::now();
+    assert!(matches!(pool.next(&[], now), Pick::None), "no address yet");
+    assert!(!pool.is_ready());
+    pool.publish(&[vec![address(1), address(2)]], &registry);
+    let one = pick(&pool, &[], now);
+    assert_eq!(one.target().to_string(), "store.example.net:25 (192.0.2.1:25)");
+    assert!(matches!(pool.next(&[], now), Pick::Busy));
+    assert!(matches!(pool.next(&[one.target().id()], now), Pick::Busy));
+}
+
+#[test]
+fn ejected_hosts_come_last_and_are_tried_anyway() {
+    let pool = pool(Balance::First, &[(1, 1), (2, 1)], 0);
+    let now = Instant::now();
+    for expected in [Change::None, Change::None, Change::Ejected(Duration::from_secs(1))] {
+        assert_eq!(pick(&pool, &[], now).lease.failed(Why::Connect, now), expected);
+    }
+    let two = pick(&pool, &[], now);
+    assert_eq!((two.target().host_index(), two.more), (1, true));
+    for _ in 0..3 {
+        two.lease.failed(Why::Connect, now);
+    }
+    assert!(!pool.is_ready());
+    let anyway = pick(&pool, &[], now);
+    assert_eq!(anyway.target().host_index(), 0);
+    assert_eq!(anyway.lease.failed(Why::Connect, now), Change::None, "it was down already");
+    // Half-open: one trial, the next client is sent elsewhere meanwhile.
+    let later = now + Duration::from_secs(1);
+    let trial = pick(&pool, &[], later);
+    assert_eq!(trial.target().host_index(), 0);
+    assert_eq!(pick(&pool, &[], later).target().host_index(), 1);
+    assert_eq!(trial.lease.succeeded(), Change::Restored);
+    assert!(pool.is_ready());
+    assert_eq!(pick(&pool, &[], later).target().host_index(), 0);
+}
+
+#[test]
+fn a_refresh_keeps_what_is_known() {
+    let registry = Registry::new(Instant::now());
+    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
+    let hosts = vec![HostSpec { endpoint, weight: 1 }];
+    let spec = PoolSpec { name: "main".into(), balance: Balance::RoundRobin, hosts, sessions: 0 };
+    let (pool, now) = (Pool::new(spec.clone(), &registry), Instant::now());
+    pool.publish(&[vec![address(1), address(2)]], &registry);
+    let one = pick(&pool, &[], now);
+    for _ in 0..3 {
+        one.lease.failed(Why::Connect, now);
+    }
+    pool.publish(&[vec![address(1), address(3)]], &registry);
+    assert_eq!(pool.targets()[0].id(), one.target().id());
+    assert_ne!(pick(&pool, &[], now).target().id(), one.target().id(), "still ejected");
+    // Another pool, or the pool of the next configuration, knows it too.
+    let reloaded = Pool::new(spec, &registry);
+    reloaded.publish(&[vec![address(1)]], &registry);
+    let health = &reloaded.health()[0];
+    assert_eq!((&*health.host, health.up, health.open), ("store.example.net:25", false, 1));
+    let counts = &health.counts;
+    assert_eq!((counts.connects(), counts.failures(Why::Connect), counts.ejections()), (2, 3, 1));
+}
+
+#[test]
+fn addresses_of_a_name_take_turns_under_round_robin() {
+    let registry = Registry::new(Instant::now());
+    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
+    let hosts = vec![HostSpec { endpoint, weight: 1 }, host(9, 1)];
+    let spec = PoolSpec { name: "main".into(), balance: Balance::RoundRobin, hosts, sessions: 0 };
+    let (pool, now) = (Pool::new(spec, &registry), Instant::now());
+    pool.publish(&[vec![address(1), address(2)], vec![]], &registry);
+    let seen: Vec<String> = (0..4).map(|_| pick(&pool, &[], now).target().address().to_string()).collect();
+    assert_eq!(seen, ["192.0.2.1:25", "192.0.2.9:25", "192.0.2.2:25", "192.0.2.9:25"]);
+}
+
+#[test]
+fn threads_never_exceed_the_bound() {
+    let pool = pool(Balance::LeastSessions, &[(1, 1), (2, 1)], 3);
+    let now = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let held: Vec<Pick> = (0..2).map(|_| pool.next(&[], now)).collect();
+                    assert!(pool.health().iter().all(|host| host.open <= 3));
+                    drop(held);
+                }
+            });
+        }
+    });
+    assert!(pool.health().iter().all(|host| host.up && host.open == 0));
+}

@@ -1,0 +1,255 @@
+//! Every metric gatepost has: its name, its labels and their values, and what it means. Nowhere else is one named.
+//!
+//! In:    an [`Event`], from a worker's [`Meter`].
+//! Out:   where that event is counted; the table [`FAMILIES`], from which the metrics are registered and rendered,
+//!        and which `docs/metrics.md` repeats (a test keeps them equal).
+//! Never: takes a label from a client, a sender or a recipient: all values are written here, save the names of
+//!        upstreams and hosts, which the configuration bounds.
+//!
+//! Counting is one atomic addition in the worker's own array: no look-up, no lock, no line shared with another
+//! worker. Names and base units follow the Prometheus conventions.
+
+pub mod labels;
+mod meter;
+mod process;
+mod render;
+
+use labels::*;
+pub use meter::Meter;
+pub use render::Metrics;
+
+/// Something that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client was let in.
+    SessionOpened,
+    /// A client was turned away.
+    SessionRefused(Refusal),
+    /// A session ended.
+    SessionEnded(End),
+    /// Accepting paused because descriptors ran out.
+    AcceptPaused,
+    /// What became of a command.
+    Command(Verb, Fate),
+    /// A reply: said to the client, or heard from a hop.
+    Reply(Side, Class, Origin),
+    /// What became of a message.
+    Message(MessageFate),
+    /// Octets of content: received from clients, or sent to hops.
+    ContentOctets(Side),
+    /// Bare CRs and LFs that were mended.
+    NewlinesMended,
+    /// What a client heard about a recipient.
+    Recipient(RecipientFate),
+    /// An attempt of a ladder.
+    Attempt(AttemptFate),
+    /// A hop that was replaced, or could not be.
+    Failover(FailoverFate),
+    /// A decision of a rule or callout.
+    Verdict(VerdictKind),
+    /// A limit that was met.
+    Limit(Limit),
+    /// Something thrown away.
+    Dropped(Dropped),
+    /// A session ended by a defect of gatepost's own.
+    Panic,
+    /// The configuration was read again.
+    Reload(Reload),
+}
+
+impl Event {
+    /// Which family, and which of its series.
+    fn place(self) -> (usize, usize) {
+        // The last label changes fastest, as in `Family::each_series`.
+        match self {
+            Self::SessionOpened => (0, 0),
+            Self::SessionRefused(reason) => (1, reason as usize),
+            Self::SessionEnded(reason) => (2, reason as usize),
+            Self::AcceptPaused => (3, 0),
+            Self::Command(verb, fate) => (4, verb as usize * Fate::VALUES.len() + fate as usize),
+            Self::Reply(side, class, origin) => {
+                let pair = side as usize * Class::VALUES.len() + class as usize;
+                (5, pair * Origin::VALUES.len() + origin as usize)
+            }
+            Self::Message(fate) => (6, fate as usize),
+            Self::ContentOctets(side) => (7, side as usize),
+            Self::NewlinesMended => (8, 0),
+            Self::Recipient(fate) => (9, fate as usize),
+            Self::Attempt(fate) => (10, fate as usize),
+            Self::Failover(fate) => (11, fate as usize),
+            Self::Verdict(kind) => (12, kind as usize),
+            Self::Limit(limit) => (13, limit as usize),
+            Self::Dropped(what) => (14, what as usize),
+            Self::Panic => (15, 0),
+            Self::Reload(outcome) => (16, outcome as usize),
+        }
+    }
+
+    /// Its place in a worker's array.
+    fn index(self) -> usize {
+        let (family, series) = self.place();
+        BASES[family] + series
+    }
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+}
+
+/// A metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name in the output.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Its labels, each with its values; none means that the configuration names them.
+    pub labels: &'static [(&'static str, &'static [&'static str])],
+    /// What it means.
+    pub help: &'static str,
+}
+
+impl Family {
+    const fn series(&self) -> usize {
+        let mut count = 1;
+        let mut label = 0;
+        while label < self.labels.len() {
+            count *= self.labels[label].1.len();
+            label += 1;
+        }
+        count
+    }
+}
+
+/// Labels as the table writes them.
+type Labels = &'static [(&'static str, &'static [&'static str])];
+
+const fn counter(name: &'static str, labels: Labels, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, labels, help }
+}
+
+/// The counters of events; `Event::place` counts on their order.
+const COUNTERS: usize = 17;
+
+/// All metrics: the counters of events first, then what is read when it is asked for.
+#[rustfmt::skip] // A table: one row a metric.
+pub const FAMILIES: &[Family] = &[
+    counter("gatepost_sessions_opened_total", &[], "Clients let in."),
+    counter("gatepost_sessions_refused_total", &[("reason", Refusal::VALUES)], "Clients answered 421 at once, by reason."),
+    counter("gatepost_sessions_ended_total", &[("reason", End::VALUES)], "Sessions ended, by reason."),
+    counter("gatepost_accept_pauses_total", &[], "Times a listener paused because file descriptors ran out."),
+    counter("gatepost_commands_total", &[("verb", Verb::VALUES), ("outcome", Fate::VALUES)], "Commands of clients, by verb and what became of them."),
+    counter("gatepost_replies_total", &[("side", Side::VALUES), ("class", Class::VALUES), ("origin", Origin::VALUES)], "Replies said to clients (downstream) and heard from hops (upstream), by class and by who spoke."),
+    counter("gatepost_messages_total", &[("outcome", MessageFate::VALUES)], "Messages whose content had begun, by what became of them."),
+    counter("gatepost_content_octets_total", &[("side", Side::VALUES)], "Octets of content received from clients (downstream) and sent to hops (upstream)."),
+    counter("gatepost_bare_newlines_mended_total", &[], "Bare CRs and LFs in content that were mended."),
+    counter("gatepost_recipients_total", &[("outcome", RecipientFate::VALUES)], "Recipients, by what the client heard."),
+    counter("gatepost_attempts_total", &[("outcome", AttemptFate::VALUES)], "Attempts of retry ladders, by outcome."),
+    counter("gatepost_failovers_total", &[("outcome", FailoverFate::VALUES)], "Hops lost before content had left, by whether another took over."),
+    counter("gatepost_verdicts_total", &[("verdict", VerdictKind::VALUES)], "Decisions of rules and callouts."),
+    counter("gatepost_limits_met_total", &[("limit", Limit::VALUES)], "Limits met, by name."),
+    counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
+    counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
+    counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    gauge("gatepost_sessions_open", &[], "Sessions open now."),
+    counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
+    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),
+    counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
+    gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
+    gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),
+    Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
+    Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to its greeting." },
+    gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
+    counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
+    gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),
+    gauge("process_open_fds", &[], "Open file descriptors."),
+    gauge("process_max_fds", &[], "File descriptors the process may hold."),
+    gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970."),
+];
+
+/// Where each family of events begins in a worker's array.
+const BASES: [usize; COUNTERS] = {
+    let mut bases = [0; COUNTERS];
+    let mut family = 1;
+    while family < COUNTERS {
+        bases[family] = bases[family - 1] + FAMILIES[family - 1].series();
+        family += 1;
+    }
+    bases
+};
+
+/// How many series of events there are.
+const SERIES: usize = BASES[COUNTERS - 1] + FAMILIES[COUNTERS - 1].series();
+
+/// A duration that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// What gatepost itself added to a command and its reply.
+    Added,
+    /// From dialling a hop to its greeting.
+    HopConnect,
+}
+
+impl Timing {
+    const ALL: [Self; 2] = [Self::Added, Self::HopConnect];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Added => "gatepost_command_added_seconds",
+            Self::HopConnect => "gatepost_hop_connect_seconds",
+        }
+    }
+
+    /// The upper ends of its buckets in nanoseconds.
+    fn bounds(self) -> &'static [u64; BUCKETS] {
+        const MICRO: u64 = 1000;
+        const MILLI: u64 = 1000 * MICRO;
+        match self {
+            Self::Added => &[
+                5 * MICRO,
+                10 * MICRO,
+                20 * MICRO,
+                50 * MICRO,
+                100 * MICRO,
+                200 * MICRO,
+                500 * MICRO,
+                MILLI,
+                5 * MILLI,
+                20 * MILLI,
+                100 * MILLI,
+                1000 * MILLI,
+            ],
+            Self::HopConnect => &[
+                200 * MICRO,
+                500 * MICRO,
+                MILLI,
+                2 * MILLI,
+                5 * MILLI,
+                20 * MILLI,
+                100 * MILLI,
+                500 * MILLI,
+                2000 * MILLI,
+                5000 * MILLI,
+                10_000 * MILLI,
+                30_000 * MILLI,
+            ],
+        }
+    }
+}
+
+/// Buckets of a histogram, the unbounded one apart.
+const BUCKETS: usize = 12;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,646 @@
+//! Replies: ask, decide, answer. What moves on is decided at the head of the queue of answers owed.
+//!
+//! In:    a hop's reply to the command of one owed answer, or an answer of our own whose turn has come.
+//! Out:   the reply the client hears, and the change its class brings about: a candidate is committed only here.
+//! Never: lets a reply overtake, or tells the client a class the hop's reply does not allow.
+//!
+//! RFC 5321 4.3.2 (replies by command), RFC 2920 3.2 (order).
+
+use std::sync::Arc;
+
+use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide, VerdictKind};
+use super::owed::{Answer, Owed, Said, What};
+use super::record::{RecipientRecord, Record};
+use super::transaction::{Hello, Mail, Recipient, Transaction};
+use super::upstreams::Tried;
+use super::verdict::{CommandAnswer, CommandVerdict, Question, ReplyVerdict, RuleId, Stage};
+use super::{Phase, Session, Turn, closes};
+use crate::dialog::{Expect, Say};
+use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, Verb, own, present};
+
+impl Session {
+    /// A hop answered the command of an owed answer.
+    pub(super) fn answered(&mut self, turn: &mut Turn<'_>, number: u32, hop: HopId, reply: ReplyRef<'_>) {
+        let head = number == self.owed.head_number();
+        let Some(owed) = self.owed.numbered(number) else { return };
+        if !owed.what.takes(reply.code()) {
+            turn.out.count(Event::Malformed);
+            return self.lost_because(turn, hop, super::upstreams::Why::Malformed, None);
+        }
+        if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
+            return;
+        }
+        if !head {
+            owed.answer = Answer::Heard(hop, Box::new(reply.to_owned()));
+            return;
+        }
+        if let Some(Owed { what, .. }) = self.owed.pop() {
+            self.judge(turn, what, hop, reply, None);
+            self.head_since = turn.now;
+        }
+        self.settle(turn);
+    }
+
+    /// Gives every answer at the head that is there.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
+        loop {
+            match self.owed.head().map(|head| &head.answer) {
+                None | Some(Answer::Hop(_) | Answer::Trying(_)) => return,
+                Some(Answer::Held(pool)) => {
+                    let pool = *pool;
+                    if !self.release(turn, pool) {
+                        return;
+                    }
+                }
+                Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
+                    Some(Owed { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
+                    Some(Owed { what, answer: Answer::Heard(hop, reply) }) => {
+                        self.judge(turn, what, hop, reply.as_ref().as_ref(), None);
+                    }
+                    _ => return,
+                },
+            }
+            self.head_since = turn.now;
+        }
+    }
+
+    /// Asks about a hop's reply and does what is decided. `after`: the rule whose ladder failed with this reply.
+    pub(super) fn judge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: What,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        after: Option<RuleId>,
+    ) {
+        let stage = reply_stage(&what);
+        let verdict = match stage {
+            Some(stage) if self.settings.rules.stages().has(stage) && !self.is_ending() => {
+                let question = self.reply_question(stage, &what);
+                self.settings.rules.reply(&question, reply, after).map(|(verdict, by)| (stage, verdict, by))
+            }
+            _ => None,
+        };
+        let Some((stage, verdict, by)) = verdict else {
+            return self.conclude(turn, what, hop, reply, None);
+        };
+        self.note(turn, stage, by, kind_of_reply_verdict(&verdict));
+        match (verdict, what) {
+            (ReplyVerdict::Substitute(instead), what) if may_replace(reply, &instead) => {
+                self.conclude(turn, what, hop, reply, Some(instead));
+            }
+            (ReplyVerdict::Retry(rungs), What::Rcpt(recipient)) if reply.code().is_negative() => {
+                self.begin_ladder(turn, recipient, hop, reply, rungs, by);
+            }
+            (ReplyVerdict::Disconnect(said), _) => {
+                self.hang_up(turn, Some(Said::Written(said)), SessionEnd::Verdict);
+            }
+            (_, what) => self.conclude(turn, what, hop, reply, None),
+        }
+    }
+
+    /// Tells the client, and commits or drops the candidate.
+    fn conclude(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: What,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let heard = reply.code();
+        let told = instead.as_ref().map_or(heard, |instead| instead.code());
+        // A positive reply that the client does not hear of.
+        let withdrawn = !heard.is_negative() && told.is_negative();
+        match what {
+            What::Hello(hello) => return self.conclude_hello(turn, *hello, hop, reply, instead),
+            What::Message(transaction) => {
+                return self.conclude_message(turn, *transaction, hop, reply, instead);
+            }
+            What::Rcpt(recipient) => return self.conclude_rcpt(turn, *recipient, hop, reply, instead),
+            What::Mail(_) if heard.is_positive() && !withdrawn => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.accepted = true;
+                }
+            }
+            What::Mail(_) => {
+                if withdrawn {
+                    self.reset_hop(turn, hop);
+                }
+                self.answer(turn, reply, instead);
+                return self.drop_transaction(turn, None, Some(reply));
+            }
+            What::Data => return self.conclude_data(turn, hop, reply, instead),
+            What::Chunk if told.is_negative() => {
+                let said = instead.clone().unwrap_or_else(|| Arc::new(reply.to_owned()));
+                self.refuse_chunks(turn, Said::Written(said));
+            }
+            What::Auth(_) => {
+                self.downstream.in_auth = told.is_intermediate();
+                self.flags.authenticated |= heard.is_positive() && !withdrawn;
+                if withdrawn {
+                    self.drop_current(turn, hop);
+                }
+            }
+            What::Greeting if told.is_negative() => {
+                self.drop_current(turn, hop);
+                let said = instead.unwrap_or_else(|| Arc::new(reply.to_owned()));
+                return self.refuse_client(turn, Said::Written(said), SessionEnd::Verdict);
+            }
+            What::Quit => {
+                self.answer(turn, reply, instead);
+                return self.hang_up(turn, None, SessionEnd::Quit);
+            }
+            What::Greeting | What::Reset | What::Chunk | What::Other(..) | What::Local | What::Close(_) => {}
+        }
+        self.answer(turn, reply, instead);
+        if closes(told.get()) {
+            self.hang_up(turn, None, SessionEnd::Verdict);
+        }
+    }
+
+    /// The reply itself.
+    fn answer(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, instead: Option<Arc<Reply>>) {
+        match instead {
+            Some(instead) => self.tell(turn, &Said::Written(instead)),
+            None => self.relay(turn, reply),
+        }
+    }
+
+    /// An answer of our own whose turn has come.
+    fn answer_own(&mut self, turn: &mut Turn<'_>, what: What, said: &Said) {
+        match what {
+            What::Message(transaction) => {
+                self.tell(turn, said);
+                let end = match said {
+                    _ if said.code().is_positive() => MessageEnd::Discarded,
+                    Said::Own(own) if std::ptr::eq(*own, &own::CONTENT_LOST) => MessageEnd::Lost,
+                    _ => MessageEnd::Refused,
+                };
+                self.message_over(turn, *transaction, end, Some(said));
+            }
+            What::Mail(_) if said.code().is_negative() => {
+                self.tell(turn, said);
+                self.drop_transaction(turn, None, None);
+            }
+            What::Rcpt(recipient) => {
+                self.tell(turn, said);
+                self.note_recipient(turn, &recipient, said_line(said), None, said.code().class());
+            }
+            What::Data => {
+                self.tell(turn, said);
+                self.data_refused(turn);
+            }
+            What::Quit => {
+                self.tell(turn, said);
+                return self.hang_up(turn, None, SessionEnd::Quit);
+            }
+            What::Auth(_) => {
+                self.downstream.in_auth = false;
+                self.tell(turn, said);
+            }
+            What::Close(end) => return self.hang_up(turn, Some(said.clone()), end),
+            _ => self.tell(turn, said),
+        }
+        if closes(said.code().get()) {
+            self.hang_up(turn, None, SessionEnd::Verdict);
+        }
+    }
+
+    fn conclude_hello(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hello: Hello,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let refused =
+            reply.code().is_negative() || instead.as_ref().is_some_and(|by| by.code().is_negative());
+        if refused {
+            // A refused EHLO leaves everything as it was; the hop, which took it, is brought back to that.
+            if reply.code().is_positive() {
+                self.drop_current(turn, hop);
+            }
+            return self.answer(turn, reply, instead);
+        }
+        self.drop_transaction(turn, None, None);
+        self.content = None;
+        let extended = hello.extended;
+        if let Some(up) = self.upstreams.get_mut(hop) {
+            up.dialog.extensions = if extended { Extensions::of(reply) } else { Extensions::default() };
+        }
+        let settings = Arc::clone(&self.settings);
+        let mut hidden = 0;
+        let start = turn.out.to(Peer::Downstream).len();
+        self.shown = Extensions::default();
+        if extended {
+            let shown = Shown {
+                message_size: settings.limits.message_size,
+                recipients: u32::try_from(settings.limits.recipients).unwrap_or(u32::MAX),
+                auth: self.entrance.auth,
+                hostname: settings.own_greeting.then_some(&settings.hostname),
+                forward: &settings.forward_extensions,
+                starttls: false,
+            };
+            let mut extensions = Extensions::default();
+            turn.out.to(Peer::Downstream).write(|line| {
+                extensions = present(reply, &shown, line, &mut |_| hidden += 1);
+            });
+            self.shown = extensions;
+            for _ in 0..hidden {
+                turn.out.count(Event::HiddenKeyword);
+            }
+            self.heard_hello(turn, start);
+        } else if settings.own_greeting {
+            self.tell(turn, &Said::Written(super::line_of(250, &settings.hostname)));
+        } else {
+            self.relay(turn, reply);
+        }
+        self.hello = Some(Box::new(hello));
+    }
+
+    /// Counts and traces the EHLO reply that was composed in place.
+    fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
+        turn.out.count(Event::Answered { class: 2, by_hop: true });
+        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
+        self.heard_at = turn.now;
+        self.upstreams.episode_over();
+        if self.settings.trace {
+            let tx = turn.out.to(Peer::Downstream);
+            let line: Vec<u8> = tx.slices(&[]).flatten().skip(start).copied().collect();
+            self.trace(turn, Peer::Downstream, TraceSide::Server, &line);
+        }
+    }
+
+    fn conclude_rcpt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
+        let name = self.upstreams.get(hop).map(|up| Arc::clone(up.host.name()));
+        if told.is_negative() {
+            let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
+            self.note_recipient(turn, &recipient, line, name, told.class());
+            self.answer(turn, reply, instead);
+            if reply.code().is_positive() && self.upstreams.current() == Some(hop) {
+                // Withdrawn before anything else is said to the hop (law 3).
+                self.rebuild(turn, hop);
+            }
+            if closes(told.get()) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+            return;
+        }
+        if !self.transaction.as_ref().is_some_and(|transaction| transaction.accepted) {
+            // A hop that takes a recipient without a transaction; ours knows better.
+            self.reset_hop(turn, hop);
+            return self.tell(turn, &Said::Own(&own::NEED_MAIL));
+        }
+        if self.upstreams.current() != Some(hop) {
+            return self.accepted_elsewhere(turn, recipient, hop, reply);
+        }
+        self.commit_recipient(turn, recipient, hop, reply, instead);
+    }
+
+    /// The recipient is the transaction's: it will be delivered with the message, or the message refused (law 3).
+    pub(super) fn commit_recipient(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let up = self.upstreams.get(hop).map(|up| (Arc::clone(up.host.name()), up.pool));
+        let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
+        self.answer(turn, reply, instead);
+        self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
+        if let Some(transaction) = &mut self.transaction {
+            let shown = self.shown;
+            if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
+                transaction.needs.add(params, &shown);
+            }
+            transaction.pinned = transaction.pinned.or(up.map(|(_, pool)| pool));
+            transaction.recipients.push(recipient);
+        }
+    }
+
+    fn conclude_data(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
+        let recipients = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients.len());
+        if told.is_intermediate() && recipients == 0 {
+            // RFC 2920 3.1: 354 came all the same: an empty message that must go nowhere.
+            self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b".\r\n"));
+            self.tell(turn, &Said::Own(&own::NO_VALID_RECIPIENTS));
+            return self.data_refused(turn);
+        }
+        self.answer(turn, reply, instead);
+        if told.is_intermediate() {
+            self.begin_data(turn, hop);
+        } else {
+            if reply.code().is_intermediate() {
+                self.drop_current(turn, hop);
+            }
+            self.data_refused(turn);
+            if closes(told.get()) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+        }
+    }
+
+    /// Octets behind a DATA that is refused may be content and must not be read as commands.
+    fn data_refused(&mut self, turn: &mut Turn<'_>) {
+        if self.flags.early {
+            self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
+        }
+    }
+
+    fn conclude_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        transaction: Transaction,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let accepted = reply.code().is_positive();
+        let end = match (accepted, self.flags.gone) {
+            (true, false) => MessageEnd::Accepted,
+            (true, true) => MessageEnd::DeliveredUnheard,
+            (false, _) => MessageEnd::Refused,
+        };
+        if let Some(up) = self.upstreams.get_mut(hop) {
+            up.in_mail = false;
+        }
+        if accepted {
+            self.downstream.errors = 0;
+        }
+        let code = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+        self.answer(turn, reply, instead);
+        let said = Said::Written(Arc::new(reply.to_owned()));
+        self.message_over(turn, transaction, end, self.settings.records.then_some(&said));
+        if closes(code) {
+            self.hang_up(turn, None, SessionEnd::HopClosed);
+        }
+    }
+
+    /// The transaction whose content was answered is over.
+    fn message_over(
+        &mut self,
+        turn: &mut Turn<'_>,
+        transaction: Transaction,
+        end: MessageEnd,
+        said: Option<&Said>,
+    ) {
+        turn.out.count(Event::Message(end, transaction.octets));
+        if transaction.mended > 0 {
+            turn.out.count(Event::Mended(transaction.mended));
+        }
+        let line = said.map(said_line);
+        self.record(turn, transaction, Some(end), line);
+        if self.transaction.is_none() {
+            self.leave_away(turn);
+        }
+    }
+
+    /// The transaction ends without content.
+    pub(super) fn drop_transaction(
+        &mut self,
+        turn: &mut Turn<'_>,
+        end: Option<MessageEnd>,
+        reply: Option<ReplyRef<'_>>,
+    ) {
+        if let Some(transaction) = self.transaction.take() {
+            if let Some(end) = end {
+                turn.out.count(Event::Message(end, transaction.octets));
+            }
+            let line = reply.map(|reply| first_line(reply.as_bytes()));
+            self.record(turn, *transaction, end, line);
+        }
+        self.leave_away(turn);
+    }
+
+    /// The next transaction starts at the listener's pool again.
+    pub(super) fn leave_away(&mut self, turn: &mut Turn<'_>) {
+        if let Some(away) = self.upstreams.away()
+            && !self.owes_message(away)
+        {
+            self.upstreams.set_away(None);
+            self.dismiss(turn, away);
+        }
+    }
+
+    /// Closes the current hop's dialog because what it was told and what the client was told differ.
+    pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.forget_hop(turn, hop, false);
+        self.upstreams.vacate(hop);
+    }
+
+    /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.
+    fn release(&mut self, turn: &mut Turn<'_>, pool: super::route::PoolId) -> bool {
+        let Some(Owed { what, .. }) = self.owed.pop() else { return false };
+        match what {
+            What::Rcpt(recipient) => self.begin_route(turn, recipient, pool),
+            What::Mail(mail) => self.mail_elsewhere(turn, mail, pool),
+            what => {
+                self.owed.put_back(what, Answer::Own(Said::Own(&own::ATTEMPTS_FAILED)));
+            }
+        }
+        true
+    }
+
+    /// MAIL goes to another pool than the session's: the transaction's own dialog is opened.
+    fn mail_elsewhere(&mut self, turn: &mut Turn<'_>, mail: Mail, pool: super::route::PoolId) {
+        match self.open(turn, pool, Tried::new()) {
+            Ok(hop) => {
+                self.upstreams.set_away(Some(hop));
+                self.owed.put_back(What::Mail(mail), Answer::Hop(hop));
+            }
+            Err(_) => {
+                self.owed.put_back(What::Mail(mail), Answer::Own(Said::Own(&own::ATTEMPTS_FAILED)));
+            }
+        }
+    }
+
+    fn reply_question<'a>(&'a self, stage: Stage, what: &'a What) -> Question<'a> {
+        let verb = match what {
+            What::Hello(hello) if hello.extended => Verb::Ehlo,
+            What::Hello(_) => Verb::Helo,
+            What::Mail(_) => Verb::Mail,
+            What::Rcpt(_) => Verb::Rcpt,
+            What::Data | What::Chunk | What::Message(_) => Verb::Data,
+            What::Auth(_) => Verb::Auth,
+            What::Other(verb, _) => *verb,
+            _ => Verb::Other,
+        };
+        let mut question = self.question(stage, verb, b"");
+        match what {
+            What::Hello(hello) => question.helo = Some(&hello.given),
+            What::Rcpt(recipient) => {
+                question.recipient = recipient.sent.path();
+                question.recipient_given = crate::smtp::Path::parse(recipient.given_octets()).ok();
+                question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
+            }
+            What::Message(transaction) => {
+                question.sender = transaction.mail.sent.path();
+                question.recipients = transaction.recipients.len();
+                question.size = transaction.size;
+            }
+            _ => {}
+        }
+        question
+    }
+
+    /// The dialog so far.
+    pub(super) fn question<'a>(&'a self, stage: Stage, verb: Verb, argument: &'a [u8]) -> Question<'a> {
+        let transaction = self.transaction.as_ref();
+        Question {
+            stage,
+            listener: self.entrance.listener,
+            client: self.entrance.client.ip(),
+            helo: self.hello.as_ref().map(|hello| &*hello.given),
+            authenticated: self.flags.authenticated,
+            sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
+            recipient: None,
+            recipient_given: None,
+            recipients: transaction.map_or(0, |transaction| transaction.recipients.len()),
+            params: Params::default(),
+            size: transaction.and_then(|transaction| transaction.size),
+            verb,
+            argument,
+        }
+    }
+
+    /// Counts and notes what was said to a command.
+    pub(super) fn note_command(&mut self, turn: &mut Turn<'_>, stage: Stage, answer: &CommandAnswer) {
+        let decider = answer.verdict.is_some().then(|| answer.by.len().saturating_sub(1));
+        for (i, &by) in answer.by.iter().enumerate() {
+            let kind = match &answer.verdict {
+                Some(verdict) if Some(i) == decider => kind_of_command_verdict(stage, verdict),
+                _ => VerdictKind::Rewrite,
+            };
+            self.note(turn, stage, by, kind);
+        }
+    }
+
+    fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
+        turn.out.count(Event::Verdict(kind));
+        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut()) {
+            notes.verdicts.push((stage, by, kind));
+        }
+    }
+
+    /// Counts and notes what a recipient was answered.
+    pub(super) fn note_recipient(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: &Recipient,
+        reply: Box<[u8]>,
+        hop: Option<Arc<str>>,
+        class: u8,
+    ) {
+        turn.out.count(Event::Recipient(class));
+        let most = self.settings.limits.recipients;
+        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())
+            && notes.recipients.len() < most
+        {
+            notes.recipients.push(RecipientRecord { address: recipient.address(), reply, hop });
+        }
+    }
+
+    fn record(
+        &self,
+        turn: &mut Turn<'_>,
+        transaction: Transaction,
+        end: Option<MessageEnd>,
+        reply: Option<Box<[u8]>>,
+    ) {
+        let Some(notes) = transaction.notes else { return };
+        let hop = self.upstreams.current().and_then(|hop| self.upstreams.get(hop));
+        turn.out.outputs.push(Output::Record(Box::new(Record {
+            session: self.id,
+            client: self.entrance.client,
+            helo: self.hello.as_ref().map(|hello| hello.given.clone()),
+            authenticated: self.flags.authenticated,
+            sender: transaction.mail.address(),
+            recipients: notes.recipients,
+            hop: hop.map(|up| Arc::clone(up.host.name())),
+            verdicts: notes.verdicts,
+            end,
+            reply,
+            octets: transaction.octets,
+            mended: transaction.mended,
+            took: turn.now.saturating_duration_since(transaction.since),
+        })));
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase == Phase::Ending
+    }
+}
+
+/// The stage at which the reply to this is asked about.
+fn reply_stage(what: &What) -> Option<Stage> {
+    match what {
+        What::Greeting => Some(Stage::ConnectReply),
+        What::Hello(_) => Some(Stage::HeloReply),
+        What::Mail(_) => Some(Stage::MailReply),
+        What::Rcpt(_) => Some(Stage::RcptReply),
+        What::Data => Some(Stage::DataReply),
+        What::Auth(_) => Some(Stage::AuthReply),
+        What::Other(..) => Some(Stage::OtherReply),
+        What::Message(_) => Some(Stage::MessageReply),
+        What::Chunk | What::Reset | What::Quit | What::Local | What::Close(_) => None,
+    }
+}
+
+/// What may stand in a reply's place: the same class, or a refusal for anything else; never 2xx or 3xx for a refusal.
+fn may_replace(reply: ReplyRef<'_>, instead: &Reply) -> bool {
+    instead.code().is_negative() || instead.code().class() == reply.code().class()
+}
+
+fn kind_of_reply_verdict(verdict: &ReplyVerdict) -> VerdictKind {
+    match verdict {
+        ReplyVerdict::Substitute(_) => VerdictKind::Substitute,
+        ReplyVerdict::Retry(_) => VerdictKind::Retry,
+        ReplyVerdict::Accept => VerdictKind::Accept,
+        ReplyVerdict::Disconnect(_) => VerdictKind::Disconnect,
+    }
+}
+
+fn kind_of_command_verdict(stage: Stage, verdict: &CommandVerdict) -> VerdictKind {
+    match verdict {
+        CommandVerdict::Reply(reply) if stage == Stage::Rcpt && reply.code().is_positive() => {
+            VerdictKind::Discard
+        }
+        CommandVerdict::Reply(_) => VerdictKind::Reply,
+        CommandVerdict::Route(_) => VerdictKind::Route,
+        CommandVerdict::Accept => VerdictKind::Accept,
+        CommandVerdict::Disconnect(_) => VerdictKind::Disconnect,
+    }
+}
+
+/// The first line of a reply, without its end.
+pub(super) fn first_line(reply: &[u8]) -> Box<[u8]> {
+    reply.split(|&octet| octet == b'\r').next().unwrap_or(reply).into()
+}
+
+fn said_line(said: &Said) -> Box<[u8]> {
+    match said {
+        Said::Written(reply) => first_line(reply.as_bytes()),
+        Said::Own(own) => {
+            format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
+        }
+    }
+}

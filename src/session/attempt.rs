@@ -1,0 +1,456 @@
+//! A recipient tried elsewhere: by a route, or rung by rung on a ladder, while the client waits.
+//!
+//! In:    a recipient, where it was refused, and what to try (OPES: retry, product of mode C).
+//! Out:   the first 2xx, or the reply that sums up the failure; at most one hop more than the transaction has.
+//! Never: keeps a recipient at a hop that is not the transaction's: what is accepted elsewhere is withdrawn there
+//!        and the client is asked to send it by itself (452 4.5.3).
+//!
+//! The first accepted recipient pins the transaction's hop. Rungs' own commands and replies ask nobody.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::answer::first_line;
+use super::io::{AttemptEnd, Event, HopId};
+use super::owed::{Answer, Owed, Said, What};
+use super::route::{PoolId, TargetId};
+use super::transaction::Recipient;
+use super::upstreams::{Stand, Tried};
+use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
+use super::{Session, Turn};
+use crate::dialog::{Expect, Say};
+use crate::smtp::{Canonical, Keyword, Path, Reply, ReplyRef, own};
+
+/// What is being tried for one recipient.
+#[derive(Debug)]
+pub struct Ladder {
+    /// When trying ends.
+    pub until: Instant,
+    rungs: std::vec::IntoIter<Rung>,
+    /// The rule whose ladder this is; `None`: a route.
+    by: Option<RuleId>,
+    /// Where the recipient was first sent, and what was said there.
+    origin: PoolId,
+    first: Option<Box<Reply>>,
+    transient: Option<Box<Reply>>,
+    /// An attempt found no host, or there was no time or number left for it.
+    failed: bool,
+    attempts: usize,
+    seen: SmallVec<[(Option<Canonical>, TargetId); 2]>,
+    /// The attempt under way.
+    hop: Option<HopId>,
+    recipient: Box<Recipient>,
+    mail_refusal: Option<Box<Reply>>,
+}
+
+impl Session {
+    /// A verdict has a refused recipient tried again.
+    pub(super) fn begin_ladder(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Box<Recipient>,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        rungs: Vec<Rung>,
+        by: RuleId,
+    ) {
+        let first = Box::new(reply.to_owned());
+        let up = self.upstreams.get(hop);
+        let seen = up.map(|up| (canonical(&recipient), up.host.id()));
+        let ladder = Ladder {
+            until: turn.now + self.settings.timeouts.attempts,
+            rungs: rungs.into_iter(),
+            by: Some(by),
+            origin: up.map_or(self.pool, |up| up.pool),
+            transient: reply.code().is_transient().then(|| first.clone()),
+            first: Some(first),
+            failed: false,
+            attempts: 0,
+            seen: seen.into_iter().collect(),
+            hop: None,
+            recipient: recipient.clone(),
+            mail_refusal: None,
+        };
+        self.owed.put_back(What::Rcpt(recipient), Answer::Trying(Box::new(ladder)));
+        self.next_rung(turn);
+    }
+
+    /// A recipient whose way leads to another pool than the transaction's.
+    pub(super) fn begin_route(&mut self, turn: &mut Turn<'_>, recipient: Box<Recipient>, pool: PoolId) {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.accepted) else {
+            self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::NEED_MAIL)));
+            return;
+        };
+        let current = self.upstreams.current().and_then(|hop| self.upstreams.get(hop)).map(|up| up.pool);
+        if let Some(hop) = self.upstreams.current().filter(|_| current == Some(pool)) {
+            let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
+            if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
+                self.utter(turn, number, hop);
+            }
+            return;
+        }
+        if transaction.pinned.is_some() && pool != transaction.pool {
+            // Routed elsewhere by a verdict after pinning: not even asked.
+            self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::OTHER_HOP)));
+            return;
+        }
+        let ladder = Ladder {
+            until: turn.now + self.settings.timeouts.answer,
+            rungs: vec![Rung { recipient: None, pool: Some(pool) }].into_iter(),
+            by: None,
+            origin: pool,
+            first: None,
+            transient: None,
+            failed: false,
+            attempts: 0,
+            seen: smallvec![],
+            hop: None,
+            recipient: recipient.clone(),
+            mail_refusal: None,
+        };
+        self.owed.put_back(What::Rcpt(recipient), Answer::Trying(Box::new(ladder)));
+        self.next_rung(turn);
+    }
+
+    /// Tries the next rung that is not a repetition.
+    fn next_rung(&mut self, turn: &mut Turn<'_>) {
+        let dsn = self.upstreams.offered().has(Keyword::Dsn);
+        let most = self.settings.limits.attempts;
+        loop {
+            let authenticated = self.flags.authenticated;
+            let current = self.upstreams.current().and_then(|hop| Some((hop, self.upstreams.get(hop)?)));
+            let current = current.map(|(hop, up)| (hop, up.pool, up.stand));
+            let Some((recipient, ladder)) = self.trying() else { return };
+            let Some(rung) = ladder.rungs.next() else { break };
+            if ladder.attempts >= most {
+                ladder.failed = true;
+                break;
+            }
+            let pool = rung.pool.unwrap_or(ladder.origin);
+            let tried = match rung.recipient {
+                Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
+                Some(path) => Box::new(recipient.rewritten(&path, dsn)),
+                None => Box::new(recipient.clone()),
+            };
+            ladder.recipient = tried;
+            let here =
+                current.filter(|&(_, at, stand)| at == pool && stand == Stand::Ready).map(|(hop, ..)| hop);
+            if authenticated && here.is_none() {
+                continue;
+            }
+            let home = self.upstreams.home().filter(|&home| {
+                self.upstreams.get(home).is_some_and(|up| up.pool == pool && up.stand == Stand::Ready)
+            });
+            match here.or(home) {
+                Some(hop) => {
+                    if self.set_out(hop) {
+                        return self.attempt_says(turn, hop);
+                    }
+                }
+                None => {
+                    if self.try_at(turn, pool, Tried::new()) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.ladder_failed(turn);
+    }
+
+    /// Opens a dialog for the attempt; returns whether one is under way.
+    fn try_at(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) -> bool {
+        match self.open(turn, pool, tried) {
+            Ok(hop) if self.set_out(hop) => true,
+            Ok(hop) => {
+                self.forget_hop(turn, hop, false);
+                false
+            }
+            Err(_) => {
+                if let Some((_, ladder)) = self.trying() {
+                    ladder.failed = true;
+                    ladder.attempts += 1;
+                }
+                turn.out.count(Event::Attempt(AttemptEnd::Failed));
+                false
+            }
+        }
+    }
+
+    /// Notes the attempt at this hop; false: the same mailbox was tried at the same host before.
+    fn set_out(&mut self, hop: HopId) -> bool {
+        let Some(host) = self.upstreams.get(hop).map(|up| up.host.id()) else { return false };
+        let Some((_, ladder)) = self.trying() else { return false };
+        let place = (canonical(&ladder.recipient), host);
+        if ladder.seen.contains(&place) {
+            return false;
+        }
+        ladder.seen.push(place);
+        ladder.attempts += 1;
+        ladder.hop = Some(hop);
+        ladder.mail_refusal = None;
+        true
+    }
+
+    /// Says the attempt: RCPT alone where the transaction is, MAIL before it elsewhere.
+    pub(super) fn attempt_says(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if !self.fits(hop) {
+            return self.lost_because(turn, hop, super::upstreams::Why::Unfit, None);
+        }
+        let Some((_, ladder)) = self.trying() else { return };
+        let recipient = ladder.recipient.clone();
+        if self.upstreams.current() != Some(hop) {
+            if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+                self.reset_hop(turn, hop);
+            }
+            let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
+                return;
+            };
+            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(line));
+            if let Some(up) = self.upstreams.get_mut(hop) {
+                up.in_mail = true;
+            }
+        }
+        self.say(turn, hop, Expect::RungRcpt, Say::Along, |line| recipient.write(line));
+    }
+
+    /// A hop answered what the attempt said.
+    pub(super) fn attempt_answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        expect: Expect,
+        reply: ReplyRef<'_>,
+    ) {
+        if reply.code().is_intermediate() {
+            return self.lost_because(turn, hop, super::upstreams::Why::Malformed, None);
+        }
+        let Some((_, ladder)) = self.trying().filter(|(_, ladder)| ladder.hop == Some(hop)) else { return };
+        if expect == Expect::RungMail {
+            if reply.code().is_negative() {
+                ladder.mail_refusal = Some(Box::new(reply.to_owned()));
+            }
+            return;
+        }
+        let refusal = ladder.mail_refusal.take();
+        let reply = refusal.as_ref().map_or(reply, |refusal| refusal.as_ref().as_ref());
+        if reply.code().is_positive() {
+            return self.attempt_accepted(turn, hop, reply);
+        }
+        turn.out.count(Event::Attempt(AttemptEnd::Refused));
+        let Some((_, ladder)) = self.trying() else { return };
+        if ladder.by.is_none() {
+            // A route: what this hop says is the answer, and is asked about as one.
+            if let Some(Owed { what, .. }) = self.owed.pop() {
+                self.judge(turn, what, hop, reply, None);
+                self.withdraw(turn, hop);
+                self.head_since = turn.now;
+                self.settle(turn);
+            }
+            return;
+        }
+        if reply.code().is_transient() && ladder.transient.is_none() {
+            ladder.transient = Some(Box::new(reply.to_owned()));
+        }
+        ladder.hop = None;
+        self.withdraw(turn, hop);
+        self.next_rung(turn);
+    }
+
+    /// 2xx: the recipient joins the transaction, brings it to this hop, or must come by itself.
+    fn attempt_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        let Some(Owed { answer: Answer::Trying(ladder), what: What::Rcpt(original) }) = self.owed.pop()
+        else {
+            return;
+        };
+        self.head_since = turn.now;
+        let recipient = ladder.recipient;
+        let refused = if ladder.by.is_none() { self.refused_by_rule(turn, &original, reply) } else { None };
+        let pinned = self.transaction.as_ref().is_some_and(|transaction| transaction.pinned.is_some());
+        if let Some(said) = refused {
+            self.withdraw_accepted(turn, hop);
+            self.tell(turn, &said);
+            self.note_recipient(turn, &recipient, b"".as_slice().into(), None, said.code().class());
+        } else if pinned && self.upstreams.current() != Some(hop) {
+            self.accepted_elsewhere(turn, *recipient, hop, reply);
+        } else {
+            turn.out.count(Event::Attempt(AttemptEnd::Accepted));
+            self.adopt(turn, hop);
+            self.commit_recipient(turn, *recipient, hop, reply, None);
+        }
+        self.settle(turn);
+    }
+
+    /// The reply stage's word on a recipient that its route's hop accepted: a refusal, if it is one.
+    fn refused_by_rule(&self, _turn: &Turn<'_>, original: &Recipient, reply: ReplyRef<'_>) -> Option<Said> {
+        let stage = Stage::RcptReply;
+        if !self.settings.rules.stages().has(stage) {
+            return None;
+        }
+        let mut question = self.question(stage, crate::smtp::Verb::Rcpt, b"");
+        question.recipient = original.sent.path();
+        question.recipient_given = Path::parse(original.given_octets()).ok();
+        match self.settings.rules.reply(&question, reply, None)?.0 {
+            ReplyVerdict::Substitute(instead) | ReplyVerdict::Disconnect(instead)
+                if instead.code().is_negative() =>
+            {
+                Some(Said::Written(instead))
+            }
+            _ => None,
+        }
+    }
+
+    /// The transaction moves to this hop; the one it leaves hears RSET, and QUIT if it is not the listener's.
+    fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let Some(left) = self.upstreams.current().filter(|&left| left != hop) else {
+            if self.upstreams.current().is_none() {
+                self.upstreams.set_away(Some(hop));
+            }
+            return;
+        };
+        let home = self.upstreams.home();
+        self.upstreams.set_away((home != Some(hop)).then_some(hop));
+        if home == Some(left) {
+            if self.upstreams.get(left).is_some_and(|up| up.in_mail) {
+                self.reset_hop(turn, left);
+            }
+            return;
+        }
+        for (_, owed) in self.owed.iter_mut() {
+            if matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == left) {
+                owed.answer = Answer::Own(Said::Own(&own::OTHER_HOP));
+            }
+        }
+        self.dismiss(turn, left);
+    }
+
+    /// Accepted by a hop that is not the transaction's: withdrawn there, and put off.
+    pub(super) fn accepted_elsewhere(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+    ) {
+        turn.out.count(Event::Attempt(AttemptEnd::Deferred));
+        let name = self.upstreams.get(hop).map(|up| Arc::clone(up.host.name()));
+        self.note_recipient(turn, &recipient, first_line(reply.as_bytes()), name, 4);
+        self.withdraw_accepted(turn, hop);
+        self.tell(turn, &Said::Own(&own::OTHER_HOP));
+    }
+
+    fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.upstreams.current() == Some(hop) {
+            self.rebuild(turn, hop);
+        } else {
+            self.withdraw(turn, hop);
+        }
+    }
+
+    /// Leaves a hop where an attempt was made: the transaction's own is not touched, home hears RSET, any other QUIT.
+    fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let again = self.trying().is_some_and(|(_, ladder)| ladder.hop == Some(hop));
+        if again || self.upstreams.current() == Some(hop) {
+            return;
+        }
+        if self.upstreams.home() != Some(hop) {
+            if self.upstreams.get(hop).is_some_and(|up| up.in_mail && up.stand == Stand::Ready) {
+                self.reset_hop(turn, hop);
+                self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"QUIT\r\n"));
+            }
+            self.forget_hop(turn, hop, true);
+        } else if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+            self.reset_hop(turn, hop);
+        }
+    }
+
+    /// The hop of an attempt was lost: the next host of its pool, or the next rung.
+    pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) {
+        if let Some((_, ladder)) = self.trying() {
+            ladder.hop = None;
+            ladder.attempts = ladder.attempts.saturating_sub(1);
+        }
+        if !self.try_at(turn, pool, tried) {
+            self.next_rung(turn);
+        }
+    }
+
+    /// The transaction's own hop was lost in the midst of an attempt on it.
+    pub(super) fn attempt_gone(&mut self, turn: &mut Turn<'_>) {
+        if let Some((_, ladder)) = self.trying() {
+            ladder.hop = None;
+            ladder.failed = true;
+            self.next_rung(turn);
+        }
+    }
+
+    /// The ladder's time is over.
+    pub(super) fn attempts_timed_out(&mut self, turn: &mut Turn<'_>) {
+        let Some((_, ladder)) = self.trying() else { return };
+        ladder.failed = true;
+        ladder.rungs = Vec::new().into_iter();
+        if let Some(hop) = ladder.hop.take() {
+            // Its answer may still come; nobody may take it for another's.
+            if self.upstreams.current() == Some(hop) {
+                self.lost(turn, hop, None);
+            } else {
+                self.forget_hop(turn, hop, false);
+                self.upstreams.vacate(hop);
+            }
+        }
+        self.ladder_failed(turn);
+    }
+
+    /// No rung was accepted: the client hears what sums it up, after the rules that are left were asked about it.
+    fn ladder_failed(&mut self, turn: &mut Turn<'_>) {
+        let Some(Owed { what, answer: Answer::Trying(ladder) }) = self.owed.pop() else { return };
+        self.head_since = turn.now;
+        let Ladder { first, transient, failed, by, .. } = *ladder;
+        let summed_up = match first {
+            Some(first) if !failed && transient.is_none() => *first,
+            _ => match transient {
+                Some(transient) => *transient,
+                None => own::ATTEMPTS_FAILED.reply(self.id),
+            },
+        };
+        match by {
+            Some(by) => {
+                let hop = self.upstreams.current().unwrap_or(HopId(u8::MAX));
+                self.judge(turn, what, hop, summed_up.as_ref(), Some(by));
+            }
+            None => {
+                let said = Said::Written(Arc::new(summed_up));
+                self.owed.put_back(what, Answer::Own(said));
+            }
+        }
+        self.settle(turn);
+    }
+
+    /// Whether this hop is where an attempt is being made, apart from the transaction's own.
+    pub(super) fn is_trial(&self, hop: HopId) -> bool {
+        match self.owed.head().map(|head| &head.answer) {
+            Some(Answer::Trying(ladder)) => ladder.hop == Some(hop) && self.upstreams.current() != Some(hop),
+            _ => false,
+        }
+    }
+
+    /// Whether the attempt under way is at this hop, the transaction's own included.
+    pub(super) fn is_attempted_at(&self, hop: HopId) -> bool {
+        matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(ladder)) if ladder.hop == Some(hop))
+    }
+
+    /// The recipient at the head that is being tried.
+    fn trying(&mut self) -> Option<(&Recipient, &mut Ladder)> {
+        match self.owed.head_mut() {
+            Some(Owed { what: What::Rcpt(recipient), answer: Answer::Trying(ladder) }) => {
+                Some((recipient, ladder))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn canonical(recipient: &Recipient) -> Option<Canonical> {
+    recipient.sent.path().map(|path| Canonical::of(&path))
+}

@@ -1,0 +1,546 @@
+//! Commands: check, ask, decide, forward.
+//!
+//! In:    the client's lines, one at a time, when the next may be taken.
+//! Out:   the command said upstream as gatepost's own octets, with an answer owed for it; or an answer of our own.
+//! Never: forwards a line it did not parse, or asks twice about one command.
+//!
+//! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
+
+use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
+use super::owed::{Answer, Said, What};
+use super::route::PoolId;
+use super::transaction::{Hello, Mail, Needs, Notes, Recipient, Spoken, Transaction};
+use super::upstreams::Stand;
+use super::verdict::{CommandVerdict, Rewrites, Stage};
+use super::{Phase, Session, Turn};
+use crate::dialog::{Expect, Next, Say};
+use crate::smtp::{
+    Command, CommandError, Keyword, Own, Params, Path, Verb, carries_mechanism, needed_by, own,
+};
+
+impl Session {
+    /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
+    pub(super) fn take_line(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<usize> {
+        let next = self.downstream.next(octets, &self.settings.limits, self.settings.bare_newline);
+        match next {
+            Next::Partial => None,
+            Next::Command(Ok(command), taken) => {
+                if self.must_wait(&command) {
+                    return None;
+                }
+                self.trace_command(turn, &command, &octets[..taken]);
+                self.heard_at = turn.now;
+                self.take_command(turn, command, octets.len() > taken);
+                Some(taken)
+            }
+            Next::Command(Err(error), taken) => {
+                self.trace(turn, Peer::Downstream, TraceSide::Client, &octets[..taken]);
+                self.heard_at = turn.now;
+                self.take_malformed(turn, &error);
+                Some(taken)
+            }
+            Next::Auth(line, taken) => {
+                self.heard_at = turn.now;
+                self.take_auth_line(turn, line);
+                Some(taken)
+            }
+            Next::Discarded(taken) => Some(taken),
+            Next::TooLong(taken) => {
+                self.heard_at = turn.now;
+                self.cancel_auth(turn);
+                turn.out.count(Event::Command(Verb::Other, Taken::Malformed));
+                self.reply_error(turn, &own::LINE_TOO_LONG);
+                Some(taken)
+            }
+            Next::Flood => {
+                self.hang_up(turn, Some(Said::Own(&own::LINE_ENDLESS)), SessionEnd::Limit);
+                Some(octets.len())
+            }
+            Next::BareLf(taken) => {
+                turn.out.count(Event::Command(Verb::Other, Taken::Malformed));
+                self.tell(turn, &Said::Own(&own::BARE_OCTET));
+                self.hang_up(turn, None, SessionEnd::Protocol);
+                Some(taken)
+            }
+        }
+    }
+
+    /// Whether a command must stay in the line buffer until all before it is answered.
+    fn must_wait(&self, command: &Command<'_>) -> bool {
+        if self.owed.is_empty() {
+            return false;
+        }
+        let stages = self.settings.rules.stages();
+        match command {
+            Command::Ehlo(_) | Command::Helo(_) | Command::Auth { .. } | Command::Rset => true,
+            Command::Mail { .. } => self.transaction.is_some(),
+            Command::Data | Command::Bdat { .. } => {
+                stages.has(Stage::MailReply)
+                    || stages.has(Stage::RcptReply)
+                    || self.transaction.as_ref().is_some_and(|transaction| transaction.swallowed > 0)
+                    || (self.content.is_none() && matches!(command, Command::Bdat { .. }))
+            }
+            _ => false,
+        }
+    }
+
+    fn take_command(&mut self, turn: &mut Turn<'_>, command: Command<'_>, more: bool) {
+        let verb = command.verb();
+        if self.phase == Phase::OnlyQuit {
+            turn.out.count(Event::Command(verb, Taken::Answered));
+            return match command {
+                Command::Quit => self.owe(turn, What::Quit, Said::Own(&own::BYE)),
+                _ => self.reply_error(turn, &own::ONLY_QUIT),
+            };
+        }
+        let owed = self.owed.len();
+        match command {
+            Command::Ehlo(name) => self.take_hello(turn, true, name),
+            Command::Helo(name) => self.take_hello(turn, false, name),
+            Command::Mail { path, params } => self.take_mail(turn, path, params),
+            Command::Rcpt { path, params } => self.take_rcpt(turn, path, params),
+            Command::Data => self.take_data(turn),
+            Command::Bdat { size, last } => self.take_bdat(turn, size, last),
+            Command::Rset => self.take_rset(turn),
+            Command::Quit => self.take_quit(turn),
+            Command::Auth { mechanism, .. } => self.take_auth(turn, mechanism, &command),
+            Command::Starttls if more => {
+                self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
+            }
+            Command::Starttls => self.reply_error(turn, &own::NOT_IMPLEMENTED),
+            Command::Other { verb, .. } if !self.forwards_verb(verb) => {
+                self.reply_error(turn, &own::UNKNOWN_VERB);
+            }
+            Command::Noop(argument)
+            | Command::Vrfy(argument)
+            | Command::Expn(argument)
+            | Command::Help(argument)
+            | Command::Etrn(argument)
+            | Command::Other { argument, .. } => self.take_other(turn, &command, argument),
+        }
+        let forwarded = self.owed.len() > owed || self.content.is_some();
+        turn.out.count(Event::Command(verb, if forwarded { Taken::Forwarded } else { Taken::Answered }));
+    }
+
+    fn take_malformed(&mut self, turn: &mut Turn<'_>, error: &CommandError) {
+        turn.out.count(Event::Command(error.verb, Taken::Malformed));
+        if error.verb == Verb::Bdat {
+            // What follows may be a chunk and must not be read as commands.
+            self.owe(turn, What::Local, Said::Own(error.reply()));
+            self.close_in_turn(turn, &own::EARLY_INPUT, SessionEnd::Protocol);
+        } else {
+            self.reply_error(turn, error.reply());
+        }
+    }
+
+    fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
+        let mut hello = Hello { extended, given: name.into(), sent: None };
+        let stage = Stage::Helo;
+        if self.settings.rules.stages().has(stage) {
+            let verb = if extended { Verb::Ehlo } else { Verb::Helo };
+            let mut question = self.question(stage, verb, name);
+            question.helo = Some(name);
+            let answer = self.settings.rules.command(&question);
+            self.note_command(turn, stage, &answer);
+            if let Some(sent) = answer.rewrites.helo {
+                if sent.is_empty() || !sent.iter().all(|octet| (33..=126).contains(octet)) {
+                    return self.reply_own(turn, &own::BAD_VERDICT);
+                }
+                hello.sent = (*sent != *hello.given).then_some(sent);
+            }
+            match answer.verdict {
+                Some(CommandVerdict::Route(pool)) => self.route_session(turn, pool),
+                verdict => {
+                    if self.decided(turn, verdict, What::Local) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.forward(turn, What::Hello(Box::new(hello)));
+    }
+
+    /// The session's transactions go to another pool from now on.
+    fn route_session(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
+        if pool == self.pool || self.flags.authenticated {
+            return;
+        }
+        self.drop_transaction(turn, None, None);
+        self.pool = pool;
+        if let Some(home) = self.upstreams.home() {
+            self.upstreams.vacate(home);
+            self.dismiss(turn, home);
+        }
+    }
+
+    fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
+        if self.transaction.is_some() {
+            return self.reply_error(turn, &own::NESTED_MAIL);
+        }
+        if self.uses_hidden(params) {
+            return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
+        }
+        let size = params.size();
+        if size.is_none() && params.value("SIZE").is_some() {
+            return self.reply_error(turn, &own::BAD_PARAMETER);
+        }
+        if size.is_some_and(|size| size > self.settings.limits.message_size) {
+            return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
+        }
+        let mut mail = Mail { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None };
+        let mut pool = self.pool;
+        let notes = self.settings.records.then(Box::<Notes>::default);
+        let mut transaction = Transaction {
+            mail: mail.clone(),
+            pool,
+            accepted: false,
+            pinned: None,
+            recipients: Vec::new(),
+            swallowed: 0,
+            needs: Needs { size, ..Needs::default() },
+            size,
+            since: turn.now,
+            octets: 0,
+            mended: 0,
+            notes,
+        };
+        transaction.needs.add(params, &self.shown);
+        let stage = Stage::Mail;
+        if !self.settings.rules.stages().has(stage) {
+            self.transaction = Some(Box::new(transaction));
+            return self.forward(turn, What::Mail(mail));
+        }
+        let mut question = self.question(stage, Verb::Mail, b"");
+        (question.sender, question.params, question.size) = (Some(path), params, size);
+        let answer = self.settings.rules.command(&question);
+        self.transaction = Some(Box::new(transaction));
+        self.note_command(turn, stage, &answer);
+        let Rewrites { sender, parameters, .. } = answer.rewrites;
+        if sender.is_some() || parameters.is_some() {
+            let to = sender.as_deref().unwrap_or(path.as_bytes());
+            let with = parameters.as_deref().unwrap_or(params.as_bytes());
+            if !well_formed(to, with) {
+                self.transaction = None;
+                return self.reply_own(turn, &own::BAD_VERDICT);
+            }
+            mail = Mail {
+                sent: Spoken::new(to, with),
+                given: (to != path.as_bytes()).then(|| path.as_bytes().into()),
+            };
+        }
+        let routed = match answer.verdict {
+            Some(CommandVerdict::Route(to)) if to != pool && !self.flags.authenticated => {
+                pool = to;
+                true
+            }
+            Some(CommandVerdict::Route(_)) => false,
+            verdict => {
+                if self.decided(turn, verdict, What::Mail(mail.clone())) {
+                    return;
+                }
+                false
+            }
+        };
+        if let Some(transaction) = &mut self.transaction {
+            transaction.mail = mail.clone();
+            transaction.pool = pool;
+        }
+        if routed {
+            self.hold(turn, What::Mail(mail), pool);
+        } else {
+            self.forward(turn, What::Mail(mail));
+        }
+    }
+
+    fn take_rcpt(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
+        let pending = self.owed.iter().filter(|owed| matches!(owed.what, What::Rcpt(_))).count();
+        let Some(transaction) = &self.transaction else {
+            return self.reply_error(turn, &own::NEED_MAIL);
+        };
+        if self.content.is_some() {
+            return self.reply_error(turn, &own::BAD_SEQUENCE);
+        }
+        if self.uses_hidden(params) {
+            return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
+        }
+        if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
+            return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
+        }
+        let mut pool = transaction.pool;
+        let mut recipient =
+            Box::new(Recipient { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None });
+        let stage = Stage::Rcpt;
+        if self.settings.rules.stages().has(stage) {
+            let mut question = self.question(stage, Verb::Rcpt, b"");
+            (question.recipient, question.recipient_given, question.params) =
+                (Some(path), Some(path), params);
+            let answer = self.settings.rules.command(&question);
+            self.note_command(turn, stage, &answer);
+            if let Some(parameters) = answer.rewrites.parameters {
+                if !well_formed(path.as_bytes(), &parameters) {
+                    return self.reply_own(turn, &own::BAD_VERDICT);
+                }
+                recipient.sent = Spoken::new(path.as_bytes(), &parameters);
+            }
+            if let Some(to) = answer.rewrites.recipient {
+                if !well_formed(&to, b"") || to.is_empty() {
+                    return self.reply_own(turn, &own::BAD_VERDICT);
+                }
+                let dsn = self.upstreams.offered().has(Keyword::Dsn);
+                *recipient = recipient.rewritten(&to, dsn);
+            }
+            match answer.verdict {
+                Some(CommandVerdict::Route(to)) => pool = if self.flags.authenticated { pool } else { to },
+                Some(CommandVerdict::Reply(reply)) if reply.code().is_positive() => {
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.swallowed += 1;
+                    }
+                    return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
+                }
+                Some(CommandVerdict::Reply(reply)) => {
+                    return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
+                }
+                verdict => {
+                    if self.decided(turn, verdict, What::Local) {
+                        return;
+                    }
+                }
+            }
+        }
+        if self.leads_to(pool) {
+            self.forward(turn, What::Rcpt(recipient));
+        } else {
+            self.hold(turn, What::Rcpt(recipient), pool);
+        }
+    }
+
+    /// Whether the current dialog is, or when opened will be, with this pool.
+    fn leads_to(&self, pool: PoolId) -> bool {
+        self.upstreams
+            .current()
+            .and_then(|hop| self.upstreams.get(hop))
+            .map_or(pool == self.pool, |up| up.pool == pool)
+    }
+
+    fn take_data(&mut self, turn: &mut Turn<'_>) {
+        let Some(transaction) = &self.transaction else {
+            return self.reply_error(turn, &own::NEED_MAIL);
+        };
+        if self.content.is_some() {
+            return self.reply_error(turn, &own::BAD_SEQUENCE);
+        }
+        let binary = params_of(transaction).value("BODY").flatten();
+        if binary.is_some_and(|body| body.eq_ignore_ascii_case(b"BINARYMIME")) {
+            return self.reply_error(turn, &own::BINARYMIME_DATA);
+        }
+        let discard = transaction.recipients.is_empty() && transaction.swallowed > 0;
+        if self.ask_data(turn) {
+            return;
+        }
+        if discard {
+            self.tell(turn, &Said::Own(&own::START_INPUT));
+            self.begin_discard(turn);
+        } else {
+            self.forward(turn, What::Data);
+        }
+    }
+
+    /// Asks at `data`; returns whether that answered the command.
+    pub(super) fn ask_data(&mut self, turn: &mut Turn<'_>) -> bool {
+        let stage = Stage::Data;
+        if !self.settings.rules.stages().has(stage) {
+            return false;
+        }
+        let answer = self.settings.rules.command(&self.question(stage, Verb::Data, b""));
+        self.note_command(turn, stage, &answer);
+        self.decided(turn, answer.verdict, What::Data)
+    }
+
+    fn take_rset(&mut self, turn: &mut Turn<'_>) {
+        self.leave_content(turn);
+        self.drop_transaction(turn, None, None);
+        match self.upstreams.home() {
+            Some(_) => self.forward(turn, What::Reset),
+            None => self.reply_own(turn, &own::RSET_OK),
+        }
+    }
+
+    fn take_quit(&mut self, turn: &mut Turn<'_>) {
+        self.leave_content(turn);
+        let ready = |hop: HopId| self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready);
+        match self.upstreams.current() {
+            Some(hop) if ready(hop) => self.forward(turn, What::Quit),
+            _ => self.owe(turn, What::Quit, Said::Own(&own::BYE)),
+        }
+    }
+
+    fn take_other(&mut self, turn: &mut Turn<'_>, command: &Command<'_>, argument: &[u8]) {
+        let verb = command.verb();
+        let stage = Stage::Other;
+        if self.settings.rules.stages().has(stage) {
+            let answer = self.settings.rules.command(&self.question(stage, verb, argument));
+            self.note_command(turn, stage, &answer);
+            if self.decided(turn, answer.verdict, What::Local) {
+                return;
+            }
+        }
+        if self.upstreams.current().is_none() && verb != Verb::Other {
+            return self.reply_own(turn, without_hop(verb));
+        }
+        let line = (!argument.is_empty() || verb == Verb::Other).then(|| {
+            let mut line = Vec::new();
+            command.write(&mut line);
+            line.into_boxed_slice()
+        });
+        self.forward(turn, What::Other(verb, line));
+    }
+
+    fn take_auth(&mut self, turn: &mut Turn<'_>, mechanism: &[u8], command: &Command<'_>) {
+        if self.transaction.is_some() || self.flags.authenticated {
+            return self.reply_error(turn, &own::BAD_SEQUENCE);
+        }
+        if !self.entrance.auth {
+            return self.reply_error(turn, &own::NOT_IMPLEMENTED);
+        }
+        if !carries_mechanism(mechanism) {
+            return self.reply_error(turn, &own::AUTH_MECHANISM);
+        }
+        let stage = Stage::Auth;
+        if self.settings.rules.stages().has(stage) {
+            let answer = self.settings.rules.command(&self.question(stage, Verb::Auth, mechanism));
+            self.note_command(turn, stage, &answer);
+            if self.decided(turn, answer.verdict, What::Local) {
+                return;
+            }
+        }
+        let mut line = Vec::new();
+        command.write(&mut line);
+        self.forward(turn, What::Auth(Some(line.into())));
+    }
+
+    /// A line of an AUTH exchange goes on as it is, if it holds nothing that could be read as two.
+    fn take_auth_line(&mut self, turn: &mut Turn<'_>, line: &[u8]) {
+        self.trace(turn, Peer::Downstream, TraceSide::Client, b"(secret)");
+        if line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+            self.cancel_auth(turn);
+            return self.reply_error(turn, &own::BARE_OCTET);
+        }
+        let mut whole = line.to_vec();
+        whole.extend_from_slice(b"\r\n");
+        self.downstream.in_auth = false;
+        self.forward(turn, What::Auth(Some(whole.into())));
+    }
+
+    /// Ends an AUTH exchange towards the hop (RFC 4954 4): its 501 is not the client's answer.
+    fn cancel_auth(&mut self, turn: &mut Turn<'_>) {
+        if std::mem::take(&mut self.downstream.in_auth)
+            && let Some(hop) = self.upstreams.current()
+        {
+            self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"*\r\n"));
+        }
+    }
+
+    /// Carries out a verdict on a command other than route; returns whether it answered the command.
+    fn decided(&mut self, turn: &mut Turn<'_>, verdict: Option<CommandVerdict>, what: What) -> bool {
+        match verdict {
+            None | Some(CommandVerdict::Accept | CommandVerdict::Route(_)) => false,
+            Some(CommandVerdict::Reply(reply)) => {
+                self.owe(turn, what, Said::Written(reply));
+                true
+            }
+            Some(CommandVerdict::Disconnect(reply)) => {
+                self.owe(turn, What::Close(SessionEnd::Verdict), Said::Written(reply));
+                true
+            }
+        }
+    }
+
+    /// Owes the hop's reply to a command, and says it as soon as there is a hop to hear it.
+    pub(super) fn forward(&mut self, turn: &mut Turn<'_>, what: What) {
+        if self.owed.is_empty() {
+            self.head_since = turn.now;
+        }
+        match self.current_or_open(turn) {
+            Ok(hop) => {
+                let number = self.owed.push(what, Answer::Hop(hop));
+                if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
+                    if self.fits(hop) {
+                        self.utter(turn, number, hop);
+                    } else {
+                        self.lost_because(turn, hop, super::upstreams::Why::Unfit, None);
+                    }
+                }
+            }
+            Err(none) => {
+                self.owed.push(what, Answer::Hop(NOWHERE));
+                self.no_hop(turn, none);
+            }
+        }
+    }
+
+    /// Owes an answer that will be asked for in another pool when all before it are given.
+    fn hold(&mut self, turn: &mut Turn<'_>, what: What, pool: PoolId) {
+        if self.owed.is_empty() {
+            self.head_since = turn.now;
+        }
+        self.owed.push(what, Answer::Held(pool));
+        self.settle(turn);
+    }
+
+    /// Says 421 when its turn comes, and closes.
+    pub(super) fn close_in_turn(&mut self, turn: &mut Turn<'_>, own: &'static Own, end: SessionEnd) {
+        self.owe(turn, What::Close(end), Said::Own(own));
+    }
+
+    /// Whether a parameter belongs to an extension that the hop offers and the client was not shown.
+    fn uses_hidden(&self, params: Params<'_>) -> bool {
+        let offered = self.upstreams.offered();
+        params.iter().any(|param| {
+            needed_by(param).is_some_and(|keyword| {
+                offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended()
+            })
+        })
+    }
+
+    fn hello_was_extended(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.extended)
+    }
+
+    fn forwards_verb(&self, verb: &[u8]) -> bool {
+        self.settings.forward_verbs.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(verb))
+    }
+
+    fn trace_command(&self, turn: &mut Turn<'_>, command: &Command<'_>, line: &[u8]) {
+        if self.settings.trace {
+            match command {
+                Command::Auth { mechanism, initial: Some(_) } => {
+                    let masked = [b"AUTH ".as_slice(), mechanism, b" (secret)"].concat();
+                    self.trace(turn, Peer::Downstream, TraceSide::Client, &masked);
+                }
+                _ => self.trace(turn, Peer::Downstream, TraceSide::Client, line),
+            }
+        }
+    }
+}
+
+/// The place of a hop that could not be had.
+const NOWHERE: HopId = HopId(u8::MAX);
+
+fn params_of(transaction: &Transaction) -> Params<'_> {
+    Params::parse(transaction.mail.sent.params_octets()).unwrap_or_default()
+}
+
+/// A rewritten path and parameters are held to the grammar of what a client may say.
+fn well_formed(path: &[u8], params: &[u8]) -> bool {
+    Path::parse(path).is_ok() && Params::parse(params).is_ok()
+}
+
+/// What is answered where no hop is open.
+fn without_hop(verb: Verb) -> &'static Own {
+    match verb {
+        Verb::Noop => &own::NOOP_OK,
+        Verb::Vrfy => &own::VRFY,
+        Verb::Help => &own::HELP,
+        _ => &own::NOT_IMPLEMENTED,
+    }
+}

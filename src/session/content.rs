@@ -1,0 +1,499 @@
+//! Content: DATA and BDAT on their way from the client to the hop.
+//!
+//! In:    the client's octets, from 354 or a BDAT command to the end that was announced.
+//! Out:   pieces of them for the hop, in the form its dialog wants, and the end-of-data as an output of its own.
+//! Never: ends content that did not end (law 2); says the last chunk before its octets are here; lets a bare CR or
+//!        LF into DATA (law 4); keeps a copy.
+//!
+//! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT), RFC 1047 (after the end only the hop's word counts).
+
+use super::io::{HopId, MessageEnd, Peer, SessionEnd, TraceSide};
+use super::owed::{Answer, Said, What};
+use super::upstreams::{Stand, Why};
+use super::verdict::{CommandVerdict, Stage};
+use super::{Session, Turn};
+use crate::dialog::{Expect, Say};
+use crate::smtp::{DataScanner, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, Verb, own};
+
+/// A message being received.
+#[derive(Debug)]
+pub struct Content {
+    intake: Intake,
+    outlet: Outlet,
+    /// Octets received, unstuffed.
+    size: u64,
+    /// Whether any of them was given to a hop: from then on no other can take over.
+    left: bool,
+    /// Belongs to no transaction: read only to keep step.
+    stray: bool,
+}
+
+/// What the client's octets are.
+#[derive(Debug)]
+enum Intake {
+    Data(DataScanner),
+    Chunk { remaining: u64, last: bool, announced: bool },
+    Between,
+}
+
+/// Where they go.
+#[derive(Debug)]
+enum Outlet {
+    /// `ready`: the hop may be sent content.
+    Hop { hop: HopId, form: Form, ready: bool },
+    /// Swallowed; this is the answer.
+    Nowhere(Said),
+}
+
+/// How the hop wants them.
+#[derive(Debug)]
+enum Form {
+    /// As they come under DATA, mended.
+    Data,
+    /// Counted.
+    Chunks,
+    /// Counted, for a hop that knows only DATA.
+    Stuffed(Box<Stuffer>),
+}
+
+impl Content {
+    /// Whether the next octets are commands.
+    pub fn is_between_chunks(&self) -> bool {
+        matches!(self.intake, Intake::Between)
+    }
+}
+
+impl Session {
+    /// Whether the client's octets are content.
+    pub(super) fn in_content(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| !content.is_between_chunks())
+    }
+
+    /// Whether they can be taken now.
+    pub(super) fn takes_content(&self) -> bool {
+        let Some(content) = self.content.as_ref().filter(|content| !content.is_between_chunks()) else {
+            return false;
+        };
+        match &content.outlet {
+            Outlet::Nowhere(_) => true,
+            Outlet::Hop { ready: false, .. } => false,
+            Outlet::Hop { form: Form::Chunks, hop, .. } => {
+                matches!(content.intake, Intake::Chunk { announced: true, .. })
+                    || self.upstreams.get(*hop).is_some_and(|up| up.dialog.may_say())
+            }
+            Outlet::Hop { .. } => true,
+        }
+    }
+
+    /// Whether a hop is in the midst of content: what it says now was not asked.
+    pub(super) fn streams_to(&self, at: HopId) -> bool {
+        self.content.as_ref().is_some_and(|content| match &content.outlet {
+            Outlet::Hop { hop, form: Form::Chunks, ready: true } => {
+                *hop == at && matches!(content.intake, Intake::Chunk { announced: true, .. })
+            }
+            Outlet::Hop { hop, ready, .. } => *hop == at && *ready,
+            Outlet::Nowhere(_) => false,
+        })
+    }
+
+    /// Whether a hop must take DATA, or be ready for chunks, before content can flow to it.
+    pub(super) fn awaits_go(&self, at: HopId) -> bool {
+        self.content.as_ref().is_some_and(
+            |content| matches!(&content.outlet, Outlet::Hop { hop, ready: false, .. } if *hop == at),
+        )
+    }
+
+    /// The client heard 354.
+    pub(super) fn begin_data(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let outlet = Outlet::Hop { hop, form: Form::Data, ready: true };
+        self.begin(turn, Intake::Data(DataScanner::new(self.settings.bare_newline)), outlet);
+    }
+
+    /// The client heard a 354 of ours: every recipient was swallowed.
+    pub(super) fn begin_discard(&mut self, turn: &mut Turn<'_>) {
+        let outlet = Outlet::Nowhere(Said::Own(&own::DISCARDED));
+        self.begin(turn, Intake::Data(DataScanner::new(self.settings.bare_newline)), outlet);
+    }
+
+    fn begin(&mut self, turn: &Turn<'_>, intake: Intake, outlet: Outlet) {
+        self.heard_at = turn.now;
+        self.content = Some(Box::new(Content { intake, outlet, size: 0, left: false, stray: false }));
+    }
+
+    /// BDAT: its octets come next, whatever is said about it.
+    pub(super) fn take_bdat(&mut self, turn: &mut Turn<'_>, size: u64, last: bool) {
+        let most = self.settings.limits.message_size;
+        let offered = self.shown.has(Keyword::Chunking);
+        if !offered && size > most {
+            self.owe(turn, What::Local, Said::Own(&own::MESSAGE_TOO_BIG));
+            return self.close_in_turn(turn, &own::SWALLOW_LIMIT, SessionEnd::Limit);
+        }
+        let intake = Intake::Chunk { remaining: size, last, announced: false };
+        match &mut self.content {
+            Some(content) => content.intake = intake,
+            None => self.begin_chunks(turn, intake, offered),
+        }
+        if let Some(content) = &self.content
+            && content.size.saturating_add(size) > most
+            && !content.stray
+        {
+            self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
+        }
+        self.finish_empty_chunk(turn);
+    }
+
+    fn begin_chunks(&mut self, turn: &mut Turn<'_>, intake: Intake, offered: bool) {
+        let stray = |own: &'static Own| (Outlet::Nowhere(Said::Own(own)), true);
+        let recipients = self.transaction.as_ref().map(|with| (with.recipients.len(), with.swallowed));
+        let (outlet, stray) = match recipients {
+            _ if !offered => stray(&own::BDAT_NOT_OFFERED),
+            None => stray(&own::NEED_MAIL),
+            Some((0, 0)) => stray(&own::NO_VALID_RECIPIENTS),
+            Some((recipients, _)) => match self.ask_chunks(turn) {
+                Some(said) => (Outlet::Nowhere(said), false),
+                None if recipients == 0 => (Outlet::Nowhere(Said::Own(&own::DISCARDED)), false),
+                None => match self.current_or_open(turn) {
+                    Ok(hop) => (Outlet::Hop { hop, form: Form::Chunks, ready: false }, false),
+                    Err(_) => (Outlet::Nowhere(Said::Own(&own::CONTENT_LOST)), false),
+                },
+            },
+        };
+        self.begin(turn, intake, outlet);
+        if let Some(content) = &mut self.content {
+            content.stray = stray;
+        }
+        let ready = |hop: HopId| self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready);
+        if let Some(hop) = self.upstreams.current().filter(|&hop| self.awaits_go(hop) && ready(hop)) {
+            if self.fits(hop) {
+                self.open_content(turn, hop);
+            } else {
+                self.lost_because(turn, hop, Why::Unfit, None);
+            }
+        }
+    }
+
+    /// Asks at `data` about the first chunk; what decides is said when its octets are read.
+    fn ask_chunks(&mut self, turn: &mut Turn<'_>) -> Option<Said> {
+        let stage = Stage::Data;
+        if !self.settings.rules.stages().has(stage) {
+            return None;
+        }
+        let answer = self.settings.rules.command(&self.question(stage, Verb::Bdat, b""));
+        self.note_command(turn, stage, &answer);
+        match answer.verdict? {
+            CommandVerdict::Reply(said) | CommandVerdict::Disconnect(said) => Some(Said::Written(said)),
+            CommandVerdict::Route(_) | CommandVerdict::Accept => None,
+        }
+    }
+
+    /// The hop is ready for the transaction's content: chunks may go, or DATA is said first.
+    pub(super) fn open_content(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let chunking = self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(Keyword::Chunking));
+        let mode = self.settings.bare_newline;
+        let Some(content) = &mut self.content else { return };
+        let Outlet::Hop { form, ready, .. } = &mut content.outlet else { return };
+        match content.intake {
+            Intake::Data(_) => *form = Form::Data,
+            _ if chunking => {
+                *form = Form::Chunks;
+                *ready = true;
+                return self.finish_empty_chunk(turn);
+            }
+            _ => *form = Form::Stuffed(Box::new(Stuffer::new(mode))),
+        }
+        self.say(turn, hop, Expect::Go, Say::Last, |line| line.extend_from_slice(b"DATA\r\n"));
+    }
+
+    /// The hop answered a DATA said on gatepost's own account.
+    pub(super) fn content_may_flow(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        let Some(content) = self.content.as_mut().filter(|_| !reply.code().is_positive()) else {
+            return self.lost_because(turn, hop, Why::Malformed, None);
+        };
+        if reply.code().is_negative() {
+            content.outlet = Outlet::Nowhere(Said::Written(reply.to_owned().into()));
+        } else if let Outlet::Hop { ready, .. } = &mut content.outlet {
+            *ready = true;
+        }
+        self.finish_empty_chunk(turn);
+    }
+
+    /// Takes content from `octets[offset..]`; `None`: the hop is not ready.
+    pub(super) fn take_content(
+        &mut self,
+        turn: &mut Turn<'_>,
+        octets: &[u8],
+        offset: usize,
+    ) -> Option<usize> {
+        self.heard_at = turn.now;
+        let content = self.content.as_ref()?;
+        let (taken, ended) = match content.intake {
+            Intake::Data(_) => self.take_data_octets(turn, octets, offset),
+            Intake::Chunk { .. } => self.take_chunk_octets(turn, octets, offset),
+            Intake::Between => return None,
+        };
+        let most = self.settings.limits.message_size;
+        let Some(content) = &self.content else { return Some(taken) };
+        let (size, refused) = (content.size, matches!(content.outlet, Outlet::Nowhere(_)));
+        if size > most.saturating_mul(2) && !ended {
+            self.hang_up(turn, Some(Said::Own(&own::SWALLOW_LIMIT)), SessionEnd::Limit);
+            return Some(octets.len() - offset);
+        }
+        if size > most && !refused {
+            self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
+        }
+        if ended {
+            self.end_of_intake(turn);
+        }
+        Some(taken)
+    }
+
+    fn take_data_octets(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> (usize, bool) {
+        let Some(content) = self.content.as_deref_mut() else { return (0, false) };
+        let Intake::Data(scanner) = &mut content.intake else { return (0, false) };
+        let scanned = match &content.outlet {
+            Outlet::Hop { hop, .. } => {
+                let tx = turn.out.to(Peer::Upstream(*hop));
+                let left = &mut content.left;
+                scanner.scan(&octets[offset..], &mut |piece| {
+                    *left = true;
+                    tx.piece(piece, octets, offset);
+                })
+            }
+            Outlet::Nowhere(_) => scanner.scan(&octets[offset..], &mut |_| {}),
+        };
+        content.size = scanner.size();
+        let (mended, fault) = (scanner.mended(), scanner.fault());
+        self.mended(turn, mended, fault);
+        (scanned.taken, scanned.ended)
+    }
+
+    fn take_chunk_octets(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> (usize, bool) {
+        let Some(content) = self.content.as_deref_mut() else { return (0, false) };
+        let Intake::Chunk { remaining, last, announced } = &mut content.intake else { return (0, false) };
+        let here = usize::try_from(*remaining).unwrap_or(usize::MAX).min(octets.len() - offset);
+        let (whole, last) = (here as u64 == *remaining, *last);
+        let piece = || Piece::Received(0..here);
+        let mut mends = (0, None);
+        match &mut content.outlet {
+            Outlet::Nowhere(_) => {}
+            Outlet::Hop { hop, form: Form::Stuffed(stuffer), .. } => {
+                let tx = turn.out.to(Peer::Upstream(*hop));
+                stuffer.stuff(&octets[offset..offset + here], &mut |piece| tx.piece(piece, octets, offset));
+                if whole && last {
+                    stuffer.finish(&mut |piece| tx.piece(piece, &[], 0));
+                }
+                mends = (stuffer.mended(), stuffer.fault());
+                content.left |= here > 0;
+            }
+            Outlet::Hop { hop, .. } => {
+                // Law 2: `LAST` is written only with octets that are here; until then plain chunks (RFC 3030 2).
+                let announce = match (last, whole) {
+                    (false, _) if *announced => None,
+                    (false, _) => Some((*remaining, "")),
+                    (true, false) => Some((here as u64, "")),
+                    (true, true) => Some((here as u64, " LAST")),
+                };
+                let tx = turn.out.to(Peer::Upstream(*hop));
+                if let Some((size, last)) = announce {
+                    let command = format!("BDAT {size}{last}\r\n");
+                    tx.put(command.as_bytes());
+                    if self.settings.trace {
+                        let line = command.trim_ascii_end().as_bytes().into();
+                        turn.out.outputs.push(super::Output::Trace(
+                            Peer::Upstream(*hop),
+                            TraceSide::Client,
+                            line,
+                        ));
+                    }
+                }
+                if here > 0 {
+                    turn.out.to(Peer::Upstream(*hop)).piece(piece(), octets, offset);
+                }
+                content.left |= announce.is_some() || here > 0;
+                *announced = !last;
+                if last
+                    && !whole
+                    && let Some(up) = self.upstreams.get_mut(*hop)
+                {
+                    up.said(turn.now);
+                    up.dialog.expect_along(Expect::Part);
+                }
+            }
+        }
+        *remaining -= here as u64;
+        content.size += here as u64;
+        if mends != (0, None) {
+            self.mended(turn, mends.0, mends.1);
+        }
+        (here, whole)
+    }
+
+    fn mended(&mut self, turn: &mut Turn<'_>, mended: u64, fault: Option<Fault>) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.mended = mended;
+        }
+        let open = self.content.as_ref().is_some_and(|content| matches!(content.outlet, Outlet::Hop { .. }));
+        if fault.is_some() && open {
+            self.refuse_content(turn, Said::Own(&own::BARE_NEWLINE));
+        }
+    }
+
+    /// A chunk of no octets needs none to be taken.
+    pub(super) fn finish_empty_chunk(&mut self, turn: &mut Turn<'_>) {
+        let empty = self
+            .content
+            .as_ref()
+            .is_some_and(|content| matches!(content.intake, Intake::Chunk { remaining: 0, .. }));
+        if empty && self.takes_content() {
+            self.take_content(turn, &[], 0);
+        }
+    }
+
+    /// All octets of the message, or of a chunk that is not its last, are in.
+    fn end_of_intake(&mut self, turn: &mut Turn<'_>) {
+        let Some(mut content) = self.content.take() else { return };
+        let last = !matches!(content.intake, Intake::Chunk { last: false, .. });
+        if content.stray {
+            if let Outlet::Nowhere(Said::Own(own)) = content.outlet {
+                self.reply_error(turn, own);
+            }
+            return;
+        }
+        if !last {
+            let answer = match &content.outlet {
+                Outlet::Hop { form: Form::Stuffed(_), .. } => Answer::Own(Said::Own(&own::CHUNK_OK)),
+                Outlet::Hop { hop, .. } => Answer::Hop(*hop),
+                Outlet::Nowhere(said) => Answer::Own(said.clone()),
+            };
+            content.intake = Intake::Between;
+            self.content = Some(content);
+            return self.owe_content(turn, What::Chunk, answer);
+        }
+        let Some(mut transaction) = self.transaction.take() else { return };
+        transaction.octets = content.size;
+        let answer = match content.outlet {
+            Outlet::Hop { hop, form, .. } => {
+                if !matches!(form, Form::Chunks) {
+                    turn.out.to(Peer::Upstream(hop)).put(b".\r\n");
+                }
+                Answer::Hop(hop)
+            }
+            Outlet::Nowhere(said) => {
+                // Nothing of it went there, or the dialog was closed: the envelope is taken back.
+                if let Some(hop) = self.upstreams.current()
+                    && self.upstreams.get(hop).is_some_and(|up| up.in_mail && up.stand == Stand::Ready)
+                {
+                    self.reset_hop(turn, hop);
+                }
+                Answer::Own(said)
+            }
+        };
+        if matches!(answer, Answer::Hop(_)) {
+            // The dialog that has the message is no more the next transaction's, unless it is home.
+            self.upstreams.set_away(None);
+        }
+        self.owe_content(turn, What::Message(transaction), answer);
+    }
+
+    fn owe_content(&mut self, turn: &mut Turn<'_>, what: What, answer: Answer) {
+        if self.owed.is_empty() {
+            self.head_since = turn.now;
+        }
+        let hop = if let Answer::Hop(hop) = answer { Some(hop) } else { None };
+        let number = self.owed.push(what, answer);
+        if let Some(up) = hop.and_then(|hop| self.upstreams.get_mut(hop)) {
+            up.since = turn.now;
+            up.dialog.expect_along(Expect::Owed(number));
+        }
+        self.settle(turn);
+    }
+
+    /// The hop answered a part of a larger chunk.
+    pub(super) fn part_answered(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if reply.code().is_negative() {
+            self.drop_current(turn, hop);
+            self.refuse_content(turn, Said::Written(reply.to_owned().into()));
+        } else if !reply.code().is_positive() {
+            self.lost_because(turn, hop, Why::Malformed, None);
+        }
+    }
+
+    /// The hop spoke in the midst of content: a refusal is the answer, anything else is not to be believed.
+    pub(super) fn early_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        let said = if reply.code().is_negative() {
+            Said::Written(reply.to_owned().into())
+        } else {
+            Said::Own(&own::HOP_PROTOCOL)
+        };
+        self.drop_current(turn, hop);
+        self.refuse_content(turn, said);
+    }
+
+    /// The rest of the content is swallowed, and this is the answer. A hop in its midst is closed bare.
+    pub(super) fn refuse_content(&mut self, turn: &mut Turn<'_>, said: Said) {
+        let streaming = match self.content.as_ref().map(|content| &content.outlet) {
+            Some(Outlet::Hop { hop, .. }) if self.streams_to(*hop) => Some(*hop),
+            Some(Outlet::Nowhere(_)) | None => return,
+            _ => None,
+        };
+        if let Some(content) = &mut self.content {
+            content.outlet = Outlet::Nowhere(said);
+        }
+        if let Some(hop) = streaming {
+            self.drop_current(turn, hop);
+        }
+        self.finish_empty_chunk(turn);
+    }
+
+    /// A chunk was refused: those that follow are swallowed and hear the same (RFC 3030 2).
+    pub(super) fn refuse_chunks(&mut self, turn: &mut Turn<'_>, said: Said) {
+        self.refuse_content(turn, said);
+    }
+
+    /// The hop that content was for is lost.
+    pub(super) fn content_hop_lost(&mut self, turn: &mut Turn<'_>, lost: HopId, own: &'static Own) {
+        if let Some(content) = &mut self.content
+            && let Outlet::Hop { hop, ready, .. } = &mut content.outlet
+            && *hop == lost
+        {
+            if content.left {
+                content.outlet = Outlet::Nowhere(Said::Own(own));
+                self.finish_empty_chunk(turn);
+            } else {
+                *ready = false;
+            }
+        }
+    }
+
+    /// Another hop takes its place; nothing had left.
+    pub(super) fn content_moves(&mut self, lost: HopId, to: HopId) {
+        if let Some(content) = &mut self.content
+            && let Outlet::Hop { hop, ready, .. } = &mut content.outlet
+            && *hop == lost
+        {
+            (*hop, *ready) = (to, false);
+        }
+    }
+
+    /// The client abandons a message between chunks. A hop that is in the midst of DATA is closed bare.
+    pub(super) fn leave_content(&mut self, turn: &mut Turn<'_>) {
+        let Some(content) = self.content.take() else { return };
+        if let Outlet::Hop { hop, form, ready } = content.outlet
+            && (!ready || matches!(form, Form::Stuffed(_)))
+        {
+            self.drop_current(turn, hop);
+        }
+    }
+
+    /// The session ends in the midst of content: no end-of-data, ever.
+    pub(super) fn abandon_content(&mut self, turn: &mut Turn<'_>) -> Option<MessageEnd> {
+        let content = self.content.take()?;
+        if let Outlet::Hop { hop, .. } = content.outlet {
+            self.drop_current(turn, hop);
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.octets = content.size;
+        }
+        Some(MessageEnd::Lost)
+    }
+}

@@ -1,0 +1,356 @@
+//! What happens to a session and what it wants: its whole contract with the world.
+//!
+//! In:    octets from a peer ([`Session::receive`](super::Session::receive)) and [`Input`]s: a hop opened or did
+//!        not, a peer left, a deadline passed, the process stops.
+//! Out:   into [`Out`]: octets for each peer (short ones copied, content as ranges of what was received),
+//!        [`Output`]s for the shell to carry out, [`Event`]s to count.
+//! Never: owns a socket or a receive buffer, or remembers anything from one turn to the next.
+//!
+//! The shell lends one `Out` per worker to whichever session has its turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::Record;
+use super::route::Host;
+use crate::smtp::{Piece, Verb};
+
+/// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
+/// those where a recipient was just and is now being tried.
+pub const HOPS: usize = 4;
+
+/// One of the session's upstream dialogs: a slot, free to be used again when it was closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct HopId(pub u8);
+
+/// One end of one of the session's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Peer {
+    /// The client.
+    Downstream,
+    /// A hop.
+    Upstream(HopId),
+}
+
+impl Peer {
+    /// A small number for arrays of `1 + HOPS` places.
+    pub fn index(self) -> usize {
+        match self {
+            Peer::Downstream => 0,
+            Peer::Upstream(hop) => 1 + usize::from(hop.0),
+        }
+    }
+}
+
+/// Something that happened, other than octets arriving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The connection asked for by [`Output::Open`] stands.
+    Opened(HopId),
+    /// It could not be made.
+    OpenFailed(HopId),
+    /// The peer will send no more (a FIN).
+    Eof(Peer),
+    /// The connection broke.
+    Lost(Peer),
+    /// The time [`Session::deadline`](super::Session::deadline) named has come. `stalled`: octets for a hop
+    /// could not be written, so that it is the hop that is waited for, not the client.
+    Deadline {
+        /// Whether a hop is not taking what it is sent.
+        stalled: bool,
+    },
+    /// The process wants to stop: end between transactions.
+    Shutdown,
+    /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
+    Stop,
+}
+
+/// Something the session wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to a host; answered by [`Input::Opened`] or [`Input::OpenFailed`].
+    Open {
+        /// The slot it will have.
+        hop: HopId,
+        /// The host.
+        host: Arc<dyn Host>,
+    },
+    /// Close a connection, after what was queued for it is in the kernel.
+    Close(Peer),
+    /// Close a connection at once; what is queued for it is dropped.
+    Abort(Peer),
+    /// A transaction is over: one log record.
+    Record(Box<Record>),
+    /// One line of a dialog, for the trace; secrets are masked.
+    Trace(Peer, TraceSide, Box<[u8]>),
+}
+
+/// Who spoke a traced line, in the words of RFC 5321 appendix D.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TraceSide {
+    /// `C:`, that dialog's client.
+    Client,
+    /// `S:`, that dialog's server.
+    Server,
+}
+
+/// Something to count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A whole command arrived.
+    Command(Verb, Taken),
+    /// The client heard a reply of this class.
+    Answered {
+        /// First digit.
+        class: u8,
+        /// A hop's words, or gatepost's own.
+        by_hop: bool,
+    },
+    /// A hop's reply of this class arrived.
+    Heard(u8),
+    /// A hop's reply had no form that may be believed.
+    Malformed,
+    /// A hop spoke without being asked.
+    Unasked,
+    /// A message ended.
+    Message(MessageEnd, u64),
+    /// Bare CRs and LFs mended in content.
+    Mended(u64),
+    /// A recipient was tried again or elsewhere, with what became of it.
+    Attempt(AttemptEnd),
+    /// A recipient was answered: class of the reply.
+    Recipient(u8),
+    /// A host's part in the transaction was taken over by another.
+    FailedOver,
+    /// A verdict of a rule was carried out.
+    Verdict(VerdictKind),
+    /// The session is over.
+    Ended(SessionEnd),
+    /// What the hop offered and the client is not shown, because nobody here knows it.
+    HiddenKeyword,
+    /// How long the client waited for an answer a hop gave.
+    Waited(Duration),
+}
+
+/// What became of a command when it was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It went, or will go, to a hop.
+    Forwarded,
+    /// Gatepost or a rule answered it.
+    Answered,
+    /// It was not a command.
+    Malformed,
+}
+
+/// How a message ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageEnd {
+    /// A hop took it and the client heard so.
+    Accepted,
+    /// A hop, a rule or a limit refused it.
+    Refused,
+    /// The client or the hop was lost in its midst.
+    Lost,
+    /// A rule had it discarded.
+    Discarded,
+    /// A hop took it after the client had left.
+    DeliveredUnheard,
+}
+
+/// How an attempt at a recipient ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttemptEnd {
+    /// 2xx, and it joined the transaction.
+    Accepted,
+    /// 2xx at another hop than the transaction's: `452 4.5.3`.
+    Deferred,
+    /// 4xx or 5xx.
+    Refused,
+    /// No host, or no time.
+    Failed,
+}
+
+/// What a rule did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VerdictKind {
+    /// Mode A.
+    Rewrite,
+    /// Mode B.
+    Reply,
+    /// Mode C.
+    Substitute,
+    /// A ladder.
+    Retry,
+    /// Another pool.
+    Route,
+    /// Ended the asking.
+    Accept,
+    /// 421 and close.
+    Disconnect,
+    /// A recipient swallowed on purpose.
+    Discard,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionEnd {
+    /// QUIT.
+    Quit,
+    /// The client closed or broke its connection.
+    ClientGone,
+    /// The client was silent too long.
+    Idle,
+    /// No hop could be had, or it was lost and could not be replaced.
+    HopLost,
+    /// A hop's own 421 or 521, or its refusal of this client.
+    HopClosed,
+    /// A rule.
+    Verdict,
+    /// A limit on the client.
+    Limit,
+    /// Octets where none may be.
+    Protocol,
+    /// The process stops.
+    Shutdown,
+}
+
+/// Octets on their way to one peer, in order: short ones copied here, content as ranges of a receive buffer.
+#[derive(Default, Debug)]
+pub struct Tx {
+    short: Vec<u8>,
+    segments: Vec<Segment>,
+    base: usize,
+}
+
+/// A run of octets to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// `start..end` of the copied octets.
+    Short(usize, usize),
+    /// `start..end` of the client's receive buffer.
+    Received(usize, usize),
+}
+
+/// Content pieces shorter than this are copied: a slice costs a place in the vectored write.
+const WORTH_A_SLICE: usize = 128;
+
+impl Tx {
+    /// Where octets are appended as they are.
+    pub fn write(&mut self, with: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.short.len();
+        with(&mut self.short);
+        self.grown(start);
+    }
+
+    /// Appends octets.
+    pub fn put(&mut self, octets: &[u8]) {
+        self.write(|short| short.extend_from_slice(octets));
+    }
+
+    /// Appends a piece of content; `octets[offset..]` is what the scanner was given.
+    pub fn piece(&mut self, piece: Piece, octets: &[u8], offset: usize) {
+        match piece {
+            Piece::Static(octets) => self.put(octets),
+            Piece::Received(range) if range.len() < WORTH_A_SLICE => {
+                self.put(&octets[offset + range.start..offset + range.end]);
+            }
+            Piece::Received(range) => {
+                let from = self.base + offset;
+                let (start, end) = (from + range.start, from + range.end);
+                match self.segments.last_mut() {
+                    Some(Segment::Received(_, last)) if *last == start => *last = end,
+                    _ => self.segments.push(Segment::Received(start, end)),
+                }
+            }
+        }
+    }
+
+    /// Says where in the receive buffer the octets of the next call begin.
+    pub fn rebase(&mut self, base: usize) {
+        self.base = base;
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Whether a receive buffer must be kept until this is written.
+    pub fn borrows(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Received(..)))
+    }
+
+    /// How many octets wait here.
+    pub fn len(&self) -> usize {
+        let len = |segment: &Segment| match *segment {
+            Segment::Short(start, end) | Segment::Received(start, end) => end - start,
+        };
+        self.segments.iter().map(len).sum()
+    }
+
+    /// The runs in order, as octets.
+    pub fn slices<'a>(&'a self, received: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.segments.iter().map(move |segment| match *segment {
+            Segment::Short(start, end) => &self.short[start..end],
+            Segment::Received(start, end) => &received[start..end],
+        })
+    }
+
+    /// Forgets the first `written` octets.
+    pub fn advance(&mut self, mut written: usize) {
+        let mut whole = 0;
+        for segment in &mut self.segments {
+            let (Segment::Short(start, end) | Segment::Received(start, end)) = segment;
+            if *end - *start > written {
+                *start += written;
+                break;
+            }
+            written -= *end - *start;
+            whole += 1;
+        }
+        if whole == self.segments.len() {
+            self.clear();
+        } else {
+            self.segments.drain(..whole);
+        }
+    }
+
+    /// Forgets everything, keeps the space.
+    pub fn clear(&mut self) {
+        self.short.clear();
+        self.segments.clear();
+    }
+
+    fn grown(&mut self, start: usize) {
+        let end = self.short.len();
+        match self.segments.last_mut() {
+            Some(Segment::Short(_, last)) if *last == start => *last = end,
+            _ if end > start => self.segments.push(Segment::Short(start, end)),
+            _ => {}
+        }
+    }
+}
+
+/// What a session says in one turn.
+#[derive(Default, Debug)]
+pub struct Out {
+    /// Octets for each peer, by [`Peer::index`].
+    pub tx: [Tx; 1 + HOPS],
+    /// What the shell is to do, in order, after the octets.
+    pub outputs: Vec<Output>,
+    /// What is to be counted.
+    pub events: Vec<Event>,
+}
+
+impl Out {
+    /// The octets for a peer.
+    pub fn to(&mut self, peer: Peer) -> &mut Tx {
+        &mut self.tx[peer.index()]
+    }
+
+    /// Counts.
+    pub fn count(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}

@@ -1,0 +1,394 @@
+//! The session: one client connection and all it causes, joining the downstream dialog to the upstream ones.
+//!
+//! In:    [`Session::receive`]: octets from the client or a hop. [`Session::handle`]: everything else that happens.
+//!        Both are told the time.
+//! Out:   in [`Out`]: octets for each peer, what the shell is to do, what is to be counted; [`Session::deadline`]:
+//!        when to come back at the latest; [`Session::wants_read`]: whom to listen to.
+//! Never: touches a socket, a clock or randomness; keeps a receive buffer; guesses framing; answers 2xx to content
+//!        that no hop answered 2xx for, unless a rule discarded it on purpose.
+//!
+//! The way of a command: `check` (may it come now, is it well-formed), `ask` (the rules), `decide`, `forward`; the
+//! way of its reply: `ask`, `decide`, `answer`. Between them stands the queue of answers owed ([`owed`]): what moves
+//! on is decided at its head. Interruptions are one function over that queue (`interrupt`).
+//!
+//! | file | is |
+//! |---|---|
+//! | `check` | commands in: check, ask, decide, forward |
+//! | `answer` | replies in: ask, decide, answer |
+//! | `upstreams` | opening hops, saying the envelope again, losing them |
+//! | `attempt` | a recipient tried elsewhere |
+//! | `content` | DATA and BDAT |
+//! | `interrupt` | gone, deadline, shutdown |
+
+mod answer;
+mod attempt;
+mod check;
+mod content;
+mod interrupt;
+pub mod io;
+mod owed;
+pub mod record;
+pub mod route;
+pub mod settings;
+mod timers;
+mod transaction;
+mod upstreams;
+pub mod verdict;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::content::Content;
+use self::io::{Event, HopId, Input, Out, Output, Peer, SessionEnd, TraceSide};
+use self::owed::{Answer, Fifo, Said, What};
+use self::route::PoolId;
+use self::settings::{Entrance, Settings};
+use self::transaction::{Hello, Transaction};
+use self::upstreams::Upstreams;
+use self::verdict::{CommandVerdict, Stage};
+use crate::dialog::{Downstream, Say};
+use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, Verb, own};
+
+/// One client and all it caused.
+pub struct Session {
+    settings: Arc<Settings>,
+    entrance: Entrance,
+    id: SessionId,
+    phase: Phase,
+    downstream: Downstream,
+    upstreams: Upstreams,
+    owed: Fifo,
+    /// EHLO or HELO as last answered 2xx.
+    hello: Option<Box<Hello>>,
+    /// What the client was shown in that answer.
+    shown: Extensions,
+    /// Where the session's transactions go unless a verdict says otherwise: the listener's pool.
+    pool: PoolId,
+    transaction: Option<Box<Transaction>>,
+    content: Option<Box<Content>>,
+    /// When the client last did or heard something.
+    heard_at: Instant,
+    /// Since when the head of the queue is waited for.
+    head_since: Instant,
+    flags: Flags,
+}
+
+/// How far the session has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The dialog goes on.
+    Open,
+    /// The greeting refused: only QUIT is served (RFC 5321 3.1).
+    OnlyQuit,
+    /// The client has heard its last reply, or is gone; a hop may still owe the reply to content.
+    Ending,
+}
+
+/// Facts of the session that once true stay true, and two that describe the moment.
+#[derive(Clone, Copy, Default, Debug)]
+struct Flags {
+    /// A hop said 235.
+    authenticated: bool,
+    /// Some hop greeted in this session.
+    reached: bool,
+    /// The client sent FIN.
+    eof: bool,
+    /// The client cannot be told anything any more.
+    gone: bool,
+    /// The process wants to stop.
+    stopping: bool,
+    /// Octets of the client wait behind what was taken.
+    early: bool,
+}
+
+/// One call's surroundings.
+struct Turn<'a> {
+    now: Instant,
+    out: &'a mut Out,
+}
+
+/// More answers than this are never owed at once; further commands wait in the line buffer.
+const OWED: usize = 256;
+
+impl Session {
+    /// A session for a client that was just accepted. Nothing is said before [`Session::start`].
+    pub fn new(settings: Arc<Settings>, entrance: Entrance, id: SessionId, now: Instant) -> Session {
+        Session {
+            settings,
+            pool: entrance.pool,
+            entrance,
+            id,
+            phase: Phase::Open,
+            downstream: Downstream::default(),
+            upstreams: Upstreams::default(),
+            owed: Fifo::default(),
+            hello: None,
+            shown: Extensions::default(),
+            transaction: None,
+            content: None,
+            heard_at: now,
+            head_since: now,
+            flags: Flags::default(),
+        }
+    }
+
+    /// Asks at `connect` and opens the hop, or greets.
+    pub fn start(&mut self, now: Instant, out: &mut Out) {
+        let turn = &mut Turn { now, out };
+        self.head_since = now;
+        let mut greet = true;
+        if self.settings.rules.stages().has(Stage::Connect) {
+            let answer = self.settings.rules.command(&self.question(Stage::Connect, Verb::Other, b""));
+            self.note_command(turn, Stage::Connect, &answer);
+            match answer.verdict {
+                Some(CommandVerdict::Route(pool)) => self.pool = pool,
+                Some(CommandVerdict::Reply(reply)) => {
+                    greet = false;
+                    self.refuse_client(turn, Said::Written(reply), SessionEnd::Verdict);
+                }
+                Some(CommandVerdict::Disconnect(reply)) => {
+                    greet = false;
+                    self.hang_up(turn, Some(Said::Written(reply)), SessionEnd::Verdict);
+                }
+                Some(CommandVerdict::Accept) | None => {}
+            }
+        }
+        if greet && self.settings.own_greeting {
+            self.tell_own_greeting(turn);
+        } else if greet {
+            self.forward(turn, What::Greeting);
+        }
+        self.after(turn);
+    }
+
+    /// Takes octets a peer sent. Returns how many were taken from the front; the rest is to be offered again, with
+    /// what follows it, after anything else has happened.
+    pub fn receive(&mut self, now: Instant, from: Peer, octets: &[u8], out: &mut Out) -> usize {
+        let turn = &mut Turn { now, out };
+        let taken = match from {
+            Peer::Downstream => self.receive_downstream(turn, octets),
+            Peer::Upstream(hop) => self.receive_upstream(turn, hop, octets),
+        };
+        self.after(turn);
+        taken
+    }
+
+    /// Takes anything else that happened.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Out) {
+        let turn = &mut Turn { now, out };
+        match input {
+            Input::Opened(hop) => self.opened(turn, hop),
+            Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
+            Input::Eof(Peer::Downstream) => self.client_eof(turn),
+            Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
+            Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
+            Input::Shutdown => self.flags.stopping = true,
+            Input::Stop => self.stop(turn),
+        }
+        self.after(turn);
+    }
+
+    /// Whether octets of a peer are wanted. A client that may not go on is still read, up to the line buffer's
+    /// bound, so that its leaving is noticed.
+    pub fn wants_read(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Downstream => self.phase != Phase::Ending,
+            Peer::Upstream(hop) => self.upstreams.get(hop).is_some(),
+        }
+    }
+
+    /// Whether nothing more will come of this session.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Ending && self.upstreams.is_empty()
+    }
+
+    /// Whether a hop has the whole content of a message and its answer is still out: not to be ended even beyond
+    /// `shutdown_grace` (RFC 1047).
+    pub fn must_finish(&self) -> bool {
+        self.owed.iter().any(|owed| matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(_))))
+    }
+
+    /// Whether a reply may be put in between without cutting another reply or being taken for one: the shell asks
+    /// before it says 421 for a session that panicked.
+    pub fn is_between_replies(&self) -> bool {
+        self.content.is_none() && self.phase == Phase::Open
+    }
+
+    /// The session's name in logs and replies.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < octets.len() {
+            if self.phase == Phase::Ending {
+                return octets.len();
+            }
+            self.flags.early = false;
+            let went = if self.takes_content() {
+                self.take_content(turn, octets, taken)
+            } else if self.takes_command() {
+                self.take_line(turn, &octets[taken..])
+            } else {
+                None
+            };
+            match went {
+                Some(went) => taken += went,
+                None => break,
+            }
+        }
+        self.flags.early = taken < octets.len();
+        taken
+    }
+
+    fn receive_upstream(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < octets.len() {
+            match self.take_reply(turn, hop, &octets[taken..]) {
+                Some(went) => taken += went,
+                None => break,
+            }
+        }
+        if self.upstreams.get(hop).is_none() { octets.len() } else { taken }
+    }
+
+    /// Whether the client's next command may be taken.
+    fn takes_command(&self) -> bool {
+        self.content.as_ref().is_none_or(|content| content.is_between_chunks())
+            && self.owed.len() < OWED
+            && self.owed.tail().is_none_or(|tail| {
+                !tail.what.holds_back() && !matches!(tail.answer, Answer::Held(_) | Answer::Trying(_))
+            })
+            && !matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(_)))
+    }
+
+    /// What follows every input: answers that are ready go out, and a session with nothing left to do ends.
+    fn after(&mut self, turn: &mut Turn<'_>) {
+        self.settle(turn);
+        if self.phase == Phase::Ending {
+            return;
+        }
+        if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
+        {
+            self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
+        } else if self.flags.eof && self.owed.is_empty() && !self.flags.early {
+            self.client_gone(turn, SessionEnd::ClientGone);
+        }
+    }
+
+    /// Writes a reply of our own, or a written one, to the client.
+    fn tell(&mut self, turn: &mut Turn<'_>, said: &Said) {
+        if self.flags.gone {
+            return;
+        }
+        let id = self.id;
+        let class = said.code().class();
+        let tracing = self.settings.trace;
+        let tx = turn.out.to(Peer::Downstream);
+        match said {
+            Said::Own(own) => tx.write(|line| own.write(id, line)),
+            Said::Written(reply) => tx.put(reply.as_bytes()),
+        }
+        if tracing {
+            let mut line = Vec::new();
+            match said {
+                Said::Own(own) => own.write(id, &mut line),
+                Said::Written(reply) => line.extend_from_slice(reply.as_bytes()),
+            }
+            self.trace(turn, Peer::Downstream, TraceSide::Server, &line);
+        }
+        turn.out.count(Event::Answered { class, by_hop: false });
+        self.heard_at = turn.now;
+    }
+
+    /// Writes a hop's reply to the client, octet for octet.
+    fn relay(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>) {
+        if self.flags.gone {
+            return;
+        }
+        turn.out.to(Peer::Downstream).put(reply.as_bytes());
+        self.trace(turn, Peer::Downstream, TraceSide::Server, reply.as_bytes());
+        turn.out.count(Event::Answered { class: reply.code().class(), by_hop: true });
+        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
+        self.heard_at = turn.now;
+        self.upstreams.episode_over();
+    }
+
+    /// Owes the client a reply of our own to what it just said; it goes out in its turn.
+    fn reply_own(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
+        self.owe(turn, What::Local, Said::Own(own));
+    }
+
+    fn owe(&mut self, turn: &mut Turn<'_>, what: What, said: Said) {
+        if self.owed.is_empty() {
+            self.head_since = turn.now;
+        }
+        self.owed.push(what, Answer::Own(said));
+        self.settle(turn);
+    }
+
+    /// A syntax or sequence error of the client's: answered, and counted against it.
+    fn reply_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
+        self.downstream.errors += 1;
+        if self.downstream.errors >= self.settings.limits.errors {
+            self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
+        } else {
+            self.reply_own(turn, own);
+        }
+    }
+
+    fn refuse_client(&mut self, turn: &mut Turn<'_>, said: Said, end: SessionEnd) {
+        if closes(said.code().get()) {
+            return self.hang_up(turn, Some(said), end);
+        }
+        self.tell(turn, &said);
+        self.phase = Phase::OnlyQuit;
+    }
+
+    fn tell_own_greeting(&mut self, turn: &mut Turn<'_>) {
+        let hostname = self.settings.hostname.clone();
+        let greeting = line_of(220, &format!("{hostname} ESMTP gatepost"));
+        self.tell(turn, &Said::Written(greeting));
+    }
+
+    fn trace(&self, turn: &mut Turn<'_>, peer: Peer, side: TraceSide, octets: &[u8]) {
+        if self.settings.trace {
+            for line in octets.split_inclusive(|&octet| octet == b'\n') {
+                turn.out.outputs.push(Output::Trace(peer, side, line.trim_ascii_end().into()));
+            }
+        }
+    }
+
+    /// Says a command on a hop, if there is one.
+    fn say(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        expect: crate::dialog::Expect,
+        group: Say,
+        write: impl Fn(&mut Vec<u8>),
+    ) {
+        if self.settings.trace {
+            let mut line = Vec::new();
+            write(&mut line);
+            self.trace(turn, Peer::Upstream(hop), TraceSide::Client, &line);
+        }
+        if let Some(upstream) = self.upstreams.get_mut(hop) {
+            upstream.said(turn.now);
+            upstream.dialog.say(turn.out.to(Peer::Upstream(hop)), expect, group, write);
+        }
+    }
+}
+
+/// A reply of one line; the text is from the configuration, which checked it.
+fn line_of(code: u16, text: &str) -> Arc<Reply> {
+    let line = format!("{code} {text}");
+    Arc::new(Reply::parse_written(&[&line]).unwrap_or_else(|_| own::PANIC.reply(SessionId(0))))
+}
+
+/// RFC 5321 3.8, RFC 7504: the code after which the connection is closed.
+fn closes(code: u16) -> bool {
+    code == 421 || code == 521
+}

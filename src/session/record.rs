@@ -1,0 +1,64 @@
+//! What is kept of a transaction for its one log record: both dialogs' facts side by side.
+//!
+//! In:    filled by the session as the transaction goes, only if records are wanted.
+//! Out:   a [`Record`] when it ends; `log.rs` writes it as one line.
+//! Never: holds content or an AUTH exchange.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::io::{MessageEnd, VerdictKind};
+use super::verdict::{RuleId, Stage};
+use crate::smtp::SessionId;
+
+/// One transaction, over.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The session.
+    pub session: SessionId,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// The client's EHLO or HELO name as given.
+    pub helo: Option<Box<[u8]>>,
+    /// Whether it authenticated through to the hop.
+    pub authenticated: bool,
+    /// The reverse-path.
+    pub sender: Address,
+    /// The recipients, in the client's order; at most `limits.recipients` of them are kept.
+    pub recipients: Vec<RecipientRecord>,
+    /// The hop that had the transaction last.
+    pub hop: Option<Arc<str>>,
+    /// What was decided, where and by which rule.
+    pub verdicts: Vec<(Stage, RuleId, VerdictKind)>,
+    /// How the message ended; `None`: no content was sent.
+    pub end: Option<MessageEnd>,
+    /// First line of the reply to the content, or of the refusal that ended the transaction.
+    pub reply: Option<Box<[u8]>>,
+    /// Octets of content as received.
+    pub octets: u64,
+    /// Bare CRs and LFs mended.
+    pub mended: u64,
+    /// From MAIL to the end.
+    pub took: Duration,
+}
+
+/// An address as the client gave it and as it went upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// As given, without brackets.
+    pub given: Box<[u8]>,
+    /// As sent, where that differs.
+    pub sent: Option<Box<[u8]>>,
+}
+
+/// One recipient and what became of it.
+#[derive(Clone, Debug)]
+pub struct RecipientRecord {
+    /// The forward-path.
+    pub address: Address,
+    /// First line of the reply the client heard.
+    pub reply: Box<[u8]>,
+    /// The hop that spoke, `None` where gatepost or a rule did.
+    pub hop: Option<Arc<str>>,
+}

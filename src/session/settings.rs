@@ -1,0 +1,123 @@
+//! What a session must know of the configuration, in the shape it is used.
+//!
+//! In:    built once from `proxy.yaml` when it is loaded or reloaded; shared by reference count.
+//! Out:   limits, deadlines, policy and the two services a session calls: [`Rules`] and [`Hops`].
+//! Never: changes while a session holds it: running sessions keep theirs over a reload.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::route::{Hops, PoolId};
+use super::verdict::Rules;
+use crate::smtp::BareNewline;
+
+/// All that holds for every session of one configuration.
+pub struct Settings {
+    /// Our name, in greetings of our own.
+    pub hostname: Box<str>,
+    /// Whether the client hears gatepost's own greeting and EHLO line instead of the hop's.
+    pub own_greeting: bool,
+    /// How much.
+    pub limits: Limits,
+    /// How long.
+    pub timeouts: Timeouts,
+    /// What bare CR and LF in content and bare LF in commands lead to.
+    pub bare_newline: BareNewline,
+    /// Unknown verbs that may pass, in upper case.
+    pub forward_verbs: Vec<Box<str>>,
+    /// Unknown EHLO keywords that may be shown.
+    pub forward_extensions: Vec<Box<str>>,
+    /// Whether transactions are recorded.
+    pub records: bool,
+    /// Whether the dialogs are traced.
+    pub trace: bool,
+    /// The local rules.
+    pub rules: Box<dyn Rules>,
+    /// The pools.
+    pub hops: Box<dyn Hops>,
+}
+
+/// `limits:`, as far as a session checks them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Accepted recipients in one transaction.
+    pub recipients: usize,
+    /// Octets of content.
+    pub message_size: u64,
+    /// Octets of a command line with its end.
+    pub command_line: usize,
+    /// Octets of a line of an AUTH exchange with its end.
+    pub auth_line: usize,
+    /// Octets of one line of a hop's reply.
+    pub reply_line: usize,
+    /// Octets of a hop's reply.
+    pub reply: usize,
+    /// Syntax and sequence errors of one client.
+    pub errors: u32,
+    /// Attempts of one ladder.
+    pub attempts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            recipients: 1000,
+            message_size: 50 << 20,
+            command_line: 2048,
+            auth_line: 12288,
+            reply_line: 4096,
+            reply: 64 << 10,
+            errors: 20,
+            attempts: 4,
+        }
+    }
+}
+
+/// `timeouts:`; what each is for stands in `proxy.yaml`.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// The client's next whole command.
+    pub command: Duration,
+    /// The next octets of content, from the client or into the hop.
+    pub content: Duration,
+    /// A hop's connection.
+    pub connect: Duration,
+    /// A hop's 220.
+    pub greeting: Duration,
+    /// One host's reply while another host remains.
+    pub reply: Duration,
+    /// All the client waits for on one command or greeting.
+    pub answer: Duration,
+    /// One ladder.
+    pub attempts: Duration,
+    /// A hop's reply to the content.
+    pub end_of_data: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            command: Duration::from_secs(300),
+            content: Duration::from_secs(180),
+            connect: Duration::from_secs(10),
+            greeting: Duration::from_secs(30),
+            reply: Duration::from_secs(60),
+            answer: Duration::from_secs(240),
+            attempts: Duration::from_secs(60),
+            end_of_data: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Through which door a client came.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    /// The listener, by its place in the file.
+    pub listener: u16,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Whether AUTH may be shown.
+    pub auth: bool,
+    /// Who connected.
+    pub client: SocketAddr,
+}

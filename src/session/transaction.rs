@@ -1,0 +1,255 @@
+//! The transaction and its envelope: what must be kept to say it again to another hop (law 10).
+//!
+//! In:    MAIL and RCPT as parsed and rewritten; what became of each.
+//! Out:   their wire form again, as often as needed; what the next hop must be able to take.
+//! Never: holds a recipient that was not answered 2xx: a candidate lives in the answer that is owed for it.
+//!
+//! RFC 5321 3.3 and 4.1.1.2-3; RFC 3461 4.2 (ORCPT).
+
+use std::time::Instant;
+
+use super::io::VerdictKind;
+use super::record::{Address, RecipientRecord};
+use super::route::PoolId;
+use super::verdict::{RuleId, Stage};
+use crate::smtp::{Extensions, Keyword, Params, Path, needed_by};
+
+/// EHLO or HELO.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// EHLO, not HELO.
+    pub extended: bool,
+    /// The name as the client gave it.
+    pub given: Box<[u8]>,
+    /// The name as it goes upstream, where a rule changed it.
+    pub sent: Option<Box<[u8]>>,
+}
+
+impl Hello {
+    /// Writes the command.
+    pub fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(if self.extended { b"EHLO " } else { b"HELO " });
+        line.extend_from_slice(self.sent.as_deref().unwrap_or(&self.given));
+        line.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A path and its parameters in one allocation, as they stand in a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    octets: Box<[u8]>,
+    path: u32,
+}
+
+impl Spoken {
+    /// Keeps a path and its parameters.
+    pub fn new(path: &[u8], params: &[u8]) -> Spoken {
+        let mut octets = Vec::with_capacity(path.len() + params.len());
+        octets.extend_from_slice(path);
+        octets.extend_from_slice(params);
+        Spoken { octets: octets.into_boxed_slice(), path: path.len() as u32 }
+    }
+
+    /// The path without its brackets.
+    pub fn path_octets(&self) -> &[u8] {
+        &self.octets[..self.path as usize]
+    }
+
+    /// The parameters, joined by single spaces.
+    pub fn params_octets(&self) -> &[u8] {
+        &self.octets[self.path as usize..]
+    }
+
+    /// The path, parsed.
+    pub fn path(&self) -> Option<Path<'_>> {
+        Path::parse(self.path_octets()).ok()
+    }
+
+    fn write(&self, verb: &[u8], line: &mut Vec<u8>) {
+        line.extend_from_slice(verb);
+        line.extend_from_slice(self.path_octets());
+        line.push(b'>');
+        if !self.params_octets().is_empty() {
+            line.push(b' ');
+            line.extend_from_slice(self.params_octets());
+        }
+        line.extend_from_slice(b"\r\n");
+    }
+}
+
+/// MAIL.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// As it goes upstream.
+    pub sent: Spoken,
+    /// The reverse-path as given, where a rule changed it.
+    pub given: Option<Box<[u8]>>,
+}
+
+impl Mail {
+    /// Writes the command.
+    pub fn write(&self, line: &mut Vec<u8>) {
+        self.sent.write(b"MAIL FROM:<", line);
+    }
+
+    /// For the record.
+    pub fn address(&self) -> Address {
+        address(&self.sent, self.given.as_deref())
+    }
+}
+
+/// RCPT.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// As it goes upstream.
+    pub sent: Spoken,
+    /// The forward-path as given, where a rule changed it.
+    pub given: Option<Box<[u8]>>,
+}
+
+impl Recipient {
+    /// Writes the command.
+    pub fn write(&self, line: &mut Vec<u8>) {
+        self.sent.write(b"RCPT TO:<", line);
+    }
+
+    /// The forward-path as the client gave it.
+    pub fn given_octets(&self) -> &[u8] {
+        self.given.as_deref().unwrap_or(self.sent.path_octets())
+    }
+
+    /// For the record.
+    pub fn address(&self) -> Address {
+        address(&self.sent, self.given.as_deref())
+    }
+
+    /// The same recipient at another address. Where the hop offers DSN and the client named no original recipient,
+    /// the address as given becomes it (RFC 3461 5.2.1).
+    pub fn rewritten(&self, path: &[u8], dsn: bool) -> Recipient {
+        let given = self.given_octets();
+        let mut params = self.sent.params_octets().to_vec();
+        let named = Params::parse(&params).is_ok_and(|params| params.value("ORCPT").is_some());
+        if dsn && !named && given != path {
+            if !params.is_empty() {
+                params.push(b' ');
+            }
+            params.extend_from_slice(b"ORCPT=rfc822;");
+            xtext(given, &mut params);
+        }
+        let given = (given != path).then(|| given.into());
+        Recipient { sent: Spoken::new(path, &params), given }
+    }
+}
+
+/// RFC 3461 4: what is not plain printable ASCII becomes `+` and two upper-case hex digits.
+fn xtext(octets: &[u8], into: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &octet in octets {
+        match octet {
+            b'+' | b'=' => {
+                into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]])
+            }
+            33..=126 => into.push(octet),
+            _ => into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]),
+        }
+    }
+}
+
+fn address(sent: &Spoken, given: Option<&[u8]>) -> Address {
+    match given {
+        Some(given) => Address { given: given.into(), sent: Some(sent.path_octets().into()) },
+        None => Address { given: sent.path_octets().into(), sent: None },
+    }
+}
+
+/// What a transaction has used, and so what a host that takes it over must offer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// The extensions.
+    pub extensions: Extensions,
+    /// SIZE= as declared.
+    pub size: Option<u64>,
+}
+
+impl Needs {
+    /// Adds what parameters use, as far as the client was shown it.
+    pub fn add(&mut self, params: Params<'_>, shown: &Extensions) {
+        for param in params.iter() {
+            if let Some(keyword) = needed_by(param)
+                && shown.has(keyword)
+            {
+                self.extensions.insert(keyword);
+            }
+        }
+    }
+
+    /// Whether a hop that offers this will do. PIPELINING and CHUNKING are bridged.
+    pub fn met_by(&self, offered: &Extensions) -> bool {
+        let size = match (self.size, offered.size()) {
+            (Some(declared), Some(limit)) => limit == 0 || declared <= limit,
+            (Some(_), None) => !self.extensions.has(Keyword::Size),
+            (None, _) => true,
+        };
+        let binary = !self.extensions.has(Keyword::BinaryMime) || offered.has(Keyword::Chunking);
+        size && binary && offered.covers(&self.extensions)
+    }
+}
+
+/// A transaction from MAIL to its end.
+#[derive(Debug)]
+pub struct Transaction {
+    /// MAIL as it goes upstream.
+    pub mail: Mail,
+    /// Where its recipients go unless a verdict says otherwise.
+    pub pool: PoolId,
+    /// The pool of the hop that accepted the first recipient: the transaction stays there.
+    pub pinned: Option<PoolId>,
+    /// Whether MAIL was answered 2xx.
+    pub accepted: bool,
+    /// The recipients answered 2xx by the transaction's hop, in order.
+    pub recipients: Vec<Recipient>,
+    /// Recipients swallowed on purpose.
+    pub swallowed: usize,
+    /// What a hop must offer.
+    pub needs: Needs,
+    /// SIZE=, as declared.
+    pub size: Option<u64>,
+    /// When MAIL came.
+    pub since: Instant,
+    /// Octets of content and mended line ends, for the record.
+    pub octets: u64,
+    /// Bare CRs and LFs mended.
+    pub mended: u64,
+    /// What the log record will say; only where records are wanted.
+    pub notes: Option<Box<Notes>>,
+}
+
+/// What is kept for the record alone.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Every recipient and its reply.
+    pub recipients: Vec<RecipientRecord>,
+    /// What was decided.
+    pub verdicts: Vec<(Stage, RuleId, VerdictKind)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewritten_recipient_names_the_original() {
+        let given = Recipient { sent: Spoken::new(b"a+b@ex.test", b"NOTIFY=NEVER"), given: None };
+        let mut line = Vec::new();
+        given.rewritten(b"c@d.test", true).write(&mut line);
+        assert_eq!(line, b"RCPT TO:<c@d.test> NOTIFY=NEVER ORCPT=rfc822;a+2Bb@ex.test\r\n");
+    }
+
+    #[test]
+    fn no_original_recipient_is_invented_without_dsn() {
+        let given = Recipient { sent: Spoken::new(b"a@ex.test", b""), given: None };
+        let mut line = Vec::new();
+        given.rewritten(b"c@d.test", false).write(&mut line);
+        assert_eq!(line, b"RCPT TO:<c@d.test>\r\n");
+    }
+}

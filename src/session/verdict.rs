@@ -1,0 +1,202 @@
+//! Questions and verdicts: what may be asked at each stage, and what may be said to it.
+//!
+//! In:    the dialog so far as a borrowed [`Question`]; for reply stages the hop's reply beside it.
+//! Out:   a [`CommandAnswer`] or a [`ReplyVerdict`]: two types, so that a verdict that makes no sense for its
+//!        stage cannot be written down (OPES modes A and B; mode C and retry).
+//! Never: knows who decides. Rules implement [`Rules`]; remote callouts will answer with the same types.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::route::PoolId;
+use crate::smtp::{Params, Path, Reply, ReplyRef, Verb};
+
+/// A moment in the dialog at which somebody may be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// A client was accepted; nothing was said yet.
+    Connect,
+    /// EHLO or HELO is in.
+    Helo,
+    /// AUTH is in; asked once, with the mechanism only.
+    Auth,
+    /// MAIL is in.
+    Mail,
+    /// RCPT is in.
+    Rcpt,
+    /// DATA or the first BDAT is in.
+    Data,
+    /// VRFY, EXPN, HELP, NOOP, ETRN or a forwarded verb is in.
+    Other,
+    /// The hop greeted.
+    ConnectReply,
+    /// The hop answered EHLO or HELO.
+    HeloReply,
+    /// The hop ended an AUTH exchange, or challenged.
+    AuthReply,
+    /// The hop answered MAIL.
+    MailReply,
+    /// The hop answered RCPT.
+    RcptReply,
+    /// The hop answered DATA.
+    DataReply,
+    /// The hop answered one of the others.
+    OtherReply,
+    /// The hop has judged the content.
+    MessageReply,
+}
+
+/// A set of stages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stages(u16);
+
+impl Stages {
+    /// The set with one more.
+    #[must_use]
+    pub fn with(self, stage: Stage) -> Stages {
+        Stages(self.0 | 1 << stage as u16)
+    }
+
+    /// Whether a stage is in the set.
+    pub fn has(self, stage: Stage) -> bool {
+        self.0 & 1 << stage as u16 != 0
+    }
+}
+
+/// A rule, by its place in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u16);
+
+/// The dialog so far, as it stands when somebody is asked. What the stage cannot know is `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// When.
+    pub stage: Stage,
+    /// Which listener, by its place in the file.
+    pub listener: u16,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The name the client gave in EHLO or HELO; at `helo` the new one.
+    pub helo: Option<&'a [u8]>,
+    /// Whether a hop said 235.
+    pub authenticated: bool,
+    /// The reverse-path as it goes, or went, upstream.
+    pub sender: Option<Path<'a>>,
+    /// The forward-path in question as rewritten so far.
+    pub recipient: Option<Path<'a>>,
+    /// The forward-path in question as the client gave it.
+    pub recipient_given: Option<Path<'a>>,
+    /// How many recipients of this transaction were accepted.
+    pub recipients: usize,
+    /// The parameters of MAIL or RCPT.
+    pub params: Params<'a>,
+    /// SIZE= at MAIL.
+    pub size: Option<u64>,
+    /// The command's verb.
+    pub verb: Verb,
+    /// Its argument, or the mechanism of AUTH.
+    pub argument: &'a [u8],
+}
+
+/// What was said to a command: rewrites accumulate, the first deciding verdict ends the stage.
+#[derive(Default, Debug)]
+pub struct CommandAnswer {
+    /// New values, unchecked.
+    pub rewrites: Rewrites,
+    /// What decides, if anything did.
+    pub verdict: Option<CommandVerdict>,
+    /// The rules that spoke, in order; the decider last.
+    pub by: Vec<RuleId>,
+}
+
+/// New values for parts of a command (mode A). Octets as they would stand in the command, without brackets.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub struct Rewrites {
+    /// The reverse-path.
+    pub sender: Option<Box<[u8]>>,
+    /// The forward-path.
+    pub recipient: Option<Box<[u8]>>,
+    /// The name in EHLO or HELO.
+    pub helo: Option<Box<[u8]>>,
+    /// All parameters of MAIL or RCPT.
+    pub parameters: Option<Box<[u8]>>,
+}
+
+/// What decides about a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandVerdict {
+    /// Answered in the hop's place (mode B). 2xx only at `other` and, where it swallows the recipient, at `rcpt`.
+    Reply(Arc<Reply>),
+    /// To this pool instead; up to `rcpt`.
+    Route(PoolId),
+    /// Ask no further.
+    Accept,
+    /// Say this (a 421) and close.
+    Disconnect(Arc<Reply>),
+}
+
+/// What decides about a hop's reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyVerdict {
+    /// The client hears this instead (mode C).
+    Substitute(Arc<Reply>),
+    /// Try the recipient again, rung by rung; `rcpt-reply` only.
+    Retry(Vec<Rung>),
+    /// Ask no further.
+    Accept,
+    /// Say this (a 421) and close.
+    Disconnect(Arc<Reply>),
+}
+
+/// One attempt of a ladder. At least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Another forward-path, without brackets; `None`: the one first sent.
+    pub recipient: Option<Box<[u8]>>,
+    /// Another pool; `None`: the one first asked.
+    pub pool: Option<PoolId>,
+}
+
+/// Local rules, compiled. The session asks; it does not know what they look like.
+pub trait Rules: Send + Sync {
+    /// The stages at which any rule speaks: a stage nobody asks costs one bit test.
+    fn stages(&self) -> Stages;
+
+    /// Asks about a command.
+    fn command(&self, question: &Question<'_>) -> CommandAnswer;
+
+    /// Asks about a hop's reply. `after`: the rule whose ladder has just failed; only later rules are asked, and
+    /// none of them may retry.
+    fn reply(
+        &self,
+        question: &Question<'_>,
+        reply: ReplyRef<'_>,
+        after: Option<RuleId>,
+    ) -> Option<(ReplyVerdict, RuleId)>;
+
+    /// The rule's name, for records.
+    fn name(&self, rule: RuleId) -> &str;
+}
+
+/// No rules at all.
+#[derive(Debug, Default)]
+pub struct NoRules;
+
+impl Rules for NoRules {
+    fn stages(&self) -> Stages {
+        Stages::default()
+    }
+
+    fn command(&self, _: &Question<'_>) -> CommandAnswer {
+        CommandAnswer::default()
+    }
+
+    fn reply(&self, _: &Question<'_>, _: ReplyRef<'_>, _: Option<RuleId>) -> Option<(ReplyVerdict, RuleId)> {
+        None
+    }
+
+    fn name(&self, _: RuleId) -> &str {
+        ""
+    }
+}

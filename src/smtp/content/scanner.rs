@@ -1,0 +1,386 @@
+//! The end-of-data scanner for content that arrives under DATA.
+//!
+//! What it emits is what may go upstream under DATA: still stuffed as the client stuffed it, every line
+//! ended by CRLF, without the end-of-data itself. Clean octets pass as they are; what becomes of others is
+//! the table in `mend.rs`.
+//!
+//! In:    the octets behind a 354, split anywhere.
+//! Out:   pieces, in order; the octet behind the end-of-data; size, count of what was mended, fault.
+//! Never: ends content anywhere but at CRLF.CRLF; emits a bare CR or LF; emits anything after a fault (it
+//!        scans on to the real end, for the caller to swallow the rest).
+//!
+//! RFC 5321 4.1.1.4, 4.5.2.
+
+use super::mend::Mender;
+use super::{BareNewline, END_OF_DATA, Fault, Piece, Scanned};
+
+/// Scans the content of one message; a new one for each 354.
+#[derive(Clone, Debug)]
+pub struct DataScanner {
+    mender: Mender,
+    received: u64,
+    ended: bool,
+}
+
+impl DataScanner {
+    /// At the start of the content.
+    pub fn new(mode: BareNewline) -> Self {
+        Self { mender: Mender::stuffed(mode), received: 0, ended: false }
+    }
+
+    /// Takes octets up to the end-of-data; what stands behind it is left. After the end it takes nothing.
+    pub fn scan(&mut self, octets: &[u8], emit: &mut impl FnMut(Piece)) -> Scanned {
+        if self.ended {
+            return Scanned { taken: 0, ended: true };
+        }
+        let end = self.mender.take(octets, emit);
+        let taken = end.unwrap_or(octets.len());
+        self.received += taken as u64;
+        self.ended = end.is_some();
+        Scanned { taken, ended: self.ended }
+    }
+
+    /// The message's size as RFC 1870 counts it: as received, without stuffing and the end-of-data. Before
+    /// the end it may be a few octets too high.
+    pub fn size(&self) -> u64 {
+        let end = if self.ended { END_OF_DATA.len() as u64 } else { 0 };
+        self.received - end - self.mender.stuffing()
+    }
+
+    /// How many bare CRs and LFs were changed.
+    pub fn mended(&self) -> u64 {
+        self.mender.mended()
+    }
+
+    /// What was wrong first; from there on nothing was emitted.
+    pub fn fault(&self) -> Option<Fault> {
+        self.mender.fault()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::smtp::Unstuffer;
+
+    #[derive(Debug, PartialEq)]
+    struct Seen {
+        out: Vec<u8>,
+        taken: usize,
+        ended: bool,
+        size: u64,
+        mended: u64,
+        fault: Option<Fault>,
+    }
+
+    fn scan(parts: &[&[u8]], mode: BareNewline) -> Seen {
+        let mut scanner = DataScanner::new(mode);
+        let (mut out, mut taken, mut ended) = (Vec::new(), 0, false);
+        for part in parts {
+            let scanned = scanner.scan(part, &mut |piece| match piece {
+                Piece::Received(range) => {
+                    assert!(!range.is_empty());
+                    out.extend_from_slice(&part[range]);
+                }
+                Piece::Static(octets) => out.extend_from_slice(octets),
+            });
+            taken += scanned.taken;
+            ended = scanned.ended;
+            if ended {
+                break;
+            }
+        }
+        let (size, mended, fault) = (scanner.size(), scanner.mended(), scanner.fault());
+        // Before the end the size counts what may yet turn out to be stuffing or the end.
+        Seen { out, taken, ended, size: if ended { size } else { 0 }, mended, fault }
+    }
+
+    /// Whole, octet by octet, and at every split point.
+    fn scan_all_ways(octets: &[u8], mode: BareNewline) -> Seen {
+        let whole = scan(&[octets], mode);
+        let single: Vec<&[u8]> = octets.chunks(1).collect();
+        let mut ways = vec![scan(&single, mode)];
+        ways.extend((0..=octets.len()).map(|at| scan(&[&octets[..at], &octets[at..]], mode)));
+        for way in ways {
+            if whole.ended {
+                assert_eq!(way, whole, "{:?}", octets.escape_ascii().to_string());
+            } else {
+                assert_eq!(way.fault, whole.fault);
+                assert!(!way.ended);
+            }
+        }
+        whole
+    }
+
+    type Vector = (&'static [u8], Result<&'static [u8], Fault>);
+
+    const NUL: Result<&[u8], Fault> = Err(Fault::NulDot);
+
+    /// Every vector of the SMTP smuggling work and its kin, each followed by a command, and the octets the
+    /// hop receives of it under `normalize`. Under `reject` all of them are a fault.
+    const SMUGGLING: &[Vector] = &[
+        (b"\n.\n", Ok(b"\r\n..\r\n")),
+        (b"\n.\r", Ok(b"\r\n.. ")),
+        (b"\r.\n", Ok(b" .\r\n")),
+        (b"\r.\r", Ok(b" . ")),
+        (b"\n.\r\n", Ok(b"\r\n..\r\n")),
+        (b"\r.\r\n", Ok(b" .\r\n")),
+        (b"\r\n.\n", Ok(b"\r\n..\r\n")),
+        (b"\r\n.\r", Ok(b"\r\n.. ")),
+        (b"\r\n.\r\r\n", Ok(b"\r\n.. \r\n")),
+        (b"\r\r\n.\r\r\n", Ok(b" \r\n.. \r\n")),
+        (b"\n\n.\n\n", Ok(b"\r\n\r\n..\r\n\r\n")),
+        (b"\r\r.\r\r", Ok(b"  .  ")),
+        (b"\n\r.\n\r", Ok(b"\r\n .\r\n ")),
+        (b"\n\r.\r\n", Ok(b"\r\n .\r\n")),
+        (b"\r\n\r.\r\n", Ok(b"\r\n .\r\n")),
+        (b"\n..\n", Ok(b"\r\n...\r\n")),
+        (b"\n..\r\n", Ok(b"\r\n...\r\n")),
+        (b"\r\n..\n", Ok(b"\r\n..\r\n")),
+        (b"\r\n..\r", Ok(b"\r\n.. ")),
+        (b"\r\n.\n.\r\n", Ok(b"\r\n..\r\n..\r\n")),
+        (b"\r\n.\r.\r\n", Ok(b"\r\n.. .\r\n")),
+        (b"\r\n.\r\0\n", Ok(b"\r\n.. \0\r\n")),
+        (b"\r\0\n.\r\n", Ok(b" \0\r\n..\r\n")),
+        (b"\r\n\0.\r\n", NUL),
+        (b"\r\n.\0\r\n", NUL),
+        (b"\r\n\0.\0\r\n", NUL),
+        (b"\r\n\0\0.\0\0\0\r\n", NUL),
+        (b"\n\0.\r\n", NUL),
+        (b"\n.\0\n", NUL),
+        (b"\r\n.\0\n", NUL),
+        (b"\r\n.\0\r", NUL),
+        (b"\r\n\0.\r", NUL),
+        (b"\r\n\0.\n", NUL),
+        (b"\r\0.\r\n", NUL),
+        (b"\r.\0\r\n", NUL),
+    ];
+
+    #[test]
+    fn smuggled_ends_are_text_or_a_fault() {
+        for &(vector, expected) in SMUGGLING {
+            let octets = [b"body", vector, b"MAIL FROM:<smuggled@x.test>\r\n.\r\n"].concat();
+            let normalised = scan_all_ways(&octets, BareNewline::Normalize);
+            let rejected = scan_all_ways(&octets, BareNewline::Reject);
+            let name = vector.escape_ascii().to_string();
+            for seen in [&normalised, &rejected] {
+                assert!(seen.ended, "{name}");
+                assert_eq!(seen.taken, octets.len(), "{name}");
+            }
+            match expected {
+                Ok(out) => {
+                    let out = [b"body", out, b"MAIL FROM:<smuggled@x.test>\r\n"].concat();
+                    assert_eq!(
+                        normalised.out.escape_ascii().to_string(),
+                        out.escape_ascii().to_string(),
+                        "{name}"
+                    );
+                    assert_eq!(normalised.fault, None, "{name}");
+                    assert_eq!(rejected.fault, Some(Fault::BareNewline), "{name}");
+                    assert!(normalised.mended > 0, "{name}");
+                }
+                Err(fault) => {
+                    assert_eq!(normalised.fault, Some(fault), "{name}");
+                    // Nothing of the faulty line was emitted.
+                    let before: &[u8] = match vector {
+                        [b'\r', b'\n', ..] | [b'\n', ..] => b"body\r\n",
+                        _ => b"body ",
+                    };
+                    assert_eq!(normalised.out, before, "{name}");
+                    let bare = matches!(vector[..2], [b'\r', b'\n']);
+                    let first = if bare { Fault::NulDot } else { Fault::BareNewline };
+                    assert_eq!(rejected.fault, Some(first), "{name}");
+                }
+            }
+            // All before the fault, which is never the bare CR or LF itself.
+            assert!(normalised.out.starts_with(&rejected.out), "{name}");
+            assert!(rejected.out.len() <= b"body\r\n..".len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn clean_content_passes_as_it_is() {
+        let table: &[(&[u8], &[u8], u64)] = &[
+            (b".\r\n", b"", 0),
+            (b"\r\n.\r\n", b"\r\n", 2),
+            (b"a\r\n.\r\n", b"a\r\n", 3),
+            (b"..\r\n.\r\n", b"..\r\n", 3),
+            (b"...\r\n.\r\n", b"...\r\n", 4),
+            (b".a\r\n.b\r\n.\r\n", b".a\r\n.b\r\n", 6),
+            (b". \r\n.\r\n", b". \r\n", 3),
+            (b"\0a\0\r\n\0\r\n.a\0\r\n.\0a\r\n.\r\n", b"\0a\0\r\n\0\r\n.a\0\r\n.\0a\r\n", 16),
+            (b"\0.a\r\n.\r\n", b"\0.a\r\n", 5),
+            (b"a.\r\n.\r\n", b"a.\r\n", 4),
+            (b"a.\0\r\n.\r\n", b"a.\0\r\n", 5),
+            (b"\xff\xfe\r\n.\r\n", b"\xff\xfe\r\n", 4),
+        ];
+        for &(octets, out, size) in table {
+            for mode in [BareNewline::Normalize, BareNewline::Reject] {
+                let seen = scan_all_ways(&[octets, b"QUIT\r\n"].concat(), mode);
+                let expected = Seen {
+                    out: out.to_vec(),
+                    taken: octets.len(),
+                    ended: true,
+                    size,
+                    mended: 0,
+                    fault: None,
+                };
+                assert_eq!(seen, expected, "{}", octets.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn a_clean_block_is_one_piece() {
+        let octets = b"Some line of text.\r\n..stuffed\r\n.x\r\n\r\n".repeat(1000);
+        let mut pieces = Vec::new();
+        let mut scanner = DataScanner::new(BareNewline::Normalize);
+        scanner.scan(&octets, &mut |piece| pieces.push(piece));
+        assert_eq!(pieces, [Piece::Received(0..octets.len())]);
+        assert_eq!(scanner.size(), octets.len() as u64 - 2000);
+        pieces.clear();
+        assert!(scanner.scan(b".\r\n", &mut |piece| pieces.push(piece)).ended);
+        assert_eq!(pieces, []);
+        // A clean block and the end behind it: one piece still.
+        let mut scanner = DataScanner::new(BareNewline::Normalize);
+        let whole = [&octets[..], b".\r\nRSET\r\n"].concat();
+        let scanned = scanner.scan(&whole, &mut |piece| pieces.push(piece));
+        assert_eq!(pieces, [Piece::Received(0..octets.len())]);
+        assert_eq!(scanned, Scanned { taken: octets.len() + 3, ended: true });
+        assert_eq!(scanner.scan(b"x", &mut |_| unreachable!()), Scanned { taken: 0, ended: true });
+    }
+
+    #[test]
+    fn long_runs_of_nuls_pass_in_bounded_pieces() {
+        for (line, fault) in [("a", None), (".a", None), (".", Some(Fault::NulDot)), ("", None)] {
+            for (lead, trail) in [(5000, 0), (0, 5000), (5000, 5000), (3, 4)] {
+                let nul_line = [&vec![0; lead], line.as_bytes(), &vec![0; trail], &b"\r\n"[..]].concat();
+                let octets = [b"x\r\n", &nul_line[..], b".\r\n"].concat();
+                let parts: Vec<&[u8]> = octets.chunks(700).collect();
+                let seen = scan(&parts, BareNewline::Normalize);
+                assert_eq!((seen.ended, seen.fault), (true, fault), "{line:?} {lead} {trail}");
+                let text = [b"x\r\n", &nul_line[..]].concat();
+                if fault.is_none() {
+                    assert_eq!(seen.out, text);
+                } else {
+                    // Much of the line may be out, but never the line end that would make it an end.
+                    assert!(text.starts_with(&seen.out) && seen.out.len() < text.len() - 1);
+                }
+            }
+        }
+        // A dot that must be doubled, and more NULs behind it than are held.
+        let octets = [&b"\n."[..], &vec![0; 5000], b"a\r\n.\r\n"].concat();
+        let parts: Vec<&[u8]> = octets.chunks(700).collect();
+        let seen = scan(&parts, BareNewline::Normalize);
+        assert_eq!(seen.out, [&b"\r\n.."[..], &vec![0; 5000], b"a\r\n"].concat());
+        assert_eq!((seen.size, seen.fault), (5005, None));
+    }
+
+    /// Says the same as the scanner in another way: all at once, line by line. None where it would fault.
+    fn text_of(octets: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let (mut strict, mut rest) = (true, octets);
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&o| o == b'\n');
+            let line = &rest[..end.unwrap_or(rest.len())];
+            rest = end.map_or(&[], |end| &rest[end + 1..]);
+            let (line, crlf) = match line.strip_suffix(b"\r") {
+                Some(line) if end.is_some() => (line, true),
+                _ => (line, false),
+            };
+            let lone = |part: &&[u8]| part.contains(&0) && part.iter().filter(|&&o| o != 0).eq([b'.'].iter());
+            let parts: Vec<&[u8]> = line.split(|&o| o == b'\r').collect();
+            if parts.iter().any(lone) {
+                return None;
+            }
+            let stuffed =
+                strict && parts[0].starts_with(b".") && !(parts[0] == b"." && (parts.len() > 1 || !crlf));
+            let text = if stuffed { &line[1..] } else { line };
+            out.extend(text.iter().map(|&o| if o == b'\r' { b' ' } else { o }));
+            out.extend_from_slice(b"\r\n");
+            strict = crlf;
+        }
+        Some(out)
+    }
+
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let dense = prop::collection::vec(prop::sample::select(&b"\r\n\r\n\r\n...\0a"[..]), 0..60);
+        let parts: Vec<&'static [u8]> =
+            vec![b"\r\n", b"\r\n", b"\r\n.", b".", b"\n", b"\r", b"\0", b"line of text", b"..", b"\r\n\r\n"];
+        let lines =
+            prop::collection::vec(prop::sample::select(parts), 0..500).prop_map(|parts| parts.concat());
+        let clean = prop::collection::vec(
+            prop::sample::select(vec![&b"\r\n"[..], b"x", b"abc..", b"\r\n..", b"text, more of it"]),
+            0..800,
+        )
+        .prop_map(|parts| parts.concat());
+        prop_oneof![dense, lines, clean]
+    }
+
+    fn is_fit(out: &[u8]) -> bool {
+        let framed = [b"\r\n", out].concat();
+        let has = |part: &[u8]| framed.windows(part.len()).any(|window| window == part);
+        let bare = framed.windows(2).any(|w| (w[0] == b'\r') != (w[1] == b'\n')) || framed.ends_with(b"\r");
+        !bare && !has(b"\r\n.\r\n")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn any_split_gives_the_same(octets in content(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+            let octets = [&octets[..], b"\r\n.\r\n"].concat();
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(octets.len())).collect();
+            at.extend([0, octets.len()]);
+            at.sort_unstable();
+            let parts: Vec<&[u8]> = at.windows(2).map(|pair| &octets[pair[0]..pair[1]]).collect();
+            for mode in [BareNewline::Normalize, BareNewline::Reject] {
+                prop_assert_eq!(scan(&parts, mode), scan(&[&octets], mode));
+            }
+        }
+
+        #[test]
+        fn output_is_the_normalised_input(octets in content()) {
+            let octets = [&octets[..], b"\r\n.\r\n"].concat();
+            let seen = scan(&[&octets], BareNewline::Normalize);
+            prop_assert!(seen.ended && is_fit(&seen.out));
+            let framed = [b"\r\n", &octets[..]].concat();
+            let end = framed.windows(5).position(|window| window == b"\r\n.\r\n").unwrap();
+            prop_assert_eq!(seen.taken, end + 3);
+            match text_of(&octets[..end]) {
+                None => prop_assert_eq!(seen.fault, Some(Fault::NulDot)),
+                Some(text) => {
+                    prop_assert_eq!(seen.fault, None);
+                    let mut read = Vec::new();
+                    let stuffed = [&seen.out[..], b".\r\n"].concat();
+                    let mut reader = Unstuffer::new();
+                    let scanned = reader.scan(&stuffed, &mut |piece| match piece {
+                        Piece::Received(range) => read.extend_from_slice(&stuffed[range]),
+                        Piece::Static(octets) => read.extend_from_slice(octets),
+                    });
+                    prop_assert_eq!(scanned, Scanned { taken: stuffed.len(), ended: true });
+                    prop_assert_eq!(read.escape_ascii().to_string(), text.escape_ascii().to_string());
+                    // For a reader that drops NULs there is no end in it either.
+                    let without: Vec<u8> = seen.out.iter().copied().filter(|&o| o != 0).collect();
+                    prop_assert!(is_fit(&without));
+                }
+            }
+        }
+
+        #[test]
+        fn nothing_unfit_comes_out_of_anything(octets in prop::collection::vec(any::<u8>(), 0..300), dense in content()) {
+            for octets in [octets, dense] {
+                for mode in [BareNewline::Normalize, BareNewline::Reject] {
+                    let mut seen = scan(&[&octets], mode);
+                    // Without an end the last line may be unfinished.
+                    if !seen.out.ends_with(b"\r\n") {
+                        seen.out.extend_from_slice(b"x\r\n");
+                    }
+                    prop_assert!(is_fit(&seen.out));
+                }
+            }
+        }
+    }
+}
