@@ -1,1 +1,32 @@
-fn main() {}
+//! gatepost: arguments, configuration, logging, run.
+
+use std::process::ExitCode;
+
+use gatepost::cli::{self, Command};
+use gatepost::{log, run};
+
+fn main() -> ExitCode {
+    let arguments = cli::parse();
+    let loaded = match cli::load(&arguments) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    log::begin(&loaded.config.log);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match arguments.command() {
+        Command::Run => runtime.block_on(run::run(loaded, arguments.config)),
+        Command::Check => match runtime.block_on(run::check(&loaded)) {
+            Ok(()) => cli::print(&loaded),
+            Err(errors) => {
+                eprint!("{errors}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}

@@ -11,6 +11,7 @@
 //! lapses); its success clears everything. A pool whose addresses are all ejected tries them anyway.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -172,15 +173,20 @@ impl AddressState {
     }
 
     fn failed(&self, trial: bool, now: Instant) -> Change {
-        let ejected = self.is_ejected();
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
-        // Dialogs begun before the ejection, or because all are down, must not make it longer.
-        if (ejected && !trial) || (!ejected && failures < FAILURES_TO_EJECT) {
+        if !trial && failures < FAILURES_TO_EJECT {
             return Change::None;
         }
-        let exponent = self.ejections.fetch_add(1, Relaxed).min(6);
+        let exponent = self.ejections.load(Relaxed).min(6);
         let backoff = (*BACKOFF.start() * (1 << exponent)).min(*BACKOFF.end());
-        self.until_ms.store(self.millis(now) + backoff.as_millis() as u64, Relaxed);
+        let until = self.millis(now) + backoff.as_millis() as u64;
+        if trial {
+            self.until_ms.store(until, Relaxed);
+        } else if self.until_ms.compare_exchange(0, until, Relaxed, Relaxed).is_err() {
+            // Dialogs begun before the ejection, or because all are down, must not make it longer.
+            return Change::None;
+        }
+        self.ejections.fetch_add(1, Relaxed);
         Change::Ejected(backoff)
     }
 
@@ -261,6 +267,8 @@ struct Known {
     addresses: HashMap<(Arc<str>, Address), Weak<AddressState>>,
     /// By pool and host. Kept for good: a counter that began again would read as a restart.
     counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
+    /// What names last resolved to, for a reload while DNS is out of order. Kept for good, like the counts.
+    names: HashMap<Box<str>, Vec<IpAddr>>,
 }
 
 impl Registry {
@@ -298,6 +306,16 @@ impl Registry {
     /// The counters of the host of this name in this pool.
     pub(super) fn counts(&self, pool: &Arc<str>, host: &Arc<str>) -> Arc<HopCounts> {
         self.lock().counts.entry((pool.clone(), host.clone())).or_default().clone()
+    }
+
+    /// What `name` last resolved to, whoever asked.
+    pub(super) fn last_good(&self, name: &str) -> Vec<IpAddr> {
+        self.lock().names.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what `name` resolves to now.
+    pub(super) fn remember(&self, name: &str, addresses: &[IpAddr]) {
+        self.lock().names.insert(name.into(), addresses.into());
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

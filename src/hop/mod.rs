@@ -13,6 +13,7 @@ pub mod connect;
 pub mod health;
 pub mod pool;
 pub mod resolve;
+pub mod serve;
 pub mod sink;
 pub mod target;
 
@@ -20,4 +21,5 @@ pub use connect::connect;
 pub use health::{Change, HopCounts, Lease, Registry, Why};
 pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
 pub use resolve::{HostReport, Pools, Refresher, Resolver, resolve_all};
+pub use serve::HopSet;
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

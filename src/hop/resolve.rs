@@ -43,7 +43,7 @@ const ADDRESSES_MAX: usize = 32;
 /// Why a name has no address.
 #[derive(Clone, Debug)]
 pub enum ResolveError {
-    /// The system's resolver configuration cannot be read or used.
+    /// The resolver cannot be set up.
     Setup(NetError),
     /// The question failed.
     Lookup(NetError),
@@ -85,7 +85,11 @@ impl Resolver {
     /// One that asks `dns.servers`, or whom the system asks; `/etc/hosts` is honoured before either.
     pub fn new(dns: &Dns) -> Result<Self, ResolveError> {
         let mut builder = if dns.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(ResolveError::Setup)?
+            TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot read the system's resolver configuration: only its hosts file is used");
+                let none = ResolverConfig::from_name_servers(Vec::new());
+                TokioResolver::builder_with_config(none, TokioRuntimeProvider::default())
+            })
         } else {
             let servers = dns.servers.iter().copied().map(name_server).collect();
             let config = ResolverConfig::from_name_servers(servers);
@@ -218,7 +222,10 @@ impl Refresher {
                 Endpoint::Name { name, .. } => Some(name.clone()),
                 Endpoint::Ip(_) | Endpoint::Unix(_) | Endpoint::Sink(_) => None,
             })
-            .map(|name| (name, Name { addresses: Vec::new(), error: None, due: now, retry: *RETRY.start() }))
+            .map(|name| {
+                let addresses = registry.last_good(&name);
+                (name, Name { addresses, error: None, due: now, retry: *RETRY.start() })
+            })
             .collect();
         Self { resolver: Resolver::new(dns), pools, registry, listeners, names }
     }
@@ -278,7 +285,10 @@ impl Refresher {
             let Ok((text, answer)) = answer else { continue };
             let Some(name) = self.names.get_mut(&text) else { continue };
             match answer {
-                Ok(resolved) => name.resolved(&text, resolved, Instant::now()),
+                Ok(resolved) => {
+                    self.registry.remember(&text, &resolved.addresses);
+                    name.resolved(&text, resolved, Instant::now());
+                }
                 Err(error) => name.failed(&text, error, Instant::now()),
             }
         }

@@ -15,8 +15,6 @@ use std::sync::Arc;
 use super::health::{AddressState, HopCounts, HostState};
 use crate::config::types;
 
-/// Names a target for as long as it, or a dialog with it, lives; equal in every pool that holds the same host at
-/// the same address. Never reused.
 pub use crate::session::route::TargetId;
 
 /// Where a connection is made to.
@@ -136,6 +134,11 @@ impl Target {
 
     /// The host as configured, with its port: `store.example.net:25`, `unix:/run/lmtp`.
     pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The same, shared.
+    pub fn shared_name(&self) -> &Arc<str> {
         &self.0.name
     }
 

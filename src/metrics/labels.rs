@@ -4,6 +4,8 @@
 //! Out:   the text of the label in the output; the same words serve as fields of log records.
 //! Never: a value that comes from outside; each label is an enum, so that its values are counted and known.
 
+use crate::smtp;
+
 /// Declares the values of one label.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -168,42 +170,26 @@ label! {
 label! {
     /// What a client heard about a recipient.
     RecipientFate {
-        /// Accepted by a hop.
+        /// A 2xx.
         Accepted = "accepted",
-        /// A 5xx.
-        Refused = "refused",
-        /// A 4xx, except the next one.
-        Deferred = "deferred",
-        /// `452 4.5.3`: accepted at another hop than the transaction's.
-        OtherHop = "other_hop",
-        /// Swallowed on purpose by a verdict.
-        Discarded = "discarded",
-    }
-}
-
-label! {
-    /// How one attempt of a ladder ended.
-    AttemptFate {
-        /// A 2xx: the ladder won.
-        Accepted = "accepted",
-        /// A 5xx.
-        Refused = "refused",
         /// A 4xx.
         Deferred = "deferred",
-        /// No hop was reached.
-        Unreachable = "unreachable",
-        /// Not made: it had been tried, or the budget was spent.
-        Skipped = "skipped",
+        /// A 5xx.
+        Refused = "refused",
     }
 }
 
 label! {
-    /// How replacing a hop ended.
-    FailoverFate {
-        /// Another host took the envelope.
-        Replaced = "replaced",
-        /// No other host was left that fits.
-        Exhausted = "exhausted",
+    /// How one attempt at a recipient ended.
+    AttemptFate {
+        /// A 2xx, and it joined the transaction.
+        Accepted = "accepted",
+        /// A 2xx at another hop than the transaction's: `452 4.5.3`.
+        OtherHop = "other_hop",
+        /// A 4xx or 5xx.
+        Refused = "refused",
+        /// No host, or no time.
+        Failed = "failed",
     }
 }
 
@@ -224,28 +210,8 @@ label! {
         Accept = "accept",
         /// `disconnect`
         Disconnect = "disconnect",
-    }
-}
-
-label! {
-    /// A limit a client or a hop has met.
-    Limit {
-        /// `limits.command_line`
-        CommandLine = "command_line",
-        /// `limits.auth_line`
-        AuthLine = "auth_line",
-        /// `limits.message_size`
-        MessageSize = "message_size",
-        /// `limits.recipients`
-        Recipients = "recipients",
-        /// `limits.errors`
-        Errors = "errors",
-        /// `limits.reply_line`
-        ReplyLine = "reply_line",
-        /// `limits.reply`
-        Reply = "reply",
-        /// `upstreams.*.sessions`
-        HopSessions = "hop_sessions",
+        /// A recipient or message swallowed on purpose.
+        Discard = "discard",
     }
 }
 
@@ -254,8 +220,6 @@ label! {
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
-        /// The answer to a question that was no longer open.
-        LateVerdict = "late_verdict",
         /// A log record that could not be written.
         LogRecord = "log_record",
     }
@@ -268,5 +232,42 @@ label! {
         Done = "done",
         /// It was refused; the old one stays.
         Refused = "refused",
+    }
+}
+
+impl From<smtp::Verb> for Verb {
+    /// A verb as it was parsed; one that `forward_verbs` lets pass is not known here to be one.
+    fn from(verb: smtp::Verb) -> Self {
+        match verb {
+            smtp::Verb::Ehlo => Self::Ehlo,
+            smtp::Verb::Helo => Self::Helo,
+            smtp::Verb::Mail => Self::Mail,
+            smtp::Verb::Rcpt => Self::Rcpt,
+            smtp::Verb::Data => Self::Data,
+            smtp::Verb::Bdat => Self::Bdat,
+            smtp::Verb::Rset => Self::Rset,
+            smtp::Verb::Noop => Self::Noop,
+            smtp::Verb::Quit => Self::Quit,
+            smtp::Verb::Auth => Self::Auth,
+            smtp::Verb::Starttls => Self::Starttls,
+            smtp::Verb::Vrfy => Self::Vrfy,
+            smtp::Verb::Expn => Self::Expn,
+            smtp::Verb::Help => Self::Help,
+            smtp::Verb::Etrn => Self::Etrn,
+            smtp::Verb::Other => Self::Unknown,
+        }
+    }
+}
+
+impl Class {
+    /// The class of replies that begin with this digit, if any do.
+    pub fn of_digit(digit: u8) -> Option<Self> {
+        match digit {
+            2 => Some(Self::Positive),
+            3 => Some(Self::Intermediate),
+            4 => Some(Self::Transient),
+            5 => Some(Self::Permanent),
+            _ => None,
+        }
     }
 }

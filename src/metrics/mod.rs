@@ -13,6 +13,7 @@ pub mod labels;
 mod meter;
 mod process;
 mod render;
+mod session;
 
 use labels::*;
 pub use meter::Meter;
@@ -35,20 +36,22 @@ pub enum Event {
     Reply(Side, Class, Origin),
     /// What became of a message.
     Message(MessageFate),
-    /// Octets of content: received from clients, or sent to hops.
-    ContentOctets(Side),
+    /// Octets of content received from clients.
+    ContentOctets,
     /// Bare CRs and LFs that were mended.
     NewlinesMended,
     /// What a client heard about a recipient.
     Recipient(RecipientFate),
-    /// An attempt of a ladder.
+    /// An attempt at a recipient elsewhere, or under another name.
     Attempt(AttemptFate),
-    /// A hop that was replaced, or could not be.
-    Failover(FailoverFate),
+    /// A host whose part in a transaction another took over.
+    FailedOver,
     /// A decision of a rule or callout.
     Verdict(VerdictKind),
-    /// A limit that was met.
-    Limit(Limit),
+    /// A reply of a hop in a form that may not be believed.
+    MalformedReply,
+    /// An EHLO keyword of a hop that clients are not shown, because nobody here knows it.
+    HiddenKeyword,
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -72,16 +75,17 @@ impl Event {
                 (5, pair * Origin::VALUES.len() + origin as usize)
             }
             Self::Message(fate) => (6, fate as usize),
-            Self::ContentOctets(side) => (7, side as usize),
+            Self::ContentOctets => (7, 0),
             Self::NewlinesMended => (8, 0),
             Self::Recipient(fate) => (9, fate as usize),
             Self::Attempt(fate) => (10, fate as usize),
-            Self::Failover(fate) => (11, fate as usize),
+            Self::FailedOver => (11, 0),
             Self::Verdict(kind) => (12, kind as usize),
-            Self::Limit(limit) => (13, limit as usize),
-            Self::Dropped(what) => (14, what as usize),
-            Self::Panic => (15, 0),
-            Self::Reload(outcome) => (16, outcome as usize),
+            Self::MalformedReply => (13, 0),
+            Self::HiddenKeyword => (14, 0),
+            Self::Dropped(what) => (15, what as usize),
+            Self::Panic => (16, 0),
+            Self::Reload(outcome) => (17, outcome as usize),
         }
     }
 
@@ -140,7 +144,7 @@ const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family
 }
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 17;
+const COUNTERS: usize = 18;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -152,13 +156,14 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_commands_total", &[("verb", Verb::VALUES), ("outcome", Fate::VALUES)], "Commands of clients, by verb and what became of them."),
     counter("gatepost_replies_total", &[("side", Side::VALUES), ("class", Class::VALUES), ("origin", Origin::VALUES)], "Replies said to clients (downstream) and heard from hops (upstream), by class and by who spoke."),
     counter("gatepost_messages_total", &[("outcome", MessageFate::VALUES)], "Messages whose content had begun, by what became of them."),
-    counter("gatepost_content_octets_total", &[("side", Side::VALUES)], "Octets of content received from clients (downstream) and sent to hops (upstream)."),
+    counter("gatepost_content_octets_total", &[], "Octets of content received from clients, of messages that ended in any way."),
     counter("gatepost_bare_newlines_mended_total", &[], "Bare CRs and LFs in content that were mended."),
     counter("gatepost_recipients_total", &[("outcome", RecipientFate::VALUES)], "Recipients, by what the client heard."),
-    counter("gatepost_attempts_total", &[("outcome", AttemptFate::VALUES)], "Attempts of retry ladders, by outcome."),
-    counter("gatepost_failovers_total", &[("outcome", FailoverFate::VALUES)], "Hops lost before content had left, by whether another took over."),
+    counter("gatepost_attempts_total", &[("outcome", AttemptFate::VALUES)], "Attempts of retry ladders and routes, by outcome."),
+    counter("gatepost_failovers_total", &[], "Hosts whose part in a transaction another host took over."),
     counter("gatepost_verdicts_total", &[("verdict", VerdictKind::VALUES)], "Decisions of rules and callouts."),
-    counter("gatepost_limits_met_total", &[("limit", Limit::VALUES)], "Limits met, by name."),
+    counter("gatepost_malformed_replies_total", &[], "Replies of hops in a form that may not be believed."),
+    counter("gatepost_hidden_keywords_total", &[], "EHLO keywords of hops that clients are not shown because gatepost does not know them."),
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
@@ -169,6 +174,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
     gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
+    Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to its greeting." },
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
@@ -197,16 +203,19 @@ const SERIES: usize = BASES[COUNTERS - 1] + FAMILIES[COUNTERS - 1].series();
 pub enum Timing {
     /// What gatepost itself added to a command and its reply.
     Added,
+    /// From a command to the reply the client heard.
+    Waited,
     /// From dialling a hop to its greeting.
     HopConnect,
 }
 
 impl Timing {
-    const ALL: [Self; 2] = [Self::Added, Self::HopConnect];
+    const ALL: [Self; 3] = [Self::Added, Self::Waited, Self::HopConnect];
 
     fn name(self) -> &'static str {
         match self {
             Self::Added => "gatepost_command_added_seconds",
+            Self::Waited => "gatepost_answer_wait_seconds",
             Self::HopConnect => "gatepost_hop_connect_seconds",
         }
     }
@@ -230,7 +239,7 @@ impl Timing {
                 100 * MILLI,
                 1000 * MILLI,
             ],
-            Self::HopConnect => &[
+            Self::Waited | Self::HopConnect => &[
                 200 * MICRO,
                 500 * MICRO,
                 MILLI,

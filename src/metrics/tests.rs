@@ -10,7 +10,16 @@ use crate::hop::{Pick, Pools, Registry, Why};
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
 fn all_events() -> Vec<Event> {
     use Event::*;
-    let mut events = vec![SessionOpened, AcceptPaused, NewlinesMended, Panic];
+    let mut events = vec![
+        SessionOpened,
+        AcceptPaused,
+        NewlinesMended,
+        Panic,
+        FailedOver,
+        MalformedReply,
+        HiddenKeyword,
+        ContentOctets,
+    ];
     events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::Draining].map(SessionRefused));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
@@ -40,38 +49,21 @@ fn all_events() -> Vec<Event> {
         events.extend(fates.map(|fate| Command(verb, fate)));
     }
     for side in [Side::Downstream, Side::Upstream] {
-        events.push(ContentOctets(side));
         for class in [Class::Positive, Class::Intermediate, Class::Transient, Class::Permanent] {
             events.extend([Origin::Hop, Origin::Gatepost].map(|origin| Reply(side, class, origin)));
         }
     }
     use MessageFate as M;
     events.extend([M::Accepted, M::Refused, M::Lost, M::Discarded, M::DeliveredUnheard].map(Message));
-    use RecipientFate as R;
-    events.extend([R::Accepted, R::Refused, R::Deferred, R::OtherHop, R::Discarded].map(Recipient));
+    events.extend([RecipientFate::Accepted, RecipientFate::Refused, RecipientFate::Deferred].map(Recipient));
     use AttemptFate as A;
-    events.extend([A::Accepted, A::Refused, A::Deferred, A::Unreachable, A::Skipped].map(Attempt));
-    events.extend([FailoverFate::Replaced, FailoverFate::Exhausted].map(Failover));
+    events.extend([A::Accepted, A::OtherHop, A::Refused, A::Failed].map(Attempt));
     use VerdictKind as V;
     events.extend(
-        [V::Rewrite, V::Reply, V::Route, V::Substitute, V::Retry, V::Accept, V::Disconnect].map(Verdict),
+        [V::Rewrite, V::Reply, V::Route, V::Substitute, V::Retry, V::Accept, V::Disconnect, V::Discard]
+            .map(Verdict),
     );
-    use labels::Limit as L;
-    events.extend(
-        [
-            L::CommandLine,
-            L::AuthLine,
-            L::MessageSize,
-            L::Recipients,
-            L::Errors,
-            L::ReplyLine,
-            L::Reply,
-            L::HopSessions,
-        ]
-        .map(Event::Limit),
-    );
-    use labels::Dropped as D;
-    events.extend([D::UnaskedReply, D::LateVerdict, D::LogRecord].map(Event::Dropped));
+    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LogRecord].map(Event::Dropped));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     events
 }

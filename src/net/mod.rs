@@ -1,3 +1,12 @@
 //! The thin shell: sockets and what moves octets between them and the session.
+//!
+//! A worker is one thread with its own listeners, buffers and sessions; a session never leaves it. Each session is
+//! one task with one hand-written turn ([`drive`]): read whoever is wanted and readable, hand the octets to the
+//! session, carry out what it wants, write each peer once.
 
+pub mod buffers;
+pub mod drive;
+mod link;
+pub mod listen;
 pub mod stream;
+pub mod worker;

@@ -576,7 +576,11 @@ impl Session {
             sender: transaction.mail.address(),
             recipients: notes.recipients,
             hop: hop.map(|up| Arc::clone(up.host.name())),
-            verdicts: notes.verdicts,
+            verdicts: notes
+                .verdicts
+                .into_iter()
+                .map(|(stage, by, kind)| (stage, self.settings.rules.name(by).into(), kind))
+                .collect(),
             end,
             reply,
             octets: transaction.octets,

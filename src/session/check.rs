@@ -93,7 +93,7 @@ impl Session {
                 _ => self.reply_error(turn, &own::ONLY_QUIT),
             };
         }
-        let owed = self.owed.len();
+        let heard = turn.out.events.len();
         match command {
             Command::Ehlo(name) => self.take_hello(turn, true, name),
             Command::Helo(name) => self.take_hello(turn, false, name),
@@ -118,8 +118,19 @@ impl Session {
             | Command::Etrn(argument)
             | Command::Other { argument, .. } => self.take_other(turn, &command, argument),
         }
-        let forwarded = self.owed.len() > owed || self.content.is_some();
-        turn.out.count(Event::Command(verb, if forwarded { Taken::Forwarded } else { Taken::Answered }));
+        // What was said at once says what became of it.
+        let said = turn.out.events[heard..].iter().rev().find_map(|event| match event {
+            Event::Answered { class, by_hop: false } => Some(*class),
+            _ => None,
+        });
+        turn.out.count(Event::Command(
+            verb,
+            match said {
+                Some(2 | 3) => Taken::Answered,
+                Some(_) => Taken::Refused,
+                None => Taken::Forwarded,
+            },
+        ));
     }
 
     fn take_malformed(&mut self, turn: &mut Turn<'_>, error: &CommandError) {

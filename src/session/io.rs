@@ -120,7 +120,7 @@ pub enum Event {
     Attempt(AttemptEnd),
     /// A recipient was answered: class of the reply.
     Recipient(u8),
-    /// A host's part in the transaction was taken over by another.
+    /// A lost hop was replaced by another host.
     FailedOver,
     /// A verdict of a rule was carried out.
     Verdict(VerdictKind),
@@ -137,8 +137,10 @@ pub enum Event {
 pub enum Taken {
     /// It went, or will go, to a hop.
     Forwarded,
-    /// Gatepost or a rule answered it.
+    /// Gatepost or a rule answered it, 2xx or 3xx.
     Answered,
+    /// Gatepost or a rule refused it.
+    Refused,
     /// It was not a command.
     Malformed,
 }
@@ -190,6 +192,22 @@ pub enum VerdictKind {
     Disconnect,
     /// A recipient swallowed on purpose.
     Discard,
+}
+
+impl VerdictKind {
+    /// Its name in the configuration and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VerdictKind::Rewrite => "rewrite",
+            VerdictKind::Reply => "reply",
+            VerdictKind::Substitute => "substitute",
+            VerdictKind::Retry => "retry",
+            VerdictKind::Route => "route",
+            VerdictKind::Accept => "accept",
+            VerdictKind::Disconnect => "disconnect",
+            VerdictKind::Discard => "discard",
+        }
+    }
 }
 
 /// Why a session ended.

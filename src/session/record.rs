@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::io::{MessageEnd, VerdictKind};
-use super::verdict::{RuleId, Stage};
+use super::verdict::Stage;
 use crate::smtp::SessionId;
 
 /// One transaction, over.
@@ -30,7 +30,7 @@ pub struct Record {
     /// The hop that had the transaction last.
     pub hop: Option<Arc<str>>,
     /// What was decided, where and by which rule.
-    pub verdicts: Vec<(Stage, RuleId, VerdictKind)>,
+    pub verdicts: Vec<(Stage, Box<str>, VerdictKind)>,
     /// How the message ended; `None`: no content was sent.
     pub end: Option<MessageEnd>,
     /// First line of the reply to the content, or of the refusal that ended the transaction.

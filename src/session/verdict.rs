@@ -47,6 +47,29 @@ pub enum Stage {
     MessageReply,
 }
 
+impl Stage {
+    /// Its name in the configuration and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Connect => "connect",
+            Stage::Helo => "helo",
+            Stage::Auth => "auth",
+            Stage::Mail => "mail",
+            Stage::Rcpt => "rcpt",
+            Stage::Data => "data",
+            Stage::Other => "other",
+            Stage::ConnectReply => "connect-reply",
+            Stage::HeloReply => "helo-reply",
+            Stage::AuthReply => "auth-reply",
+            Stage::MailReply => "mail-reply",
+            Stage::RcptReply => "rcpt-reply",
+            Stage::DataReply => "data-reply",
+            Stage::OtherReply => "other-reply",
+            Stage::MessageReply => "message-reply",
+        }
+    }
+}
+
 /// A set of stages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stages(u16);

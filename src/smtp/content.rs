@@ -13,6 +13,8 @@
 mod chunk;
 mod clean;
 mod mend;
+#[cfg(test)]
+mod properties;
 mod scanner;
 mod stuffer;
 mod unstuffer;

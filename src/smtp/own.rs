@@ -4,8 +4,8 @@
 //!
 //! In:    the session's id, for the negative ones.
 //! Out:   one line of reply, with CRLF.
-//! Never: a 3xx but the 354 and 334 of content and AUTH that gatepost itself takes in; a negative reply
-//!        without the session's id; text that came from anywhere but this file.
+//! Never: a 3xx but the 354 to content that gatepost itself takes in; a negative reply without the
+//!        session's id; text that came from anywhere but this file.
 //!
 //! RFC 5321 4.2, 4.3.2; RFC 3463 and 2034 (enhanced codes).
 
@@ -169,7 +169,7 @@ own! {
     /// An AUTH mechanism that was taken out of the list.
     AUTH_MECHANISM = 504, Some("5.5.4"), "Authentication mechanism not offered";
     /// An AUTH exchange the client gave up with `*` (RFC 4954 4).
-    AUTH_CANCELLED = 501, Some("5.0.0"), "Authentication cancelled";
+    AUTH_CANCELLED = 501, Some("5.7.0"), "Authentication cancelled";
     /// A parameter of an extension that was not offered.
     PARAMETER_NOT_OFFERED = 555, Some("5.5.4"), "Parameter not recognized or not offered";
     /// DATA when every recipient was refused.

@@ -122,6 +122,21 @@ async fn a_failure_keeps_the_last_good_addresses() {
 }
 
 #[tokio::test]
+async fn a_reload_while_dns_is_out_of_order_keeps_them_too() {
+    let zone: Zone = Arc::new(Mutex::new((vec![v4(1)], 60)));
+    let working = config(server(zone.clone()).await, &["store.example.net"], 25);
+    let registry = Arc::new(Registry::new(std::time::Instant::now()));
+    let pools = Arc::new(Pools::new(&working, &registry));
+    Refresher::new(&working.dns, pools, registry.clone(), Vec::new()).first().await;
+
+    zone.lock().unwrap().0.clear();
+    let broken = config(server(zone).await, &["store.example.net"], 25);
+    let pools = Arc::new(Pools::new(&broken, &registry));
+    Refresher::new(&broken.dns, pools.clone(), registry, Vec::new()).first().await;
+    assert_eq!(pools.get("main").unwrap().targets()[0].address().to_string(), "192.0.2.1:25");
+}
+
+#[tokio::test]
 async fn our_own_listener_is_reported_and_never_dialled() {
     let zone: Zone = Arc::new(Mutex::new((vec![[127, 0, 0, 1].into(), v4(1)], 60)));
     let mut refresher = refresher(&config(server(zone).await, &["store.example.net"], 2525));

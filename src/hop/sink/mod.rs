@@ -20,8 +20,8 @@ mod command;
 mod maildir;
 
 use crate::config::types::Config;
-use crate::smtp::{ChunkCounter, Line, LineEnd, Piece, Unstuffer, next_line};
-use command::{Command, Refusal};
+use crate::smtp::{ChunkCounter, Keyword, Line, LineEnd, Own, Piece, Unstuffer, next_line};
+use command::{Ask, Refused};
 use maildir::Delivery;
 
 /// A command line; longer than any gatepost sends.
@@ -31,6 +31,17 @@ const READ: usize = 4 * 1024;
 const READ_CONTENT: usize = 64 * 1024;
 /// Recipients of one transaction. They are only counted, so this is no question of memory.
 const RECIPIENTS: u32 = 100_000;
+
+/// What the reply to EHLO offers, before ENHANCEDSTATUSCODES.
+const OFFERED: &[Keyword] = &[
+    Keyword::Pipelining,
+    Keyword::Size,
+    Keyword::EightBitMime,
+    Keyword::SmtpUtf8,
+    Keyword::Chunking,
+    Keyword::Dsn,
+];
+static LINE_TOO_LONG: Own = Own { code: 500, enhanced: Some("5.5.2"), text: "Line too long" };
 
 /// A new connection to the sink that stores into the Maildir at `path`. Called within a runtime, which serves it.
 pub(super) fn open(path: &Arc<Path>) -> io::Result<UnixStream> {
@@ -77,68 +88,67 @@ impl Sink {
     async fn serve(mut self) -> io::Result<()> {
         self.wire.say(&format!("220 {} ESMTP gatepost sink", host_name()));
         while let Some(line) = self.wire.line().await? {
-            let command = match line {
-                Ok(line) => Command::parse(line),
-                Err(TooLong) => Err(Refusal("500 5.5.2 Line too long")),
+            let asked = match line {
+                Ok(line) => command::read(line),
+                Err(TooLong) => Err(Refused::With(&LINE_TOO_LONG)),
             };
-            match command {
-                Err(Refusal(reply)) => self.wire.say(reply),
-                Ok(Command::Quit) => {
+            match asked {
+                Err(Refused::With(own)) => self.wire.say_own(own),
+                Err(Refused::Unreadable) => {
+                    self.wire.say("501 5.5.4 Syntax: BDAT size [LAST]");
+                    return self.wire.flush().await;
+                }
+                Ok(Ask::Quit) => {
                     self.wire.say("221 2.0.0 Bye");
                     self.wire.flush().await?;
                     return self.wire.stream.shutdown().await;
                 }
-                Ok(Command::Data) => self.data().await?,
-                Ok(Command::Bdat { size, last }) => self.bdat(size, last).await?,
-                Ok(Command::BadBdat) => {
-                    // How many octets follow cannot be known, so nothing after this can be read.
-                    self.wire.say("501 5.5.4 Syntax: BDAT size [LAST]");
-                    return self.wire.flush().await;
-                }
-                Ok(command) => self.answer(command),
+                Ok(Ask::Data) => self.data().await?,
+                Ok(Ask::Bdat { size, last }) => self.bdat(size, last).await?,
+                Ok(ask) => self.answer(ask),
             }
         }
         Ok(())
     }
 
     /// Answers what needs no waiting.
-    fn answer(&mut self, command: Command) {
-        let reply = match command {
-            Command::Ehlo => {
+    fn answer(&mut self, ask: Ask) {
+        let reply = match ask {
+            Ask::Ehlo => {
                 self.reset();
                 self.greeted = true;
                 self.wire.say(&format!("250-{}", host_name()));
-                for keyword in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"] {
-                    self.wire.say(&format!("250-{keyword}"));
+                for keyword in OFFERED {
+                    self.wire.say(&format!("250-{}", keyword.as_str()));
                 }
                 "250 ENHANCEDSTATUSCODES"
             }
-            Command::Helo => {
+            Ask::Helo => {
                 self.reset();
                 self.greeted = true;
                 return self.wire.say(&format!("250 {}", host_name()));
             }
-            Command::Mail if !self.greeted => "503 5.5.1 Say EHLO first",
-            Command::Mail if self.sender => "503 5.5.1 Sender already given",
-            Command::Mail => {
+            Ask::Mail if !self.greeted => "503 5.5.1 Say EHLO first",
+            Ask::Mail if self.sender => "503 5.5.1 Sender already given",
+            Ask::Mail => {
                 self.sender = true;
                 "250 2.1.0 Sender ok"
             }
-            Command::Rcpt if !self.sender => "503 5.5.1 Say MAIL first",
-            Command::Rcpt if self.content.is_some() => "503 5.5.1 Content has begun",
-            Command::Rcpt if self.recipients >= RECIPIENTS => "452 4.5.3 Too many recipients",
-            Command::Rcpt => {
+            Ask::Rcpt if !self.sender => "503 5.5.1 Say MAIL first",
+            Ask::Rcpt if self.content.is_some() => "503 5.5.1 Content has begun",
+            Ask::Rcpt if self.recipients >= RECIPIENTS => "452 4.5.3 Too many recipients",
+            Ask::Rcpt => {
                 self.recipients += 1;
                 "250 2.1.5 Recipient ok"
             }
-            Command::Rset => {
+            Ask::Rset => {
                 self.reset();
                 "250 2.0.0 Ok"
             }
-            Command::Noop => "250 2.0.0 Ok",
-            Command::Vrfy => "252 2.5.0 Any recipient is taken",
-            Command::Help => "214 2.0.0 Every message is stored in a Maildir",
-            Command::Quit | Command::Data | Command::Bdat { .. } | Command::BadBdat => return,
+            Ask::Noop => "250 2.0.0 Ok",
+            Ask::Vrfy => "252 2.5.0 Any recipient is taken",
+            Ask::Help => "214 2.0.0 Every message is stored in a Maildir",
+            Ask::Quit | Ask::Data | Ask::Bdat { .. } => return,
         };
         self.wire.say(reply);
     }
@@ -302,6 +312,13 @@ impl Wire {
     fn say(&mut self, line: &str) {
         self.output.extend_from_slice(line.as_bytes());
         self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn say_own(&mut self, Own { code, enhanced, text }: &Own) {
+        match enhanced {
+            Some(enhanced) => self.say(&format!("{code} {enhanced} {text}")),
+            None => self.say(&format!("{code} {text}")),
+        }
     }
 
     /// Reads more, having said what was to be said; false at the end.

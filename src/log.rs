@@ -1,0 +1,98 @@
+//! Log lines: one record per transaction, and the dialogs' own lines at trace.
+//!
+//! In:    a [`Record`]; a line of a dialog, secrets already masked.
+//! Out:   one event each, fields as `key=value` or JSON, as `log.format` says.
+//! Never: writes content, an AUTH exchange, or a control character of somebody else's.
+
+use tracing::{info, trace};
+
+use crate::config::types::{Log, LogFormat, LogLevel};
+use crate::session::io::{MessageEnd, Peer, TraceSide};
+use crate::session::record::{Address, Record};
+use crate::smtp::SessionId;
+
+/// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
+/// what must stay secret.
+pub fn begin(log: &Log) {
+    let level = match log.level {
+        LogLevel::Off => "off",
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,gatepost={level}"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call is a reload's: the first one's form stays.
+    let _ = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+    };
+}
+
+/// One transaction.
+pub fn transaction(record: &Record) {
+    let recipients: Vec<String> = record
+        .recipients
+        .iter()
+        .map(|recipient| {
+            let hop = recipient.hop.as_deref().unwrap_or("gatepost");
+            format!("{} [{hop}: {}]", address(&recipient.address), text(&recipient.reply))
+        })
+        .collect();
+    let verdicts: Vec<String> = record
+        .verdicts
+        .iter()
+        .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()))
+        .collect();
+    info!(
+        session = %record.session,
+        client = %record.client,
+        helo = record.helo.as_deref().map(text),
+        authenticated = record.authenticated,
+        sender = address(&record.sender),
+        recipients = recipients.join(", "),
+        hop = record.hop.as_deref(),
+        verdicts = verdicts.join(", "),
+        outcome = record.end.map_or("none", end),
+        reply = record.reply.as_deref().map(text),
+        octets = record.octets,
+        mended = record.mended,
+        milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
+        "transaction"
+    );
+}
+
+/// One line of a dialog, as RFC 5321 appendix D writes them; the hop's side is the one further in.
+pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
+    let who = match side {
+        TraceSide::Client => "C",
+        TraceSide::Server => "S",
+    };
+    match peer {
+        Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
+        Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.0, text(line)),
+    }
+}
+
+fn address(address: &Address) -> String {
+    match &address.sent {
+        Some(sent) => format!("<{}> as <{}>", text(&address.given), text(sent)),
+        None => format!("<{}>", text(&address.given)),
+    }
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn end(end: MessageEnd) -> &'static str {
+    match end {
+        MessageEnd::Accepted => "accepted",
+        MessageEnd::Refused => "refused",
+        MessageEnd::Lost => "lost",
+        MessageEnd::Discarded => "discarded",
+        MessageEnd::DeliveredUnheard => "delivered_unheard",
+    }
+}

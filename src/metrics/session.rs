@@ -1,0 +1,107 @@
+//! What a session reports, as what is counted.
+//!
+//! In:    the events of a session's turn.
+//! Out:   counts in the worker's meter.
+//! Never: decides anything; a new event of the session is a compile error here until it has a metric.
+
+use super::labels::{
+    AttemptFate, Class, Dropped, End, Fate, MessageFate, Origin, RecipientFate, Side, Verb, VerdictKind,
+};
+use super::{Event, Meter, Timing};
+use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
+
+impl Meter {
+    /// Counts what a session reports.
+    pub fn note(&self, event: io::Event) {
+        match event {
+            io::Event::Command(verb, taken) => self.count(Event::Command(Verb::from(verb), fate(taken))),
+            io::Event::Answered { class, by_hop } => {
+                let origin = if by_hop { Origin::Hop } else { Origin::Gatepost };
+                self.reply(Side::Downstream, class, origin);
+            }
+            io::Event::Heard(class) => self.reply(Side::Upstream, class, Origin::Hop),
+            io::Event::Malformed => self.count(Event::MalformedReply),
+            io::Event::Unasked => self.count(Event::Dropped(Dropped::UnaskedReply)),
+            io::Event::Message(end, octets) => {
+                self.count(Event::Message(message_fate(end)));
+                self.add(Event::ContentOctets, octets);
+            }
+            io::Event::Mended(count) => self.add(Event::NewlinesMended, count),
+            io::Event::Attempt(end) => self.count(Event::Attempt(attempt_fate(end))),
+            io::Event::Recipient(class) => {
+                let fate = match class {
+                    2 => RecipientFate::Accepted,
+                    4 => RecipientFate::Deferred,
+                    _ => RecipientFate::Refused,
+                };
+                self.count(Event::Recipient(fate));
+            }
+            io::Event::FailedOver => self.count(Event::FailedOver),
+            io::Event::Verdict(kind) => self.count(Event::Verdict(verdict(kind))),
+            io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
+            io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
+            io::Event::Waited(took) => self.time(Timing::Waited, took),
+        }
+    }
+
+    fn reply(&self, side: Side, class: u8, origin: Origin) {
+        if let Some(class) = Class::of_digit(class) {
+            self.count(Event::Reply(side, class, origin));
+        }
+    }
+}
+
+fn fate(taken: Taken) -> Fate {
+    match taken {
+        Taken::Forwarded => Fate::Forwarded,
+        Taken::Answered => Fate::Answered,
+        Taken::Refused => Fate::Refused,
+        Taken::Malformed => Fate::Malformed,
+    }
+}
+
+fn message_fate(end: MessageEnd) -> MessageFate {
+    match end {
+        MessageEnd::Accepted => MessageFate::Accepted,
+        MessageEnd::Refused => MessageFate::Refused,
+        MessageEnd::Lost => MessageFate::Lost,
+        MessageEnd::Discarded => MessageFate::Discarded,
+        MessageEnd::DeliveredUnheard => MessageFate::DeliveredUnheard,
+    }
+}
+
+fn attempt_fate(end: AttemptEnd) -> AttemptFate {
+    match end {
+        AttemptEnd::Accepted => AttemptFate::Accepted,
+        AttemptEnd::Deferred => AttemptFate::OtherHop,
+        AttemptEnd::Refused => AttemptFate::Refused,
+        AttemptEnd::Failed => AttemptFate::Failed,
+    }
+}
+
+fn verdict(kind: io::VerdictKind) -> VerdictKind {
+    match kind {
+        io::VerdictKind::Rewrite => VerdictKind::Rewrite,
+        io::VerdictKind::Reply => VerdictKind::Reply,
+        io::VerdictKind::Substitute => VerdictKind::Substitute,
+        io::VerdictKind::Retry => VerdictKind::Retry,
+        io::VerdictKind::Route => VerdictKind::Route,
+        io::VerdictKind::Accept => VerdictKind::Accept,
+        io::VerdictKind::Disconnect => VerdictKind::Disconnect,
+        io::VerdictKind::Discard => VerdictKind::Discard,
+    }
+}
+
+fn session_end(end: SessionEnd) -> End {
+    match end {
+        SessionEnd::Quit => End::Quit,
+        SessionEnd::ClientGone => End::ClientGone,
+        SessionEnd::Idle => End::ClientTimeout,
+        SessionEnd::HopLost => End::HopLost,
+        SessionEnd::HopClosed => End::HopRefused,
+        SessionEnd::Verdict => End::Verdict,
+        SessionEnd::Limit => End::Limit,
+        SessionEnd::Protocol => End::Protocol,
+        SessionEnd::Shutdown => End::Shutdown,
+    }
+}

@@ -1,0 +1,524 @@
+//! One session's task: the turn.
+//!
+//! In:    a connected client, the configuration it came under, its place among the sessions.
+//! Out:   octets moved both ways, hops dialled and closed, events counted, records written, until the session is
+//!        over.
+//! Never: decides anything about mail; holds a buffer, a future or a timer that nothing waits for; reads a source
+//!        whose octets cannot be written on.
+//!
+//! Order of a turn: leaves, timer, then hops before the client (what a hop said early is known before more is sent
+//! to it), then the session's outputs, then one write to each peer.
+
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::buffers::SIZE;
+use super::link::Link;
+use super::stream::Stream;
+use super::worker::{self, Registered, Scratch, Tide};
+use crate::hop::{self, Lease};
+use crate::limits::Permit;
+use crate::log;
+use crate::metrics::{Event, Timing};
+use crate::session::Session;
+use crate::session::io::{self as session_io, HOPS, HopId, Input, Output, Peer, SessionEnd};
+use crate::session::route::Host;
+use crate::session::settings::{Entrance, Settings};
+use crate::smtp::{SessionId, own};
+
+/// Reads of one peer in one turn; then others have theirs.
+const ROUNDS: usize = 4;
+
+/// Octets that may wait for a peer before its source is not read any more.
+const BACKLOG: usize = 64 << 10;
+
+/// How long a client may take to read its last reply.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// How long, and for how much, a connection that is closed early is listened to, so that the reply is not lost to a
+/// reset.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
+
+/// A hop's place in the shell.
+enum Upstream {
+    Vacant,
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>),
+    Linked(Box<Link>),
+}
+
+/// The task of one session.
+pub struct Drive {
+    session: Session,
+    client: Option<Link>,
+    upstreams: [Upstream; HOPS],
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+    tide: Tide,
+    linger: Option<(Instant, usize)>,
+    close_by: Option<Instant>,
+    quit: bool,
+    registered: Registered,
+    reply_limit: usize,
+    _permit: Permit,
+}
+
+impl Drive {
+    /// A session for a client, begun.
+    pub fn new(
+        stream: Stream,
+        settings: Arc<Settings>,
+        entrance: Entrance,
+        id: SessionId,
+        permit: Permit,
+    ) -> Drive {
+        Drive {
+            reply_limit: settings.limits.reply + settings.limits.reply_line,
+            session: Session::new(settings, entrance, id, Instant::now()),
+            client: Some(Link::new(stream)),
+            upstreams: [const { Upstream::Vacant }; HOPS],
+            sleep: None,
+            armed: None,
+            tide: Tide::Flood,
+            linger: None,
+            close_by: None,
+            quit: false,
+            registered: Registered::default(),
+            _permit: permit,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        let now = Instant::now();
+        scratch.commands = 0;
+        self.bring_unsent(scratch);
+        if self.registered.first(cx) {
+            self.session.start(now, &mut scratch.out);
+        }
+        self.heed_tide(now, scratch);
+        if let Some(linger) = self.linger {
+            return self.linger_on(cx, scratch, now, linger);
+        }
+        let fired = self.timer_fired(cx, now);
+        if self.close_by.is_some_and(|until| until <= now) {
+            self.client = None;
+        }
+        if fired {
+            let stalled = scratch.out.tx[1..].iter().any(|tx| !tx.is_empty());
+            self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
+        }
+        self.carry_out(cx, scratch, now);
+        for round in 0.. {
+            let mut busy = self.connect(cx, scratch, now);
+            for hop in 0..HOPS as u8 {
+                busy |= self.read_hop(cx, scratch, now, HopId(hop));
+            }
+            self.carry_out(cx, scratch, now);
+            busy |= self.read_client(cx, scratch, now);
+            self.carry_out(cx, scratch, now);
+            busy |= self.flush(cx, scratch, now);
+            self.carry_out(cx, scratch, now);
+            if !busy {
+                break;
+            }
+            if round == ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        if scratch.commands > 0 {
+            scratch.meter.time(Timing::Added, now.elapsed());
+        }
+        if self.client.is_none() && self.session.is_over() {
+            return Poll::Ready(());
+        }
+        self.put_away(scratch);
+        if let Some(linger) = self.linger {
+            return self.linger_on(cx, scratch, now, linger);
+        }
+        self.arm(cx);
+        Poll::Pending
+    }
+
+    /// Connections that are being made; whether one was.
+    fn connect(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+        let mut any = false;
+        for index in 0..HOPS {
+            let Upstream::Connecting(future) = &mut self.upstreams[index] else { continue };
+            let Poll::Ready(connected) = future.as_mut().poll(cx) else { continue };
+            any = true;
+            let hop = HopId(index as u8);
+            let input = match connected {
+                Ok(stream) => {
+                    self.upstreams[index] = Upstream::Linked(Box::new(Link::new(stream)));
+                    Input::Opened(hop)
+                }
+                Err(error) => {
+                    tracing::debug!(session = %self.session.id(), %error, "hop: connect");
+                    self.upstreams[index] = Upstream::Vacant;
+                    Input::OpenFailed(hop)
+                }
+            };
+            self.session.handle(now, input, &mut scratch.out);
+        }
+        any
+    }
+
+    /// Reads a hop and hands its octets in; whether there were any.
+    fn read_hop(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant, hop: HopId) -> bool {
+        let peer = Peer::Upstream(hop);
+        let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] else { return false };
+        let choked = scratch.out.tx[0].len() > BACKLOG;
+        if link.ended || choked || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
+            return false;
+        }
+        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.reply_limit) {
+            Poll::Pending => {
+                link.rx.settle(&mut scratch.pool);
+                false
+            }
+            Poll::Ready(Ok(0)) => {
+                link.ended = true;
+                self.session.handle(now, Input::Eof(peer), &mut scratch.out);
+                true
+            }
+            Poll::Ready(Ok(_)) => {
+                let taken = self.session.receive(now, peer, link.rx.octets(), &mut scratch.out);
+                link.rx.take(taken);
+                link.rx.settle(&mut scratch.pool);
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                link.ended = true;
+                self.session.handle(now, Input::Lost(peer), &mut scratch.out);
+                true
+            }
+        }
+    }
+
+    /// Offers the client's waiting octets, or reads more; whether anything went on.
+    fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+        // Content that could not be written on still refers to the buffer.
+        let held = scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG);
+        if held || scratch.out.tx[0].len() > BACKLOG {
+            return false;
+        }
+        let offered = self.offer(scratch, now);
+        let Some(link) = &mut self.client else { return offered };
+        if link.closing || link.ended || !link.rx.has_room(SIZE) || !self.session.wants_read(Peer::Downstream)
+        {
+            return offered;
+        }
+        if scratch.out.tx[1..].iter().any(session_io::Tx::borrows) {
+            return offered;
+        }
+        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE) {
+            Poll::Pending => offered,
+            Poll::Ready(Ok(0)) => {
+                link.ended = true;
+                self.session.handle(now, Input::Eof(Peer::Downstream), &mut scratch.out);
+                true
+            }
+            Poll::Ready(Ok(_)) => {
+                self.offer(scratch, now);
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                link.ended = true;
+                self.session.handle(now, Input::Lost(Peer::Downstream), &mut scratch.out);
+                true
+            }
+        }
+    }
+
+    /// Hands the client's octets in; whether any were taken.
+    fn offer(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
+        let Some(link) = &mut self.client else { return false };
+        if link.rx.is_empty() || link.closing {
+            return false;
+        }
+        for tx in &mut scratch.out.tx {
+            tx.rebase(link.rx.start());
+        }
+        let taken = self.session.receive(now, Peer::Downstream, link.rx.octets(), &mut scratch.out);
+        link.rx.take(taken);
+        taken > 0
+    }
+
+    /// Writes each peer once; whether that let anything go on.
+    fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+        let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+        let mut broken: Option<HopId> = None;
+        for (index, slot) in self.upstreams.iter_mut().enumerate() {
+            let tx = &mut scratch.out.tx[1 + index];
+            if tx.is_empty() {
+                continue;
+            }
+            match slot {
+                Upstream::Linked(link) => {
+                    if let Poll::Ready(Err(_)) = link.poll_flush(cx, tx, received) {
+                        tx.clear();
+                        broken = Some(HopId(index as u8));
+                    }
+                }
+                Upstream::Connecting(_) => {}
+                Upstream::Vacant => tx.clear(),
+            }
+        }
+        let mut went = false;
+        if let Some(hop) = broken {
+            went = true;
+            self.session.handle(now, Input::Lost(Peer::Upstream(hop)), &mut scratch.out);
+        }
+        went | self.flush_client(cx, scratch, now)
+    }
+
+    fn flush_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+        let tx = &mut scratch.out.tx[0];
+        let Some(link) = &mut self.client else {
+            tx.clear();
+            return false;
+        };
+        match link.poll_flush(cx, tx, &[]) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) if link.closing => {
+                self.close_client(now);
+                true
+            }
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(_)) => {
+                tx.clear();
+                let closing = link.closing;
+                self.client = None;
+                if !closing {
+                    self.session.handle(now, Input::Lost(Peer::Downstream), &mut scratch.out);
+                }
+                true
+            }
+        }
+    }
+
+    /// All is written: the connection is closed, at once where the client expects it.
+    fn close_client(&mut self, now: Instant) {
+        let Some(link) = &mut self.client else { return };
+        if link.ended || (self.quit && link.rx.is_empty()) || link.stream.shutdown_write().is_err() {
+            self.client = None;
+        } else {
+            self.linger = Some((now + LINGER.0, LINGER.1));
+        }
+    }
+
+    /// Reads and drops what a client still sends, so that it can read why it was closed.
+    fn linger_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        now: Instant,
+        (until, mut left): (Instant, usize),
+    ) -> Poll<()> {
+        let Some(link) = &mut self.client else { return Poll::Ready(()) };
+        while now < until && left > 0 {
+            link.rx.drop_all();
+            let read = link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE);
+            link.rx.drop_all();
+            link.rx.settle(&mut scratch.pool);
+            match read {
+                Poll::Ready(Ok(read)) if read > 0 => left = left.saturating_sub(read),
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    self.linger = Some((until, left));
+                    let hops = !self.session.is_over();
+                    if hops {
+                        break;
+                    }
+                    self.arm_at(cx, until);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.linger = None;
+        self.client = None;
+        if self.session.is_over() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Does what the session wants done.
+    fn carry_out(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
+        if scratch.out.outputs.is_empty() && scratch.out.events.is_empty() {
+            return;
+        }
+        for event in scratch.out.events.drain(..) {
+            match event {
+                session_io::Event::Command(..) => scratch.commands += 1,
+                session_io::Event::Ended(end) => self.quit = end == SessionEnd::Quit,
+                _ => {}
+            }
+            scratch.meter.note(event);
+        }
+        let mut outputs = std::mem::take(&mut scratch.out.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Open { hop, host } => self.dial(hop, &host),
+                Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
+                    if let Some(link) = &mut self.client {
+                        link.closing = true;
+                        self.close_by = Some(now + CLOSING);
+                    }
+                    self.flush_client(cx, scratch, now);
+                }
+                Output::Close(Peer::Upstream(hop)) => {
+                    let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+                    let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
+                    if let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] {
+                        // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
+                        let _ = link.poll_flush(cx, tx, received);
+                    }
+                    tx.clear();
+                    self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                }
+                Output::Abort(Peer::Upstream(hop)) => {
+                    scratch.out.tx[Peer::Upstream(hop).index()].clear();
+                    self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                }
+                Output::Record(record) => log::transaction(&record),
+                Output::Trace(peer, side, line) => log::line(self.session.id(), peer, side, &line),
+            }
+        }
+        scratch.out.outputs = outputs;
+    }
+
+    fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>) {
+        let any: &dyn Any = &**host;
+        if let Some(lease) = any.downcast_ref::<Lease>() {
+            let target = lease.target().clone();
+            self.upstreams[usize::from(hop.0)] =
+                Upstream::Connecting(Box::pin(async move { hop::connect(&target).await }));
+        }
+    }
+
+    fn heed_tide(&mut self, now: Instant, scratch: &mut Scratch) {
+        let tide = worker::tide();
+        if tide != self.tide {
+            self.tide = tide;
+            let input = if tide == Tide::Ebb { Input::Shutdown } else { Input::Stop };
+            self.session.handle(now, input, &mut scratch.out);
+        }
+    }
+
+    /// Octets that could not be written last time come first.
+    fn bring_unsent(&mut self, scratch: &mut Scratch) {
+        if let Some(unsent) = self.client.as_mut().and_then(|link| link.unsent.take()) {
+            scratch.out.tx[0] = *unsent;
+        }
+        for (index, slot) in self.upstreams.iter_mut().enumerate() {
+            if let Upstream::Linked(link) = slot
+                && let Some(unsent) = link.unsent.take()
+            {
+                scratch.out.tx[1 + index] = *unsent;
+            }
+        }
+    }
+
+    /// What could not be written is kept here; buffers that nothing refers to go back.
+    fn put_away(&mut self, scratch: &mut Scratch) {
+        let borrowed = scratch.out.tx[1..].iter().any(session_io::Tx::borrows);
+        if let Some(link) = &mut self.client {
+            if !borrowed {
+                link.rx.settle(&mut scratch.pool);
+            }
+            if !scratch.out.tx[0].is_empty() {
+                link.unsent = Some(Box::new(std::mem::take(&mut scratch.out.tx[0])));
+            }
+        }
+        for (index, slot) in self.upstreams.iter_mut().enumerate() {
+            if let Upstream::Linked(link) = slot
+                && !scratch.out.tx[1 + index].is_empty()
+            {
+                link.unsent = Some(Box::new(std::mem::take(&mut scratch.out.tx[1 + index])));
+            }
+        }
+    }
+
+    fn timer_fired(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.armed.is_none_or(|armed| now < armed) {
+            return false;
+        }
+        if let Some(sleep) = &mut self.sleep
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            self.armed = None;
+        }
+        self.session.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// One timer, re-armed only for something earlier; a later deadline waits until it fires.
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        if let Some(deadline) = self.session.deadline().into_iter().chain(self.close_by).min() {
+            self.arm_at(cx, deadline);
+        }
+    }
+
+    fn arm_at(&mut self, cx: &mut Context<'_>, deadline: Instant) {
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        self.armed = Some(deadline);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(deadline.into()),
+            None => self.sleep = Some(Box::pin(sleep_until(deadline.into()))),
+        }
+        if let Some(sleep) = &mut self.sleep
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            self.armed = None;
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// A defect ended this session: it hears 421 if that cannot be taken for something else, and no other does.
+    fn panicked(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        scratch.reset();
+        scratch.meter.count(Event::Panic);
+        tracing::error!(session = %self.session.id(), "session: panicked");
+        if let Some(link) = self.client.as_mut().filter(|link| link.unsent.is_none())
+            && self.session.is_between_replies()
+        {
+            let id = self.session.id();
+            scratch.out.tx[0].write(|line| own::PANIC.write(id, line));
+            let _ = link.poll_flush(cx, &mut scratch.out.tx[0], &[]);
+            scratch.reset();
+        }
+    }
+}
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        worker::with_scratch(|scratch| {
+            let this = &mut *self;
+            let turn = catch_unwind(AssertUnwindSafe(|| this.turn(cx, scratch)));
+            match turn {
+                Ok(turn) => {
+                    ready!(turn);
+                    scratch.reset();
+                    Poll::Ready(())
+                }
+                Err(_) => {
+                    this.panicked(cx, scratch);
+                    Poll::Ready(())
+                }
+            }
+        })
+    }
+}

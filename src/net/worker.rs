@@ -1,0 +1,178 @@
+//! A worker: one thread, its runtime, its sessions.
+//!
+//! In:    listening sockets; what the control thread has to say ([`Order`]).
+//! Out:   a task per client, all of them on this thread.
+//! Never: shares a session, a buffer or a counter with another worker.
+//!
+//! What sessions of one thread share lies in thread-local places: the scratch space of the turn, and the tide: whether
+//! the process wants to stop.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use tokio::runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+use super::buffers::Pool;
+use super::listen::{self, Bound};
+use crate::limits::Sessions;
+use crate::metrics::{Meter, Metrics};
+use crate::session::io::Out;
+use crate::session::settings::Settings;
+
+/// What holds for clients who come from now on.
+pub struct Serving {
+    /// The configuration, as sessions see it.
+    pub settings: Arc<Settings>,
+    /// Who may have how many sessions.
+    pub sessions: Arc<Sessions>,
+}
+
+/// What the control thread says to a worker.
+pub enum Order {
+    /// Serve this from now on, on these sockets; listeners not among them are emptied and closed.
+    Serve(Arc<Serving>, Vec<Bound>),
+    /// Accept no more; sessions end between transactions.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// Whether the process wants to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tide {
+    /// It does not.
+    Flood,
+    /// Sessions end between transactions.
+    Ebb,
+    /// Sessions end.
+    Out,
+}
+
+/// What a turn works with: lent to whichever session has its turn.
+pub struct Scratch {
+    /// What the session says.
+    pub out: Out,
+    /// Spare receive buffers.
+    pub pool: Pool,
+    /// Where this worker counts.
+    pub meter: Meter,
+    /// Commands taken in this turn.
+    pub commands: u32,
+}
+
+impl Scratch {
+    /// Nothing of a session stays behind.
+    pub fn reset(&mut self) {
+        self.out.tx.iter_mut().for_each(crate::session::io::Tx::clear);
+        self.out.outputs.clear();
+        self.out.events.clear();
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
+    static TIDE: Cell<Tide> = const { Cell::new(Tide::Flood) };
+    static WAKERS: RefCell<(Vec<Option<Waker>>, Vec<usize>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// Lends the worker's scratch space.
+pub fn with_scratch<T>(turn: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| turn(scratch.as_mut().expect("sessions run on a worker's thread only")))
+}
+
+/// Whether the process wants to stop.
+pub fn tide() -> Tide {
+    TIDE.get()
+}
+
+/// A task's place among those that are woken when the tide turns; given back when dropped.
+#[derive(Default, Debug)]
+pub struct Registered(Option<usize>);
+
+impl Registered {
+    /// Registers the task if it is not; says whether it was not.
+    pub fn first(&mut self, cx: &Context<'_>) -> bool {
+        if self.0.is_some() {
+            return false;
+        }
+        self.0 = Some(WAKERS.with_borrow_mut(|(wakers, free)| {
+            let waker = Some(cx.waker().clone());
+            match free.pop() {
+                Some(place) => {
+                    wakers[place] = waker;
+                    place
+                }
+                None => {
+                    wakers.push(waker);
+                    wakers.len() - 1
+                }
+            }
+        }));
+        true
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(place) = self.0 {
+            WAKERS.with_borrow_mut(|(wakers, free)| {
+                wakers[place] = None;
+                free.push(place);
+            });
+        }
+    }
+}
+
+/// Runs a worker until it is told to stop and its last session is over.
+///
+/// # Errors
+///
+/// Where the runtime or a listener cannot be set up.
+pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let meter = metrics.meter(index);
+    SCRATCH.set(Some(Scratch { out: Out::default(), pool: Pool::default(), meter, commands: 0 }));
+    runtime.block_on(obey(index as u64, orders))
+}
+
+async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()> {
+    let mut listeners = JoinSet::new();
+    let ids = listen::Ids::new(index);
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Serve(serving, bound) => {
+                listeners.abort_all();
+                while listeners.join_next().await.is_some() {}
+                for bound in bound {
+                    listeners.spawn(listen::accept(bound.try_into()?, Arc::clone(&serving), ids.clone()));
+                }
+            }
+            Order::Drain => turn_tide(Tide::Ebb),
+            Order::Stop => turn_tide(Tide::Out),
+        }
+        if tide() != Tide::Flood {
+            break;
+        }
+    }
+    // The listeners empty themselves; then the sessions that are left are waited for.
+    while listeners.join_next().await.is_some() {}
+    loop {
+        tokio::select! {
+            () = listen::sessions_over() => return Ok(()),
+            order = orders.recv() => match order {
+                Some(_) => turn_tide(Tide::Out),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+fn turn_tide(tide: Tide) {
+    TIDE.set(tide);
+    let wakers: Vec<Waker> = WAKERS.with_borrow(|(wakers, _)| wakers.iter().flatten().cloned().collect());
+    wakers.into_iter().for_each(Waker::wake);
+}

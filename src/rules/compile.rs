@@ -1,0 +1,210 @@
+//! From `rules:` in the configuration to a [`RuleSet`].
+//!
+//! **In**: the rules in file order, the pools by name, the names of the listeners.
+//! **Out**: a rule set in which every pattern is compiled, every reply is built, every upstream is a pool; or every
+//! error at once, each with the rule, its place in the file and the key.
+//! **Never**: checks twice what the configuration promises of itself, save that a verdict is of the right kind for
+//! its stages: a wrong one would be silence.
+//!
+//! Semantics section 1: a rule that cannot satisfy the table of verdicts is a configuration error.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::condition::Condition;
+use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
+use crate::config::types as config;
+use crate::session::route::PoolId;
+use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
+use crate::smtp::{Own, Reply, own};
+
+/// What is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileError {
+    /// The rule's name.
+    pub rule: String,
+    /// Where it stands in the file.
+    pub mark: config::Mark,
+    /// The key within it, such as `match.recipient`.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}: {}: {}", self.rule, self.key, self.problem)
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// How many stages there are.
+pub(super) const STAGES: usize = Stage::MessageReply as usize + 1;
+
+impl RuleSet {
+    /// Compiles rules. `listeners` holds, for each listener by its number, the names it may be meant by: its addresses.
+    pub fn compile(
+        config: &[config::Rule],
+        pools: &dyn Fn(&str) -> Option<PoolId>,
+        listeners: &[Vec<String>],
+    ) -> Result<Self, Vec<CompileError>> {
+        let mut set =
+            Self { rules: Vec::with_capacity(config.len()), by_stage: Vec::new(), stages: Stages::default() };
+        set.by_stage.resize_with(STAGES, StageRules::default);
+        let mut errors = Vec::new();
+        for (at, rule) in config.iter().enumerate() {
+            let mut wrong = Vec::new();
+            let Ok(id) = u16::try_from(at) else {
+                let problem =
+                    format!("more than {} rules; name more recipients in one", u16::MAX as usize + 1);
+                let (rule, mark) = (rule.name.clone(), rule.mark);
+                errors.push(CompileError { rule, mark, key: "name".to_owned(), problem });
+                break;
+            };
+            set.add(RuleId(id), rule, pools, listeners, &mut wrong);
+            let error =
+                |(key, problem)| CompileError { rule: rule.name.clone(), mark: rule.mark, key, problem };
+            errors.extend(wrong.into_iter().map(error));
+        }
+        if errors.is_empty() { Ok(set) } else { Err(errors) }
+    }
+
+    fn add(
+        &mut self,
+        id: RuleId,
+        rule: &config::Rule,
+        pools: &dyn Fn(&str) -> Option<PoolId>,
+        listeners: &[Vec<String>],
+        errors: &mut Vec<(String, String)>,
+    ) {
+        let mut unmatched = Vec::new();
+        let condition = Condition::new(&rule.matches, listeners, &mut unmatched);
+        errors.extend(unmatched.into_iter().map(|(key, problem)| (format!("match.{key}"), problem)));
+        let mut compiled = Rule {
+            name: rule.name.as_str().into(),
+            condition,
+            rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
+            on_command: None,
+            on_reply: None,
+        };
+        if let Some(decide) = &rule.actions.decide
+            && let Err((key, problem)) = compiled.decide(decide, pools)
+        {
+            errors.push((format!("do.{key}"), problem));
+        }
+        for stage in &rule.stages {
+            let Some(asked) = known(*stage) else {
+                errors.push(("stages".to_owned(), format!("no rule is asked at {}", stage.name())));
+                continue;
+            };
+            if let Some(problem) = compiled.unfit(*stage) {
+                errors.push(("do".to_owned(), format!("{problem} at {}", stage.name())));
+            }
+            let rules = &mut self.by_stage[asked as usize];
+            rules.index.add(id, &compiled.condition, &rule.matches.client);
+            rules.classes |= compiled.condition.reply_classes();
+            self.stages = self.stages.with(asked);
+        }
+        self.rules.push(compiled);
+    }
+}
+
+impl Rule {
+    fn decide(
+        &mut self,
+        decide: &config::Decide,
+        pools: &dyn Fn(&str) -> Option<PoolId>,
+    ) -> Result<(), (&'static str, String)> {
+        let pool = |name: &String| pools(name).ok_or_else(|| format!("no upstream is called {name:?}"));
+        match decide {
+            config::Decide::Reply(lines) => {
+                self.on_command = Some(CommandVerdict::Reply(reply(lines).map_err(|e| ("reply", e))?));
+            }
+            config::Decide::Route { upstream } => {
+                self.on_command = Some(CommandVerdict::Route(pool(upstream).map_err(|e| ("route", e))?));
+            }
+            config::Decide::Substitute(lines) => {
+                let reply = reply(lines).map_err(|e| ("substitute", e))?;
+                self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Substitute(reply)));
+            }
+            config::Decide::Retry(rungs) => {
+                let rungs = rungs.iter().map(|rung| {
+                    let pool = rung.upstream.as_ref().map(pool).transpose()?;
+                    Ok(RungTemplate { recipient: rung.recipient.clone(), pool })
+                });
+                let rungs = rungs.collect::<Result<_, String>>().map_err(|e| ("retry", e))?;
+                self.on_reply = Some(OnReply::Retry(rungs));
+            }
+            config::Decide::Accept => {
+                self.on_command = Some(CommandVerdict::Accept);
+                self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Accept));
+            }
+            config::Decide::Disconnect(lines) => {
+                let reply = match lines {
+                    Some(lines) => reply(lines),
+                    None => default_reply(own::DISCONNECTED),
+                };
+                let reply = reply.map_err(|e| ("disconnect", e))?;
+                self.on_command = Some(CommandVerdict::Disconnect(Arc::clone(&reply)));
+                self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Disconnect(reply)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the rule's doing makes no sense at a stage.
+    fn unfit(&self, stage: config::Stage) -> Option<&'static str> {
+        use config::Stage;
+        if !stage.is_reply() {
+            let route = matches!(self.on_command, Some(CommandVerdict::Route(_)));
+            return match stage {
+                _ if self.on_command.is_none() && self.on_reply.is_some() => Some("there is no reply yet"),
+                Stage::Data | Stage::Other if route => Some("there is no routing"),
+                _ => None,
+            };
+        }
+        match &self.on_reply {
+            _ if self.rewrites.is_some() => Some("there is no command to rewrite"),
+            None if self.on_command.is_some() => Some("the hop has answered already"),
+            Some(OnReply::Retry(_)) if stage != Stage::RcptReply => {
+                Some("there is no recipient to try again")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The stage as it is asked; `None`: not by rules.
+pub(super) fn known(stage: config::Stage) -> Option<Stage> {
+    Some(match stage {
+        config::Stage::Connect => Stage::Connect,
+        config::Stage::Helo => Stage::Helo,
+        config::Stage::Auth => Stage::Auth,
+        config::Stage::Mail => Stage::Mail,
+        config::Stage::Rcpt => Stage::Rcpt,
+        config::Stage::Data => Stage::Data,
+        config::Stage::Other => Stage::Other,
+        config::Stage::ConnectReply => Stage::ConnectReply,
+        config::Stage::HeloReply => Stage::HeloReply,
+        config::Stage::AuthReply => Stage::AuthReply,
+        config::Stage::MailReply => Stage::MailReply,
+        config::Stage::RcptReply => Stage::RcptReply,
+        config::Stage::DataReply => Stage::DataReply,
+        config::Stage::OtherReply => Stage::OtherReply,
+        config::Stage::MessageReply => Stage::MessageReply,
+        config::Stage::Message | config::Stage::Disconnect => return None,
+    })
+}
+
+/// A reply from its lines as written.
+fn reply(lines: &[String]) -> Result<Arc<Reply>, String> {
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    Reply::parse_written(&lines).map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// A reply of gatepost's own. A rule set serves every session, so it has no session's id in it.
+fn default_reply(own: Own) -> Result<Arc<Reply>, String> {
+    let text = [own.enhanced.unwrap_or_default(), own.text].join(" ");
+    Reply::from_lines(own.code(), [text]).map(Arc::new).map_err(|error| error.to_string())
+}

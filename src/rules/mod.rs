@@ -1,0 +1,175 @@
+//! The local rules of `proxy.yaml`, compiled.
+//!
+//! **In**: the configuration's rules, once ([`RuleSet::compile`]); then questions, at each stage of each dialog.
+//! **Out**: as [`Rules`] has it: rewrites, and the verdict of the first rule that decides.
+//! **Never**: touches a socket, a clock or a session; checks the values it makes (the session does); changes once
+//! compiled, so that one set serves all workers and running sessions keep theirs over a reload.
+//!
+//! Rules are asked in file order, each at most once per command. Rewrites accumulate and later rules see the new value;
+//! the first verdict that decides ends the stage (product section 3, semantics sections 1 and 2). Only those rules are
+//! tried that the index of the stage names. A new value that is no path ends the asking as well: nothing sensible can
+//! be asked about it, and the session refuses it.
+
+mod address;
+mod compile;
+mod condition;
+mod index;
+mod network;
+mod parameters;
+mod pattern;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::types as config;
+use crate::session::route::PoolId;
+use crate::session::verdict::{
+    CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stages,
+};
+use crate::smtp::ReplyRef;
+
+pub use compile::CompileError;
+
+use condition::{Condition, Facts, Field, class_bit};
+use index::Index;
+
+/// All rules of one configuration.
+#[derive(Debug)]
+pub struct RuleSet {
+    /// By [`RuleId`].
+    rules: Vec<Rule>,
+    /// By stage.
+    by_stage: Vec<StageRules>,
+    stages: Stages,
+}
+
+/// The rules that speak at one stage.
+#[derive(Debug, Default)]
+struct StageRules {
+    index: Index,
+    /// The classes of replies about which any of them may speak.
+    classes: u16,
+}
+
+/// One rule.
+#[derive(Debug)]
+struct Rule {
+    name: Box<str>,
+    condition: Condition,
+    rewrites: Option<Box<config::Rewrites>>,
+    on_command: Option<CommandVerdict>,
+    on_reply: Option<OnReply>,
+}
+
+/// What a rule decides about a reply.
+#[derive(Debug)]
+enum OnReply {
+    /// The same each time.
+    Verdict(ReplyVerdict),
+    /// Another ladder for each recipient.
+    Retry(Vec<RungTemplate>),
+}
+
+/// A rung before the recipient is known.
+#[derive(Debug)]
+struct RungTemplate {
+    recipient: Option<config::Template>,
+    pool: Option<PoolId>,
+}
+
+impl Rules for RuleSet {
+    fn stages(&self) -> Stages {
+        self.stages
+    }
+
+    fn command(&self, question: &Question<'_>) -> CommandAnswer {
+        let index = &self.by_stage[question.stage as usize].index;
+        let mut facts = Facts::new(question, None);
+        let mut answer = CommandAnswer::default();
+        let mut candidates = index.candidates(&facts);
+        let mut last = None;
+        while let Some(id) = candidates.next(last) {
+            last = Some(id);
+            let rule = &self.rules[usize::from(id.0)];
+            if !rule.condition.holds(&facts) {
+                continue;
+            }
+            let new =
+                rule.rewrites.as_deref().map(|rewrites| rewritten(rewrites, &facts)).unwrap_or_default();
+            let rewrites = new != Rewrites::default();
+            if rewrites || rule.on_command.is_some() {
+                answer.by.push(id);
+            }
+            if rewrites {
+                if !facts.rewrite(new) {
+                    break;
+                }
+                candidates = index.candidates(&facts);
+            }
+            if let Some(verdict) = &rule.on_command {
+                answer.verdict = Some(verdict.clone());
+                break;
+            }
+        }
+        answer.rewrites = facts.into_rewrites();
+        answer
+    }
+
+    fn reply(
+        &self,
+        question: &Question<'_>,
+        reply: ReplyRef<'_>,
+        after: Option<RuleId>,
+    ) -> Option<(ReplyVerdict, RuleId)> {
+        let rules = &self.by_stage[question.stage as usize];
+        // Most replies are 2xx and most rules are about refusals: those need no look at the address.
+        if rules.classes & class_bit(reply.code().class()) == 0 {
+            return None;
+        }
+        let facts = Facts::new(question, Some(reply));
+        let mut candidates = rules.index.candidates(&facts);
+        let mut last = after;
+        while let Some(id) = candidates.next(last) {
+            last = Some(id);
+            let rule = &self.rules[usize::from(id.0)];
+            let verdict = match &rule.on_reply {
+                None => continue,
+                // Semantics section 2: a failed ladder counts as pass, and there is no second one.
+                Some(OnReply::Retry(_)) if after.is_some() => continue,
+                Some(_) if !rule.condition.holds(&facts) => continue,
+                Some(OnReply::Verdict(verdict)) => verdict.clone(),
+                Some(OnReply::Retry(rungs)) => {
+                    ReplyVerdict::Retry(rungs.iter().map(|rung| rung.expand(&facts)).collect())
+                }
+            };
+            return Some((verdict, id));
+        }
+        None
+    }
+
+    fn name(&self, rule: RuleId) -> &str {
+        self.rules.get(usize::from(rule.0)).map_or("", |rule| &rule.name)
+    }
+}
+
+impl RungTemplate {
+    fn expand(&self, facts: &Facts<'_>) -> Rung {
+        let recipient = self.recipient.as_ref().map(|recipient| template::expand(recipient, facts));
+        Rung { recipient, pool: self.pool }
+    }
+}
+
+/// The new values a rule makes, all from what held before it spoke. A value as it stands already is no rewrite.
+fn rewritten(rewrites: &config::Rewrites, facts: &Facts<'_>) -> Rewrites {
+    let value = |template: &Option<config::Template>, now: Option<&[u8]>| {
+        template.as_ref().map(|template| template::expand(template, facts)).filter(|new| Some(&**new) != now)
+    };
+    let path = |field| facts.path(field).map(|path| path.as_bytes());
+    Rewrites {
+        sender: value(&rewrites.sender, path(Field::Sender)),
+        recipient: value(&rewrites.recipient, path(Field::Recipient)),
+        helo: value(&rewrites.helo, facts.helo()),
+        parameters: rewrites.parameters.as_ref().and_then(|p| parameters::change(facts.parameters(), p)),
+    }
+}

@@ -1,0 +1,262 @@
+//! The control thread: starts the workers, tells them of reloads and of the end.
+//!
+//! In:    the configuration; SIGHUP, SIGTERM, SIGINT.
+//! Out:   workers that serve; the administrative listener; fresh addresses; an exit status.
+//! Never: touches a session. A reload that fails changes nothing.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::JoinHandle as Task;
+
+use crate::admin::{self, Phase, Status};
+use crate::config::{self, Loaded};
+use crate::hop::Registry;
+use crate::limits::Sessions;
+use crate::metrics::labels::Reload;
+use crate::metrics::{Event, Metrics};
+use crate::net::listen::{self, Bound};
+use crate::net::worker::{self, Order, Serving};
+use crate::prepare::{Door, Prepared, prepare};
+
+/// How long a second look at the workers waits for the first.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Validates and resolves a configuration for `check`; says every host's addresses on standard error.
+///
+/// # Errors
+///
+/// What is wrong, one line each.
+pub async fn check(loaded: &Loaded) -> Result<(), String> {
+    let registry = Arc::new(Registry::new(Instant::now()));
+    let prepared = prepare(loaded, &registry).await?;
+    for report in &prepared.hosts {
+        say(&report.to_string());
+    }
+    Ok(())
+}
+
+/// Serves until told to stop.
+pub async fn run(loaded: Loaded, path: Option<PathBuf>) -> ExitCode {
+    match Control::start(loaded, path).await {
+        Ok(mut control) => control.serve().await,
+        Err(errors) => {
+            say(errors.trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Control {
+    path: Option<PathBuf>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    sessions: Arc<Sessions>,
+    workers: Vec<(UnboundedSender<Order>, JoinHandle<io::Result<()>>)>,
+    listening: Vec<Door>,
+    refreshing: Task<()>,
+    grace: Duration,
+}
+
+impl Control {
+    async fn start(loaded: Loaded, path: Option<PathBuf>) -> Result<Control, String> {
+        let registry = Arc::new(Registry::new(Instant::now()));
+        let prepared = prepare(&loaded, &registry).await?;
+        let config = &loaded.config;
+        for door in &prepared.doors {
+            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+        }
+        let count = match config.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let metrics = Arc::new(Metrics::new(count));
+        let status = Arc::new(Status::new(Arc::clone(&metrics), config, Arc::clone(&prepared.pools)));
+        let address = config.admin.address;
+        let admin = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+        let admin_address = admin.local_addr().unwrap_or(address);
+        tokio::spawn(admin::serve(admin, Arc::clone(&status)));
+        let limits = &config.limits;
+        let sessions = Sessions::new(prepared.sessions, limits.sessions_per_client, &limits.exempt);
+        let mut workers = Vec::new();
+        for index in 0..count {
+            let (orders, received) = mpsc::unbounded_channel();
+            let metrics = Arc::clone(&metrics);
+            let worker = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker::run(index, &metrics, received))
+                .map_err(|error| format!("worker {index}: {error}"))?;
+            workers.push((orders, worker));
+        }
+        let grace = config.shutdown_grace;
+        let Prepared { settings, refresher, doors, .. } = prepared;
+        let mut control = Control {
+            path,
+            registry,
+            metrics,
+            status,
+            sessions,
+            workers,
+            listening: Vec::new(),
+            refreshing: tokio::spawn(refresher.run()),
+            grace,
+        };
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
+        let addresses = control.listen(&serving, &doors)?;
+        control.status.set_phase(Phase::Accepting);
+        greet(&loaded, &addresses, admin_address);
+        Ok(control)
+    }
+
+    /// Has every worker listen on these doors, and on no others. All are bound before any is used.
+    fn listen(&mut self, serving: &Arc<Serving>, doors: &[Door]) -> Result<Vec<SocketAddr>, String> {
+        let mut doors = doors.to_vec();
+        let mut bound: Vec<Vec<Bound>> = Vec::new();
+        for _ in &self.workers {
+            let mut sockets = Vec::new();
+            for door in &mut doors {
+                let socket = listen::bind(door.address, door.listener, door.pool, door.auth)
+                    .map_err(|error| cannot_listen(door.address, &error))?;
+                // Where the kernel chose the port, the other workers take the same.
+                door.address = socket.address().unwrap_or(door.address);
+                sockets.push(socket);
+            }
+            bound.push(sockets);
+        }
+        for ((orders, _), sockets) in self.workers.iter().zip(bound) {
+            let gone = orders.send(Order::Serve(Arc::clone(serving), sockets)).is_err();
+            if gone {
+                return Err("a worker has ended".to_owned());
+            }
+        }
+        self.listening.clone_from(&doors);
+        Ok(doors.iter().map(|door| door.address).collect())
+    }
+
+    async fn serve(&mut self) -> ExitCode {
+        let signals = |kind| signal(kind).map_err(|error| say(&format!("signals: {error}")));
+        let (Ok(mut hup), Ok(mut term), Ok(mut int)) = (
+            signals(SignalKind::hangup()),
+            signals(SignalKind::terminate()),
+            signals(SignalKind::interrupt()),
+        ) else {
+            return ExitCode::FAILURE;
+        };
+        loop {
+            tokio::select! {
+                _ = hup.recv() => self.reload().await,
+                _ = term.recv() => return self.drain(&mut term, &mut int).await,
+                _ = int.recv() => return self.drain(&mut term, &mut int).await,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    if self.workers.iter().any(|(_, worker)| worker.is_finished()) {
+                        tracing::error!("a worker has ended");
+                        return ExitCode::FAILURE;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the configuration again. New sessions come under it; running ones keep theirs.
+    async fn reload(&mut self) {
+        match self.try_reload().await {
+            Ok(()) => {
+                self.metrics.control().count(Event::Reload(Reload::Done));
+                tracing::info!("reload: done");
+            }
+            Err(errors) => {
+                self.metrics.control().count(Event::Reload(Reload::Refused));
+                for error in errors.trim_end().lines() {
+                    tracing::error!("reload: nothing changed: {error}");
+                }
+            }
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<(), String> {
+        let loaded =
+            config::load(self.path.as_deref(), config::environment()).map_err(|errors| errors.to_string())?;
+        for warning in &loaded.warnings {
+            tracing::warn!("reload: {warning}");
+        }
+        let prepared = prepare(&loaded, &self.registry).await?;
+        let new = prepared.doors.iter().filter(|door| {
+            door.address.port() != 0 && !self.listening.iter().any(|old| old.address == door.address)
+        });
+        for door in new {
+            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+        }
+        let limits = &loaded.config.limits;
+        let Prepared { settings, pools, refresher, doors, sessions, .. } = prepared;
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
+        self.listen(&serving, &doors)?;
+        self.sessions.set(sessions, limits.sessions_per_client, &limits.exempt);
+        self.status.reloaded(&loaded.config, pools);
+        self.refreshing.abort();
+        self.refreshing = tokio::spawn(refresher.run());
+        self.grace = loaded.config.shutdown_grace;
+        Ok(())
+    }
+
+    /// Lets transactions end; a second signal, or the end of the grace, ends what is left.
+    async fn drain(&mut self, term: &mut Signal, int: &mut Signal) -> ExitCode {
+        tracing::info!(grace = ?self.grace, "draining");
+        self.status.set_phase(Phase::Draining);
+        self.order(|| Order::Drain);
+        let over = tokio::time::sleep(self.grace);
+        tokio::pin!(over);
+        let mut stopped = false;
+        loop {
+            if self.workers.iter().all(|(_, worker)| worker.is_finished()) {
+                return ExitCode::SUCCESS;
+            }
+            tokio::select! {
+                _ = term.recv() => return ExitCode::SUCCESS,
+                _ = int.recv() => return ExitCode::SUCCESS,
+                () = &mut over, if !stopped => {
+                    stopped = true;
+                    self.order(|| Order::Stop);
+                }
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    fn order(&self, order: impl Fn() -> Order) {
+        for (orders, _) in &self.workers {
+            // A worker that has ended needs no orders.
+            let _ = orders.send(order());
+        }
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    format!("{address}: cannot listen: {error}")
+}
+
+/// Says where gatepost listens and how to try it.
+fn greet(loaded: &Loaded, listening: &[SocketAddr], admin: SocketAddr) {
+    let addresses: Vec<String> = listening.iter().map(ToString::to_string).collect();
+    say(&format!("gatepost {}: listening on {}", env!("CARGO_PKG_VERSION"), addresses.join(", ")));
+    say(&format!("metrics, health and readiness on http://{admin}"));
+    say(&format!("configuration: {}", loaded.file));
+    if let Some(address) = listening.first() {
+        say(&format!(
+            "try it: curl smtp://{address} --mail-from a@example.org --mail-rcpt b@example.net -T FILE"
+        ));
+    }
+}
+
+fn say(text: &str) {
+    // Nobody is left to be told if standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
