@@ -50,7 +50,7 @@ impl Host for Lease {
 
     fn news(&self, news: HostNews, now: Instant) {
         let change = match news {
-            HostNews::Greeted => self.succeeded(),
+            HostNews::Serves => self.succeeded(),
             HostNews::NotConnected => self.failed(Why::Connect, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),

@@ -141,12 +141,8 @@ impl Rule {
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Accept));
             }
             config::Decide::Disconnect(lines) => {
-                let reply = match lines {
-                    Some(lines) => reply(lines),
-                    None => default_reply(own::DISCONNECTED),
-                };
-                let reply = reply.map_err(|e| ("disconnect", e))?;
-                self.on_command = Some(CommandVerdict::Disconnect(Arc::clone(&reply)));
+                let reply = lines.as_deref().map(reply).transpose().map_err(|e| ("disconnect", e))?;
+                self.on_command = Some(CommandVerdict::Disconnect(reply.clone()));
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Disconnect(reply)));
             }
         }

@@ -93,7 +93,7 @@ impl Session {
                 self.begin_ladder(turn, recipient, hop, reply, rungs, by);
             }
             (ReplyVerdict::Disconnect(said), _) => {
-                self.hang_up(turn, Some(Said::Written(said)), SessionEnd::Verdict);
+                self.hang_up(turn, Some(Said::disconnect(said)), SessionEnd::Verdict);
             }
             (_, what) => self.conclude(turn, what, hop, reply, None),
         }
@@ -177,7 +177,7 @@ impl Session {
                     Said::Own(own) if std::ptr::eq(*own, &own::CONTENT_LOST) => MessageEnd::Lost,
                     _ => MessageEnd::Refused,
                 };
-                self.message_over(turn, *transaction, end, Some(said));
+                self.message_over(turn, *transaction, end, Some(said_line(said)), None);
             }
             What::Mail(_) if said.code().is_negative() => {
                 self.tell(turn, said);
@@ -380,16 +380,16 @@ impl Session {
             (true, true) => MessageEnd::DeliveredUnheard,
             (false, _) => MessageEnd::Refused,
         };
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.in_mail = false;
-        }
         if accepted {
             self.downstream.errors = 0;
         }
         let code = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
         self.answer(turn, reply, instead);
-        let said = Said::Written(Arc::new(reply.to_owned()));
-        self.message_over(turn, transaction, end, self.settings.records.then_some(&said));
+        let line = self.settings.records.then(|| first_line(reply.as_bytes()));
+        self.message_over(turn, transaction, end, line, Some(hop));
+        if self.upstreams.home() != Some(hop) && self.upstreams.current() != Some(hop) && !self.owes_message(hop) {
+            self.dismiss(turn, hop);
+        }
         if closes(code) {
             self.hang_up(turn, None, SessionEnd::HopClosed);
         }
@@ -401,14 +401,14 @@ impl Session {
         turn: &mut Turn<'_>,
         transaction: Transaction,
         end: MessageEnd,
-        said: Option<&Said>,
+        reply: Option<Box<[u8]>>,
+        hop: Option<HopId>,
     ) {
         turn.out.count(Event::Message(end, transaction.octets));
         if transaction.mended > 0 {
             turn.out.count(Event::Mended(transaction.mended));
         }
-        let line = said.map(said_line);
-        self.record(turn, transaction, Some(end), line);
+        self.record(turn, transaction, Some(end), reply, hop);
         if self.transaction.is_none() {
             self.leave_away(turn);
         }
@@ -426,7 +426,7 @@ impl Session {
                 turn.out.count(Event::Message(end, transaction.octets));
             }
             let line = reply.map(|reply| first_line(reply.as_bytes()));
-            self.record(turn, *transaction, end, line);
+            self.record(turn, *transaction, end, line, self.upstreams.current());
         }
         self.leave_away(turn);
     }
@@ -565,9 +565,10 @@ impl Session {
         transaction: Transaction,
         end: Option<MessageEnd>,
         reply: Option<Box<[u8]>>,
+        hop: Option<HopId>,
     ) {
         let Some(notes) = transaction.notes else { return };
-        let hop = self.upstreams.current().and_then(|hop| self.upstreams.get(hop));
+        let hop = hop.and_then(|hop| self.upstreams.get(hop));
         turn.out.outputs.push(Output::Record(Box::new(Record {
             session: self.id,
             client: self.entrance.client,

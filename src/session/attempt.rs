@@ -207,7 +207,8 @@ impl Session {
             let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
                 return;
             };
-            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(line));
+            let sized = self.is_sized(hop);
+            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(sized, line));
             if let Some(up) = self.upstreams.get_mut(hop) {
                 up.in_mail = true;
             }
@@ -292,11 +293,8 @@ impl Session {
         question.recipient = original.sent.path();
         question.recipient_given = Path::parse(original.given_octets()).ok();
         match self.settings.rules.reply(&question, reply, None)?.0 {
-            ReplyVerdict::Substitute(instead) | ReplyVerdict::Disconnect(instead)
-                if instead.code().is_negative() =>
-            {
-                Some(Said::Written(instead))
-            }
+            ReplyVerdict::Substitute(instead) if instead.code().is_negative() => Some(Said::Written(instead)),
+            ReplyVerdict::Disconnect(said) => Some(Said::disconnect(said)),
             _ => None,
         }
     }

@@ -137,8 +137,7 @@ impl Session {
         turn.out.count(Event::Command(error.verb, Taken::Malformed));
         if error.verb == Verb::Bdat {
             // What follows may be a chunk and must not be read as commands.
-            self.owe(turn, What::Local, Said::Own(error.reply()));
-            self.close_in_turn(turn, &own::EARLY_INPUT, SessionEnd::Protocol);
+            self.close_in_turn(turn, error.reply(), SessionEnd::Protocol);
         } else {
             self.reply_error(turn, error.reply());
         }
@@ -460,7 +459,7 @@ impl Session {
                 true
             }
             Some(CommandVerdict::Disconnect(reply)) => {
-                self.owe(turn, What::Close(SessionEnd::Verdict), Said::Written(reply));
+                self.owe(turn, What::Close(SessionEnd::Verdict), Said::disconnect(reply));
                 true
             }
         }
@@ -498,7 +497,7 @@ impl Session {
         self.settle(turn);
     }
 
-    /// Says 421 when its turn comes, and closes.
+    /// Says the last word when its turn comes, and closes.
     pub(super) fn close_in_turn(&mut self, turn: &mut Turn<'_>, own: &'static Own, end: SessionEnd) {
         self.owe(turn, What::Close(end), Said::Own(own));
     }

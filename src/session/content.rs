@@ -125,8 +125,7 @@ impl Session {
         let most = self.settings.limits.message_size;
         let offered = self.shown.has(Keyword::Chunking);
         if !offered && size > most {
-            self.owe(turn, What::Local, Said::Own(&own::MESSAGE_TOO_BIG));
-            return self.close_in_turn(turn, &own::SWALLOW_LIMIT, SessionEnd::Limit);
+            return self.close_in_turn(turn, &own::MESSAGE_TOO_BIG, SessionEnd::Limit);
         }
         let intake = Intake::Chunk { remaining: size, last, announced: false };
         match &mut self.content {
@@ -181,7 +180,8 @@ impl Session {
         let answer = self.settings.rules.command(&self.question(stage, Verb::Bdat, b""));
         self.note_command(turn, stage, &answer);
         match answer.verdict? {
-            CommandVerdict::Reply(said) | CommandVerdict::Disconnect(said) => Some(Said::Written(said)),
+            CommandVerdict::Reply(said) => Some(Said::Written(said)),
+            CommandVerdict::Disconnect(said) => Some(Said::disconnect(said)),
             CommandVerdict::Route(_) | CommandVerdict::Accept => None,
         }
     }
@@ -388,7 +388,10 @@ impl Session {
                 Answer::Own(said)
             }
         };
-        if matches!(answer, Answer::Hop(_)) {
+        if let Answer::Hop(hop) = answer {
+            if let Some(up) = self.upstreams.get_mut(hop) {
+                up.in_mail = false;
+            }
             // The dialog that has the message is no more the next transaction's, unless it is home.
             self.upstreams.set_away(None);
         }

@@ -28,6 +28,11 @@ impl Session {
         let lost = self.abandon_content(turn);
         self.drop_transaction(turn, lost, None);
         self.owed.keep_messages();
+        self.dismiss_all(turn);
+    }
+
+    /// Lets every hop go but those that owe the reply to a message.
+    pub(super) fn dismiss_all(&mut self, turn: &mut Turn<'_>) {
         for hop in (0..HOPS as u8).map(HopId) {
             if self.upstreams.get(hop).is_some() && !self.owes_message(hop) {
                 self.upstreams.vacate(hop);

@@ -148,7 +148,7 @@ impl Session {
                 }
                 Some(CommandVerdict::Disconnect(reply)) => {
                     greet = false;
-                    self.hang_up(turn, Some(Said::Written(reply)), SessionEnd::Verdict);
+                    self.hang_up(turn, Some(Said::disconnect(reply)), SessionEnd::Verdict);
                 }
                 Some(CommandVerdict::Accept) | None => {}
             }
@@ -268,7 +268,7 @@ impl Session {
     fn after(&mut self, turn: &mut Turn<'_>) {
         self.settle(turn);
         if self.phase == Phase::Ending {
-            return;
+            return self.dismiss_all(turn);
         }
         if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
         {

@@ -13,7 +13,7 @@ use super::io::{HopId, SessionEnd};
 use super::route::PoolId;
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use crate::dialog::Say;
-use crate::smtp::{Code, Own, Reply, Verb};
+use crate::smtp::{Code, Own, Reply, Verb, own};
 
 /// One answer the client is still to hear.
 #[derive(Debug)]
@@ -80,6 +80,11 @@ pub enum Said {
 }
 
 impl Said {
+    /// What a verdict says before it closes.
+    pub fn disconnect(written: Option<Arc<Reply>>) -> Said {
+        written.map_or(Said::Own(&own::DISCONNECTED), Said::Written)
+    }
+
     /// Its code.
     pub fn code(&self) -> Code {
         match self {
@@ -91,10 +96,11 @@ impl Said {
 
 impl What {
     /// Writes the command as it goes upstream; nothing for what is no command.
-    pub fn write(&self, line: &mut Vec<u8>) {
+    /// `sized`: whether the hop has SIZE.
+    pub fn write(&self, sized: bool, line: &mut Vec<u8>) {
         match self {
             What::Hello(hello) => hello.write(line),
-            What::Mail(mail) => mail.write(line),
+            What::Mail(mail) => mail.write(sized, line),
             What::Rcpt(recipient) => recipient.write(line),
             What::Data => line.extend_from_slice(b"DATA\r\n"),
             What::Reset => line.extend_from_slice(b"RSET\r\n"),

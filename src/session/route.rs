@@ -52,8 +52,8 @@ pub enum Pick {
 /// What a host did, as far as it counts for or against it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HostNews {
-    /// It greeted with 220.
-    Greeted,
+    /// It answered a command after its greeting.
+    Serves,
     /// The connection was refused, or timed out.
     NotConnected,
     /// It did not greet.

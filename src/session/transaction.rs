@@ -87,9 +87,22 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Writes the command.
-    pub fn write(&self, line: &mut Vec<u8>) {
-        self.sent.write(b"MAIL FROM:<", line);
+    /// Writes the command. The client was shown SIZE whether or not the hop has it: `sized` says whether it has.
+    pub fn write(&self, sized: bool, line: &mut Vec<u8>) {
+        if sized || !self.declares_size() {
+            return self.sent.write(b"MAIL FROM:<", line);
+        }
+        let params: Vec<&[u8]> = self
+            .sent
+            .params_octets()
+            .split(|&octet| octet == b' ')
+            .filter(|param| !param.is_empty() && !is_size(param))
+            .collect();
+        Spoken::new(self.sent.path_octets(), &params.join(&b' ')).write(b"MAIL FROM:<", line);
+    }
+
+    fn declares_size(&self) -> bool {
+        self.sent.params_octets().split(|&octet| octet == b' ').any(is_size)
     }
 
     /// For the record.
@@ -155,6 +168,10 @@ fn xtext(octets: &[u8], into: &mut Vec<u8>) {
     }
 }
 
+fn is_size(param: &[u8]) -> bool {
+    param.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"SIZE="))
+}
+
 fn address(sent: &Spoken, given: Option<&[u8]>) -> Address {
     match given {
         Some(given) => Address { given: given.into(), sent: Some(sent.path_octets().into()) },
@@ -177,6 +194,7 @@ impl Needs {
         for param in params.iter() {
             if let Some(keyword) = needed_by(param)
                 && shown.has(keyword)
+                && keyword != Keyword::Size
             {
                 self.extensions.insert(keyword);
             }
@@ -187,8 +205,8 @@ impl Needs {
     pub fn met_by(&self, offered: &Extensions) -> bool {
         let size = match (self.size, offered.size()) {
             (Some(declared), Some(limit)) => limit == 0 || declared <= limit,
-            (Some(_), None) => !self.extensions.has(Keyword::Size),
-            (None, _) => true,
+            // A hop without SIZE has no limit that it says; it is not told the size.
+            _ => true,
         };
         let binary = !self.extensions.has(Keyword::BinaryMime) || offered.has(Keyword::Chunking);
         size && binary && offered.covers(&self.extensions)

@@ -18,7 +18,7 @@ use super::owed::{Answer, Said, What};
 use super::route::{Host, HostNews, Pick, PoolId, TargetId};
 use super::{Session, Turn, closes};
 use crate::dialog::{self, Expect, Heard, Say};
-use crate::smtp::{Extensions, Own, Reply, ReplyLimits, ReplyRef, own};
+use crate::smtp::{Extensions, Keyword, Own, Reply, ReplyLimits, ReplyRef, own};
 
 /// Hosts already tried.
 pub type Tried = SmallVec<[TargetId; 2]>;
@@ -47,6 +47,8 @@ pub struct Upstream {
     pub dialog: dialog::Upstream,
     /// Since when its next word is awaited.
     pub since: Instant,
+    /// Whether it has answered a command.
+    serves: bool,
     /// Whether it has heard MAIL and not the end of that transaction.
     pub in_mail: bool,
     tried: Tried,
@@ -174,6 +176,7 @@ impl Session {
                     stand: Stand::Connecting,
                     dialog: dialog::Upstream::default(),
                     since: turn.now,
+                    serves: false,
                     in_mail: false,
                     tried,
                     born: self.upstreams.born,
@@ -256,6 +259,13 @@ impl Session {
         if expect == Expect::Greeting {
             return self.greeted(turn, hop, reply);
         }
+        if let Some(up) = self.upstreams.get_mut(hop)
+            && !up.serves
+            && !closes(reply.code().get())
+        {
+            up.serves = true;
+            up.host.news(HostNews::Serves, turn.now);
+        }
         if closes(reply.code().get()) && !self.is_message(expect) {
             return self.hop_closes(turn, hop, reply, expect);
         }
@@ -295,7 +305,6 @@ impl Session {
                 false => self.lost_because(turn, hop, Why::Malformed, None),
             };
         }
-        up.host.news(HostNews::Greeted, turn.now);
         self.flags.reached = true;
         let owes_greeting = self.owed.head().is_some_and(
             |head| matches!((&head.what, &head.answer), (What::Greeting, Answer::Hop(at)) if *at == hop),
@@ -357,7 +366,8 @@ impl Session {
     pub(super) fn say_envelope(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(transaction) = self.transaction.take() else { return };
         if transaction.accepted {
-            self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(line));
+            let sized = self.is_sized(hop);
+            self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(sized, line));
             for recipient in &transaction.recipients {
                 self.say(turn, hop, Expect::Replayed, Say::Along, |line| recipient.write(line));
             }
@@ -366,6 +376,12 @@ impl Session {
             }
         }
         self.transaction = Some(transaction);
+    }
+
+    /// Whether a hop is told SIZE=, which the client may have been shown on gatepost's own account.
+    pub(super) fn is_sized(&self, hop: HopId) -> bool {
+        !self.shown.has(Keyword::Size)
+            || self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(Keyword::Size))
     }
 
     /// Whether a hop offers what the transaction has used.
@@ -386,12 +402,13 @@ impl Session {
             _ => {}
         }
         up.said(turn.now);
+        let sized = up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size);
         let (group, what) = (owed.what.group(), &mut owed.what);
-        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| what.write(line));
+        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| what.write(sized, line));
         let mut line = Vec::new();
         match what {
             What::Auth(secret) => *secret = None,
-            _ if self.settings.trace => what.write(&mut line),
+            _ if self.settings.trace => what.write(sized, &mut line),
             _ => {}
         }
         self.trace(turn, Peer::Upstream(hop), TraceSide::Client, &line);

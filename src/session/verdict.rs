@@ -155,8 +155,8 @@ pub enum CommandVerdict {
     Route(PoolId),
     /// Ask no further.
     Accept,
-    /// Say this (a 421) and close.
-    Disconnect(Arc<Reply>),
+    /// Say this, or gatepost's own 421, and close.
+    Disconnect(Option<Arc<Reply>>),
 }
 
 /// What decides about a hop's reply.
@@ -168,8 +168,8 @@ pub enum ReplyVerdict {
     Retry(Vec<Rung>),
     /// Ask no further.
     Accept,
-    /// Say this (a 421) and close.
-    Disconnect(Arc<Reply>),
+    /// Say this, or gatepost's own 421, and close.
+    Disconnect(Option<Arc<Reply>>),
 }
 
 /// One attempt of a ladder. At least one is given.
