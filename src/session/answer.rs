@@ -387,7 +387,10 @@ impl Session {
         self.answer(turn, reply, instead);
         let line = self.settings.records.then(|| first_line(reply.as_bytes()));
         self.message_over(turn, transaction, end, line, Some(hop));
-        if self.upstreams.home() != Some(hop) && self.upstreams.current() != Some(hop) && !self.owes_message(hop) {
+        if self.upstreams.home() != Some(hop)
+            && self.upstreams.current() != Some(hop)
+            && !self.owes_message(hop)
+        {
             self.dismiss(turn, hop);
         }
         if closes(code) {

@@ -404,7 +404,9 @@ impl Session {
         up.said(turn.now);
         let sized = up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size);
         let (group, what) = (owed.what.group(), &mut owed.what);
-        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| what.write(sized, line));
+        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| {
+            what.write(sized, line)
+        });
         let mut line = Vec::new();
         match what {
             What::Auth(secret) => *secret = None,

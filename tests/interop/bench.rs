@@ -113,7 +113,8 @@ fn assert_octets(downstream: &[Said], upstream: &[Said]) {
                 (Some(said), Some(heard)) if !whole && said.starts_with(heard) => {}
                 (Some(_), None) if !whole => {}
                 (said, heard) => {
-                    let text = |line: Option<&[u8]>| line.map(|line| String::from_utf8_lossy(line).into_owned());
+                    let text =
+                        |line: Option<&[u8]>| line.map(|line| String::from_utf8_lossy(line).into_owned());
                     panic!("line {number}: {:?} became {:?} at the hop", text(said), text(heard));
                 }
             }

@@ -13,7 +13,7 @@ use crate::support::clients::{curl, smtplib, swaks};
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
-use crate::support::scratch::Scratch;
+use crate::support::scratch::{PATIENCE, Scratch, wait_for};
 
 const FROM: &str = "sender@client.example";
 
@@ -57,7 +57,11 @@ pub fn send_by_postfix(door: &Door<'_>, arguments: &[&str], to: &[&str], message
     let file = door.scratch.write("submitted", message.replace("\r\n", "\n"));
     sending.submit(&[&["-i", "-f", FROM], arguments, &["--"], to].concat(), &file);
     sending.settle(0);
-    outcomes(&sending.log())
+    // The log lags behind the queue.
+    wait_for("the fate of every recipient", PATIENCE, || {
+        let outcomes = outcomes(&sending.log());
+        (outcomes.lines().count() >= to.len()).then_some(outcomes)
+    })
 }
 
 /// `to=<…>` with its `dsn=` and `status=` of each delivery by SMTP, sorted.

@@ -280,7 +280,6 @@ fn auth_by_smtplib() {
              print(s.docmd('AUTH', 'LOGIN'), s.docmd('*'))\n\
              print(s.docmd('AUTH', 'NONSENSE'))\n\
              s.password = 'open sesame'\nprint(s.auth('PLAIN', s.auth_plain))\n\
-             print(s.docmd('AUTH', 'PLAIN'))\n\
              print(s.sendmail('{FROM}', ['joe@a.example'], read(1)))"
         );
         smtplib(door.scratch, door.address, &lines, &[&file])

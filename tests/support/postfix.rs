@@ -110,6 +110,14 @@ impl Postfix {
         });
     }
 
+    /// Waits until the log has told of so many recipients that their mail was sent on; it lags behind the queue.
+    pub fn wait_for_sent(&self, recipients: usize) {
+        wait_for("the log to say that all was sent", PATIENCE, || {
+            (self.log().matches("status=sent (250").count() >= recipients).then_some(())
+        });
+        assert_eq!(self.log().matches("status=sent (250").count(), recipients, "none twice");
+    }
+
     /// How many messages wait in the queues that are worked on, the deferred one included.
     pub fn queued(&self) -> usize {
         ["maildrop", "incoming", "active", "deferred"].iter().map(|name| self.files_in(name).len()).sum()
