@@ -16,7 +16,7 @@ use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
 use crate::session::route::PoolId;
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
-use crate::smtp::{Own, Reply, own};
+use crate::smtp::Reply;
 
 /// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,8 +199,3 @@ fn reply(lines: &[String]) -> Result<Arc<Reply>, String> {
     Reply::parse_written(&lines).map(Arc::new).map_err(|error| error.to_string())
 }
 
-/// A reply of gatepost's own. A rule set serves every session, so it has no session's id in it.
-fn default_reply(own: Own) -> Result<Arc<Reply>, String> {
-    let text = [own.enhanced.unwrap_or_default(), own.text].join(" ");
-    Reply::from_lines(own.code(), [text]).map(Arc::new).map_err(|error| error.to_string())
-}
