@@ -75,7 +75,8 @@ pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let given = given.get_or_insert_with(HashSet::new);
-    let start = std::process::id() % 10_000;
+    // Processes started one after the other begin far apart.
+    let start = std::process::id().wrapping_mul(1_009) % 10_000;
     (0..10_000)
         .map(|step| 20_000 + ((start + step) % 10_000) as u16)
         .find(|&port| {
