@@ -121,6 +121,8 @@ impl Session {
             What::Mail(_) if heard.is_positive() && !withdrawn => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted = true;
+                    // Before this the size is the hop's to judge: its 552 is the client's answer.
+                    transaction.needs.size = transaction.size;
                 }
             }
             What::Mail(_) => {

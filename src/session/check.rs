@@ -211,7 +211,7 @@ impl Session {
             pinned: None,
             recipients: Vec::new(),
             swallowed: 0,
-            needs: Needs { size, ..Needs::default() },
+            needs: Needs::default(),
             size,
             since: turn.now,
             octets: 0,
