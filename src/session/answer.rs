@@ -121,6 +121,8 @@ impl Session {
             What::Mail(_) if heard.is_positive() && !withdrawn => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted = true;
+                    // Before this the size is the hop's to judge: its 552 is the client's answer.
+                    transaction.needs.size = transaction.size;
                 }
             }
             What::Mail(_) => {
@@ -458,6 +460,7 @@ impl Session {
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
+        self.flags.bereft |= self.flags.authenticated;
     }
 
     /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.

@@ -211,7 +211,7 @@ impl Session {
             pinned: None,
             recipients: Vec::new(),
             swallowed: 0,
-            needs: Needs { size, ..Needs::default() },
+            needs: Needs::default(),
             size,
             since: turn.now,
             octets: 0,
@@ -432,6 +432,11 @@ impl Session {
         if line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
             self.cancel_auth(turn);
             return self.reply_error(turn, &own::BARE_OCTET);
+        }
+        if self.upstreams.current().is_none() {
+            // The hop that asked is gone; this is no command for another, and may be a password.
+            self.downstream.in_auth = false;
+            return self.reply_own(turn, &own::AUTH_LOST);
         }
         let mut whole = line.to_vec();
         whole.extend_from_slice(b"\r\n");

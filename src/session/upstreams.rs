@@ -513,7 +513,9 @@ impl Session {
         let content_lost: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
         for (_, owed) in self.owed.iter_mut() {
-            if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
+            // A hop closes behind its 221; that it was heard before its turn makes no other hop necessary.
+            let over = matches!((&owed.what, &owed.answer), (What::Quit, Answer::Heard(at, _)) if *at == hop);
+            if !over && !matches!(owed.answer, Answer::Hop(at) if at == hop) {
                 continue;
             }
             match owed.what {
