@@ -427,8 +427,10 @@ impl Hop {
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
             }
-            // (A 2xx to a line of AUTH is no wrong class.)
-            Fate::WrongClass if due && !greeting && code.starts_with(['2', '3']) && code != "334" => {
+            // (To a line of AUTH either is of the right class.)
+            Fate::WrongClass
+                if due && !greeting && code.starts_with(['2', '3']) && code != "334" && code != "235" =>
+            {
                 let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]
             }
