@@ -72,7 +72,11 @@ impl Session {
         let stages = self.settings.rules.stages();
         match command {
             Command::Ehlo(_) | Command::Helo(_) | Command::Auth { .. } | Command::Rset => true,
-            Command::Mail { .. } => self.transaction.is_some(),
+            // A recipient of the transaction before could be taken for one of the new.
+            Command::Mail { .. } => {
+                self.transaction.is_some()
+                    || self.owed.iter().any(|owed| matches!(owed.what, What::Mail(_) | What::Rcpt(_)))
+            }
             Command::Data | Command::Bdat { .. } => {
                 stages.has(Stage::MailReply)
                     || stages.has(Stage::RcptReply)

@@ -273,7 +273,11 @@ impl Session {
             Expect::Greeting | Expect::Nobody => {}
             Expect::Hello => self.hello_said_again(turn, hop, reply),
             Expect::Owed(number) => self.answered(turn, number, hop, reply),
-            Expect::Replayed if reply.code().is_positive() => {}
+            Expect::Replayed if reply.code().is_positive() => {
+                if self.awaits_chunks(hop) {
+                    self.open_content(turn, hop);
+                }
+            }
             Expect::Replayed => self.lost_because(turn, hop, Why::Unfit, None),
             Expect::RungMail | Expect::RungRcpt => self.attempt_answered(turn, hop, expect, reply),
             Expect::Go => self.content_may_flow(turn, hop, reply),
