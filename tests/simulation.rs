@@ -16,6 +16,8 @@ mod ledger;
 mod rng;
 #[path = "simulation/rules.rs"]
 mod rules;
+#[path = "simulation/setting.rs"]
+mod setting;
 #[path = "simulation/stage.rs"]
 mod stage;
 

@@ -11,12 +11,18 @@
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
 
+#[path = "smuggling/lax.rs"]
+mod lax;
+#[path = "smuggling/scene.rs"]
+mod scene;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
+use lax::Lax;
+use scene::{Scene, host};
 use script::parse::Party;
 use script::settings::{World, world};
 use script::{Driver, Pure};
@@ -56,183 +62,6 @@ const PAYLOAD: &[u8] =
     b"MAIL FROM:<evil@example.org>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nSubject: evil\r\n\r\nevil";
 
 const ENVELOPE: &[u8] = b"MAIL FROM:<smith@example.org>\r\nRCPT TO:<jones@example.com>\r\n";
-
-fn host() -> Party {
-    Party::Host(Rc::from("a"))
-}
-
-/// A hop that may be laxer than it should.
-#[derive(Clone, Copy, Debug)]
-struct Lax {
-    /// A bare LF ends a line.
-    lf: bool,
-    /// A bare CR ends a line.
-    cr: bool,
-    /// NULs are dropped.
-    nul: bool,
-    /// Several CRs before an LF are one.
-    crs: bool,
-}
-
-impl Lax {
-    /// All of them, the strict one first.
-    fn all() -> impl Iterator<Item = Lax> {
-        (0..16).map(|bits| Lax { lf: bits & 1 > 0, cr: bits & 2 > 0, nul: bits & 4 > 0, crs: bits & 8 > 0 })
-    }
-
-    /// The next line, without its end, and the octets behind it.
-    fn line<'a>(&self, octets: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let mut at = 0;
-        while at < octets.len() {
-            match octets[at] {
-                b'\n' if self.lf => return Some((&octets[..at], &octets[at + 1..])),
-                b'\r' => {
-                    let crs = octets[at..].iter().take_while(|&&octet| octet == b'\r').count();
-                    if octets.get(at + crs) == Some(&b'\n') && (crs == 1 || self.crs) {
-                        return Some((&octets[..at], &octets[at + crs + 1..]));
-                    }
-                    if self.cr {
-                        return Some((&octets[..at], &octets[at + 1..]));
-                    }
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-        None
-    }
-
-    /// The reverse-paths of the messages this hop would have taken, every command being answered with success.
-    fn messages(&self, octets: &[u8]) -> Vec<Vec<u8>> {
-        let stripped: Vec<u8> = octets.iter().copied().filter(|&octet| octet != 0 || !self.nul).collect();
-        let mut rest = &stripped[..];
-        let (mut sender, mut content, mut messages) = (Vec::new(), false, Vec::new());
-        while let Some((line, after)) = self.line(rest) {
-            rest = after;
-            let upper = line.to_ascii_uppercase();
-            if content {
-                if line == b"." {
-                    messages.push(std::mem::take(&mut sender));
-                    content = false;
-                }
-            } else if upper.starts_with(b"MAIL FROM:") {
-                sender = line[10..].to_vec();
-            } else if upper == b"DATA" {
-                content = !sender.is_empty();
-            } else if let Some(words) = upper.strip_prefix(b"BDAT ") {
-                let words = String::from_utf8_lossy(words).into_owned();
-                let size: usize = words.split(' ').next().and_then(|size| size.parse().ok()).unwrap_or(0);
-                rest = rest.get(size..).unwrap_or_default();
-                if words.ends_with(" LAST") {
-                    messages.push(std::mem::take(&mut sender));
-                }
-            }
-        }
-        messages
-    }
-}
-
-/// A session, a client that only sends, and a strict hop that accepts everything.
-struct Scene {
-    driver: Pure,
-    /// All octets the hop received.
-    received: Vec<u8>,
-    /// Of them, those it has looked at.
-    seen: usize,
-    content: bool,
-    /// All octets the client heard.
-    heard: Vec<u8>,
-    chunking: bool,
-}
-
-impl Scene {
-    fn new(world: &World, chunking: bool) -> Scene {
-        let driver = Pure::new(world, usize::MAX);
-        let mut scene =
-            Scene { driver, received: Vec::new(), seen: 0, content: false, heard: Vec::new(), chunking };
-        scene.turn();
-        scene.driver.feed(&host(), b"220 a.example.net\r\n");
-        scene.say(b"EHLO client.example.org\r\n");
-        scene
-    }
-
-    fn say(&mut self, octets: &[u8]) {
-        if !self.driver.closed(&Party::Client, false) {
-            self.driver.feed(&Party::Client, octets);
-        }
-        self.turn();
-    }
-
-    /// Everybody takes what was said, and the hop answers, until nothing moves.
-    fn turn(&mut self) {
-        loop {
-            for party in self.driver.connecting() {
-                self.driver.connect(&party, true);
-            }
-            self.heard.append(self.driver.heard(&Party::Client, &|_| true));
-            let said = std::mem::take(self.driver.heard(&host(), &|_| true));
-            self.received.extend(said);
-            match self.answer() {
-                Some(reply) if !self.driver.closed(&host(), false) => self.driver.feed(&host(), &reply),
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
-    /// The hop's reply to the next whole thing it received.
-    fn answer(&mut self) -> Option<Vec<u8>> {
-        let rest = &self.received[self.seen..];
-        let strict = Lax { lf: false, cr: false, nul: false, crs: false };
-        let (line, after) = strict.line(rest)?;
-        let went = rest.len() - after.len();
-        if self.content {
-            self.seen += went;
-            self.content = line != b".";
-            return if self.content { self.answer() } else { Some(b"250 2.0.0 queued\r\n".to_vec()) };
-        }
-        if let Some(words) = line.strip_prefix(b"BDAT ") {
-            let words = String::from_utf8_lossy(words).into_owned();
-            let size: usize = words.split(' ').next().and_then(|size| size.parse().ok())?;
-            if after.len() < size {
-                return None;
-            }
-            self.seen += went + size;
-            return Some(b"250 2.0.0 chunk\r\n".to_vec());
-        }
-        let reply: &[u8] = match line {
-            b"DATA" => b"354 go ahead\r\n",
-            b"QUIT" => b"221 2.0.0 bye\r\n",
-            _ if line.starts_with(b"EHLO") && self.chunking => {
-                b"250-a.example.net\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 SIZE 0\r\n"
-            }
-            _ if line.starts_with(b"EHLO") => b"250-a.example.net\r\n250 8BITMIME\r\n",
-            _ => b"250 2.0.0 ok\r\n",
-        };
-        self.content = line == b"DATA";
-        self.seen += went;
-        Some(reply.to_vec())
-    }
-
-    /// The replies the client heard, as a strict client reads them; `None` if they are not well formed.
-    fn replies(&self) -> Option<Vec<(u16, bool)>> {
-        let mut rest = &self.heard[..];
-        let mut replies = Vec::new();
-        let strict = Lax { lf: false, cr: false, nul: false, crs: false };
-        while !rest.is_empty() {
-            let (line, after) = strict.line(rest)?;
-            rest = after;
-            let code: u16 = std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()?;
-            if line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
-                return None;
-            }
-            if line.get(3) != Some(&b'-') {
-                replies.push((code, String::from_utf8_lossy(line).contains("smuggled")));
-            }
-        }
-        Some(replies)
-    }
-}
 
 fn modes() -> [(&'static str, World); 2] {
     ["normalize", "reject"]

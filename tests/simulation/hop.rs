@@ -7,8 +7,12 @@
 //! Its replies name the command they answer by the id in it, in brackets. What nobody may ever hear says so itself:
 //! `unasked`, `malformed`, `wrong`.
 
+#[path = "fate.rs"]
+mod fate;
+
 use std::collections::VecDeque;
 
+use self::fate::{Fate, refusal};
 use super::ledger::Ledger;
 use super::rng::Rng;
 
@@ -25,21 +29,6 @@ pub enum Act {
     Eof,
     /// Breaks the connection.
     Lost,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
-    Honest,
-    Greeting,
-    Dies,
-    Silent,
-    Malformed,
-    Unasked,
-    Closing,
-    WrongClass,
-    Stalls,
-    EarlyRefusal,
-    EarlySuccess,
 }
 
 /// Laxness in finding line ends.
@@ -81,19 +70,7 @@ const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHA
 impl Hop {
     /// A connection that was accepted, and what the hop does first.
     pub fn new(connection: usize, mut rng: Rng) -> (Hop, Vec<(u64, Act)>) {
-        let fate = match rng.below(100) {
-            0..=59 => Fate::Honest,
-            60..=64 => Fate::Greeting,
-            65..=74 => Fate::Dies,
-            75..=77 => Fate::Silent,
-            78..=83 => Fate::Malformed,
-            84..=88 => Fate::Unasked,
-            89..=92 => Fate::Closing,
-            93..=94 => Fate::WrongClass,
-            95 => Fate::Stalls,
-            96..=97 => Fate::EarlyRefusal,
-            _ => Fate::EarlySuccess,
-        };
+        let fate = Fate::draw(&mut rng);
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
         let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
         let pipelining = rng.percent(75);
@@ -365,89 +342,6 @@ impl Hop {
         let reply = if accepted { format!("250 2.0.0 queued [{sender}]") } else { refusal(roll, &sender) };
         acts.extend(self.answer(reply, Some(sender), false));
     }
-
-    fn say_early(&mut self, acts: &mut Vec<(u64, Act)>) {
-        let words = match self.fate {
-            Fate::EarlyRefusal => "552 5.3.4 early",
-            Fate::EarlySuccess => "250 2.0.0 wrong",
-            _ => return,
-        };
-        if !self.said_early && !self.inbox.is_empty() {
-            self.said_early = true;
-            let octets = format!("{words}\r\n").into_bytes();
-            acts.push((1, Act::Early(octets)));
-        }
-    }
-
-    /// The reply, as the hop's fate has it.
-    fn answer(&mut self, reply: String, of: Option<String>, greeting: bool) -> Vec<(u64, Act)> {
-        let delay = match self.rng.below(100) {
-            0..=79 => self.rng.next() % 30,
-            80..=97 => self.rng.next() % 2_000,
-            _ => self.rng.next() % 90_000,
-        };
-        let answers = usize::from(!greeting);
-        let due = self.step == 0;
-        self.step = self.step.wrapping_sub(1);
-        let say = |text: String, of: Option<String>| Act::Say {
-            octets: format!("{text}\r\n").into_bytes(),
-            answers,
-            of,
-        };
-        let code: String = reply.chars().take(3).collect();
-        match self.fate {
-            Fate::Dies if due => {
-                self.dead = true;
-                vec![(delay, if self.rng.percent(50) { Act::Eof } else { Act::Lost })]
-            }
-            Fate::Stalls if due => {
-                self.stalled = true;
-                vec![(delay, say(reply, of))]
-            }
-            Fate::Silent if due => {
-                self.dead = true;
-                Vec::new()
-            }
-            Fate::Closing if due => {
-                self.dead = true;
-                let words = self.rng.pick(&["421 4.3.2 closing", "421 4.7.0 go away", "421 closing"]);
-                vec![(delay, say(words.to_owned(), None)), (delay + 1, Act::Eof)]
-            }
-            Fate::Malformed if due => {
-                self.dead = true;
-                let octets = match self.rng.below(8) {
-                    0 => format!("{code} malformed\n"),
-                    1 => format!("{code} malformed\rmalformed\r\n"),
-                    2 => format!("{code}-malformed\r\n299 malformed\r\n"),
-                    3 => format!("{code} mal\0formed\r\n"),
-                    4 => "malformed\r\n".to_owned(),
-                    5 => "999 malformed\r\n".to_owned(),
-                    6 => format!("{code} {}malformed\r\n", "x".repeat(5000)),
-                    _ => format!("{code}-malformed\r\n").repeat(5000),
-                };
-                vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
-            }
-            // (To a line of AUTH either is of the right class.)
-            Fate::WrongClass
-                if due && !greeting && code.starts_with(['2', '3']) && code != "334" && code != "235" =>
-            {
-                let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
-                vec![(delay, say(wrong.to_owned(), None))]
-            }
-            Fate::Unasked if due => {
-                let words =
-                    self.rng.pick(&["250 2.0.0 unasked", "421 4.4.2 unasked", "550 unasked", "354 unasked"]);
-                let more = Act::Unasked(format!("{words}\r\n").into_bytes());
-                let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
-                vec![(delay, say(reply, of)), (delay + later, more)]
-            }
-            _ => vec![(delay, say(reply, of))],
-        }
-    }
-}
-
-fn refusal(roll: usize, id: &str) -> String {
-    if roll.is_multiple_of(2) { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
 }
 
 /// The id in a command: the local part of its path, or its argument.

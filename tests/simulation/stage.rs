@@ -6,6 +6,9 @@
 //! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
 //! and carries out what the session wants. After every step it asserts what can be seen from outside.
 
+#[path = "turn.rs"]
+mod turn;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -15,15 +18,14 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
 use gatepost::session::route::PoolId;
-use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
-use gatepost::smtp::{BareNewline, SessionId};
+use gatepost::session::settings::Entrance;
+use gatepost::smtp::SessionId;
 
 use super::client::Client;
 use super::hop::{Act, Hop};
 use super::ledger::{Ledger, Tally};
 use super::rng::Rng;
-use super::rules::Chance;
-use crate::script::settings::Listed;
+use super::setting::settings;
 
 /// How much is read ahead of the session.
 const BUFFER: usize = 32 << 10;
@@ -80,34 +82,6 @@ pub struct Stage<'a> {
     transcript: &'a mut String,
     recording: bool,
     steps: usize,
-}
-
-fn settings(rng: &mut Rng, reject: bool) -> Settings {
-    let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
-    let main = &["a", "b", "c"][..1 + rng.below(3)];
-    let branch = &["d", "e"][..1 + rng.below(2)];
-    let third: &[&str] = if rng.percent(50) { &["a", "f"] } else { &["f"] };
-    let pools = [names(main), names(branch), names(third)];
-    let limits = Limits {
-        recipients: if rng.percent(20) { 2 } else { 1000 },
-        message_size: if rng.percent(15) { 2000 } else { 1 << 20 },
-        errors: if rng.percent(20) { 3 } else { 20 },
-        attempts: 1 + rng.below(4),
-        ..Limits::default()
-    };
-    Settings {
-        hostname: "gate.example.org".into(),
-        own_greeting: rng.percent(25),
-        limits,
-        timeouts: Timeouts::default(),
-        bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
-        forward_verbs: Vec::new(),
-        forward_extensions: Vec::new(),
-        records: rng.percent(50),
-        trace: rng.percent(30),
-        rules: Box::new(Chance::new(rng, 3)),
-        hops: Box::new(Listed::new(&pools)),
-    }
 }
 
 impl<'a> Stage<'a> {
@@ -341,108 +315,6 @@ impl<'a> Stage<'a> {
                 self.handle(Input::Lost(peer));
             }
         }
-    }
-
-    fn handle(&mut self, input: Input) {
-        let now = self.instant();
-        self.session.handle(now, input, &mut self.out);
-        self.carry_out(&[]);
-    }
-
-    /// Reads whoever may be read until nothing moves.
-    fn pump(&mut self) {
-        for _ in 0..STEPS {
-            let mut moved = false;
-            for index in 0..self.links.len() {
-                moved |= self.read(index);
-            }
-            moved |= self.offer(0);
-            if !moved {
-                return;
-            }
-        }
-        panic!("law 7: the session runs in circles");
-    }
-
-    fn read(&mut self, index: usize) -> bool {
-        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
-        let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
-        let link = &mut self.links[index];
-        if !link.open || blocked || !self.session.wants_read(peer) {
-            return false;
-        }
-        if link.wire.is_empty() {
-            if !std::mem::take(&mut link.fin) {
-                return false;
-            }
-            self.handle(Input::Eof(peer));
-            return true;
-        }
-        let most = BUFFER.saturating_sub(link.read.len());
-        let count =
-            if self.rng.percent(60) { most } else { 1 + self.rng.below(20) }.min(most).min(link.wire.len());
-        if count == 0 {
-            return false;
-        }
-        link.read.extend(link.wire.drain(..count));
-        link.handed += count;
-        while link.marks.front().is_some_and(|(at, _)| *at <= link.handed) {
-            match link.marks.pop_front() {
-                Some((_, Mark::Ends(id))) => {
-                    if let Some(message) = self.ledger.messages.get_mut(&id) {
-                        message.ended = true;
-                    }
-                }
-                Some((_, Mark::Answers(answers, of))) => {
-                    if let Some(hop) = &mut link.hop {
-                        hop.owed.drain(..answers.min(hop.owed.len()));
-                    }
-                    if let Some(sender) = of {
-                        self.ledger.reply_heard(link.connection, &sender);
-                    }
-                }
-                None => {}
-            }
-        }
-        self.offer(index);
-        true
-    }
-
-    fn offer(&mut self, index: usize) -> bool {
-        if !self.links[index].open || self.links[index].read.is_empty() {
-            return false;
-        }
-        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
-        let connection = self.links[index].connection;
-        let octets = std::mem::take(&mut self.links[index].read);
-        let now = self.instant();
-        let taken = self.session.receive(now, peer, &octets, &mut self.out);
-        assert!(taken <= octets.len(), "took more than it was given");
-        let said = self.carry_out(&octets);
-        let link = &mut self.links[index];
-        if link.open && link.connection == connection {
-            link.read = octets[taken..].to_vec();
-        }
-        taken > 0 || said
-    }
-
-    fn carry_out(&mut self, received: &[u8]) -> bool {
-        let mut said = false;
-        for index in 0..self.links.len() {
-            if self.out.tx[index].is_empty() {
-                continue;
-            }
-            said = true;
-            let octets: Vec<u8> = self.out.tx[index].slices(received).flatten().copied().collect();
-            self.out.tx[index].clear();
-            self.heard(index, &octets);
-        }
-        self.out.events.clear();
-        for output in std::mem::take(&mut self.out.outputs) {
-            said = true;
-            self.want(output);
-        }
-        said
     }
 
     fn heard(&mut self, index: usize, octets: &[u8]) {

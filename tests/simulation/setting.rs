@@ -1,0 +1,42 @@
+//! The configuration of one simulated session, by chance.
+//!
+//! **In**: the seed's generator. **Out**: [`Settings`] with pools, limits and rules of every kind.
+//! **Never**: sets a limit that no configuration may set.
+
+use std::sync::Arc;
+
+use gatepost::session::settings::{Limits, Settings, Timeouts};
+use gatepost::smtp::BareNewline;
+
+use super::rng::Rng;
+use super::rules::Chance;
+use crate::script::settings::Listed;
+
+/// Draws one. `reject`: bare CR and LF in content are refused.
+pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
+    let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
+    let main = &["a", "b", "c"][..1 + rng.below(3)];
+    let branch = &["d", "e"][..1 + rng.below(2)];
+    let third: &[&str] = if rng.percent(50) { &["a", "f"] } else { &["f"] };
+    let pools = [names(main), names(branch), names(third)];
+    let limits = Limits {
+        recipients: if rng.percent(20) { 2 } else { 1000 },
+        message_size: if rng.percent(15) { 2000 } else { 1 << 20 },
+        errors: if rng.percent(20) { 3 } else { 20 },
+        attempts: 1 + rng.below(4),
+        ..Limits::default()
+    };
+    Settings {
+        hostname: "gate.example.org".into(),
+        own_greeting: rng.percent(25),
+        limits,
+        timeouts: Timeouts::default(),
+        bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
+        forward_verbs: Vec::new(),
+        forward_extensions: Vec::new(),
+        records: rng.percent(50),
+        trace: rng.percent(30),
+        rules: Box::new(Chance::new(rng, 3)),
+        hops: Box::new(Listed::new(&pools)),
+    }
+}
