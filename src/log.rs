@@ -4,12 +4,18 @@
 //! Out:   one event each, fields as `key=value` or JSON, as `log.format` says.
 //! Never: writes content, an AUTH exchange, or a control character of somebody else's.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use tracing::{info, trace};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::smtp::SessionId;
+
+/// Hidden keywords that are logged, at most.
+const HIDDEN: usize = 1000;
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
 /// what must stay secret.
@@ -73,6 +79,17 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
     match peer {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
         Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.0, text(line)),
+    }
+}
+
+/// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
+pub fn hidden(host: &str, keyword: &[u8]) {
+    static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+    // An insertion is whole or did not happen: a poisoned set is as good as any.
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let keyword = text(keyword);
+    if seen.len() < HIDDEN && seen.insert((host.to_owned(), keyword.clone())) {
+        info!(host, keyword, "an EHLO keyword is not shown to clients: see forward_extensions");
     }
 }
 

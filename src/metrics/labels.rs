@@ -212,6 +212,8 @@ label! {
         Disconnect = "disconnect",
         /// A recipient or message swallowed on purpose.
         Discard = "discard",
+        /// A route or rung not taken after AUTH.
+        Skipped = "skipped",
     }
 }
 
@@ -220,8 +222,6 @@ label! {
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
-        /// A log record that could not be written.
-        LogRecord = "log_record",
     }
 }
 

@@ -175,7 +175,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
-    Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to its greeting." },
+    Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),
@@ -205,7 +205,7 @@ pub enum Timing {
     Added,
     /// From a command to the reply the client heard.
     Waited,
-    /// From dialling a hop to its greeting.
+    /// From dialling a hop to the connection.
     HopConnect,
 }
 

@@ -9,11 +9,15 @@ use super::labels::{
 };
 use super::{Event, Meter, Timing};
 use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
+use crate::smtp;
 
 impl Meter {
     /// Counts what a session reports.
     pub fn note(&self, event: io::Event) {
         match event {
+            io::Event::Command(smtp::Verb::Other, taken @ Taken::Forwarded) => {
+                self.count(Event::Command(Verb::Forwarded, fate(taken)));
+            }
             io::Event::Command(verb, taken) => self.count(Event::Command(Verb::from(verb), fate(taken))),
             io::Event::Answered { class, by_hop } => {
                 let origin = if by_hop { Origin::Hop } else { Origin::Gatepost };
@@ -89,6 +93,7 @@ fn verdict(kind: io::VerdictKind) -> VerdictKind {
         io::VerdictKind::Accept => VerdictKind::Accept,
         io::VerdictKind::Disconnect => VerdictKind::Disconnect,
         io::VerdictKind::Discard => VerdictKind::Discard,
+        io::VerdictKind::Skipped => VerdictKind::Skipped,
     }
 }
 

@@ -60,10 +60,20 @@ fn all_events() -> Vec<Event> {
     events.extend([A::Accepted, A::OtherHop, A::Refused, A::Failed].map(Attempt));
     use VerdictKind as V;
     events.extend(
-        [V::Rewrite, V::Reply, V::Route, V::Substitute, V::Retry, V::Accept, V::Disconnect, V::Discard]
-            .map(Verdict),
+        [
+            V::Rewrite,
+            V::Reply,
+            V::Route,
+            V::Substitute,
+            V::Retry,
+            V::Accept,
+            V::Disconnect,
+            V::Discard,
+            V::Skipped,
+        ]
+        .map(Verdict),
     );
-    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LogRecord].map(Event::Dropped));
+    events.extend([Event::Dropped(labels::Dropped::UnaskedReply)]);
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     events
 }

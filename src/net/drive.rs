@@ -51,7 +51,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
 /// A hop's place in the shell.
 enum Upstream {
     Vacant,
-    Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>, Instant),
     Linked(Box<Link>),
 }
 
@@ -72,6 +72,7 @@ pub struct Drive {
     choked: bool,
     registered: Registered,
     reply_limit: usize,
+    line_limit: usize,
     _permit: Permit,
 }
 
@@ -85,6 +86,7 @@ impl Drive {
         permit: Permit,
     ) -> Drive {
         Drive {
+            line_limit: settings.limits.command_line.max(settings.limits.auth_line),
             reply_limit: settings.limits.reply + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
@@ -161,12 +163,13 @@ impl Drive {
     fn connect(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         let mut any = false;
         for index in 0..HOPS {
-            let Upstream::Connecting(future) = &mut self.upstreams[index] else { continue };
+            let Upstream::Connecting(future, since) = &mut self.upstreams[index] else { continue };
             let Poll::Ready(connected) = future.as_mut().poll(cx) else { continue };
             any = true;
             let hop = HopId(index as u8);
             let input = match connected {
                 Ok(stream) => {
+                    scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
                     self.upstreams[index] = Upstream::Linked(Box::new(Link::new(stream)));
                     Input::Opened(hop)
                 }
@@ -224,7 +227,10 @@ impl Drive {
         }
         let offered = self.offer(scratch, now);
         let Some(link) = &mut self.client else { return offered };
-        if link.closing || link.ended || !link.rx.has_room(SIZE) || !self.session.wants_read(Peer::Downstream)
+        if link.closing
+            || link.ended
+            || !link.rx.has_room(self.line_limit)
+            || !self.session.wants_read(Peer::Downstream)
         {
             return offered;
         }
@@ -232,7 +238,7 @@ impl Drive {
             self.choked = true;
             return offered;
         }
-        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE) {
+        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.line_limit) {
             Poll::Pending => offered,
             Poll::Ready(Ok(0)) => {
                 link.ended = true;
@@ -281,7 +287,7 @@ impl Drive {
                         broken = Some(HopId(index as u8));
                     }
                 }
-                Upstream::Connecting(_) => {}
+                Upstream::Connecting(..) => {}
                 Upstream::Vacant => tx.clear(),
             }
         }
@@ -371,7 +377,7 @@ impl Drive {
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Open { hop, host } => self.dial(hop, &host),
+                Output::Open { hop, host } => self.dial(hop, &host, now),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
                         link.closing = true;
@@ -394,18 +400,19 @@ impl Drive {
                     self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
                 }
                 Output::Record(record) => log::transaction(&record),
+                Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
                 Output::Trace(peer, side, line) => log::line(self.session.id(), peer, side, &line),
             }
         }
         scratch.out.outputs = outputs;
     }
 
-    fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>) {
+    fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();
             self.upstreams[usize::from(hop.0)] =
-                Upstream::Connecting(Box::pin(async move { hop::connect(&target).await }));
+                Upstream::Connecting(Box::pin(async move { hop::connect(&target).await }), now);
         }
     }
 

@@ -133,7 +133,10 @@ impl Session {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted = true;
                     // Before this the size is the hop's to judge: its 552 is the client's answer.
-                    transaction.needs.size = transaction.size;
+                    // A size that this hop took beyond what it says is no measure for another.
+                    let bound = self.upstreams.get(hop).and_then(|up| up.dialog.extensions.size());
+                    let within = bound.is_none_or(|bound| bound == 0 || transaction.size <= Some(bound));
+                    transaction.needs.size = transaction.size.filter(|_| within);
                 }
             }
             What::Mail(_) => {
@@ -263,7 +266,8 @@ impl Session {
             up.dialog.extensions = if extended { Extensions::of(reply) } else { Extensions::default() };
         }
         let settings = Arc::clone(&self.settings);
-        let mut hidden = 0;
+        let host = self.upstreams.get(hop).map(|up| Arc::clone(&up.host));
+        let mut hidden: Vec<Box<[u8]>> = Vec::new();
         let start = turn.out.to(Peer::Downstream).len();
         self.shown = Extensions::default();
         if extended {
@@ -277,11 +281,12 @@ impl Session {
             };
             let mut extensions = Extensions::default();
             turn.out.to(Peer::Downstream).write(|line| {
-                extensions = present(reply, &shown, line, &mut |_| hidden += 1);
+                extensions = present(reply, &shown, line, &mut |keyword| hidden.push(keyword.into()));
             });
             self.shown = extensions;
-            for _ in 0..hidden {
+            for (keyword, host) in hidden.into_iter().zip(host.into_iter().cycle()) {
                 turn.out.count(Event::HiddenKeyword);
+                turn.out.outputs.push(Output::Hidden(host, keyword));
             }
             self.heard_hello(turn, start);
         } else if settings.own_greeting {
@@ -477,6 +482,7 @@ impl Session {
 
     /// Closes the current hop's dialog because what it was told and what the client was told differ.
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.answer_for(hop, &own::ATTEMPTS_FAILED);
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
         self.flags.bereft |= self.flags.authenticated;
@@ -569,7 +575,7 @@ impl Session {
         }
     }
 
-    fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
+    pub(super) fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
         turn.out.count(Event::Verdict(kind));
         let most = self.settings.limits.recipients;
         if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())

@@ -13,7 +13,7 @@ use std::time::Instant;
 use smallvec::{SmallVec, smallvec};
 
 use super::answer::first_line;
-use super::io::{AttemptEnd, Event, HopId};
+use super::io::{AttemptEnd, Event, HopId, VerdictKind};
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{PoolId, TargetId};
 use super::transaction::Recipient;
@@ -127,6 +127,7 @@ impl Session {
                 ladder.failed = true;
                 break;
             }
+            let by = ladder.by;
             let pool = rung.pool.unwrap_or(ladder.origin);
             let tried = match rung.recipient {
                 Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
@@ -137,6 +138,9 @@ impl Session {
             let here =
                 current.filter(|&(_, at, stand)| at == pool && stand == Stand::Ready).map(|(hop, ..)| hop);
             if authenticated && here.is_none() {
+                if let Some(by) = by {
+                    self.note(turn, Stage::RcptReply, by, VerdictKind::Skipped);
+                }
                 continue;
             }
             let home = self.upstreams.home().filter(|&home| {
@@ -317,7 +321,7 @@ impl Session {
             }
             return;
         }
-        self.answer_for(left);
+        self.answer_for(left, &own::OTHER_HOP);
         self.dismiss(turn, left);
     }
 
@@ -391,6 +395,7 @@ impl Session {
             if self.upstreams.current() == Some(hop) {
                 self.lost(turn, hop, None);
             } else {
+                self.answer_for(hop, &own::OTHER_HOP);
                 self.forget_hop(turn, hop, false);
                 self.upstreams.vacate(hop);
             }

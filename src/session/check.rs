@@ -6,15 +6,17 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
+use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide, VerdictKind};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
 use super::transaction::{Hello, Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::upstreams::Stand;
-use super::verdict::{CommandVerdict, Rewrites, Stage};
+use super::verdict::{CommandVerdict, Rewrites, RuleId, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Next, Say};
-use crate::smtp::{Command, CommandError, Own, Params, Path, Verb, carries_mechanism, needed_by, own};
+use crate::smtp::{
+    Command, CommandError, Keyword, Own, Params, Path, Verb, carries_mechanism, needed_by, own,
+};
 
 impl Session {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
@@ -173,6 +175,9 @@ impl Session {
                 hello.sent = (*sent != *hello.given).then_some(sent);
             }
             match answer.verdict {
+                Some(CommandVerdict::Route(_)) if self.flags.authenticated => {
+                    self.skip(turn, stage, &answer.by)
+                }
                 Some(CommandVerdict::Route(pool)) => self.route_session(turn, pool),
                 verdict => {
                     if self.decided(turn, verdict, What::Local) {
@@ -186,7 +191,7 @@ impl Session {
 
     /// The session's transactions go to another pool from now on.
     fn route_session(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
-        if pool == self.pool || self.flags.authenticated {
+        if pool == self.pool {
             return;
         }
         self.drop_transaction(turn, None, None);
@@ -211,7 +216,7 @@ impl Session {
         if size.is_some_and(|size| size > self.settings.limits.message_size) {
             return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
         }
-        let mut mail = Mail { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None };
+        let mut mail = Mail { sent: Spoken::given(path, params), given: None };
         let mut pool = self.pool;
         let notes = self.settings.records.then(Box::<Notes>::default);
         let mut transaction = Transaction {
@@ -247,6 +252,10 @@ impl Session {
                 self.transaction = None;
                 return self.reply_own(turn, &own::BAD_VERDICT);
             }
+            if !self.takes_path(to) {
+                self.transaction = None;
+                return self.reply_own(turn, &own::NEED_SMTPUTF8);
+            }
             mail = Mail {
                 sent: Spoken::new(to, with),
                 given: (to != path.as_bytes()).then(|| path.as_bytes().into()),
@@ -257,7 +266,12 @@ impl Session {
                 pool = to;
                 true
             }
-            Some(CommandVerdict::Route(_)) => false,
+            Some(CommandVerdict::Route(to)) => {
+                if to != pool {
+                    self.skip(turn, stage, &answer.by);
+                }
+                false
+            }
             verdict => {
                 if self.decided(turn, verdict, What::Mail(mail.clone())) {
                     return;
@@ -291,8 +305,7 @@ impl Session {
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         }
         let mut pool = transaction.pool;
-        let mut recipient =
-            Box::new(Recipient { sent: Spoken::new(path.as_bytes(), params.as_bytes()), given: None });
+        let mut recipient = Box::new(Recipient { sent: Spoken::given(path, params), given: None });
         let stage = Stage::Rcpt;
         if self.settings.rules.stages().has(stage) {
             let mut question = self.question(stage, Verb::Rcpt, b"");
@@ -310,10 +323,16 @@ impl Session {
                 if !well_formed(&to, b"") || to.is_empty() {
                     return self.reply_own(turn, &own::BAD_VERDICT);
                 }
+                if !self.takes_path(&to) {
+                    return self.reply_own(turn, &own::NEED_SMTPUTF8);
+                }
                 *recipient = recipient.rewritten(&to);
             }
             match answer.verdict {
-                Some(CommandVerdict::Route(to)) => pool = if self.flags.authenticated { pool } else { to },
+                Some(CommandVerdict::Route(_)) if self.flags.authenticated => {
+                    self.skip(turn, stage, &answer.by)
+                }
+                Some(CommandVerdict::Route(to)) => pool = to,
                 Some(CommandVerdict::Reply(reply)) => {
                     return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
                 }
@@ -329,6 +348,18 @@ impl Session {
         } else {
             self.hold(turn, What::Rcpt(recipient), pool);
         }
+    }
+
+    /// After 235 the session stays with its hop: a route is not taken.
+    fn skip(&mut self, turn: &mut Turn<'_>, stage: Stage, by: &[RuleId]) {
+        if let Some(&by) = by.last() {
+            self.note(turn, stage, by, VerdictKind::Skipped);
+        }
+    }
+
+    /// Whether the current hop takes a path that a rule wrote.
+    fn takes_path(&self, path: &[u8]) -> bool {
+        path.is_ascii() || self.upstreams.offered().has(Keyword::SmtpUtf8)
     }
 
     /// Whether the current dialog is, or when opened will be, with this pool.
@@ -572,7 +603,7 @@ fn well_formed(path: &[u8], params: &[u8]) -> bool {
 }
 
 /// What is answered where no hop is open.
-fn without_hop(verb: Verb) -> &'static Own {
+pub(super) fn without_hop(verb: Verb) -> &'static Own {
     match verb {
         Verb::Noop => &own::NOOP_OK,
         Verb::Vrfy => &own::VRFY,

@@ -483,6 +483,11 @@ impl Session {
 
     /// A chunk was refused: those that follow are swallowed and hear the same (RFC 3030 2).
     pub(super) fn refuse_chunks(&mut self, turn: &mut Turn<'_>, said: Said) {
+        for (_, owed) in self.owed.iter_mut() {
+            if matches!((&owed.what, &owed.answer), (What::Chunk | What::Message(_), Answer::Hop(_))) {
+                owed.answer = Answer::Own(said.clone());
+            }
+        }
         self.refuse_content(turn, said);
     }
 

@@ -81,6 +81,8 @@ pub enum Output {
     Abort(Peer),
     /// A transaction is over: one log record.
     Record(Box<Record>),
+    /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
+    Hidden(Arc<dyn Host>, Box<[u8]>),
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
 }
@@ -192,6 +194,8 @@ pub enum VerdictKind {
     Disconnect,
     /// A recipient swallowed on purpose.
     Discard,
+    /// A route or rung not taken, because the client authenticated through to its hop.
+    Skipped,
 }
 
 impl VerdictKind {
@@ -206,6 +210,7 @@ impl VerdictKind {
             VerdictKind::Accept => "accept",
             VerdictKind::Disconnect => "disconnect",
             VerdictKind::Discard => "discard",
+            VerdictKind::Skipped => "skipped",
         }
     }
 }

@@ -59,10 +59,11 @@ impl Session {
                     }
                     _ => consider(Wait::Answer, self.head_since + timeouts.answer),
                 },
-                None if self.in_content() => consider(Wait::Content, self.heard_at + timeouts.content),
+                None if self.takes_content() => consider(Wait::Content, self.heard_at + timeouts.content),
+                None if self.in_content() => {}
                 None => consider(Wait::Command, self.heard_at + timeouts.command),
             }
-            if self.in_content() && !self.owed.is_empty() {
+            if self.takes_content() && !self.owed.is_empty() {
                 consider(Wait::Content, self.heard_at + timeouts.content);
             }
         }

@@ -42,7 +42,15 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// Keeps a path and its parameters.
+    /// Keeps what a client said; what stood between its parameters becomes single spaces.
+    pub fn given(path: Path<'_>, params: Params<'_>) -> Spoken {
+        let mut octets = Vec::with_capacity(path.as_bytes().len() + params.as_bytes().len());
+        octets.extend_from_slice(path.as_bytes());
+        params.write(&mut octets);
+        Spoken { octets: octets.into_boxed_slice(), path: path.as_bytes().len() as u32 }
+    }
+
+    /// Keeps a path and its parameters, already joined by single spaces.
     pub fn new(path: &[u8], params: &[u8]) -> Spoken {
         let mut octets = Vec::with_capacity(path.len() + params.len());
         octets.extend_from_slice(path);

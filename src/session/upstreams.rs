@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::check::without_hop;
 use super::io::{Event, HOPS, HopId, Output, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::{Host, HostNews, Pick, PoolId, TargetId};
@@ -466,6 +467,7 @@ impl Session {
 
     /// Says QUIT and closes, without waiting for the 221. A hop in the midst of something is closed bare.
     pub(super) fn dismiss(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.answer_for(hop, &own::NEED_MAIL);
         let polite = self
             .upstreams
             .get(hop)
@@ -523,7 +525,7 @@ impl Session {
         } else {
             self.settle_loss(turn, hop, why);
             if !current {
-                self.answer_for(hop);
+                self.answer_for(hop, &own::OTHER_HOP);
             }
             if current && self.needs_hop(hop) {
                 self.replace(turn, hop, up.pool, away, tried);
@@ -560,12 +562,25 @@ impl Session {
         }
     }
 
-    /// Recipients that a hop was asked about before the transaction left it hear what those that it accepted hear.
-    pub(super) fn answer_for(&mut self, hop: HopId) {
+    /// A hop is let go of: what it still owed the client is answered in its place.
+    pub(super) fn answer_for(&mut self, hop: HopId, recipients: &'static Own) {
         for (_, owed) in self.owed.iter_mut() {
-            if matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop) {
-                owed.answer = Answer::Own(Said::Own(&own::OTHER_HOP));
+            if !matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop) {
+                continue;
             }
+            let own: &'static Own = match &owed.what {
+                What::Rcpt(_) => recipients,
+                What::Data => &own::NEED_MAIL,
+                What::Chunk | What::Message(_) => &own::CONTENT_LOST,
+                What::Reset => &own::RSET_OK,
+                What::Quit => &own::BYE,
+                What::Auth(_) => &own::AUTH_LOST,
+                What::Other(verb, _) => without_hop(*verb),
+                What::Greeting | What::Hello(_) | What::Mail(_) | What::Local | What::Close(_) => {
+                    &own::ATTEMPTS_FAILED
+                }
+            };
+            owed.answer = Answer::Own(Said::Own(own));
         }
     }
 
@@ -590,8 +605,12 @@ impl Session {
                     self.upstreams.home = Some(hop);
                 }
                 for (_, owed) in self.owed.iter_mut() {
-                    if matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == lost) {
-                        owed.answer = Answer::Hop(hop);
+                    let said_once =
+                        matches!(owed.what, What::Message(_) | What::Chunk | What::Auth(None) | What::Data);
+                    match owed.answer {
+                        Answer::Hop(at) if at == lost => owed.answer = Answer::Hop(hop),
+                        Answer::Heard(at, _) if at == lost && !said_once => owed.answer = Answer::Hop(hop),
+                        _ => {}
                     }
                 }
                 self.content_moves(lost, hop);

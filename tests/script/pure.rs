@@ -195,7 +195,7 @@ impl Pure {
                     }
                 }
                 Output::Record(record) => self.records.push(*record),
-                Output::Trace(..) => {}
+                Output::Hidden(..) | Output::Trace(..) => {}
             }
         }
         said

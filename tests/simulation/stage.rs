@@ -361,7 +361,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
-            Output::Record(_) | Output::Trace(..) => {}
+            Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }
