@@ -90,7 +90,8 @@ fn blocks(marker: &str) -> Vec<String> {
     let mut lines = README.lines();
     while lines.any(|line| line == marker) {
         assert!(lines.next().is_some_and(|line| line.starts_with("```")), "a block follows {marker}");
-        found.push(lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect());
+        found
+            .push(lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect());
     }
     found
 }
