@@ -88,11 +88,17 @@ fn compare(options: Options) -> io::Result<String> {
             return Err(io::Error::other(format!("no workload is called {name}")));
         }
     }
-    let effort = if options.smoke { Effort::smoke() } else { Effort::full(options.seconds) };
+    let mut effort = if options.smoke { Effort::smoke() } else { Effort::full(options.seconds) };
     let rounds = if options.smoke { 1 } else { options.rounds.max(1) };
     // Children inherit it: 9,500 pairs need 19,000 descriptors.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    let descriptors = limit.maximum.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let sessions = (descriptors.saturating_sub(400) / 2).min(9_800);
+    if sessions < effort.idle_sessions {
+        eprintln!("{descriptors} descriptors allow {sessions} sessions, not {}", effort.idle_sessions);
+        effort.idle_sessions = sessions;
+    }
 
     let start = Machine::now()?;
     let directory = tempfile::tempdir()?;
@@ -100,7 +106,7 @@ fn compare(options: Options) -> io::Result<String> {
     // The peers are started in directories of their own.
     let gatepost =
         if kinds.iter().any(|kind| kind.is_gatepost()) { gatepost.canonicalize()? } else { gatepost };
-    let place = Place { gatepost, directory: directory.path().to_owned() };
+    let place = Place { gatepost, directory: directory.path().to_owned(), sessions };
     let sink = Sink::start()?;
     let mut table = Table::default();
     let mut peers =

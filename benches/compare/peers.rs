@@ -48,6 +48,8 @@ pub struct Peer {
 pub struct Place {
     pub gatepost: PathBuf,
     pub directory: PathBuf,
+    /// How many sessions each peer takes at once: two descriptors each, and some to spare.
+    pub sessions: usize,
 }
 
 impl Kind {
@@ -97,8 +99,8 @@ impl Peer {
         let directory = place.directory.join(format!("{}-{port}", kind.name()));
         std::fs::create_dir(&directory)?;
         let mut command = match kind {
-            Kind::Haproxy => haproxy(&directory, port, sink)?,
-            Kind::Nginx => nginx(&directory, port, sink)?,
+            Kind::Haproxy => haproxy(place, &directory, port, sink)?,
+            Kind::Nginx => nginx(place, &directory, port, sink)?,
             _ => gatepost(kind, place, &directory, port, admin, sink)?,
         };
         let log = std::fs::File::create(directory.join("output"))?;
@@ -141,9 +143,14 @@ impl Peer {
         }
         let before = sink.tally();
         let mut dialog = Dialog::connect(self.address)?;
-        for command in
-            ["EHLO a.test", "MAIL FROM:<a@a.test>", "RCPT TO:<b@b.test>", "DATA", "\r\nready\r\n.", "QUIT"]
-        {
+        for command in [
+            "EHLO a.test",
+            "MAIL FROM:<a@a.test>",
+            "RCPT TO:<recipient@sink.test>",
+            "DATA",
+            "\r\nready\r\n.",
+            "QUIT",
+        ] {
             dialog.say(format!("{command}\r\n").as_bytes())?;
         }
         let after = sink.tally();
@@ -176,13 +183,14 @@ impl Drop for Peer {
     }
 }
 
-fn haproxy(directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
+fn haproxy(place: &Place, directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
     let file = directory.join("haproxy.cfg");
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 9800\ndefaults\n  mode tcp\n  maxconn 9800\n  timeout connect 5s\n  \
+        "global\n  nbthread 1\n  maxconn {sessions}\ndefaults\n  mode tcp\n  maxconn {sessions}\n  timeout connect 5s\n  \
          timeout client 10m\n  timeout server 10m\nlisten smtp\n  bind 127.0.0.1:{port}\n  \
          server sink 127.0.0.1:{}\n",
-        sink.smtp_port
+        sink.smtp_port,
+        sessions = place.sessions,
     );
     std::fs::write(&file, text)?;
     let mut command = command(Path::new("haproxy"));
@@ -190,17 +198,18 @@ fn haproxy(directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
     Ok(command)
 }
 
-fn nginx(directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
+fn nginx(place: &Place, directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
     const MODULE: &str = "/usr/lib/nginx/modules/ngx_mail_module.so";
     let file = directory.join("nginx.conf");
     let module = if Path::new(MODULE).exists() { format!("load_module {MODULE};\n") } else { String::new() };
     let text = format!(
         "{module}worker_processes 1;\ndaemon off;\npid nginx.pid;\nerror_log error.log;\n\
-         worker_rlimit_nofile 20000;\nevents {{ worker_connections 19900; }}\n\
+         events {{ worker_connections {}; }}\n\
          mail {{\n  server_name proxy.test;\n  auth_http 127.0.0.1:{}/;\n  timeout 10m;\n  proxy_timeout 10m;\n  \
          proxy_pass_error_message on;\n  proxy_buffer 16k;\n  smtp_client_buffer 16k;\n  smtp_auth none;\n  xclient off;\n  \
          smtp_capabilities PIPELINING \"SIZE 104857600\" 8BITMIME CHUNKING ENHANCEDSTATUSCODES;\n  \
          server {{ listen 127.0.0.1:{port} backlog=4096; protocol smtp; }}\n}}\n",
+        2 * place.sessions + 100,
         sink.auth_port
     );
     std::fs::write(&file, text)?;
@@ -232,9 +241,10 @@ fn gatepost(
     let text = format!(
         "hostname: proxy.test\nlisteners:\n  - {{ address: \"127.0.0.1:{port}\", upstream: main }}\n\
          upstreams:\n  main: {{ hosts: [\"127.0.0.1:{}\"] }}\n\
-         limits: {{ sessions: 20000, sessions_per_client: 20000, exempt: [127.0.0.0/8] }}\n\
-         admin: {{ address: \"127.0.0.1:{admin}\" }}\nlog: {{ level: info }}\n{workers}{rules}",
-        sink.smtp_port
+         limits: {{ sessions: {sessions}, sessions_per_client: {sessions}, exempt: [127.0.0.0/8] }}\n\
+         admin: {{ address: \"127.0.0.1:{admin}\" }}\nlog: {{ level: warn }}\n{workers}{rules}",
+        sink.smtp_port,
+        sessions = place.sessions,
     );
     std::fs::write(&file, text)?;
     let mut command = command(&place.gatepost);
@@ -257,8 +267,8 @@ fn missing(program: &Path, error: &io::Error) -> io::Error {
 }
 
 /// A port below the range from which the kernel takes those of outgoing connections: one found by binding
-/// to port 0 may be taken by a client before the peer listens.
-fn free_port() -> io::Result<u16> {
+/// to port 0 may be taken by a client before the peer listens, or be where somebody else's client still calls.
+pub fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..10_000 {
         let offset = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 37;

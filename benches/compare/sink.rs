@@ -20,6 +20,7 @@ use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::SocketFlags;
 
+use crate::peers::free_port;
 use crate::receive::{Counts, END_OF_DATA, Expects, Session};
 
 const GREETING: &[u8] = b"220 sink.test ESMTP\r\n";
@@ -169,7 +170,7 @@ fn listen() -> io::Result<TcpListener> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     // Accepted sockets inherit it (tcp(7) does not say so; Linux does it), which saves a call per session.
     sockopt::set_tcp_nodelay(&socket, true)?;
-    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))?;
     listen(&socket, 4096)?;
     Ok(TcpListener::from(socket))
 }

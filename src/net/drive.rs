@@ -62,9 +62,13 @@ pub struct Drive {
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
-    linger: Option<(Instant, usize)>,
+    /// The client is only listened to, for so many octets more.
+    linger: Option<usize>,
+    /// When its connection closes whether or not it has read everything.
     close_by: Option<Instant>,
     quit: bool,
+    /// Somebody was not read in this round because what came of it could not be written.
+    choked: bool,
     registered: Registered,
     reply_limit: usize,
     _permit: Permit,
@@ -90,6 +94,7 @@ impl Drive {
             linger: None,
             close_by: None,
             quit: false,
+            choked: false,
             registered: Registered::default(),
             _permit: permit,
         }
@@ -103,12 +108,9 @@ impl Drive {
             self.session.start(now, &mut scratch.out);
         }
         self.heed_tide(now, scratch);
-        if let Some(linger) = self.linger {
-            return self.linger_on(cx, scratch, now, linger);
-        }
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
-            self.client = None;
+            self.let_client_go(scratch);
         }
         if fired {
             let stalled = scratch.out.tx[1..].iter().any(|tx| !tx.is_empty());
@@ -116,6 +118,7 @@ impl Drive {
         }
         self.carry_out(cx, scratch, now);
         for round in 0.. {
+            self.choked = false;
             let mut busy = self.connect(cx, scratch, now);
             for hop in 0..HOPS as u8 {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
@@ -124,6 +127,8 @@ impl Drive {
             busy |= self.read_client(cx, scratch, now);
             self.carry_out(cx, scratch, now);
             busy |= self.flush(cx, scratch, now);
+            // Whoever was not read because of what has just been written is read now.
+            busy |= self.choked && !is_choked(scratch);
             self.carry_out(cx, scratch, now);
             if !busy {
                 break;
@@ -139,10 +144,13 @@ impl Drive {
         if self.client.is_none() && self.session.is_over() {
             return Poll::Ready(());
         }
-        self.put_away(scratch);
-        if let Some(linger) = self.linger {
-            return self.linger_on(cx, scratch, now, linger);
+        if self.client.is_some() && self.linger.is_some() {
+            self.linger_on(cx, scratch, now);
+            if self.client.is_none() && self.session.is_over() {
+                return Poll::Ready(());
+            }
         }
+        self.put_away(scratch);
         self.arm(cx);
         Poll::Pending
     }
@@ -175,8 +183,11 @@ impl Drive {
     fn read_hop(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant, hop: HopId) -> bool {
         let peer = Peer::Upstream(hop);
         let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] else { return false };
-        let choked = scratch.out.tx[0].len() > BACKLOG;
-        if link.ended || choked || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
+        if scratch.out.tx[0].len() > BACKLOG {
+            self.choked = true;
+            return false;
+        }
+        if link.ended || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
             return false;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.reply_limit) {
@@ -205,9 +216,8 @@ impl Drive {
 
     /// Offers the client's waiting octets, or reads more; whether anything went on.
     fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
-        // Content that could not be written on still refers to the buffer.
-        let held = scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG);
-        if held || scratch.out.tx[0].len() > BACKLOG {
+        if is_choked(scratch) {
+            self.choked = true;
             return false;
         }
         let offered = self.offer(scratch, now);
@@ -216,7 +226,8 @@ impl Drive {
         {
             return offered;
         }
-        if scratch.out.tx[1..].iter().any(session_io::Tx::borrows) {
+        if is_choked(scratch) {
+            self.choked = true;
             return offered;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE) {
@@ -289,14 +300,16 @@ impl Drive {
         match link.poll_flush(cx, tx, &[]) {
             Poll::Pending => false,
             Poll::Ready(Ok(())) if link.closing => {
-                self.close_client(now);
+                if self.linger.is_none() {
+                    self.close_client(scratch, now);
+                }
                 true
             }
             Poll::Ready(Ok(())) => false,
             Poll::Ready(Err(_)) => {
                 tx.clear();
                 let closing = link.closing;
-                self.client = None;
+                self.let_client_go(scratch);
                 if !closing {
                     self.session.handle(now, Input::Lost(Peer::Downstream), &mut scratch.out);
                 }
@@ -306,50 +319,40 @@ impl Drive {
     }
 
     /// All is written: the connection is closed, at once where the client expects it.
-    fn close_client(&mut self, now: Instant) {
+    fn close_client(&mut self, scratch: &mut Scratch, now: Instant) {
         let Some(link) = &mut self.client else { return };
         if link.ended || (self.quit && link.rx.is_empty()) || link.stream.shutdown_write().is_err() {
-            self.client = None;
+            self.let_client_go(scratch);
         } else {
-            self.linger = Some((now + LINGER.0, LINGER.1));
+            own_all(scratch, link.rx.whole());
+            self.linger = Some(LINGER.1);
+            self.close_by = Some(now + LINGER.0);
         }
     }
 
+    /// The client's connection closes; what a hop has not been sent yet of its octets is kept.
+    fn let_client_go(&mut self, scratch: &mut Scratch) {
+        if let Some(link) = self.client.take() {
+            own_all(scratch, link.rx.whole());
+        }
+        (self.linger, self.close_by) = (None, None);
+    }
+
     /// Reads and drops what a client still sends, so that it can read why it was closed.
-    fn linger_on(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-        now: Instant,
-        (until, mut left): (Instant, usize),
-    ) -> Poll<()> {
-        let Some(link) = &mut self.client else { return Poll::Ready(()) };
-        while now < until && left > 0 {
+    fn linger_on(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
+        while let (Some(link), Some(left)) = (&mut self.client, &mut self.linger) {
             link.rx.drop_all();
             let read = link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE);
             link.rx.drop_all();
-            link.rx.settle(&mut scratch.pool);
             match read {
-                Poll::Ready(Ok(read)) if read > 0 => left = left.saturating_sub(read),
-                Poll::Ready(_) => break,
-                Poll::Pending => {
-                    self.linger = Some((until, left));
-                    let hops = !self.session.is_over();
-                    if hops {
-                        break;
-                    }
-                    self.arm_at(cx, until);
-                    return Poll::Pending;
-                }
+                Poll::Pending => break,
+                Poll::Ready(Ok(read)) if read > 0 && read < *left => *left -= read,
+                Poll::Ready(_) => self.let_client_go(scratch),
             }
         }
-        self.linger = None;
-        self.client = None;
-        if self.session.is_over() {
-            return Poll::Ready(());
+        if self.close_by.is_some_and(|until| until <= now) {
+            self.let_client_go(scratch);
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// Does what the session wants done.
@@ -499,6 +502,18 @@ impl Drive {
             scratch.reset();
         }
     }
+}
+
+/// Nothing refers to the client's buffer any more.
+fn own_all(scratch: &mut Scratch, received: &[u8]) {
+    scratch.out.tx.iter_mut().for_each(|tx| tx.own(received));
+}
+
+/// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much
+/// waits for somebody.
+fn is_choked(scratch: &Scratch) -> bool {
+    scratch.out.tx[0].len() > BACKLOG
+        || scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG)
 }
 
 impl Future for Drive {

@@ -41,9 +41,16 @@ impl Link {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut Tx, received: &[u8]) -> Poll<io::Result<()>> {
         while !tx.is_empty() {
             let written = {
-                let slices: SmallVec<[IoSlice<'_>; SLICES]> =
-                    tx.slices(received).take(SLICES).map(IoSlice::new).collect();
-                self.stream.poll_write_vectored(cx, &slices)
+                let mut runs = tx.slices(received);
+                match (runs.next(), runs.next()) {
+                    // Cheaper in the kernel than a vector of one.
+                    (Some(only), None) => self.stream.poll_write(cx, only),
+                    _ => {
+                        let slices: SmallVec<[IoSlice<'_>; SLICES]> =
+                            tx.slices(received).take(SLICES).map(IoSlice::new).collect();
+                        self.stream.poll_write_vectored(cx, &slices)
+                    }
+                }
             };
             match written {
                 Poll::Pending => return Poll::Pending,

@@ -31,6 +31,14 @@ impl Stream {
         }
     }
 
+    /// Writes from `octets` in one call; tells how much was taken.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, octets),
+        }
+    }
+
     /// Writes from `slices` in one call; tells how much was taken.
     pub fn poll_write_vectored(
         &mut self,

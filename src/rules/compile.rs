@@ -198,4 +198,3 @@ fn reply(lines: &[String]) -> Result<Arc<Reply>, String> {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     Reply::parse_written(&lines).map(Arc::new).map_err(|error| error.to_string())
 }
-

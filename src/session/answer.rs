@@ -149,6 +149,8 @@ impl Session {
             }
             What::Quit => {
                 self.answer(turn, reply, instead);
+                self.forget_hop(turn, hop, true);
+                self.upstreams.vacate(hop);
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
             What::Greeting | What::Reset | What::Chunk | What::Other(..) | What::Local | What::Close(_) => {}
@@ -184,6 +186,14 @@ impl Session {
                 self.drop_transaction(turn, None, None);
             }
             What::Rcpt(recipient) => {
+                let swallowed = said.code().is_positive();
+                match &mut self.transaction {
+                    Some(transaction) if transaction.accepted => {
+                        transaction.swallowed += usize::from(swallowed);
+                    }
+                    _ if swallowed => return self.tell(turn, &Said::Own(&own::NEED_MAIL)),
+                    _ => {}
+                }
                 self.tell(turn, said);
                 self.note_recipient(turn, &recipient, said_line(said), None, said.code().class());
             }
@@ -387,7 +397,10 @@ impl Session {
         self.answer(turn, reply, instead);
         let line = self.settings.records.then(|| first_line(reply.as_bytes()));
         self.message_over(turn, transaction, end, line, Some(hop));
-        if self.upstreams.home() != Some(hop) && self.upstreams.current() != Some(hop) && !self.owes_message(hop) {
+        if self.upstreams.home() != Some(hop)
+            && self.upstreams.current() != Some(hop)
+            && !self.owes_message(hop)
+        {
             self.dismiss(turn, hop);
         }
         if closes(code) {

@@ -273,6 +273,9 @@ impl Session {
             self.withdraw_accepted(turn, hop);
             self.tell(turn, &said);
             self.note_recipient(turn, &recipient, b"".as_slice().into(), None, said.code().class());
+            if super::closes(said.code().get()) {
+                self.hang_up(turn, None, super::SessionEnd::Verdict);
+            }
         } else if pinned && self.upstreams.current() != Some(hop) {
             self.accepted_elsewhere(turn, *recipient, hop, reply);
         } else {

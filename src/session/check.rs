@@ -53,13 +53,12 @@ impl Session {
                 Some(taken)
             }
             Next::Flood => {
-                self.hang_up(turn, Some(Said::Own(&own::LINE_ENDLESS)), SessionEnd::Limit);
+                self.close_in_turn(turn, &own::LINE_ENDLESS, SessionEnd::Limit);
                 Some(octets.len())
             }
             Next::BareLf(taken) => {
                 turn.out.count(Event::Command(Verb::Other, Taken::Malformed));
-                self.tell(turn, &Said::Own(&own::BARE_OCTET));
-                self.hang_up(turn, None, SessionEnd::Protocol);
+                self.close_in_turn(turn, &own::BARE_OCTET, SessionEnd::Protocol);
                 Some(taken)
             }
         }
@@ -78,6 +77,10 @@ impl Session {
                 stages.has(Stage::MailReply)
                     || stages.has(Stage::RcptReply)
                     || self.transaction.as_ref().is_some_and(|transaction| transaction.swallowed > 0)
+                    || self
+                        .owed
+                        .iter()
+                        .any(|owed| matches!((&owed.what, &owed.answer), (What::Rcpt(_), Answer::Own(_))))
                     || (self.content.is_none() && matches!(command, Command::Bdat { .. }))
             }
             _ => false,
@@ -90,6 +93,7 @@ impl Session {
             turn.out.count(Event::Command(verb, Taken::Answered));
             return match command {
                 Command::Quit => self.owe(turn, What::Quit, Said::Own(&own::BYE)),
+                Command::Bdat { size, last } => self.take_bdat(turn, size, last),
                 _ => self.reply_error(turn, &own::ONLY_QUIT),
             };
         }
@@ -105,7 +109,7 @@ impl Session {
             Command::Quit => self.take_quit(turn),
             Command::Auth { mechanism, .. } => self.take_auth(turn, mechanism, &command),
             Command::Starttls if more => {
-                self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
+                self.close_in_turn(turn, &own::EARLY_INPUT, SessionEnd::Protocol);
             }
             Command::Starttls => self.reply_error(turn, &own::NOT_IMPLEMENTED),
             Command::Other { verb, .. } if !self.forwards_verb(verb) => {
@@ -301,12 +305,6 @@ impl Session {
             }
             match answer.verdict {
                 Some(CommandVerdict::Route(to)) => pool = if self.flags.authenticated { pool } else { to },
-                Some(CommandVerdict::Reply(reply)) if reply.code().is_positive() => {
-                    if let Some(transaction) = &mut self.transaction {
-                        transaction.swallowed += 1;
-                    }
-                    return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
-                }
                 Some(CommandVerdict::Reply(reply)) => {
                     return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
                 }

@@ -11,7 +11,7 @@ use super::io::{HopId, MessageEnd, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
 use super::verdict::{CommandVerdict, Stage};
-use super::{Session, Turn};
+use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{DataScanner, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, Verb, own};
 
@@ -138,13 +138,13 @@ impl Session {
         {
             self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
         }
-        self.finish_empty_chunk(turn);
     }
 
     fn begin_chunks(&mut self, turn: &mut Turn<'_>, intake: Intake, offered: bool) {
         let stray = |own: &'static Own| (Outlet::Nowhere(Said::Own(own)), true);
         let recipients = self.transaction.as_ref().map(|with| (with.recipients.len(), with.swallowed));
         let (outlet, stray) = match recipients {
+            _ if self.phase == Phase::OnlyQuit => stray(&own::ONLY_QUIT),
             _ if !offered => stray(&own::BDAT_NOT_OFFERED),
             None => stray(&own::NEED_MAIL),
             Some((0, 0)) => stray(&own::NO_VALID_RECIPIENTS),
@@ -197,7 +197,7 @@ impl Session {
             _ if chunking => {
                 *form = Form::Chunks;
                 *ready = true;
-                return self.finish_empty_chunk(turn);
+                return;
             }
             _ => *form = Form::Stuffed(Box::new(Stuffer::new(mode))),
         }
@@ -214,7 +214,6 @@ impl Session {
         } else if let Outlet::Hop { ready, .. } = &mut content.outlet {
             *ready = true;
         }
-        self.finish_empty_chunk(turn);
     }
 
     /// Takes content from `octets[offset..]`; `None`: the hop is not ready.
@@ -414,8 +413,15 @@ impl Session {
     /// The hop answered a part of a larger chunk.
     pub(super) fn part_answered(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         if reply.code().is_negative() {
+            let said = Said::Written(reply.to_owned().into());
+            // Where the last part has left too, its answer is this one.
+            for (_, owed) in self.owed.iter_mut() {
+                if matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(at)) if *at == hop) {
+                    owed.answer = Answer::Own(said.clone());
+                }
+            }
             self.drop_current(turn, hop);
-            self.refuse_content(turn, Said::Written(reply.to_owned().into()));
+            self.refuse_content(turn, said);
         } else if !reply.code().is_positive() {
             self.lost_because(turn, hop, Why::Malformed, None);
         }
@@ -445,7 +451,6 @@ impl Session {
         if let Some(hop) = streaming {
             self.drop_current(turn, hop);
         }
-        self.finish_empty_chunk(turn);
     }
 
     /// A chunk was refused: those that follow are swallowed and hear the same (RFC 3030 2).
@@ -454,14 +459,13 @@ impl Session {
     }
 
     /// The hop that content was for is lost.
-    pub(super) fn content_hop_lost(&mut self, turn: &mut Turn<'_>, lost: HopId, own: &'static Own) {
+    pub(super) fn content_hop_lost(&mut self, lost: HopId, own: &'static Own) {
         if let Some(content) = &mut self.content
             && let Outlet::Hop { hop, ready, .. } = &mut content.outlet
             && *hop == lost
         {
             if content.left {
                 content.outlet = Outlet::Nowhere(Said::Own(own));
-                self.finish_empty_chunk(turn);
             } else {
                 *ready = false;
             }

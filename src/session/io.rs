@@ -315,6 +315,15 @@ impl Tx {
         })
     }
 
+    /// Copies what still refers to a receive buffer, so that the buffer may go.
+    pub fn own(&mut self, received: &[u8]) {
+        if self.borrows() {
+            let octets = self.slices(received).collect::<Vec<_>>().concat();
+            self.clear();
+            self.put(&octets);
+        }
+    }
+
     /// Forgets the first `written` octets.
     pub fn advance(&mut self, mut written: usize) {
         let mut whole = 0;

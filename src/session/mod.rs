@@ -8,7 +8,7 @@
 //!        that no hop answered 2xx for, unless a rule discarded it on purpose.
 //!
 //! The way of a command: `check` (may it come now, is it well-formed), `ask` (the rules), `decide`, `forward`; the
-//! way of its reply: `ask`, `decide`, `answer`. Between them stands the queue of answers owed ([`owed`]): what moves
+//! way of its reply: `ask`, `decide`, `answer`. Between them stands the queue of answers owed (`owed`): what moves
 //! on is decided at its head. Interruptions are one function over that queue (`interrupt`).
 //!
 //! | file | is |
@@ -266,6 +266,7 @@ impl Session {
 
     /// What follows every input: answers that are ready go out, and a session with nothing left to do ends.
     fn after(&mut self, turn: &mut Turn<'_>) {
+        self.finish_empty_chunk(turn);
         self.settle(turn);
         if self.phase == Phase::Ending {
             return self.dismiss_all(turn);

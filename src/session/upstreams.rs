@@ -328,7 +328,8 @@ impl Session {
 
     fn hello_said_again(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         if !reply.code().is_positive() {
-            return self.lost_because(turn, hop, Why::Unfit, Some(Box::new(reply.to_owned())));
+            let refusal = reply.code().is_negative().then(|| Box::new(reply.to_owned()));
+            return self.lost_because(turn, hop, Why::Unfit, refusal);
         }
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
         let Some(up) = self.upstreams.get_mut(hop) else { return };
@@ -404,7 +405,9 @@ impl Session {
         up.said(turn.now);
         let sized = up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size);
         let (group, what) = (owed.what.group(), &mut owed.what);
-        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| what.write(sized, line));
+        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| {
+            what.write(sized, line)
+        });
         let mut line = Vec::new();
         match what {
             What::Auth(secret) => *secret = None,
@@ -521,7 +524,7 @@ impl Session {
                 _ => {}
             }
         }
-        self.content_hop_lost(turn, hop, content_lost);
+        self.content_hop_lost(hop, content_lost);
         if self.flags.authenticated && !self.is_ending() {
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);

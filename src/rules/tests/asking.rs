@@ -44,9 +44,8 @@ fn accept_route_and_disconnect() {
     assert_eq!(verdict(decide(route)), CommandVerdict::Route(PoolId(1)));
     let lines = list(&["421-4.7.0 go", "421 4.7.0 away"]);
     let CommandVerdict::Disconnect(said) = verdict(decide(Decide::Disconnect(Some(lines)))) else { panic!() };
-    assert_eq!(said.as_bytes(), b"421-4.7.0 go\r\n421 4.7.0 away\r\n");
-    let CommandVerdict::Disconnect(said) = verdict(decide(Decide::Disconnect(None))) else { panic!() };
-    assert!(said.as_bytes().starts_with(b"421 4.7.0 "));
+    assert_eq!(said.unwrap().as_bytes(), b"421-4.7.0 go\r\n421 4.7.0 away\r\n");
+    assert_eq!(verdict(decide(Decide::Disconnect(None))), CommandVerdict::Disconnect(None));
     let swallow = compile(&[rule(&[At::Rcpt], Match::default(), says("250 2.1.5 swallowed"))]);
     assert_eq!(super::said(&swallow.command(&question(Stage::Rcpt))).unwrap(), "250 2.1.5 swallowed");
 }
