@@ -89,7 +89,9 @@ impl Session {
             (ReplyVerdict::Substitute(instead), what) if may_replace(reply, &instead) => {
                 self.conclude(turn, what, hop, reply, Some(instead));
             }
-            (ReplyVerdict::Retry(rungs), What::Rcpt(recipient)) if reply.code().is_negative() => {
+            (ReplyVerdict::Retry(rungs), What::Rcpt(recipient))
+                if reply.code().is_negative() && self.has_transaction() =>
+            {
                 self.begin_ladder(turn, recipient, hop, reply, rungs, by);
             }
             (ReplyVerdict::Disconnect(said), _) => {
@@ -121,6 +123,8 @@ impl Session {
             What::Mail(_) if heard.is_positive() && !withdrawn => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted = true;
+                    // Before this the size is the hop's to judge: its 552 is the client's answer.
+                    transaction.needs.size = transaction.size;
                 }
             }
             What::Mail(_) => {
@@ -306,7 +310,7 @@ impl Session {
             }
             return;
         }
-        if !self.transaction.as_ref().is_some_and(|transaction| transaction.accepted) {
+        if !self.has_transaction() {
             // A hop that takes a recipient without a transaction; ours knows better.
             self.reset_hop(turn, hop);
             return self.tell(turn, &Said::Own(&own::NEED_MAIL));
@@ -458,6 +462,7 @@ impl Session {
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
+        self.flags.bereft |= self.flags.authenticated;
     }
 
     /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.
@@ -601,6 +606,11 @@ impl Session {
             mended: transaction.mended,
             took: turn.now.saturating_duration_since(transaction.since),
         })));
+    }
+
+    /// Whether MAIL was answered 2xx and its transaction goes on.
+    fn has_transaction(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.accepted)
     }
 
     pub(super) fn is_ending(&self) -> bool {

@@ -72,7 +72,11 @@ impl Session {
         let stages = self.settings.rules.stages();
         match command {
             Command::Ehlo(_) | Command::Helo(_) | Command::Auth { .. } | Command::Rset => true,
-            Command::Mail { .. } => self.transaction.is_some(),
+            // A recipient of the transaction before could be taken for one of the new.
+            Command::Mail { .. } => {
+                self.transaction.is_some()
+                    || self.owed.iter().any(|owed| matches!(owed.what, What::Mail(_) | What::Rcpt(_)))
+            }
             Command::Data | Command::Bdat { .. } => {
                 stages.has(Stage::MailReply)
                     || stages.has(Stage::RcptReply)
@@ -211,7 +215,7 @@ impl Session {
             pinned: None,
             recipients: Vec::new(),
             swallowed: 0,
-            needs: Needs { size, ..Needs::default() },
+            needs: Needs::default(),
             size,
             since: turn.now,
             octets: 0,
@@ -432,6 +436,11 @@ impl Session {
         if line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
             self.cancel_auth(turn);
             return self.reply_error(turn, &own::BARE_OCTET);
+        }
+        if self.upstreams.current().is_none() {
+            // The hop that asked is gone; this is no command for another, and may be a password.
+            self.downstream.in_auth = false;
+            return self.reply_own(turn, &own::AUTH_LOST);
         }
         let mut whole = line.to_vec();
         whole.extend_from_slice(b"\r\n");

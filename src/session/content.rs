@@ -103,6 +103,15 @@ impl Session {
         )
     }
 
+    /// Whether chunks wait for the envelope to be in at this hop.
+    pub(super) fn awaits_chunks(&self, at: HopId) -> bool {
+        self.awaits_go(at)
+            && self.content.as_ref().is_some_and(|content| {
+                matches!(&content.outlet, Outlet::Hop { form: Form::Chunks, .. })
+                    && matches!(content.intake, Intake::Chunk { .. })
+            })
+    }
+
     /// The client heard 354.
     pub(super) fn begin_data(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let outlet = Outlet::Hop { hop, form: Form::Data, ready: true };
@@ -188,7 +197,10 @@ impl Session {
 
     /// The hop is ready for the transaction's content: chunks may go, or DATA is said first.
     pub(super) fn open_content(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        let chunking = self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(Keyword::Chunking));
+        let Some(up) = self.upstreams.get(hop) else { return };
+        let chunking = up.dialog.extensions.has(Keyword::Chunking);
+        // Nothing but these replies holds a chunk back, as 354 holds DATA: the whole envelope must be in first.
+        let whole = !up.dialog.awaits(Expect::Replayed);
         let mode = self.settings.bare_newline;
         let Some(content) = &mut self.content else { return };
         let Outlet::Hop { form, ready, .. } = &mut content.outlet else { return };
@@ -196,7 +208,7 @@ impl Session {
             Intake::Data(_) => *form = Form::Data,
             _ if chunking => {
                 *form = Form::Chunks;
-                *ready = true;
+                *ready = whole;
                 return;
             }
             _ => *form = Form::Stuffed(Box::new(Stuffer::new(mode))),

@@ -95,6 +95,8 @@ struct Flags {
     eof: bool,
     /// The client cannot be told anything any more.
     gone: bool,
+    /// The hop it authenticated to is closed: no other may take its place.
+    bereft: bool,
     /// The process wants to stop.
     stopping: bool,
     /// Octets of the client wait behind what was taken.
@@ -256,7 +258,8 @@ impl Session {
 
     /// Whether the client's next command may be taken.
     fn takes_command(&self) -> bool {
-        self.content.as_ref().is_none_or(|content| content.is_between_chunks())
+        !self.flags.bereft
+            && self.content.as_ref().is_none_or(|content| content.is_between_chunks())
             && self.owed.len() < OWED
             && self.owed.tail().is_none_or(|tail| {
                 !tail.what.holds_back() && !matches!(tail.answer, Answer::Held(_) | Answer::Trying(_))
@@ -271,7 +274,9 @@ impl Session {
         if self.phase == Phase::Ending {
             return self.dismiss_all(turn);
         }
-        if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
+        if self.flags.bereft && self.owed.is_empty() && !self.in_content() {
+            self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
+        } else if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
         {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
         } else if self.flags.eof && self.owed.is_empty() && !self.flags.early {

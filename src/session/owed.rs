@@ -145,7 +145,7 @@ impl What {
     pub fn takes(&self, code: Code) -> bool {
         match self {
             What::Data => code.is_intermediate() || code.is_negative(),
-            What::Auth(_) => true,
+            What::Auth(_) => code.get() == 334 || !code.is_intermediate(),
             _ => code.is_positive() || code.is_negative(),
         }
     }

@@ -273,7 +273,11 @@ impl Session {
             Expect::Greeting | Expect::Nobody => {}
             Expect::Hello => self.hello_said_again(turn, hop, reply),
             Expect::Owed(number) => self.answered(turn, number, hop, reply),
-            Expect::Replayed if reply.code().is_positive() => {}
+            Expect::Replayed if reply.code().is_positive() => {
+                if self.awaits_chunks(hop) {
+                    self.open_content(turn, hop);
+                }
+            }
             Expect::Replayed => self.lost_because(turn, hop, Why::Unfit, None),
             Expect::RungMail | Expect::RungRcpt => self.attempt_answered(turn, hop, expect, reply),
             Expect::Go => self.content_may_flow(turn, hop, reply),
@@ -513,7 +517,9 @@ impl Session {
         let content_lost: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
         for (_, owed) in self.owed.iter_mut() {
-            if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
+            // A hop closes behind its 221; that it was heard before its turn makes no other hop necessary.
+            let over = matches!((&owed.what, &owed.answer), (What::Quit, Answer::Heard(at, _)) if *at == hop);
+            if !over && !matches!(owed.answer, Answer::Hop(at) if at == hop) {
                 continue;
             }
             match owed.what {

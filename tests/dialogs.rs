@@ -1,0 +1,96 @@
+//! Every script of `tests/dialogs`, run in every manner.
+//!
+//! `BLESS=1` rewrites the words of gatepost's own replies (never their codes); `DIALOG=name` runs those whose name
+//! contains it. The notation: `docs/dialogs.md`.
+
+#[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
+mod script;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use script::run::Mismatch;
+use script::sockets::{self, Sockets};
+use script::{Driver, Manner, Pure, Script, run, settings};
+
+fn scripts() -> Vec<Script> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs");
+    let only = std::env::var("DIALOG").unwrap_or_default();
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ext| ext == "txt"));
+    paths.retain(|path| path.file_stem().unwrap().to_string_lossy().contains(&only));
+    paths.sort();
+    paths.iter().map(|path| Script::read(path).unwrap_or_else(|error| panic!("{error}"))).collect()
+}
+
+/// Runs all scripts that may be run in this manner.
+fn all(manner: Manner, piece: usize, wanted: impl Fn(&Script) -> bool) {
+    let bless = std::env::var_os("BLESS").is_some() && manner == Manner::Written && piece > 1;
+    let mut failed = Vec::new();
+    let (mut count, mut blessings) = (0, Vec::new());
+    for script in scripts().iter().filter(|script| wanted(script)) {
+        count += 1;
+        let outcome = settings::world(&script.yaml)
+            .map_err(|error| format!("{}: {error}", script.name))
+            .and_then(|world| {
+                let script = script.clone();
+                // A panic of the session is one script's failure.
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    let mut driver: Box<dyn Driver> = match manner {
+                        Manner::Sockets => Box::new(Sockets::new(&script).map_err(Mismatch)?),
+                        Manner::Written | Manner::Early => Box::new(Pure::new(&world, piece)),
+                    };
+                    run(&script, manner, &mut *driver, bless)
+                }))
+                .map_err(|_| "panicked".to_owned())
+                .and_then(|outcome| outcome.map_err(|mismatch| mismatch.0))
+            });
+        match outcome {
+            Ok(more) => blessings.extend(more),
+            Err(text) => failed.push(format!("{} {text}", script.name)),
+        }
+    }
+    rewrite(blessings);
+    assert!(
+        failed.is_empty(),
+        "{} of {count} scripts went another way\n\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+fn rewrite(blessings: Vec<script::run::Blessing>) {
+    let mut files: BTreeMap<PathBuf, BTreeMap<usize, String>> = BTreeMap::new();
+    for script::run::Blessing(file, line, text) in blessings {
+        files.entry(file.to_path_buf()).or_default().insert(line, text);
+    }
+    for (file, lines) in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let new = text
+            .lines()
+            .enumerate()
+            .map(|(at, old)| lines.get(&(at + 1)).map_or(old, String::as_str).to_owned() + "\n");
+        fs::write(&file, new.collect::<String>()).unwrap();
+    }
+}
+
+#[test]
+fn as_written() {
+    all(Manner::Written, usize::MAX, |_| true);
+}
+
+#[test]
+fn one_octet_at_a_time() {
+    all(Manner::Written, 1, |script| script.split);
+}
+
+#[test]
+fn with_client_lines_early() {
+    all(Manner::Early, usize::MAX, |script| script.early);
+}
+
+#[test]
+fn over_sockets() {
+    all(Manner::Sockets, usize::MAX, sockets::suits);
+}

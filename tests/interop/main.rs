@@ -1,0 +1,37 @@
+//! gatepost before a real Postfix, with real clients in front.
+//!
+//! In:    nothing; filters and `--nocapture` as with any test.
+//! Out:   one result for each case. A program that is not installed gives an *ignored* test with its reason, and with
+//!        `CI=true` a failed one (`.ci/install-peers` installs them all).
+//! Never: a mock where a real program can be had, a system service, an address beyond loopback.
+//!
+//! `INTEROP_FRONT=direct` leaves gatepost out of the comparisons: the harness is then compared with itself.
+//! `INTEROP_KEEP=1` keeps the temporary directories.
+
+mod bare;
+mod bench;
+mod cases;
+mod extensions;
+mod failover;
+mod messages;
+mod verdicts;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Starting and stopping a Postfix is mostly waiting: twice two cores are kept busy.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    let mut trials = Vec::new();
+    trials.extend(cases::trials());
+    trials.extend(extensions::trials());
+    trials.extend(verdicts::trials());
+    trials.extend(failover::trials());
+    trials.extend(bare::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

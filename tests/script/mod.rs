@@ -1,0 +1,18 @@
+//! Dialog scripts: SMTP dialogs written down, run against a session.
+//!
+//! The notation is described in `docs/dialogs.md`. [`parse`] reads a file into steps, [`run`] walks them with a
+//! [`Driver`], which is how octets get into gatepost and out of it: [`pure`] has only the session and a virtual
+//! clock, the sockets have the whole shell.
+//!
+//! **In**: a file of `tests/dialogs`. **Out**: nothing, or the dialog as it went, as a diff.
+//! **Never**: sleeps; compares what a script feeds.
+
+pub mod parse;
+pub mod pure;
+pub mod run;
+pub mod settings;
+pub mod sockets;
+
+pub use parse::Script;
+pub use pure::Pure;
+pub use run::{Driver, Manner, run};

@@ -1,0 +1,301 @@
+//! A session without a network: octets and time are handed in, and what it said is collected.
+//!
+//! **In**: a [`World`]. **Out**: what the session said to each party, and its connections.
+//! **Never**: opens a socket or reads the clock, which is virtual and moves only when a script says so.
+//!
+//! It drives the session as the shell does (see the contract in `src/session/io.rs`): a peer is read only while the
+//! session wants it, what it did not take is presented again with more behind it, deadlines are obeyed in order.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatepost::session::Session;
+use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
+use gatepost::session::record::Record;
+use gatepost::smtp::SessionId;
+
+use super::parse::Party;
+use super::run::Driver;
+use super::settings::World;
+
+/// How much the shell reads of one peer before the session must have taken some.
+const BUFFER: usize = 32 << 10;
+
+/// How often a session may act on one input before it counts as running in circles.
+const TURNS: usize = 2_000_000;
+
+/// A session on a virtual clock.
+pub struct Pure {
+    session: Session,
+    out: Out,
+    now: Instant,
+    /// How many octets are read at once.
+    piece: usize,
+    links: [Link; 1 + HOPS],
+    connecting: Vec<(HopId, Party)>,
+    heard: BTreeMap<Party, Vec<u8>>,
+    closed: BTreeMap<Party, bool>,
+    /// The transactions that ended.
+    pub records: Vec<Record>,
+    fault: Option<String>,
+}
+
+/// One connection.
+#[derive(Default)]
+struct Link {
+    party: Option<Party>,
+    /// Sent by the party, not yet read.
+    wire: Vec<u8>,
+    /// Read, not yet taken by the session.
+    read: Vec<u8>,
+    fin: bool,
+    stalled: bool,
+    unsent: usize,
+}
+
+impl Pure {
+    /// Starts a session; each read gives at most `piece` octets.
+    pub fn new(world: &World, piece: usize) -> Pure {
+        let now = Instant::now();
+        let mut links: [Link; 1 + HOPS] = Default::default();
+        links[0].party = Some(Party::Client);
+        let mut pure = Pure {
+            session: Session::new(Arc::clone(&world.settings), world.entrance, SessionId(1), now),
+            out: Out::default(),
+            now,
+            piece,
+            links,
+            connecting: Vec::new(),
+            heard: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            records: Vec::new(),
+            fault: None,
+        };
+        pure.session.start(pure.now, &mut pure.out);
+        pure.carry_out(0);
+        pure.pump();
+        pure
+    }
+
+    fn index(&self, party: &Party) -> Option<usize> {
+        self.links.iter().position(|link| link.party.as_ref() == Some(party))
+    }
+
+    fn peer(index: usize) -> Peer {
+        if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) }
+    }
+
+    /// Reads whoever may be read until nothing moves.
+    fn pump(&mut self) {
+        for _ in 0..TURNS {
+            let mut moved = false;
+            for index in 0..self.links.len() {
+                moved |= self.read(index);
+            }
+            // What the client said and the session did not take is presented again after anything that happened.
+            moved |= self.offer(0);
+            if !moved {
+                return;
+            }
+        }
+        self.fault.get_or_insert("the session runs in circles".to_owned());
+    }
+
+    fn read(&mut self, index: usize) -> bool {
+        let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
+        let link = &mut self.links[index];
+        if link.party.is_none() || blocked || !self.session.wants_read(Self::peer(index)) {
+            return false;
+        }
+        if link.wire.is_empty() {
+            if !link.fin {
+                return false;
+            }
+            link.fin = false;
+            self.handle(Input::Eof(Self::peer(index)));
+            return true;
+        }
+        let count = self.piece.min(link.wire.len()).min(BUFFER.saturating_sub(link.read.len()));
+        if count == 0 {
+            return false;
+        }
+        link.read.extend(link.wire.drain(..count));
+        self.offer(index);
+        true
+    }
+
+    fn offer(&mut self, index: usize) -> bool {
+        if self.links[index].party.is_none() || self.links[index].read.is_empty() {
+            return false;
+        }
+        let octets = std::mem::take(&mut self.links[index].read);
+        let taken = self.session.receive(self.now, Self::peer(index), &octets, &mut self.out);
+        assert!(taken <= octets.len(), "took more than it was given");
+        self.deliver(&octets);
+        self.links[index].read = octets[taken..].to_vec();
+        let said = self.carry_out(index);
+        taken > 0 || said
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.session.handle(self.now, input, &mut self.out);
+        self.carry_out(usize::MAX);
+    }
+
+    /// Hands what was said to whom it was said to.
+    fn deliver(&mut self, received: &[u8]) -> bool {
+        let mut said = false;
+        for (index, tx) in self.out.tx.iter_mut().enumerate() {
+            if tx.is_empty() {
+                continue;
+            }
+            said = true;
+            let link = &mut self.links[index];
+            match &link.party {
+                Some(_) if link.stalled => link.unsent += tx.len(),
+                Some(party) => {
+                    let heard = self.heard.entry(party.clone()).or_default();
+                    tx.slices(received).for_each(|slice| heard.extend_from_slice(slice));
+                }
+                None => {
+                    self.fault.get_or_insert(format!("said something to nobody, in slot {index}"));
+                }
+            }
+            tx.clear();
+        }
+        said
+    }
+
+    fn carry_out(&mut self, _from: usize) -> bool {
+        let mut said = self.deliver(&[]);
+        self.out.events.clear();
+        for output in std::mem::take(&mut self.out.outputs) {
+            said = true;
+            match output {
+                Output::Open { hop, host } => {
+                    let party = Party::Host(Rc::from(&**host.name()));
+                    self.closed.insert(party.clone(), false);
+                    // What was said on an earlier connection with it is over; only a parting QUIT can be left.
+                    let left = self.heard.entry(party.clone()).or_default();
+                    if left == b"QUIT\r\n" {
+                        left.clear();
+                    }
+                    self.links[1 + usize::from(hop.0)] =
+                        Link { party: Some(party.clone()), ..Link::default() };
+                    self.connecting.push((hop, party));
+                }
+                Output::Close(peer) | Output::Abort(peer) => {
+                    let link = std::mem::take(&mut self.links[peer.index()]);
+                    self.connecting.retain(|(hop, _)| Peer::Upstream(*hop) != peer);
+                    // (Letting go of a host that could not be reached is no close.)
+                    if let Some(party) = link.party {
+                        self.closed.insert(party, true);
+                    }
+                }
+                Output::Record(record) => self.records.push(*record),
+                Output::Trace(..) => {}
+            }
+        }
+        said
+    }
+}
+
+impl Driver for Pure {
+    fn feed(&mut self, party: &Party, octets: &[u8]) {
+        match self.index(party) {
+            Some(index) => self.links[index].wire.extend_from_slice(octets),
+            None => drop(self.fault.get_or_insert(format!("{party} has no connection to speak on"))),
+        }
+        self.pump();
+    }
+
+    fn eof(&mut self, party: &Party) {
+        if let Some(index) = self.index(party) {
+            self.links[index].fin = true;
+        }
+        self.pump();
+    }
+
+    fn lost(&mut self, party: &Party) {
+        if let Some(index) = self.index(party) {
+            self.links[index].wire.clear();
+            self.handle(Input::Lost(Self::peer(index)));
+        }
+        self.pump();
+    }
+
+    fn connect(&mut self, party: &Party, accepted: bool) {
+        if let Some(at) = self.connecting.iter().position(|(_, waiting)| waiting == party) {
+            let (hop, _) = self.connecting.remove(at);
+            if accepted {
+                self.handle(Input::Opened(hop));
+            } else {
+                self.links[1 + usize::from(hop.0)] = Link::default();
+                self.handle(Input::OpenFailed(hop));
+            }
+        }
+        self.pump();
+    }
+
+    fn connecting(&mut self) -> Vec<Party> {
+        self.connecting.iter().map(|(_, party)| party.clone()).collect()
+    }
+
+    fn stall(&mut self, party: &Party) {
+        if let Some(index) = self.index(party) {
+            self.links[index].stalled = true;
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..TURNS {
+            match self.session.deadline() {
+                Some(deadline) if deadline <= until && !self.session.is_over() => {
+                    self.now = self.now.max(deadline);
+                    let stalled = self.links.iter().any(|link| link.unsent > 0);
+                    self.handle(Input::Deadline { stalled });
+                    self.pump();
+                    if self.session.deadline() == Some(deadline) {
+                        self.fault.get_or_insert("a deadline that passed did not move on".to_owned());
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+    }
+
+    fn shutdown(&mut self) {
+        self.handle(Input::Shutdown);
+        self.pump();
+    }
+
+    fn heard(&mut self, party: &Party, _: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8> {
+        self.heard.entry(party.clone()).or_default()
+    }
+
+    fn closed(&mut self, party: &Party, _: bool) -> bool {
+        self.closed.get(party).copied().unwrap_or(false)
+    }
+
+    fn unheard(&mut self) -> Vec<(Party, Vec<u8>)> {
+        let said = self.heard.iter().filter(|(_, said)| !said.is_empty());
+        said.map(|(party, said)| (party.clone(), said.clone())).collect()
+    }
+
+    fn finish(&mut self) -> Option<String> {
+        let open = self.links.iter().any(|link| link.party.is_some());
+        let over = self.session.is_over();
+        if over == open {
+            self.fault.get_or_insert(format!("is_over is {over}, connections open: {open}"));
+        }
+        if !over && self.session.deadline().is_none() {
+            self.fault.get_or_insert("the session waits without a deadline".to_owned());
+        }
+        self.fault.take()
+    }
+}

@@ -1,0 +1,157 @@
+//! A script's configuration, as a session takes it.
+//!
+//! **In**: the lines between `---` of a script, which are `proxy.yaml` and are read by the real decoder.
+//! **Out**: [`World`]: the session's settings, its entrance, and the hosts' names by pool.
+//! **Never**: resolves a name; the hosts of a pool are tried in the order written, whatever `balance` says.
+//!
+//! What a script does not set is as the defaults have it, but: `hostname: gate.example.org`, and one pool `main`
+//! with one host `a`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatepost::config::{self, types};
+use gatepost::rules::RuleSet;
+use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
+use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
+use gatepost::session::verdict::Rules;
+use gatepost::smtp::BareNewline;
+
+/// All that surrounds a session.
+pub struct World {
+    /// What a session knows of the configuration.
+    pub settings: Arc<Settings>,
+    /// Through which door the client comes.
+    pub entrance: Entrance,
+}
+
+/// Reads a configuration as a session takes it.
+pub fn world(yaml: &str) -> Result<World, String> {
+    of(&loaded(yaml)?.config)
+}
+
+/// Reads a configuration.
+pub fn loaded(yaml: &str) -> Result<config::Loaded, String> {
+    let mut text = yaml.to_owned();
+    if !yaml.lines().any(|line| line.starts_with("hostname:")) {
+        text.push_str("hostname: gate.example.org\n");
+    }
+    if !yaml.lines().any(|line| line.starts_with("upstreams:")) {
+        text.push_str("upstreams: { main: { hosts: [a] } }\n");
+    }
+    config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())
+}
+
+fn of(config: &types::Config) -> Result<World, String> {
+    let names: Vec<&String> = config.upstreams.keys().collect();
+    let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
+    let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
+    let rules = RuleSet::compile(&config.rules, &pool, &listeners)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
+    let listener = &config.listeners[0];
+    let entrance = Entrance {
+        listener: 0,
+        pool: pool(&listener.upstream).ok_or("the listener's pool is none of the upstreams")?,
+        auth: listener.auth == types::AuthShown::Hop,
+        client: SocketAddr::from(([192, 0, 2, 1], 40000)),
+    };
+    let settings = settings(config, Box::new(rules), Box::new(Listed::new(&pools)));
+    Ok(World { settings: Arc::new(settings), entrance })
+}
+
+fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) -> Settings {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    Settings {
+        hostname: config.host_name().into(),
+        own_greeting: config.greeting == types::Greeting::Own,
+        limits: Limits {
+            recipients: limits.recipients,
+            message_size: limits.message_size,
+            command_line: limits.command_line,
+            auth_line: limits.auth_line,
+            reply_line: limits.reply_line,
+            reply: limits.reply,
+            errors: limits.errors as u32,
+            attempts: limits.attempts,
+        },
+        timeouts: Timeouts {
+            command: timeouts.command,
+            content: timeouts.content,
+            connect: timeouts.connect,
+            greeting: timeouts.greeting,
+            reply: timeouts.reply,
+            answer: timeouts.answer,
+            attempts: timeouts.attempts,
+            end_of_data: timeouts.end_of_data,
+        },
+        bare_newline: match config.content.bare_newline {
+            types::BareNewline::Normalize => BareNewline::Normalize,
+            types::BareNewline::Reject => BareNewline::Reject,
+        },
+        forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
+        forward_extensions: config.forward_extensions.iter().map(|keyword| keyword.as_str().into()).collect(),
+        records: true,
+        trace: false,
+        rules,
+        hops,
+    }
+}
+
+fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
+    match &upstream.source {
+        types::Source::Hosts(hosts) => hosts
+            .iter()
+            .map(|host| match &host.target {
+                types::Target::Tcp { host, .. } => Arc::from(host.as_str()),
+                types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
+            })
+            .collect(),
+        types::Source::Sink(_) => Vec::new(),
+    }
+}
+
+/// A host of the script.
+#[derive(Debug)]
+pub struct Named(pub TargetId, pub Arc<str>);
+
+impl Host for Named {
+    fn id(&self) -> TargetId {
+        self.0
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.1
+    }
+
+    fn news(&self, _: HostNews, _: Instant) {}
+}
+
+/// Pools whose hosts are tried in the order written.
+pub struct Listed(pub Vec<Vec<Arc<Named>>>);
+
+impl Listed {
+    /// The pools with these hosts.
+    pub fn new(pools: &[Vec<Arc<str>>]) -> Listed {
+        // The same name is the same host, in whatever pool.
+        let mut names: Vec<&Arc<str>> = pools.iter().flatten().collect();
+        names.sort();
+        names.dedup();
+        let named = |name: &Arc<str>| {
+            let number = names.binary_search(&name).expect("it holds all names");
+            Arc::new(Named(TargetId(number as u64), Arc::clone(name)))
+        };
+        Listed(pools.iter().map(|pool| pool.iter().map(named).collect()).collect())
+    }
+}
+
+impl Hops for Listed {
+    fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
+        let mut left = self.0[usize::from(pool.0)].iter().filter(|host| !tried.contains(&host.0));
+        match left.next() {
+            None => Pick::None,
+            Some(host) => Pick::Host(Picked { host: host.clone(), more: left.next().is_some() }),
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! A hop, as honest, lax or hostile as its fate has it.
+//!
+//! **In**: the octets gatepost sends it. **Out**: what it does, with a delay each; completed messages go to the ledger.
+//! **Never**: forgives. An honest hop panics at whatever no client may do: a command behind one that must be the last of its
+//! group, a group where none was offered, a line that is not one, a nested MAIL.
+//!
+//! Its replies name the command they answer by the id in it, in brackets. What nobody may ever hear says so itself:
+//! `unasked`, `malformed`, `wrong`.
+
+use std::collections::VecDeque;
+
+use super::ledger::Ledger;
+use super::rng::Rng;
+
+/// What a hop does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Says octets; `answers` commands are answered by them. `of`: the message they answer the end of.
+    Say { octets: Vec<u8>, answers: usize, of: Option<String> },
+    /// Says octets only if nothing was asked: otherwise nobody could tell.
+    Unasked(Vec<u8>),
+    /// Says octets only if content is under way and its end is not here.
+    Early(Vec<u8>),
+    /// Sends its FIN.
+    Eof,
+    /// Breaks the connection.
+    Lost,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Honest,
+    Greeting,
+    Dies,
+    Silent,
+    Malformed,
+    Unasked,
+    Closing,
+    WrongClass,
+    Stalls,
+    EarlyRefusal,
+    EarlySuccess,
+}
+
+/// Laxness in finding line ends.
+#[derive(Clone, Copy, Debug)]
+struct Lax {
+    lf: bool,
+    cr: bool,
+    nul: bool,
+}
+
+/// One connection with a host.
+pub struct Hop {
+    connection: usize,
+    rng: Rng,
+    fate: Fate,
+    step: usize,
+    lax: Lax,
+    pipelining: bool,
+    keywords: Vec<&'static str>,
+    inbox: Vec<u8>,
+    content: Option<Vec<u8>>,
+    chunk: Option<(usize, bool)>,
+    chunked: bool,
+    sender: Option<String>,
+    rcpts: Vec<String>,
+    /// For each unanswered command whether it must be the last of its group.
+    pub owed: VecDeque<bool>,
+    discard: usize,
+    /// Within an AUTH exchange: how many more challenges it has.
+    auth: Option<usize>,
+    dead: bool,
+    /// It takes no more octets.
+    pub stalled: bool,
+    said_early: bool,
+}
+
+const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"];
+
+impl Hop {
+    /// A connection that was accepted, and what the hop does first.
+    pub fn new(connection: usize, mut rng: Rng) -> (Hop, Vec<(u64, Act)>) {
+        let fate = match rng.below(100) {
+            0..=59 => Fate::Honest,
+            60..=64 => Fate::Greeting,
+            65..=74 => Fate::Dies,
+            75..=77 => Fate::Silent,
+            78..=83 => Fate::Malformed,
+            84..=88 => Fate::Unasked,
+            89..=92 => Fate::Closing,
+            93..=94 => Fate::WrongClass,
+            95 => Fate::Stalls,
+            96..=97 => Fate::EarlyRefusal,
+            _ => Fate::EarlySuccess,
+        };
+        let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
+        let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
+        let pipelining = rng.percent(75);
+        if pipelining {
+            keywords.push("PIPELINING");
+        }
+        if rng.percent(60) {
+            keywords.push("CHUNKING");
+        }
+        if rng.percent(60) {
+            keywords.push("AUTH PLAIN LOGIN");
+        }
+        let mut hop = Hop {
+            connection,
+            fate,
+            step: rng.below(12),
+            lax,
+            pipelining,
+            keywords,
+            inbox: Vec::new(),
+            content: None,
+            chunk: None,
+            chunked: false,
+            sender: None,
+            rcpts: Vec::new(),
+            owed: VecDeque::new(),
+            discard: 0,
+            auth: None,
+            dead: false,
+            stalled: false,
+            said_early: false,
+            rng,
+        };
+        let greeting = match (hop.fate, hop.rng.below(3)) {
+            (Fate::Greeting, 0) => "421 4.3.2 too busy",
+            (Fate::Greeting, 1) => "554 5.3.2 no mail here",
+            (Fate::Greeting, _) => "521 5.3.2 no mail at all",
+            _ => "220 hop.example.net ESMTP",
+        };
+        let acts = hop.answer(greeting.to_owned(), None, true);
+        (hop, acts)
+    }
+
+    /// Whether nobody waits for a word of it, or sends it content.
+    pub fn is_idle(&self) -> bool {
+        self.owed.is_empty() && (self.content.is_none() || self.chunked) && self.chunk.is_none()
+    }
+
+    /// Whether it reads content and waits for its end.
+    pub fn is_in_content(&self) -> bool {
+        self.content.is_some() && !self.chunked && self.owed.is_empty()
+    }
+
+    /// For the transcript.
+    pub fn describe(&self) -> String {
+        format!("{:?} at {}, {:?}, {}", self.fate, self.step, self.lax, self.keywords.join(" "))
+    }
+
+    /// Octets from gatepost.
+    pub fn receive(&mut self, octets: &[u8], ledger: &mut Ledger) -> Vec<(u64, Act)> {
+        self.inbox.extend_from_slice(octets);
+        let mut acts = Vec::new();
+        while !self.dead && self.take(ledger, &mut acts) {}
+        acts
+    }
+
+    /// Takes the next whole thing; false: there is none.
+    fn take(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) -> bool {
+        let skip = self.discard.min(self.inbox.len());
+        self.inbox.drain(..skip);
+        self.discard -= skip;
+        if let Some((size, last)) = self.chunk {
+            if self.inbox.len() < size {
+                return false;
+            }
+            let octets: Vec<u8> = self.inbox.drain(..size).collect();
+            self.chunk = None;
+            self.content.get_or_insert_default().extend(octets);
+            self.take_chunk(ledger, acts, last);
+            return true;
+        }
+        if self.content.is_some() && !self.chunked {
+            self.say_early(acts);
+        }
+        let Some((line, end)) = self.line() else { return false };
+        if self.auth.is_some() {
+            self.owed.push_back(true);
+            self.challenge(&line, acts);
+            return true;
+        }
+        if self.chunked || self.content.is_none() {
+            self.command(&line, acts);
+            return true;
+        }
+        let lone =
+            if self.lax.nul { line.iter().filter(|&&octet| octet != 0).eq(b".") } else { line == b"." };
+        if lone {
+            self.end_of_data(ledger, acts);
+        } else if let Some(content) = &mut self.content {
+            content.extend_from_slice(&line);
+            content.extend_from_slice(&end);
+        }
+        true
+    }
+
+    fn line(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (mut at, mut end) = (0, 0);
+        while at < self.inbox.len() {
+            end = match (self.inbox[at], self.inbox.get(at + 1)) {
+                (b'\r', Some(b'\n')) => 2,
+                (b'\n', _) if self.lax.lf => 1,
+                (b'\r', Some(_)) if self.lax.cr => 1,
+                _ => 0,
+            };
+            if end > 0 {
+                break;
+            }
+            at += 1;
+        }
+        if end == 0 {
+            return None;
+        }
+        let mut line: Vec<u8> = self.inbox.drain(..at + end).collect();
+        let end = line.split_off(at);
+        Some((line, end))
+    }
+
+    fn command(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        let honest = self.fate == Fate::Honest;
+        assert!(
+            !line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)),
+            "law 4: a command with a control octet: {text:?}"
+        );
+        let upper = text.to_ascii_uppercase();
+        let verb = upper.split(' ').next().unwrap_or_default().to_owned();
+        let known =
+            ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT"];
+        assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
+        if honest {
+            assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
+            assert!(!self.owed.back().copied().unwrap_or(false), "behind one that ends its group: {text:?}");
+        }
+        let last = !matches!(verb.as_str(), "MAIL" | "RCPT" | "RSET" | "BDAT");
+        let id = id(&text);
+        let roll = self.rng.below(100);
+        let reply = match verb.as_str() {
+            "EHLO" if roll < 97 => {
+                (self.sender, self.content, self.chunked) = (None, None, false);
+                self.rcpts.clear();
+                let mut lines = vec!["250-hop.example.net greets".to_owned()];
+                lines.extend(self.keywords.iter().map(|keyword| format!("250-{keyword}")));
+                let end = lines.len() - 1;
+                lines[end].replace_range(3..4, " ");
+                lines.join("\r\n")
+            }
+            "EHLO" => format!("502 5.5.1 what [{id}]"),
+            "HELO" => {
+                self.sender = None;
+                "250 hop.example.net".to_owned()
+            }
+            "MAIL" => {
+                assert!(!honest || self.sender.is_none(), "a nested MAIL: {text:?}");
+                if roll < 88 && self.sender.is_none() {
+                    self.sender = Some(id.clone());
+                    format!("250 2.1.0 sender ok [{id}]")
+                } else {
+                    refusal(roll, &id)
+                }
+            }
+            "RCPT" if self.sender.is_none() => format!("503 5.5.1 need mail [{id}]"),
+            "RCPT" if roll < 70 => {
+                self.rcpts.push(id.clone());
+                format!("250 2.1.5 recipient ok [{id}]")
+            }
+            "RCPT" => refusal(roll, &id),
+            "DATA" | "BDAT"
+                if self.sender.is_none() || (self.rcpts.is_empty() && (roll < 50 || verb == "BDAT")) =>
+            {
+                self.discard = chunk(&text).map_or(0, |(size, _)| size);
+                "503 5.5.1 no valid recipients".to_owned()
+            }
+            "DATA" if roll < 92 => {
+                self.content = Some(Vec::new());
+                "354 go ahead".to_owned()
+            }
+            "DATA" => refusal(roll, self.sender.as_deref().unwrap_or_default()),
+            "BDAT" => {
+                self.chunk = chunk(&text);
+                assert!(self.chunk.is_some(), "an unreadable BDAT: {text:?}");
+                self.chunked = true;
+                self.owed.push_back(false);
+                return;
+            }
+            "RSET" => {
+                (self.sender, self.content, self.chunked) = (None, None, false);
+                self.rcpts.clear();
+                "250 2.0.0 reset".to_owned()
+            }
+            "AUTH" => {
+                self.auth = Some(self.rng.below(3));
+                self.owed.push_back(last);
+                return self.challenge(b"", acts);
+            }
+            "QUIT" => "221 2.0.0 bye".to_owned(),
+            _ => format!("250 2.0.0 fine [{id}]"),
+        };
+        self.owed.push_back(last);
+        acts.extend(self.answer(reply, None, false));
+        if verb == "QUIT" {
+            self.dead = true;
+            acts.push((5, Act::Eof));
+        }
+    }
+
+    /// A line of an AUTH exchange, which is no command whatever it looks like.
+    fn challenge(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>) {
+        let more = self.auth.take().unwrap_or(0);
+        let reply = match (line, more) {
+            (b"*", _) => "501 5.7.0 cancelled",
+            (_, 0) if self.rng.percent(70) => "235 2.7.0 welcome",
+            (_, 0) => "535 5.7.8 no",
+            _ => {
+                self.auth = Some(more - 1);
+                "334 VXNlcm5hbWU6"
+            }
+        };
+        acts.extend(self.answer(reply.to_owned(), None, false));
+    }
+
+    fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
+        let content = self.content.take().unwrap_or_default();
+        let Some(sender) = self.sender.take() else { panic!("content without a sender") };
+        self.owed.push_back(false);
+        if self.rcpts.is_empty() {
+            // 354 was said though every recipient was refused: an empty content goes nowhere (RFC 2920 3.2).
+            assert!(content.is_empty(), "law 3: content for no recipient");
+            acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
+            return;
+        }
+        self.conclude(ledger, acts, sender, &content, false);
+    }
+
+    fn take_chunk(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>, last: bool) {
+        let sender = self.sender.clone().unwrap_or_default();
+        if !last {
+            let roll = self.rng.below(100);
+            let reply = if roll < 95 { "250 2.0.0 chunk".to_owned() } else { refusal(roll, &sender) };
+            return acts.extend(self.answer(reply, None, false));
+        }
+        self.sender = None;
+        self.chunked = false;
+        let content = self.content.take().unwrap_or_default();
+        self.conclude(ledger, acts, sender, &content, true);
+    }
+
+    fn conclude(
+        &mut self,
+        ledger: &mut Ledger,
+        acts: &mut Vec<(u64, Act)>,
+        sender: String,
+        wire: &[u8],
+        chunked: bool,
+    ) {
+        let roll = self.rng.below(100);
+        let accepted = roll < 88;
+        let rcpts = std::mem::take(&mut self.rcpts);
+        ledger.completed(self.connection, &sender, &rcpts, wire, chunked, accepted);
+        let reply = if accepted { format!("250 2.0.0 queued [{sender}]") } else { refusal(roll, &sender) };
+        acts.extend(self.answer(reply, Some(sender), false));
+    }
+
+    fn say_early(&mut self, acts: &mut Vec<(u64, Act)>) {
+        let words = match self.fate {
+            Fate::EarlyRefusal => "552 5.3.4 early",
+            Fate::EarlySuccess => "250 2.0.0 wrong",
+            _ => return,
+        };
+        if !self.said_early && !self.inbox.is_empty() {
+            self.said_early = true;
+            let octets = format!("{words}\r\n").into_bytes();
+            acts.push((1, Act::Early(octets)));
+        }
+    }
+
+    /// The reply, as the hop's fate has it.
+    fn answer(&mut self, reply: String, of: Option<String>, greeting: bool) -> Vec<(u64, Act)> {
+        let delay = match self.rng.below(100) {
+            0..=79 => self.rng.next() % 30,
+            80..=97 => self.rng.next() % 2_000,
+            _ => self.rng.next() % 90_000,
+        };
+        let answers = usize::from(!greeting);
+        let due = self.step == 0;
+        self.step = self.step.wrapping_sub(1);
+        let say = |text: String, of: Option<String>| Act::Say {
+            octets: format!("{text}\r\n").into_bytes(),
+            answers,
+            of,
+        };
+        let code: String = reply.chars().take(3).collect();
+        match self.fate {
+            Fate::Dies if due => {
+                self.dead = true;
+                vec![(delay, if self.rng.percent(50) { Act::Eof } else { Act::Lost })]
+            }
+            Fate::Stalls if due => {
+                self.stalled = true;
+                vec![(delay, say(reply, of))]
+            }
+            Fate::Silent if due => {
+                self.dead = true;
+                Vec::new()
+            }
+            Fate::Closing if due => {
+                self.dead = true;
+                let words = self.rng.pick(&["421 4.3.2 closing", "421 4.7.0 go away", "421 closing"]);
+                vec![(delay, say(words.to_owned(), None)), (delay + 1, Act::Eof)]
+            }
+            Fate::Malformed if due => {
+                self.dead = true;
+                let octets = match self.rng.below(8) {
+                    0 => format!("{code} malformed\n"),
+                    1 => format!("{code} malformed\rmalformed\r\n"),
+                    2 => format!("{code}-malformed\r\n299 malformed\r\n"),
+                    3 => format!("{code} mal\0formed\r\n"),
+                    4 => "malformed\r\n".to_owned(),
+                    5 => "999 malformed\r\n".to_owned(),
+                    6 => format!("{code} {}malformed\r\n", "x".repeat(5000)),
+                    _ => format!("{code}-malformed\r\n").repeat(5000),
+                };
+                vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
+            }
+            // (To a line of AUTH either is of the right class.)
+            Fate::WrongClass
+                if due && !greeting && code.starts_with(['2', '3']) && code != "334" && code != "235" =>
+            {
+                let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
+                vec![(delay, say(wrong.to_owned(), None))]
+            }
+            Fate::Unasked if due => {
+                let words =
+                    self.rng.pick(&["250 2.0.0 unasked", "421 4.4.2 unasked", "550 unasked", "354 unasked"]);
+                let more = Act::Unasked(format!("{words}\r\n").into_bytes());
+                let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
+                vec![(delay, say(reply, of)), (delay + later, more)]
+            }
+            _ => vec![(delay, say(reply, of))],
+        }
+    }
+}
+
+fn refusal(roll: usize, id: &str) -> String {
+    if roll.is_multiple_of(2) { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
+}
+
+/// The id in a command: the local part of its path, or its argument.
+fn id(text: &str) -> String {
+    match text.split_once('<') {
+        Some((_, path)) => path.split(['@', '>']).next().unwrap_or_default().to_owned(),
+        None => text.split(' ').nth(1).unwrap_or_default().to_owned(),
+    }
+}
+
+fn chunk(text: &str) -> Option<(usize, bool)> {
+    let mut words = text.strip_prefix("BDAT ")?.split(' ');
+    Some((words.next()?.parse().ok()?, words.next() == Some("LAST")))
+}

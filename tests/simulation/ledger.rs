@@ -1,0 +1,176 @@
+//! The books of one session, kept from outside: what the client sent and was told, what hops completed.
+//!
+//! **In**: facts, from the client's side and from the hops'. **Out**: a panic that names the law that was broken.
+//! **Never**: looks into the session.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of one message, by the id of its sender.
+#[derive(Default, Debug)]
+pub struct Message {
+    /// As the client sent it: the octets behind 354 up to the end, or the chunks.
+    pub content: Vec<u8>,
+    /// Whether it came by BDAT.
+    pub chunked: bool,
+    /// The client has sent the whole of it, with its end.
+    pub ended: bool,
+    /// Recipients the client was told 2xx for.
+    pub accepted: BTreeSet<String>,
+    /// Those a rule swallowed.
+    pub swallowed: BTreeSet<String>,
+    /// Who completed it.
+    pub completed: Option<Completion>,
+}
+
+/// A hop saw the end of a message.
+#[derive(Debug)]
+pub struct Completion {
+    /// Its connection.
+    pub connection: usize,
+    /// It means to say 2xx.
+    pub accepted: bool,
+    /// Its reply has reached gatepost.
+    pub heard: bool,
+}
+
+/// All messages of a session.
+#[derive(Default, Debug)]
+pub struct Ledger {
+    /// By the sender's id.
+    pub messages: BTreeMap<String, Message>,
+    /// The client has left or was closed.
+    pub gone: bool,
+    /// Bare CR and LF are refused.
+    pub reject: bool,
+    /// What happened, in numbers.
+    pub tally: Tally,
+}
+
+/// What happened in a session: simulations that come to nothing prove nothing.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    /// Contents the client was told 2xx for.
+    pub accepted: u64,
+    /// Contents it was told anything else for.
+    pub refused: u64,
+    /// Messages that were completed at a hop.
+    pub completed: u64,
+    /// Of them, those that came by chunks.
+    pub chunked: u64,
+    /// Of them, those with a bare CR or LF.
+    pub mended: u64,
+    /// Connections gatepost made.
+    pub connections: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Tally) {
+        self.accepted += more.accepted;
+        self.refused += more.refused;
+        self.completed += more.completed;
+        self.chunked += more.chunked;
+        self.mended += more.mended;
+        self.connections += more.connections;
+    }
+}
+
+impl Ledger {
+    /// A hop has seen an end of data or a last chunk.
+    pub fn completed(
+        &mut self,
+        connection: usize,
+        sender: &str,
+        rcpts: &[String],
+        wire: &[u8],
+        chunked: bool,
+        accepted: bool,
+    ) {
+        let Some(message) = self.messages.get_mut(sender) else {
+            panic!("law 4: a hop took a message from {sender}, which the client never sent");
+        };
+        assert!(message.ended, "law 2: an end of data without the client's, for {sender}");
+        if let Some(before) = &message.completed {
+            panic!(
+                "law 2: {sender} completed on connection {connection} and before on {}",
+                before.connection
+            );
+        }
+        let rcpts: BTreeSet<String> = rcpts.iter().cloned().collect();
+        let told = message.accepted.is_subset(&rcpts) && (self.gone || rcpts.is_subset(&message.accepted));
+        assert!(
+            told,
+            "law 3: {sender} was completed for {rcpts:?}, the client was told {:?}",
+            message.accepted
+        );
+        let dirty = is_dirty(&message.content);
+        assert!(!(dirty && self.reject && !chunked), "a bare CR or LF passed under reject");
+        let same = match (message.chunked, chunked) {
+            (true, true) => message.content == wire,
+            // Data to data is not touched where nothing had to be mended.
+            (false, false) if !dirty => message.content == wire,
+            _ => canonical(&message.content) == canonical(wire),
+        };
+        assert!(
+            same,
+            "law 8: {sender} left as\n{}\nand arrived as\n{}",
+            message.content.escape_ascii(),
+            wire.escape_ascii()
+        );
+        self.tally.completed += 1;
+        self.tally.chunked += u64::from(chunked);
+        self.tally.mended += u64::from(dirty);
+        message.completed = Some(Completion { connection, accepted, heard: false });
+    }
+
+    /// A hop's reply to a whole message has reached gatepost.
+    pub fn reply_heard(&mut self, connection: usize, sender: &str) {
+        if let Some(completed) = self.messages.get_mut(sender).and_then(|message| message.completed.as_mut())
+            && completed.connection == connection
+        {
+            completed.heard = true;
+        }
+    }
+
+    /// The client heard an answer to the end of its content.
+    pub fn told(&mut self, sender: &str, code: u16) {
+        let Some(message) = self.messages.get(sender) else {
+            panic!("an answer for {sender}, which was not sent")
+        };
+        let taken = message.completed.as_ref().is_some_and(|completed| completed.accepted && completed.heard);
+        if code / 100 == 2 {
+            self.tally.accepted += 1;
+            let swallowed = message.accepted.is_empty() && !message.swallowed.is_empty();
+            assert!(taken || swallowed, "law 2: {code} for {sender}, which no hop took: {message:?}");
+        } else {
+            self.tally.refused += 1;
+            assert!(!taken, "law 3: {code} for {sender}, which a hop took and said so");
+        }
+    }
+}
+
+fn is_dirty(content: &[u8]) -> bool {
+    content.iter().enumerate().any(|(at, octet)| match octet {
+        b'\n' => at == 0 || content[at - 1] != b'\r',
+        b'\r' => content.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    })
+}
+
+/// Content without what mending may change: line ends, stray CRs, leading dots, and how the last line ends.
+fn canonical(content: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
+    for (at, &octet) in content.iter().enumerate() {
+        let last = lines.last_mut().expect("there is always a line");
+        match octet {
+            b'\r' if content.get(at + 1) == Some(&b'\n') => {}
+            b'\r' => last.push(b' '),
+            b'\n' => lines.push(Vec::new()),
+            b'.' if last.is_empty() => {}
+            octet => last.push(octet),
+        }
+    }
+    while lines.last().is_some_and(Vec::is_empty) {
+        lines.pop();
+    }
+    lines.join(&b'\n')
+}

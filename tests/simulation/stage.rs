@@ -1,0 +1,500 @@
+//! One session between a client and hops by chance, on a virtual clock.
+//!
+//! **In**: a seed. **Out**: nothing, or a panic that names the law that was broken; the transcript either way.
+//! **Never**: takes longer than the session does: time jumps from event to event.
+//!
+//! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
+//! and carries out what the session wants. After every step it asserts what can be seen from outside.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatepost::session::Session;
+use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
+use gatepost::session::route::PoolId;
+use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
+use gatepost::smtp::{BareNewline, SessionId};
+
+use super::client::Client;
+use super::hop::{Act, Hop};
+use super::ledger::{Ledger, Tally};
+use super::rng::Rng;
+use super::rules::Chance;
+use crate::script::settings::Listed;
+
+/// How much is read ahead of the session.
+const BUFFER: usize = 32 << 10;
+/// More steps than any of these sessions needs.
+const STEPS: usize = 50_000;
+
+enum Event {
+    Client(Vec<u8>, Option<String>),
+    ClientEof,
+    ClientLost,
+    ClientWakes,
+    Connect(usize, HopId),
+    Hop(usize, Act),
+    Shutdown,
+}
+
+/// What is known when so many octets have been handed in.
+enum Mark {
+    Ends(String),
+    Answers(usize, Option<String>),
+}
+
+#[derive(Default)]
+struct Link {
+    connection: usize,
+    open: bool,
+    hop: Option<Hop>,
+    wire: Vec<u8>,
+    read: Vec<u8>,
+    handed: usize,
+    queued: usize,
+    marks: VecDeque<(usize, Mark)>,
+    fin: bool,
+    /// Said to a hop that does not take it.
+    unsent: usize,
+    /// When the last of what is under way arrives.
+    busy: u64,
+}
+
+/// The whole of it.
+pub struct Stage<'a> {
+    session: Session,
+    out: Out,
+    start: Instant,
+    now: u64,
+    rng: Rng,
+    events: BTreeMap<(u64, usize), Event>,
+    count: usize,
+    connections: usize,
+    links: [Link; 1 + HOPS],
+    client: Client,
+    client_left: bool,
+    ledger: Ledger,
+    transcript: &'a mut String,
+    recording: bool,
+    steps: usize,
+}
+
+fn settings(rng: &mut Rng, reject: bool) -> Settings {
+    let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
+    let main = &["a", "b", "c"][..1 + rng.below(3)];
+    let branch = &["d", "e"][..1 + rng.below(2)];
+    let third: &[&str] = if rng.percent(50) { &["a", "f"] } else { &["f"] };
+    let pools = [names(main), names(branch), names(third)];
+    let limits = Limits {
+        recipients: if rng.percent(20) { 2 } else { 1000 },
+        message_size: if rng.percent(15) { 2000 } else { 1 << 20 },
+        errors: if rng.percent(20) { 3 } else { 20 },
+        attempts: 1 + rng.below(4),
+        ..Limits::default()
+    };
+    Settings {
+        hostname: "gate.example.org".into(),
+        own_greeting: rng.percent(25),
+        limits,
+        timeouts: Timeouts::default(),
+        bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
+        forward_verbs: Vec::new(),
+        forward_extensions: Vec::new(),
+        records: rng.percent(50),
+        trace: rng.percent(30),
+        rules: Box::new(Chance::new(rng, 3)),
+        hops: Box::new(Listed::new(&pools)),
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Sets the stage for a seed.
+    pub fn new(seed: u64, transcript: &'a mut String, recording: bool) -> Stage<'a> {
+        let mut rng = Rng::new(seed);
+        let reject = rng.percent(30);
+        let settings = Arc::new(settings(&mut rng, reject));
+        let client = SocketAddr::from(([192, 0, 2, 1], 40000));
+        let entrance = Entrance { listener: 0, pool: PoolId(0), auth: true, client };
+        let start = Instant::now();
+        let session = Session::new(settings, entrance, SessionId(seed | 1 << 63), start);
+        let mut stage = Stage {
+            session,
+            out: Out::default(),
+            start,
+            now: 0,
+            client: Client::new(rng.fork()),
+            rng,
+            events: BTreeMap::new(),
+            count: 0,
+            connections: 0,
+            links: Default::default(),
+            client_left: false,
+            ledger: Ledger { reject, ..Ledger::default() },
+            transcript,
+            recording,
+            steps: 0,
+        };
+        stage.links[0].open = true;
+        stage.at(0, Event::ClientWakes);
+        // Some clients leave, some processes stop, at a time of their own.
+        if stage.rng.percent(12) {
+            let when = stage.rng.next() % 4_000;
+            let leaves = if stage.rng.percent(50) { Event::ClientEof } else { Event::ClientLost };
+            stage.at(when, leaves);
+        }
+        if stage.rng.percent(4) {
+            let when = stage.rng.next() % 4_000;
+            stage.at(when, Event::Shutdown);
+        }
+        stage
+    }
+
+    /// Plays it to the end.
+    pub fn play(mut self) -> Tally {
+        let now = self.instant();
+        self.session.start(now, &mut self.out);
+        self.carry_out(&[]);
+        self.pump();
+        while !self.session.is_over() {
+            self.steps += 1;
+            assert!(self.steps < STEPS, "law 7: the session does not come to an end");
+            let deadline = self.session.deadline();
+            assert!(deadline.is_some(), "law 7: the session waits without a deadline");
+            let deadline =
+                deadline.map(|until| until.saturating_duration_since(self.start).as_millis() as u64);
+            let due = self.events.keys().next().map(|key| key.0);
+            match (due, deadline) {
+                (Some(due), Some(deadline)) if due <= deadline => {
+                    let Some((key, event)) = self.events.pop_first() else { break };
+                    self.now = self.now.max(key.0);
+                    self.happen(event);
+                }
+                (_, Some(deadline)) => {
+                    // A deadline is never reached a fraction of a millisecond early.
+                    self.now = self.now.max(deadline + 1);
+                    self.note(|| "(deadline)".to_owned());
+                    let stalled = self.links.iter().any(|link| link.unsent > 0);
+                    self.handle(Input::Deadline { stalled });
+                }
+                (..) => break,
+            }
+            self.pump();
+            assert!(!(self.client.parting && self.links[0].open), "a 421 or 521 is not followed by close");
+        }
+        let open = self.links.iter().skip(1).any(|link| link.open);
+        assert!(!open, "law 7: the session is over and a hop's connection is open");
+        self.ledger.tally.connections = self.connections as u64;
+        self.ledger.tally
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_millis(self.now)
+    }
+
+    fn at(&mut self, delay: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((self.now + delay, self.count), event);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.recording {
+            let _ = writeln!(self.transcript, "{:>8} {}", self.now, line());
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Client(octets, ends) if !self.client_left => {
+                self.note(|| format!("C: {}", octets.escape_ascii()));
+                let link = &mut self.links[0];
+                link.wire.extend_from_slice(&octets);
+                link.queued += octets.len();
+                link.marks.extend(ends.map(|id| (link.queued, Mark::Ends(id))));
+            }
+            Event::ClientEof if !self.client_left => {
+                self.note(|| "C: <eof>".to_owned());
+                self.client_left = true;
+                self.links[0].fin = true;
+            }
+            Event::ClientLost if !self.client_left => {
+                self.note(|| "C: <lost>".to_owned());
+                self.client_left = true;
+                self.ledger.gone = true;
+                if self.links[0].open {
+                    self.links[0].wire.clear();
+                    self.handle(Input::Lost(Peer::Downstream));
+                }
+            }
+            Event::ClientWakes => self.client_speaks(),
+            Event::Connect(connection, hop) => self.connected(connection, hop),
+            Event::Hop(connection, act) => self.hop_acts(connection, act),
+            Event::Shutdown => {
+                self.note(|| "<shutdown>".to_owned());
+                self.handle(Input::Shutdown);
+            }
+            Event::Client(..) | Event::ClientEof | Event::ClientLost => {}
+        }
+    }
+
+    /// The client says what it may say now, in pieces.
+    fn client_speaks(&mut self) {
+        if self.client_left || !self.links[0].open {
+            return;
+        }
+        let mut delay = self.links[0].busy.saturating_sub(self.now);
+        while let Some(sent) = self.client.next(&mut self.ledger) {
+            let mut rest = &sent.octets[..];
+            loop {
+                let whole = self.rng.percent(70);
+                let (piece, more) =
+                    rest.split_at(if whole { rest.len() } else { self.rng.below(rest.len()) });
+                delay += if self.rng.percent(70) { 0 } else { self.rng.next() % 40 };
+                if self.rng.percent(1) && self.rng.percent(20) {
+                    delay += self.rng.next() % 600_000;
+                }
+                let ends = if more.is_empty() { sent.ends.clone() } else { None };
+                self.at(delay, Event::Client(piece.to_vec(), ends));
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        self.links[0].busy = self.now + delay;
+        if self.client.is_done() && self.client.leaves {
+            self.at(delay + 50, Event::ClientEof);
+        }
+    }
+
+    fn connected(&mut self, connection: usize, hop: HopId) {
+        let index = Peer::Upstream(hop).index();
+        if !self.links[index].open || self.links[index].connection != connection {
+            return;
+        }
+        if self.rng.percent(8) {
+            self.note(|| format!("[{connection}] <refused>"));
+            self.links[index] = Link::default();
+            return self.handle(Input::OpenFailed(hop));
+        }
+        let (model, acts) = Hop::new(connection, self.rng.fork());
+        self.note(|| format!("[{connection}] <opened> {}", model.describe()));
+        self.links[index].hop = Some(model);
+        self.handle(Input::Opened(hop));
+        self.schedule(connection, acts);
+    }
+
+    fn schedule(&mut self, connection: usize, acts: Vec<(u64, Act)>) {
+        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
+        else {
+            return;
+        };
+        for (delay, act) in acts {
+            let when = self.links[index].busy.max(self.now + delay);
+            self.links[index].busy = when;
+            self.at(when - self.now, Event::Hop(connection, act));
+        }
+    }
+
+    fn hop_acts(&mut self, connection: usize, act: Act) {
+        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
+        else {
+            return;
+        };
+        let peer = Peer::Upstream(HopId(index as u8 - 1));
+        match act {
+            Act::Say { octets, answers, of } => {
+                self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
+                let link = &mut self.links[index];
+                link.queued += octets.len();
+                link.wire.extend(octets);
+                link.marks.push_back((link.queued, Mark::Answers(answers, of)));
+            }
+            Act::Unasked(octets) => {
+                let link = &mut self.links[index];
+                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
+                    link.queued += octets.len();
+                    link.wire.extend_from_slice(&octets);
+                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
+                }
+            }
+            Act::Early(octets) => {
+                let link = &mut self.links[index];
+                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_in_content) {
+                    link.queued += octets.len();
+                    link.wire.extend_from_slice(&octets);
+                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
+                    // Before the client can end its content.
+                    while self.read(index) {}
+                }
+            }
+            Act::Eof => {
+                self.note(|| format!("        [{connection}] <eof>"));
+                self.links[index].fin = true;
+            }
+            Act::Lost => {
+                self.note(|| format!("        [{connection}] <lost>"));
+                self.links[index].wire.clear();
+                self.links[index].marks.clear();
+                self.handle(Input::Lost(peer));
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.instant();
+        self.session.handle(now, input, &mut self.out);
+        self.carry_out(&[]);
+    }
+
+    /// Reads whoever may be read until nothing moves.
+    fn pump(&mut self) {
+        for _ in 0..STEPS {
+            let mut moved = false;
+            for index in 0..self.links.len() {
+                moved |= self.read(index);
+            }
+            moved |= self.offer(0);
+            if !moved {
+                return;
+            }
+        }
+        panic!("law 7: the session runs in circles");
+    }
+
+    fn read(&mut self, index: usize) -> bool {
+        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
+        let link = &mut self.links[index];
+        if !link.open || blocked || !self.session.wants_read(peer) {
+            return false;
+        }
+        if link.wire.is_empty() {
+            if !std::mem::take(&mut link.fin) {
+                return false;
+            }
+            self.handle(Input::Eof(peer));
+            return true;
+        }
+        let most = BUFFER.saturating_sub(link.read.len());
+        let count =
+            if self.rng.percent(60) { most } else { 1 + self.rng.below(20) }.min(most).min(link.wire.len());
+        if count == 0 {
+            return false;
+        }
+        link.read.extend(link.wire.drain(..count));
+        link.handed += count;
+        while link.marks.front().is_some_and(|(at, _)| *at <= link.handed) {
+            match link.marks.pop_front() {
+                Some((_, Mark::Ends(id))) => {
+                    if let Some(message) = self.ledger.messages.get_mut(&id) {
+                        message.ended = true;
+                    }
+                }
+                Some((_, Mark::Answers(answers, of))) => {
+                    if let Some(hop) = &mut link.hop {
+                        hop.owed.drain(..answers.min(hop.owed.len()));
+                    }
+                    if let Some(sender) = of {
+                        self.ledger.reply_heard(link.connection, &sender);
+                    }
+                }
+                None => {}
+            }
+        }
+        self.offer(index);
+        true
+    }
+
+    fn offer(&mut self, index: usize) -> bool {
+        if !self.links[index].open || self.links[index].read.is_empty() {
+            return false;
+        }
+        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        let connection = self.links[index].connection;
+        let octets = std::mem::take(&mut self.links[index].read);
+        let now = self.instant();
+        let taken = self.session.receive(now, peer, &octets, &mut self.out);
+        assert!(taken <= octets.len(), "took more than it was given");
+        let said = self.carry_out(&octets);
+        let link = &mut self.links[index];
+        if link.open && link.connection == connection {
+            link.read = octets[taken..].to_vec();
+        }
+        taken > 0 || said
+    }
+
+    fn carry_out(&mut self, received: &[u8]) -> bool {
+        let mut said = false;
+        for index in 0..self.links.len() {
+            if self.out.tx[index].is_empty() {
+                continue;
+            }
+            said = true;
+            let octets: Vec<u8> = self.out.tx[index].slices(received).flatten().copied().collect();
+            self.out.tx[index].clear();
+            self.heard(index, &octets);
+        }
+        self.out.events.clear();
+        for output in std::mem::take(&mut self.out.outputs) {
+            said = true;
+            self.want(output);
+        }
+        said
+    }
+
+    fn heard(&mut self, index: usize, octets: &[u8]) {
+        assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
+        let connection = self.links[index].connection;
+        if index == 0 {
+            self.note(|| format!("S: {}", octets.escape_ascii()));
+            if !self.ledger.gone {
+                self.client.hear(octets, &mut self.ledger);
+                self.at(0, Event::ClientWakes);
+            }
+            return;
+        }
+        self.note(|| format!("        [{connection}] C: {}", clipped(octets)));
+        if self.links[index].hop.as_ref().is_some_and(|hop| hop.stalled) {
+            self.links[index].unsent += octets.len();
+            return;
+        }
+        let acts = match &mut self.links[index].hop {
+            Some(hop) => hop.receive(octets, &mut self.ledger),
+            None => panic!("said before the connection stood: {}", octets.escape_ascii()),
+        };
+        self.schedule(connection, acts);
+    }
+
+    fn want(&mut self, output: Output) {
+        match output {
+            Output::Open { hop, host } => {
+                let index = Peer::Upstream(hop).index();
+                assert!(!self.client.authenticated, "an authenticated session goes to another hop");
+                assert!(!self.links[index].open, "law 7: a slot in use is opened again");
+                self.connections += 1;
+                let connection = self.connections;
+                self.note(|| format!("[{connection}] connect to {}", host.name()));
+                self.links[index] = Link { connection, open: true, ..Link::default() };
+                let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
+                self.at(delay, Event::Connect(connection, hop));
+            }
+            Output::Close(peer) | Output::Abort(peer) => {
+                let connection = self.links[peer.index()].connection;
+                self.note(|| format!("[{connection}] <closed>"));
+                self.links[peer.index()] = Link::default();
+                if peer == Peer::Downstream {
+                    self.ledger.gone = true;
+                }
+            }
+            Output::Record(_) | Output::Trace(..) => {}
+        }
+    }
+}
+
+fn clipped(octets: &[u8]) -> String {
+    let text = octets.escape_ascii().to_string();
+    if text.len() > 400 { format!("{}... ({} octets)", &text[..400], octets.len()) } else { text }
+}
