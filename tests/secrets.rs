@@ -1,6 +1,7 @@
 //! Law 9: AUTH exchanges and content reach no log and no metric, even at `log.level: trace`.
 //!
-//! In:    one session before a hop that takes AUTH: refused, in steps, cancelled, accepted, once too often; then a message.
+//! In:    one session before a hop that takes AUTH: malformed, refused, in steps, cancelled, accepted, once too often;
+//!        then a message.
 //! Out:   a failure that names the line in which a secret was found.
 //! Never: looks for anything but the secrets: what else is logged is not judged here.
 //!
@@ -18,8 +19,9 @@ use rustix::process::{Pid, Signal, kill_process};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the client says, and the code it hears. The secrets are the words in capitals that begin with SECRET.
-const DIALOG: [(&str, &str); 14] = [
+const DIALOG: [(&str, &str); 15] = [
     ("EHLO client.example.org", "250"),
+    ("AUTH PLAIN SECRETSEVEN extra", "501"),
     ("AUTH PLAIN SECRETONE", "535"),
     ("AUTH LOGIN", "334"),
     ("SECRETTWO", "334"),
