@@ -83,15 +83,22 @@ impl Session {
             self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::NEED_MAIL)));
             return;
         };
-        let current = self.upstreams.current().and_then(|hop| self.upstreams.get(hop)).map(|up| up.pool);
-        if let Some(hop) = self.upstreams.current().filter(|_| current == Some(pool)) {
-            let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
-            if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
-                self.utter(turn, number, hop);
+        let (pinned, own) = (transaction.pinned.is_some(), transaction.pool);
+        if pool == self.current_pool() {
+            match self.current_or_open(turn) {
+                Ok(hop) => {
+                    let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
+                    if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
+                        self.utter(turn, number, hop);
+                    }
+                }
+                Err(_) => {
+                    self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::ATTEMPTS_FAILED)));
+                }
             }
             return;
         }
-        if transaction.pinned.is_some() && pool != transaction.pool {
+        if pinned && pool != own {
             // Routed elsewhere by a verdict after pinning: not even asked.
             self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::OTHER_HOP)));
             return;

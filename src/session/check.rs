@@ -343,7 +343,7 @@ impl Session {
                 }
             }
         }
-        if self.leads_to(pool) {
+        if self.current_pool() == pool {
             self.forward(turn, What::Rcpt(recipient));
         } else {
             self.hold(turn, What::Rcpt(recipient), pool);
@@ -360,14 +360,6 @@ impl Session {
     /// Whether the current hop takes a path that a rule wrote.
     fn takes_path(&self, path: &[u8]) -> bool {
         path.is_ascii() || self.upstreams.offered().has(Keyword::SmtpUtf8)
-    }
-
-    /// Whether the current dialog is, or when opened will be, with this pool.
-    fn leads_to(&self, pool: PoolId) -> bool {
-        self.upstreams
-            .current()
-            .and_then(|hop| self.upstreams.get(hop))
-            .map_or(pool == self.pool, |up| up.pool == pool)
     }
 
     fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {
@@ -442,7 +434,7 @@ impl Session {
                 return;
             }
         }
-        if (self.upstreams.current().is_none() || self.is_stuffing()) && verb != Verb::Other {
+        if self.is_stuffing() || (self.upstreams.current().is_none() && verb != Verb::Other) {
             return self.reply_own(turn, without_hop(verb));
         }
         let line = (!argument.is_empty() || verb == Verb::Other).then(|| {

@@ -200,18 +200,24 @@ impl Session {
         if let Some(hop) = self.upstreams.current() {
             return Ok(hop);
         }
-        let estranged = self.upstreams.estranged;
-        let pool = match &self.transaction {
-            Some(transaction) if estranged => transaction.pinned.unwrap_or(transaction.pool),
-            _ => self.pool,
-        };
-        let hop = self.open(turn, pool, Tried::new())?;
-        if estranged {
+        let hop = self.open(turn, self.current_pool(), Tried::new())?;
+        if self.upstreams.estranged {
             self.upstreams.away = Some(hop);
         } else {
             self.upstreams.home = Some(hop);
         }
         Ok(hop)
+    }
+
+    /// The pool that the current dialog is with, or will be when it is opened.
+    pub(super) fn current_pool(&self) -> PoolId {
+        match (&self.transaction, self.upstreams.current().and_then(|hop| self.upstreams.get(hop))) {
+            (_, Some(up)) => up.pool,
+            (Some(transaction), None) if self.upstreams.estranged => {
+                transaction.pinned.unwrap_or(transaction.pool)
+            }
+            _ => self.pool,
+        }
     }
 
     /// The connection stands: the greeting is next.
