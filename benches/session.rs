@@ -24,7 +24,9 @@ fn message_4_kib(bencher: Bencher<'_, '_>) {
     let mut pair = Pair::greeted();
     let mut content = b"Subject: a message\r\n\r\n".to_vec();
     while content.len() < 4096 {
-        content.extend_from_slice(b"A line of content, seventy-eight octets long with its end, as mail has many.\r\n");
+        content.extend_from_slice(
+            b"A line of content, seventy-eight octets long with its end, as mail has many.\r\n",
+        );
     }
     content.extend_from_slice(b".\r\n");
     bencher.bench_local(|| pair.message(&content));

@@ -5,15 +5,14 @@
 //! Never: listens or starts a thread; `check`, start and reload all go through here.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
 use crate::limits::descriptors;
+use crate::net::listen::Entry;
 use crate::rules::RuleSet;
-use crate::session::route::PoolId;
 use crate::session::settings::{Limits, Settings, Timeouts};
 use crate::smtp::BareNewline;
 
@@ -26,24 +25,11 @@ pub struct Prepared {
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
     /// Every address to listen on.
-    pub doors: Vec<Door>,
+    pub doors: Vec<Entry>,
     /// `limits.sessions`, as it can be kept.
     pub sessions: usize,
     /// What each host resolved to.
     pub hosts: Vec<HostReport>,
-}
-
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Door {
-    /// The address.
-    pub address: SocketAddr,
-    /// The listener, by its place in the file.
-    pub listener: u16,
-    /// Its pool.
-    pub pool: PoolId,
-    /// Whether AUTH may be shown. Without TLS, `tls` means never.
-    pub auth: bool,
 }
 
 /// Prepares to run a configuration.
@@ -103,14 +89,14 @@ fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
     }
 }
 
-fn doors(config: &Config, hops: &HopSet) -> Vec<Door> {
+fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
     let mut doors = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         // The configuration was checked: the upstream is there, and there are not so many listeners.
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         let auth = listener.auth == AuthShown::Hop;
-        doors.extend(listener.addresses.iter().map(|&address| Door {
+        doors.extend(listener.addresses.iter().map(|&address| Entry {
             address,
             listener: number,
             pool,

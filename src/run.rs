@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -23,9 +24,9 @@ use crate::hop::Registry;
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
-use crate::net::listen::{self, Bound};
+use crate::net::listen::{self, Entry};
 use crate::net::worker::{self, Order, Serving};
-use crate::prepare::{Door, Prepared, prepare};
+use crate::prepare::{Prepared, prepare};
 
 /// How long a second look at the workers waits for the first.
 const TICK: Duration = Duration::from_millis(20);
@@ -62,7 +63,8 @@ struct Control {
     status: Arc<Status>,
     sessions: Arc<Sessions>,
     workers: Vec<(UnboundedSender<Order>, JoinHandle<io::Result<()>>)>,
-    listening: Vec<Door>,
+    /// Where the doors are: as configured, and as the kernel has it.
+    listening: Vec<(SocketAddr, SocketAddr)>,
     refreshing: Task<()>,
     grace: Duration,
 }
@@ -117,29 +119,37 @@ impl Control {
         Ok(control)
     }
 
-    /// Has every worker listen on these doors, and on no others. All are bound before any is used.
-    fn listen(&mut self, serving: &Arc<Serving>, doors: &[Door]) -> Result<Vec<SocketAddr>, String> {
-        let mut doors = doors.to_vec();
-        let mut bound: Vec<Vec<Bound>> = Vec::new();
-        for _ in &self.workers {
-            let mut sockets = Vec::new();
-            for door in &mut doors {
-                let socket = listen::bind(door.address, door.listener, door.pool, door.auth)
-                    .map_err(|error| cannot_listen(door.address, &error))?;
-                // Where the kernel chose the port, the other workers take the same.
-                door.address = socket.address().unwrap_or(door.address);
-                sockets.push(socket);
+    /// Has every worker serve this through these doors, and no others. All that is new is bound before any is used;
+    /// what is not stays as it is, so that nobody who is just connecting is turned away.
+    fn listen(&mut self, serving: &Arc<Serving>, doors: &[Entry]) -> Result<Vec<SocketAddr>, String> {
+        let mut listening = Vec::new();
+        let mut orders: Vec<Vec<(Entry, Option<Socket>)>> = Vec::new();
+        orders.resize_with(self.workers.len(), Vec::new);
+        for door in doors {
+            let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
+            let mut actual = known.map_or(door.address, |&(_, actual)| actual);
+            for order in &mut orders {
+                let socket = match known {
+                    Some(_) => None,
+                    None => {
+                        let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
+                        // Where the kernel chose the port, the other workers take the same.
+                        let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+                        actual = bound.unwrap_or(actual);
+                        Some(socket)
+                    }
+                };
+                order.push((*door, socket));
             }
-            bound.push(sockets);
+            listening.push((door.address, actual));
         }
-        for ((orders, _), sockets) in self.workers.iter().zip(bound) {
-            let gone = orders.send(Order::Serve(Arc::clone(serving), sockets)).is_err();
-            if gone {
-                return Err("a worker has ended".to_owned());
-            }
+        for ((worker, _), order) in self.workers.iter().zip(orders) {
+            worker
+                .send(Order::Serve(Arc::clone(serving), order))
+                .map_err(|_| "a worker has ended".to_owned())?;
         }
-        self.listening.clone_from(&doors);
-        Ok(doors.iter().map(|door| door.address).collect())
+        self.listening = listening;
+        Ok(self.listening.iter().map(|&(_, actual)| actual).collect())
     }
 
     async fn serve(&mut self) -> ExitCode {
@@ -190,7 +200,8 @@ impl Control {
         }
         let prepared = prepare(&loaded, &self.registry).await?;
         let new = prepared.doors.iter().filter(|door| {
-            door.address.port() != 0 && !self.listening.iter().any(|old| old.address == door.address)
+            door.address.port() != 0
+                && !self.listening.iter().any(|(configured, _)| *configured == door.address)
         });
         for door in new {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;

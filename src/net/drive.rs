@@ -27,6 +27,7 @@ use super::worker::{self, Registered, Scratch, Tide};
 use crate::hop::{self, Lease};
 use crate::limits::Permit;
 use crate::log;
+use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
 use crate::session::io::{self as session_io, HOPS, HopId, Input, Output, Peer, SessionEnd};
@@ -151,6 +152,7 @@ impl Drive {
             }
         }
         self.put_away(scratch);
+        scratch.reset();
         self.arm(cx);
         Poll::Pending
     }
@@ -299,10 +301,8 @@ impl Drive {
         };
         match link.poll_flush(cx, tx, &[]) {
             Poll::Pending => false,
-            Poll::Ready(Ok(())) if link.closing => {
-                if self.linger.is_none() {
-                    self.close_client(scratch, now);
-                }
+            Poll::Ready(Ok(())) if link.closing && self.linger.is_none() => {
+                self.close_client(scratch, now);
                 true
             }
             Poll::Ready(Ok(())) => false,
@@ -490,10 +490,12 @@ impl Drive {
 
     /// A defect ended this session: it hears 421 if that cannot be taken for something else, and no other does.
     fn panicked(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        let whole = scratch.out.tx[0].is_empty();
         scratch.reset();
         scratch.meter.count(Event::Panic);
+        scratch.meter.count(Event::SessionEnded(End::Panic));
         tracing::error!(session = %self.session.id(), "session: panicked");
-        if let Some(link) = self.client.as_mut().filter(|link| link.unsent.is_none())
+        if let Some(link) = self.client.as_mut().filter(|link| whole && link.unsent.is_none())
             && self.session.is_between_replies()
         {
             let id = self.session.id();

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -33,28 +34,46 @@ const BACKLOG: i32 = 4096;
 /// How long a listener rests when descriptors ran out.
 const REST: Duration = Duration::from_millis(100);
 
-/// A socket that listens, and which door it is.
-pub struct Bound {
-    socket: Socket,
-    listener: u16,
-    pool: PoolId,
-    auth: bool,
+/// Which listener a door is, and where it leads.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The address as configured.
+    pub address: SocketAddr,
+    /// The listener, by its place in the file.
+    pub listener: u16,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Whether AUTH may be shown.
+    pub auth: bool,
 }
 
-/// The same, on a worker's runtime.
+/// The same, on a worker's runtime. Its task accepts until the door is shut.
 pub struct Door {
     socket: TcpListener,
-    listener: u16,
-    pool: PoolId,
-    auth: bool,
+    opens: ArcSwap<Opens>,
 }
 
-impl TryFrom<Bound> for Door {
-    type Error = io::Error;
+/// What a client who comes through a door finds.
+struct Opens {
+    entry: Entry,
+    serving: Arc<Serving>,
+}
 
-    fn try_from(bound: Bound) -> io::Result<Door> {
-        let Bound { socket, listener, pool, auth } = bound;
-        Ok(Door { socket: TcpListener::from_std(socket.into())?, listener, pool, auth })
+impl Door {
+    /// Takes a socket onto this worker's runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn open(socket: Socket, entry: Entry, serving: &Arc<Serving>) -> io::Result<Arc<Door>> {
+        let opens = Opens { entry, serving: Arc::clone(serving) };
+        let socket = TcpListener::from_std(socket.into())?;
+        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens) }))
+    }
+
+    /// From now on it opens to this.
+    pub fn serve(&self, entry: Entry, serving: &Arc<Serving>) {
+        self.opens.store(Arc::new(Opens { entry, serving: Arc::clone(serving) }));
     }
 }
 
@@ -63,14 +82,14 @@ impl TryFrom<Bound> for Door {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn bind(address: SocketAddr, listener: u16, pool: PoolId, auth: bool) -> io::Result<Bound> {
+pub fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(Bound { socket, listener, pool, auth })
+    Ok(socket)
 }
 
 /// Says whether somebody else listens on an address: SO_REUSEPORT alone would let two processes share it unnoticed.
@@ -80,13 +99,6 @@ pub fn bind(address: SocketAddr, listener: u16, pool: PoolId, auth: bool) -> io:
 /// What the kernel says to binding it exclusively.
 pub fn is_free(address: SocketAddr) -> io::Result<()> {
     socket(address)?.bind(&address.into())
-}
-
-impl Bound {
-    /// The address it has: the one the kernel chose where port 0 was asked for.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.socket.local_addr().ok()?.as_socket()
-    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -146,8 +158,8 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts until the tide turns or the task is aborted.
-pub async fn accept(door: Door, serving: Arc<Serving>, ids: Ids) {
+/// Accepts until the tide turns or the task is aborted; [`empty`] comes after it.
+pub async fn accept(door: Arc<Door>, ids: Ids) {
     let mut registered = Registered::default();
     loop {
         let accepted = poll_fn(|cx| {
@@ -159,15 +171,15 @@ pub async fn accept(door: Door, serving: Arc<Serving>, ids: Ids) {
         })
         .await;
         match accepted {
-            None => return empty(&door, &ids).await,
-            Some(Ok((stream, client))) => admit(stream, client, &door, &serving, &ids),
+            None => return,
+            Some(Ok((stream, client))) => admit(stream, client, &door.opens.load(), &ids),
             Some(Err(error)) => failed(&error).await,
         }
     }
 }
 
 /// RFC 5321 3.8: whoever was already connected hears 421.
-async fn empty(door: &Door, ids: &Ids) {
+pub async fn empty(door: &Door, ids: &Ids) {
     poll_fn(|cx| {
         while let Poll::Ready(Ok((stream, _))) = door.socket.poll_accept(cx) {
             refuse(&stream, &own::SHUTTING_DOWN, Refusal::Draining, ids);
@@ -177,7 +189,8 @@ async fn empty(door: &Door, ids: &Ids) {
     .await;
 }
 
-fn admit(stream: TcpStream, client: SocketAddr, door: &Door, serving: &Serving, ids: &Ids) {
+fn admit(stream: TcpStream, client: SocketAddr, opens: &Opens, ids: &Ids) {
+    let Opens { entry, serving } = opens;
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let permit = match serving.sessions.admit(client.ip()) {
         Ok(permit) => permit,
@@ -187,7 +200,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, serving: &Serving, 
         }
     };
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
-    let entrance = Entrance { listener: door.listener, pool: door.pool, auth: door.auth, client };
+    let entrance = Entrance { listener: entry.listener, pool: entry.pool, auth: entry.auth, client };
     let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
     OPEN.set(OPEN.get() + 1);
     let counted = Counted;

@@ -12,12 +12,13 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use socket2::Socket;
 use tokio::runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use super::buffers::Pool;
-use super::listen::{self, Bound};
+use super::listen::{self, Door, Entry, Ids};
 use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
 use crate::session::io::Out;
@@ -33,8 +34,9 @@ pub struct Serving {
 
 /// What the control thread says to a worker.
 pub enum Order {
-    /// Serve this from now on, on these sockets; listeners not among them are emptied and closed.
-    Serve(Arc<Serving>, Vec<Bound>),
+    /// Serve this from now on, through these doors: those that are new come with a socket; those that are not
+    /// named any more are emptied and closed.
+    Serve(Arc<Serving>, Vec<(Entry, Option<Socket>)>),
     /// Accept no more; sessions end between transactions.
     Drain,
     /// End now.
@@ -140,26 +142,17 @@ pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>) ->
 }
 
 async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()> {
-    let mut listeners = JoinSet::new();
-    let ids = listen::Ids::new(index);
-    while let Some(order) = orders.recv().await {
+    let mut doors = Doors { open: Vec::new(), ids: Ids::new(index) };
+    while tide() == Tide::Flood
+        && let Some(order) = orders.recv().await
+    {
         match order {
-            Order::Serve(serving, bound) => {
-                listeners.abort_all();
-                while listeners.join_next().await.is_some() {}
-                for bound in bound {
-                    listeners.spawn(listen::accept(bound.try_into()?, Arc::clone(&serving), ids.clone()));
-                }
-            }
+            Order::Serve(serving, entries) => doors.serve(&serving, entries).await?,
             Order::Drain => turn_tide(Tide::Ebb),
             Order::Stop => turn_tide(Tide::Out),
         }
-        if tide() != Tide::Flood {
-            break;
-        }
     }
-    // The listeners empty themselves; then the sessions that are left are waited for.
-    while listeners.join_next().await.is_some() {}
+    doors.shut(|_| false).await;
     loop {
         tokio::select! {
             () = listen::sessions_over() => return Ok(()),
@@ -167,6 +160,54 @@ async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()
                 Some(_) => turn_tide(Tide::Out),
                 None => return Ok(()),
             },
+        }
+    }
+}
+
+/// A worker's listeners, each with the task that accepts.
+struct Doors {
+    open: Vec<(Entry, Arc<Door>, JoinHandle<()>)>,
+    ids: Ids,
+}
+
+impl Doors {
+    /// Opens the doors that are new, tells the others what they open to now, shuts the rest.
+    async fn serve(
+        &mut self,
+        serving: &Arc<Serving>,
+        entries: Vec<(Entry, Option<Socket>)>,
+    ) -> io::Result<()> {
+        let named: Vec<Entry> = entries.iter().map(|(entry, _)| *entry).collect();
+        self.shut(|open| named.iter().any(|entry| entry.address == open.address)).await;
+        for (entry, socket) in entries {
+            match socket {
+                Some(socket) => {
+                    let door = Door::open(socket, entry, serving)?;
+                    let task = tokio::spawn(listen::accept(Arc::clone(&door), self.ids.clone()));
+                    self.open.push((entry, door, task));
+                }
+                None => {
+                    let known = self.open.iter().find(|(open, ..)| open.address == entry.address);
+                    if let Some((_, door, _)) = known {
+                        door.serve(entry, serving);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shuts the doors that are not to stay. Whoever already stands at one hears 421 (RFC 5321 3.8).
+    async fn shut(&mut self, stays: impl Fn(&Entry) -> bool) {
+        for (entry, door, task) in std::mem::take(&mut self.open) {
+            if stays(&entry) {
+                self.open.push((entry, door, task));
+                continue;
+            }
+            task.abort();
+            // It was aborted, or ended by itself; either way nobody else accepts there now.
+            let _ = task.await;
+            listen::empty(&door, &self.ids).await;
         }
     }
 }

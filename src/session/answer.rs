@@ -86,6 +86,15 @@ impl Session {
         };
         self.note(turn, stage, by, kind_of_reply_verdict(&verdict));
         match (verdict, what) {
+            // A hop's word on the content stands: a 2xx stays one.
+            (ReplyVerdict::Substitute(instead), what @ What::Message(_))
+                if reply.code().is_positive() != instead.code().is_positive() =>
+            {
+                self.conclude(turn, what, hop, reply, None);
+            }
+            (ReplyVerdict::Disconnect(_), what @ What::Message(_)) => {
+                self.conclude(turn, what, hop, reply, None)
+            }
             (ReplyVerdict::Substitute(instead), what) if may_replace(reply, &instead) => {
                 self.conclude(turn, what, hop, reply, Some(instead));
             }
@@ -132,7 +141,11 @@ impl Session {
                     self.reset_hop(turn, hop);
                 }
                 self.answer(turn, reply, instead);
-                return self.drop_transaction(turn, None, Some(reply));
+                self.drop_transaction(turn, None, Some(reply));
+                if closes(told.get()) {
+                    self.hang_up(turn, None, SessionEnd::Verdict);
+                }
+                return;
             }
             What::Data => return self.conclude_data(turn, hop, reply, instead),
             What::Chunk if told.is_negative() => {
@@ -180,7 +193,7 @@ impl Session {
                 self.tell(turn, said);
                 let end = match said {
                     _ if said.code().is_positive() => MessageEnd::Discarded,
-                    Said::Own(own) if std::ptr::eq(*own, &own::CONTENT_LOST) => MessageEnd::Lost,
+                    Said::Own(own) if **own == own::CONTENT_LOST => MessageEnd::Lost,
                     _ => MessageEnd::Refused,
                 };
                 self.message_over(turn, *transaction, end, Some(said_line(said)), None);
@@ -236,7 +249,12 @@ impl Session {
             if reply.code().is_positive() {
                 self.drop_current(turn, hop);
             }
-            return self.answer(turn, reply, instead);
+            let told = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+            self.answer(turn, reply, instead);
+            if closes(told) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+            return;
         }
         self.drop_transaction(turn, None, None);
         self.content = None;
@@ -450,10 +468,9 @@ impl Session {
 
     /// The next transaction starts at the listener's pool again.
     pub(super) fn leave_away(&mut self, turn: &mut Turn<'_>) {
-        if let Some(away) = self.upstreams.away()
-            && !self.owes_message(away)
-        {
-            self.upstreams.set_away(None);
+        let away = self.upstreams.away();
+        self.upstreams.set_away(None);
+        if let Some(away) = away.filter(|&away| !self.owes_message(away)) {
             self.dismiss(turn, away);
         }
     }
@@ -554,7 +571,10 @@ impl Session {
 
     fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
         turn.out.count(Event::Verdict(kind));
-        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut()) {
+        let most = self.settings.limits.recipients;
+        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())
+            && notes.verdicts.len() < most
+        {
             notes.verdicts.push((stage, by, kind));
         }
     }

@@ -21,7 +21,7 @@ use super::upstreams::{Stand, Tried};
 use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
 use super::{Session, Turn};
 use crate::dialog::{Expect, Say};
-use crate::smtp::{Canonical, Keyword, Path, Reply, ReplyRef, own};
+use crate::smtp::{Canonical, Path, Reply, ReplyRef, own};
 
 /// What is being tried for one recipient.
 #[derive(Debug)]
@@ -116,7 +116,6 @@ impl Session {
 
     /// Tries the next rung that is not a repetition.
     fn next_rung(&mut self, turn: &mut Turn<'_>) {
-        let dsn = self.upstreams.offered().has(Keyword::Dsn);
         let most = self.settings.limits.attempts;
         loop {
             let authenticated = self.flags.authenticated;
@@ -131,7 +130,7 @@ impl Session {
             let pool = rung.pool.unwrap_or(ladder.origin);
             let tried = match rung.recipient {
                 Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
-                Some(path) => Box::new(recipient.rewritten(&path, dsn)),
+                Some(path) => Box::new(recipient.rewritten(&path)),
                 None => Box::new(recipient.clone()),
             };
             ladder.recipient = tried;
@@ -200,6 +199,7 @@ impl Session {
         }
         let Some((_, ladder)) = self.trying() else { return };
         let recipient = ladder.recipient.clone();
+        let carries = self.carries(hop);
         if self.upstreams.current() != Some(hop) {
             if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
                 self.reset_hop(turn, hop);
@@ -207,13 +207,12 @@ impl Session {
             let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
                 return;
             };
-            let sized = self.is_sized(hop);
-            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(sized, line));
+            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(carries, line));
             if let Some(up) = self.upstreams.get_mut(hop) {
                 up.in_mail = true;
             }
         }
-        self.say(turn, hop, Expect::RungRcpt, Say::Along, |line| recipient.write(line));
+        self.say(turn, hop, Expect::RungRcpt, Say::Along, |line| recipient.write(carries, line));
     }
 
     /// A hop answered what the attempt said.
@@ -318,11 +317,7 @@ impl Session {
             }
             return;
         }
-        for (_, owed) in self.owed.iter_mut() {
-            if matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == left) {
-                owed.answer = Answer::Own(Said::Own(&own::OTHER_HOP));
-            }
-        }
+        self.answer_for(left);
         self.dismiss(turn, left);
     }
 

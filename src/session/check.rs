@@ -14,9 +14,7 @@ use super::upstreams::Stand;
 use super::verdict::{CommandVerdict, Rewrites, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Next, Say};
-use crate::smtp::{
-    Command, CommandError, Keyword, Own, Params, Path, Verb, carries_mechanism, needed_by, own,
-};
+use crate::smtp::{Command, CommandError, Own, Params, Path, Verb, carries_mechanism, needed_by, own};
 
 impl Session {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
@@ -34,7 +32,10 @@ impl Session {
                 Some(taken)
             }
             Next::Command(Err(error), taken) => {
-                self.trace(turn, Peer::Downstream, TraceSide::Client, &octets[..taken]);
+                // It may be a secret out of its place.
+                let shown =
+                    format!("({} octets that are no command)", octets[..taken].trim_ascii_end().len());
+                self.trace(turn, Peer::Downstream, TraceSide::Client, shown.as_bytes());
                 self.heard_at = turn.now;
                 self.take_malformed(turn, &error);
                 Some(taken)
@@ -107,7 +108,7 @@ impl Session {
             Command::Helo(name) => self.take_hello(turn, false, name),
             Command::Mail { path, params } => self.take_mail(turn, path, params),
             Command::Rcpt { path, params } => self.take_rcpt(turn, path, params),
-            Command::Data => self.take_data(turn),
+            Command::Data => self.take_data(turn, more),
             Command::Bdat { size, last } => self.take_bdat(turn, size, last),
             Command::Rset => self.take_rset(turn),
             Command::Quit => self.take_quit(turn),
@@ -152,6 +153,11 @@ impl Session {
     }
 
     fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
+        if self.is_stuffing() || self.upstreams.away().is_some() {
+            // A hop in the midst of DATA hears no command, and home has not heard of a transaction that is away.
+            self.leave_content(turn);
+            self.drop_transaction(turn, None, None);
+        }
         let mut hello = Hello { extended, given: name.into(), sent: None };
         let stage = Stage::Helo;
         if self.settings.rules.stages().has(stage) {
@@ -304,8 +310,7 @@ impl Session {
                 if !well_formed(&to, b"") || to.is_empty() {
                     return self.reply_own(turn, &own::BAD_VERDICT);
                 }
-                let dsn = self.upstreams.offered().has(Keyword::Dsn);
-                *recipient = recipient.rewritten(&to, dsn);
+                *recipient = recipient.rewritten(&to);
             }
             match answer.verdict {
                 Some(CommandVerdict::Route(to)) => pool = if self.flags.authenticated { pool } else { to },
@@ -334,16 +339,18 @@ impl Session {
             .map_or(pool == self.pool, |up| up.pool == pool)
     }
 
-    fn take_data(&mut self, turn: &mut Turn<'_>) {
+    fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {
+        // Whoever answers: what stands behind a DATA that is refused may be content.
+        self.flags.early = more;
         let Some(transaction) = &self.transaction else {
-            return self.reply_error(turn, &own::NEED_MAIL);
+            return self.data_error(turn, &own::NEED_MAIL);
         };
         if self.content.is_some() {
-            return self.reply_error(turn, &own::BAD_SEQUENCE);
+            return self.data_error(turn, &own::DATA_AFTER_BDAT);
         }
         let binary = params_of(transaction).value("BODY").flatten();
         if binary.is_some_and(|body| body.eq_ignore_ascii_case(b"BINARYMIME")) {
-            return self.reply_error(turn, &own::BINARYMIME_DATA);
+            return self.data_error(turn, &own::BINARYMIME_DATA);
         }
         let discard = transaction.recipients.is_empty() && transaction.swallowed > 0;
         if self.ask_data(turn) {
@@ -354,6 +361,14 @@ impl Session {
             self.begin_discard(turn);
         } else {
             self.forward(turn, What::Data);
+        }
+    }
+
+    fn data_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
+        if self.is_one_error_too_many() {
+            self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
+        } else {
+            self.owe(turn, What::Data, Said::Own(own));
         }
     }
 
@@ -396,7 +411,7 @@ impl Session {
                 return;
             }
         }
-        if self.upstreams.current().is_none() && verb != Verb::Other {
+        if (self.upstreams.current().is_none() || self.is_stuffing()) && verb != Verb::Other {
             return self.reply_own(turn, without_hop(verb));
         }
         let line = (!argument.is_empty() || verb == Verb::Other).then(|| {
@@ -533,6 +548,10 @@ impl Session {
                 Command::Auth { mechanism, initial: Some(_) } => {
                     let masked = [b"AUTH ".as_slice(), mechanism, b" (secret)"].concat();
                     self.trace(turn, Peer::Downstream, TraceSide::Client, &masked);
+                }
+                Command::Other { verb, .. } if !self.forwards_verb(verb) => {
+                    let shown = format!("({} octets that are no command)", line.trim_ascii_end().len());
+                    self.trace(turn, Peer::Downstream, TraceSide::Client, shown.as_bytes());
                 }
                 _ => self.trace(turn, Peer::Downstream, TraceSide::Client, line),
             }

@@ -69,6 +69,22 @@ impl Session {
         self.content.as_ref().is_some_and(|content| !content.is_between_chunks())
     }
 
+    /// Whether content is under way and more of it must come.
+    pub(super) fn lacks_octets(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| match content.intake {
+            Intake::Data(_) => true,
+            Intake::Chunk { remaining, .. } => remaining > 0,
+            Intake::Between => false,
+        })
+    }
+
+    /// Whether a hop is in the midst of a DATA that the client knows nothing of.
+    pub(super) fn is_stuffing(&self) -> bool {
+        self.content
+            .as_ref()
+            .is_some_and(|content| matches!(content.outlet, Outlet::Hop { form: Form::Stuffed(_), .. }))
+    }
+
     /// Whether they can be taken now.
     pub(super) fn takes_content(&self) -> bool {
         let Some(content) = self.content.as_ref().filter(|content| !content.is_between_chunks()) else {

@@ -50,17 +50,14 @@ impl Session {
     /// The client will send no more. What it sent before is served: it may still be listening.
     pub(super) fn client_eof(&mut self, turn: &mut Turn<'_>) {
         self.flags.eof = true;
-        if self.in_content() && !self.flags.early {
+        if self.lacks_octets() && !self.flags.early {
             self.client_gone(turn, SessionEnd::ClientGone);
         }
     }
 
     /// `shutdown_grace` is over. A message whose end-of-data has left is waited for all the same.
-    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
-        self.flags.stopping = true;
-        if !self.must_finish() {
-            self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
-        }
+    pub(super) fn stop(&mut self) {
+        (self.flags.stopping, self.flags.stopped) = (true, true);
     }
 
     /// Time has passed: ends every wait that is over.

@@ -99,6 +99,8 @@ struct Flags {
     bereft: bool,
     /// The process wants to stop.
     stopping: bool,
+    /// It does not want to wait any longer.
+    stopped: bool,
     /// Octets of the client wait behind what was taken.
     early: bool,
 }
@@ -186,7 +188,7 @@ impl Session {
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Shutdown => self.flags.stopping = true,
-            Input::Stop => self.stop(turn),
+            Input::Stop => self.stop(),
         }
         self.after(turn);
     }
@@ -241,7 +243,9 @@ impl Session {
                 None => break,
             }
         }
-        self.flags.early = taken < octets.len();
+        // With nothing to come and nothing owed, what was not taken is no line and never will be.
+        let torn = self.flags.eof && taken == 0 && self.owed.is_empty() && !self.in_content();
+        self.flags.early = taken < octets.len() && !torn;
         taken
     }
 
@@ -276,10 +280,15 @@ impl Session {
         }
         if self.flags.bereft && self.owed.is_empty() && !self.in_content() {
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
-        } else if self.flags.stopping && self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
+        } else if self.flags.stopped && !self.must_finish() {
+            self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
+        } else if self.flags.stopping
+            && self.owed.is_empty()
+            && self.transaction.is_none()
+            && self.content.is_none()
         {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
-        } else if self.flags.eof && self.owed.is_empty() && !self.flags.early {
+        } else if self.flags.eof && !self.flags.early && (self.lacks_octets() || self.owed.is_empty()) {
             self.client_gone(turn, SessionEnd::ClientGone);
         }
     }
@@ -337,12 +346,16 @@ impl Session {
 
     /// A syntax or sequence error of the client's: answered, and counted against it.
     fn reply_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
-        self.downstream.errors += 1;
-        if self.downstream.errors >= self.settings.limits.errors {
+        if self.is_one_error_too_many() {
             self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
         } else {
             self.reply_own(turn, own);
         }
+    }
+
+    fn is_one_error_too_many(&mut self) -> bool {
+        self.downstream.errors += 1;
+        self.downstream.errors >= self.settings.limits.errors
     }
 
     fn refuse_client(&mut self, turn: &mut Turn<'_>, said: Said, end: SessionEnd) {
@@ -360,7 +373,9 @@ impl Session {
     }
 
     fn trace(&self, turn: &mut Turn<'_>, peer: Peer, side: TraceSide, octets: &[u8]) {
-        if self.settings.trace {
+        if self.settings.trace && side == TraceSide::Server && octets.starts_with(b"334") {
+            turn.out.outputs.push(Output::Trace(peer, side, b"334 (secret)".as_slice().into()));
+        } else if self.settings.trace {
             for line in octets.split_inclusive(|&octet| octet == b'\n') {
                 turn.out.outputs.push(Output::Trace(peer, side, line.trim_ascii_end().into()));
             }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::attempt::Ladder;
 use super::io::{HopId, SessionEnd};
 use super::route::PoolId;
-use super::transaction::{Hello, Mail, Recipient, Transaction};
+use super::transaction::{Carries, Hello, Mail, Recipient, Transaction};
 use crate::dialog::Say;
 use crate::smtp::{Code, Own, Reply, Verb, own};
 
@@ -96,12 +96,11 @@ impl Said {
 
 impl What {
     /// Writes the command as it goes upstream; nothing for what is no command.
-    /// `sized`: whether the hop has SIZE.
-    pub fn write(&self, sized: bool, line: &mut Vec<u8>) {
+    pub fn write(&self, carries: Carries, line: &mut Vec<u8>) {
         match self {
             What::Hello(hello) => hello.write(line),
-            What::Mail(mail) => mail.write(sized, line),
-            What::Rcpt(recipient) => recipient.write(line),
+            What::Mail(mail) => mail.write(carries, line),
+            What::Rcpt(recipient) => recipient.write(carries, line),
             What::Data => line.extend_from_slice(b"DATA\r\n"),
             What::Reset => line.extend_from_slice(b"RSET\r\n"),
             What::Quit => line.extend_from_slice(b"QUIT\r\n"),

@@ -72,7 +72,7 @@ impl Session {
                 Stand::Greeting if upstream.more => Some(timeouts.greeting),
                 Stand::Ready | Stand::Hello if self.owes_message(hop) => Some(timeouts.end_of_data),
                 Stand::Ready | Stand::Hello if upstream.dialog.is_quiet() => None,
-                _ if upstream.more => Some(timeouts.reply),
+                _ if upstream.more && !self.flags.authenticated => Some(timeouts.reply),
                 _ => Some(timeouts.answer),
             };
             if let Some(patience) = patience {

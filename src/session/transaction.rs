@@ -77,6 +77,15 @@ impl Spoken {
     }
 }
 
+/// What a hop can be told that depends on what it offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Carries {
+    /// SIZE=.
+    pub size: bool,
+    /// ORCPT=.
+    pub dsn: bool,
+}
+
 /// MAIL.
 #[derive(Clone, Debug)]
 pub struct Mail {
@@ -87,9 +96,9 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Writes the command. The client was shown SIZE whether or not the hop has it: `sized` says whether it has.
-    pub fn write(&self, sized: bool, line: &mut Vec<u8>) {
-        if sized || !self.declares_size() {
+    /// Writes the command. The client was shown SIZE whether or not the hop has it.
+    pub fn write(&self, carries: Carries, line: &mut Vec<u8>) {
+        if carries.size || !self.declares_size() {
             return self.sent.write(b"MAIL FROM:<", line);
         }
         let params: Vec<&[u8]> = self
@@ -122,8 +131,24 @@ pub struct Recipient {
 
 impl Recipient {
     /// Writes the command.
-    pub fn write(&self, line: &mut Vec<u8>) {
-        self.sent.write(b"RCPT TO:<", line);
+    pub fn write(&self, carries: Carries, line: &mut Vec<u8>) {
+        match self.given.as_deref() {
+            // RFC 3461 5.2.1: what a verdict rewrote keeps the name it came under.
+            Some(given) if carries.dsn && !self.names_original() => {
+                let mut params = self.sent.params_octets().to_vec();
+                if !params.is_empty() {
+                    params.push(b' ');
+                }
+                params.extend_from_slice(b"ORCPT=rfc822;");
+                xtext(given, &mut params);
+                Spoken::new(self.sent.path_octets(), &params).write(b"RCPT TO:<", line);
+            }
+            _ => self.sent.write(b"RCPT TO:<", line),
+        }
+    }
+
+    fn names_original(&self) -> bool {
+        Params::parse(self.sent.params_octets()).is_ok_and(|params| params.value("ORCPT").is_some())
     }
 
     /// The forward-path as the client gave it.
@@ -136,21 +161,11 @@ impl Recipient {
         address(&self.sent, self.given.as_deref())
     }
 
-    /// The same recipient at another address. Where the hop offers DSN and the client named no original recipient,
-    /// the address as given becomes it (RFC 3461 5.2.1).
-    pub fn rewritten(&self, path: &[u8], dsn: bool) -> Recipient {
+    /// The same recipient at another address.
+    pub fn rewritten(&self, path: &[u8]) -> Recipient {
         let given = self.given_octets();
-        let mut params = self.sent.params_octets().to_vec();
-        let named = Params::parse(&params).is_ok_and(|params| params.value("ORCPT").is_some());
-        if dsn && !named && given != path {
-            if !params.is_empty() {
-                params.push(b' ');
-            }
-            params.extend_from_slice(b"ORCPT=rfc822;");
-            xtext(given, &mut params);
-        }
         let given = (given != path).then(|| given.into());
-        Recipient { sent: Spoken::new(path, &params), given }
+        Recipient { sent: Spoken::new(path, self.sent.params_octets()), given }
     }
 }
 
@@ -259,7 +274,7 @@ mod tests {
     fn a_rewritten_recipient_names_the_original() {
         let given = Recipient { sent: Spoken::new(b"a+b@ex.test", b"NOTIFY=NEVER"), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test", true).write(&mut line);
+        given.rewritten(b"c@d.test").write(Carries { size: true, dsn: true }, &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test> NOTIFY=NEVER ORCPT=rfc822;a+2Bb@ex.test\r\n");
     }
 
@@ -267,7 +282,7 @@ mod tests {
     fn no_original_recipient_is_invented_without_dsn() {
         let given = Recipient { sent: Spoken::new(b"a@ex.test", b""), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test", false).write(&mut line);
+        given.rewritten(b"c@d.test").write(Carries { size: true, dsn: false }, &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test>\r\n");
     }
 }

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::io::{Event, HOPS, HopId, Output, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::{Host, HostNews, Pick, PoolId, TargetId};
+use super::transaction::Carries;
 use super::{Session, Turn, closes};
 use crate::dialog::{self, Expect, Heard, Say};
 use crate::smtp::{Extensions, Keyword, Own, Reply, ReplyLimits, ReplyRef, own};
@@ -70,6 +71,8 @@ pub struct Upstreams {
     slots: [Option<Box<Upstream>>; HOPS],
     home: Option<HopId>,
     away: Option<HopId>,
+    /// The transaction is not home's, whether or not the dialog it is away with stands.
+    estranged: bool,
     born: u32,
     /// The first refusal a hop spoke since the client was last answered by one.
     refusal: Option<Box<Reply>>,
@@ -94,7 +97,7 @@ impl Upstreams {
 
     /// The dialog that hears the client's commands.
     pub fn current(&self) -> Option<HopId> {
-        self.away.or(self.home)
+        if self.estranged { self.away } else { self.home }
     }
 
     pub fn home(&self) -> Option<HopId> {
@@ -118,8 +121,10 @@ impl Upstreams {
         self.slots.iter_mut().flatten().for_each(|up| up.tried.clear());
     }
 
+    /// The transaction goes away to a hop, or, with `None`, what comes next is home's.
     pub fn set_away(&mut self, hop: Option<HopId>) {
         self.away = hop;
+        self.estranged = hop.is_some();
     }
 
     /// Nobody is this session's home or away any more, if it was this one.
@@ -194,12 +199,16 @@ impl Session {
         if let Some(hop) = self.upstreams.current() {
             return Ok(hop);
         }
-        let pinned = self.transaction.as_ref().map_or(self.pool, |with| with.pinned.unwrap_or(with.pool));
-        let hop = self.open(turn, pinned, Tried::new())?;
-        if pinned == self.pool {
-            self.upstreams.home = Some(hop);
-        } else {
+        let estranged = self.upstreams.estranged;
+        let pool = match &self.transaction {
+            Some(transaction) if estranged => transaction.pinned.unwrap_or(transaction.pool),
+            _ => self.pool,
+        };
+        let hop = self.open(turn, pool, Tried::new())?;
+        if estranged {
             self.upstreams.away = Some(hop);
+        } else {
+            self.upstreams.home = Some(hop);
         }
         Ok(hop)
     }
@@ -223,7 +232,15 @@ impl Session {
         let limits = ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
         let up = self.upstreams.get_mut(hop)?;
         match up.dialog.hear(octets, limits) {
-            Heard::Partial => None,
+            Heard::Partial => {
+                // The beginning of an answer to nothing must not become one to what is said next.
+                let unasked = up.stand == Stand::Ready && up.dialog.is_quiet();
+                if unasked && !octets.is_empty() && !self.streams_to(hop) {
+                    turn.out.count(Event::Unasked);
+                    self.lost(turn, hop, None);
+                }
+                None
+            }
             Heard::Malformed(_) => {
                 turn.out.count(Event::Malformed);
                 self.lost_because(turn, hop, Why::Malformed, None);
@@ -371,10 +388,10 @@ impl Session {
     pub(super) fn say_envelope(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(transaction) = self.transaction.take() else { return };
         if transaction.accepted {
-            let sized = self.is_sized(hop);
-            self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(sized, line));
+            let carries = self.carries(hop);
+            self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(carries, line));
             for recipient in &transaction.recipients {
-                self.say(turn, hop, Expect::Replayed, Say::Along, |line| recipient.write(line));
+                self.say(turn, hop, Expect::Replayed, Say::Along, |line| recipient.write(carries, line));
             }
             if let Some(up) = self.upstreams.get_mut(hop) {
                 up.in_mail = true;
@@ -383,10 +400,10 @@ impl Session {
         self.transaction = Some(transaction);
     }
 
-    /// Whether a hop is told SIZE=, which the client may have been shown on gatepost's own account.
-    pub(super) fn is_sized(&self, hop: HopId) -> bool {
-        !self.shown.has(Keyword::Size)
-            || self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(Keyword::Size))
+    /// What a hop can be told. SIZE the client may have been shown on gatepost's own account.
+    pub(super) fn carries(&self, hop: HopId) -> Carries {
+        let offers = |keyword| self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(keyword));
+        Carries { size: offers(Keyword::Size) || !self.shown.has(Keyword::Size), dsn: offers(Keyword::Dsn) }
     }
 
     /// Whether a hop offers what the transaction has used.
@@ -407,15 +424,18 @@ impl Session {
             _ => {}
         }
         up.said(turn.now);
-        let sized = up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size);
+        let carries = Carries {
+            size: up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size),
+            dsn: up.dialog.extensions.has(Keyword::Dsn),
+        };
         let (group, what) = (owed.what.group(), &mut owed.what);
         up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| {
-            what.write(sized, line)
+            what.write(carries, line)
         });
         let mut line = Vec::new();
         match what {
             What::Auth(secret) => *secret = None,
-            _ if self.settings.trace => what.write(sized, &mut line),
+            _ if self.settings.trace => what.write(carries, &mut line),
             _ => {}
         }
         self.trace(turn, Peer::Upstream(hop), TraceSide::Client, &line);
@@ -502,6 +522,9 @@ impl Session {
             self.attempt_lost(turn, up.pool, tried);
         } else {
             self.settle_loss(turn, hop, why);
+            if !current {
+                self.answer_for(hop);
+            }
             if current && self.needs_hop(hop) {
                 self.replace(turn, hop, up.pool, away, tried);
             }
@@ -534,6 +557,15 @@ impl Session {
         if self.flags.authenticated && !self.is_ending() {
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
+        }
+    }
+
+    /// Recipients that a hop was asked about before the transaction left it hear what those that it accepted hear.
+    pub(super) fn answer_for(&mut self, hop: HopId) {
+        for (_, owed) in self.owed.iter_mut() {
+            if matches!(owed.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop) {
+                owed.answer = Answer::Own(Said::Own(&own::OTHER_HOP));
+            }
         }
     }
 
@@ -570,6 +602,7 @@ impl Session {
 
     /// No host is left: the client hears the first refusal a hop spoke, or that there is none, and is closed.
     pub(super) fn no_hop(&mut self, turn: &mut Turn<'_>, none: NoHop) {
+        self.settle(turn);
         let own: &'static Own = match none {
             NoHop::Busy => &own::HOP_BUSY,
             NoHop::None if self.flags.reached => &own::HOP_LOST,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use gatepost::session::Session;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
-use gatepost::session::route::{Host, HostNews, Hops, Pick, Picked, PoolId, TargetId};
+use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
@@ -34,7 +34,11 @@ struct OnlyPool(Arc<dyn Host>);
 
 impl Hops for OnlyPool {
     fn pick(&self, _: PoolId, tried: &[TargetId], _: Instant) -> Pick {
-        if tried.is_empty() { Pick::Host(Picked { host: Arc::clone(&self.0), more: false }) } else { Pick::None }
+        if tried.is_empty() {
+            Pick::Host(Picked { host: Arc::clone(&self.0), more: false })
+        } else {
+            Pick::None
+        }
     }
 }
 
@@ -76,7 +80,9 @@ impl Pair {
         pair.session.handle(now, Input::Opened(pair.hop), &mut pair.out);
         pair.hop(b"220 hop.example.net ESMTP\r\n");
         pair.client(b"EHLO client.example.org\r\n");
-        pair.hop(b"250-hop.example.net\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-CHUNKING\r\n250 8BITMIME\r\n");
+        pair.hop(
+            b"250-hop.example.net\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-CHUNKING\r\n250 8BITMIME\r\n",
+        );
         pair
     }
 

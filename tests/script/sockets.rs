@@ -172,14 +172,14 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let prepared = runtime.block_on(prepare(loaded, &registry))?;
     let Prepared { settings, doors, sessions, .. } = prepared;
     let door = doors.first().ok_or("no listener")?;
-    let bound = listen::bind(door.address, door.listener, door.pool, door.auth).map_err(say)?;
-    let address = bound.address().ok_or("no address")?;
+    let bound = listen::bind(door.address).map_err(say)?;
+    let address = bound.local_addr().map_err(say)?.as_socket().ok_or("no address")?;
     let limits = &loaded.config.limits;
     let sessions = Sessions::new(sessions, limits.sessions_per_client, &limits.exempt);
     let (orders, received) = unbounded_channel();
     let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received));
     let serving = Arc::new(Serving { settings, sessions });
-    orders.send(Order::Serve(serving, vec![bound])).map_err(|_| "the worker has ended")?;
+    orders.send(Order::Serve(serving, vec![(*door, Some(bound))])).map_err(|_| "the worker has ended")?;
     Ok((orders, address, thread))
 }
 
