@@ -49,6 +49,10 @@ pub struct Client {
     inbox: Vec<u8>,
     window: usize,
     polite: bool,
+    /// Sends its content without waiting for 354.
+    eager: bool,
+    /// It was eager and DATA was refused: what it hears from here on answers what was never meant as a command.
+    astray: bool,
     sender: Option<String>,
     /// A 421 or 521 was heard: nothing but the close may follow.
     pub parting: bool,
@@ -83,6 +87,8 @@ impl Client {
         let mut client = Client {
             window,
             polite,
+            eager: rng.percent(5),
+            astray: false,
             plan: VecDeque::new(),
             pending: VecDeque::new(),
             inbox: Vec::new(),
@@ -233,13 +239,17 @@ impl Client {
         let may = match self.pending.back() {
             None => true,
             Some(unit) if unit.kind == Kind::Greeting => !self.polite && self.rng.percent(20),
-            Some(unit) if matches!(unit.kind, Kind::Data | Kind::Auth) => false,
+            Some(unit) if unit.kind == Kind::Data => self.eager,
+            Some(unit) if unit.kind == Kind::Auth => false,
             Some(unit) => self.pending.len() < self.window && (!unit.last || !self.polite),
         };
-        if !may || self.parting {
+        if !may || self.parting || self.astray {
             return None;
         }
-        let unit = self.plan.pop_front()?;
+        let unit = match self.pending.back().filter(|unit| unit.kind == Kind::Data).cloned() {
+            Some(data) => self.content(data.id),
+            None => self.plan.pop_front()?,
+        };
         let mut ends = None;
         match unit.kind {
             Kind::Content => {
@@ -259,6 +269,12 @@ impl Client {
         let octets = unit.octets.clone();
         self.pending.push_back(unit);
         Some(Sent { octets, ends })
+    }
+
+    fn content(&mut self, id: String) -> Unit {
+        let mut octets = self.text(false);
+        octets.extend_from_slice(b".\r\n");
+        Unit { kind: Kind::Content, id, octets, last: false }
     }
 
     /// Whether everything planned was said and answered.
@@ -300,6 +316,9 @@ impl Client {
         if code == 421 || code == 521 {
             self.parting = true;
         }
+        if self.astray {
+            return;
+        }
         let Some(unit) = self.pending.pop_front() else {
             assert!(code == 421, "law 1: a reply to nothing: {reply:?}");
             return;
@@ -330,14 +349,14 @@ impl Client {
                     if reply.contains("swallowed") { &mut message.swallowed } else { &mut message.accepted };
                 of.insert(unit.id);
             }
+            Kind::Data if self.eager => (self.astray, ledger.astray) = (code != 354, code != 354),
             Kind::Data if code != 354 => {
                 let octets = b"RSET\r\n".to_vec();
                 self.plan.push_front(Unit { kind: Kind::Reset, id: String::new(), octets, last: false });
             }
             Kind::Data => {
-                let mut octets = self.text(false);
-                octets.extend_from_slice(b".\r\n");
-                self.plan.push_front(Unit { kind: Kind::Content, id: unit.id, octets, last: false });
+                let content = self.content(unit.id);
+                self.plan.push_front(content);
             }
             Kind::Content | Kind::Chunk { last: true } => {
                 ledger.told(&unit.id, code);

@@ -307,7 +307,7 @@ impl Hop {
         self.owed.push_back(false);
         if self.rcpts.is_empty() {
             // 354 was said though every recipient was refused: an empty content goes nowhere (RFC 2920 3.2).
-            assert!(content.is_empty(), "law 3: content for no recipient");
+            assert!(content.is_empty() || ledger.astray, "law 3: content for no recipient");
             acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
             return;
         }

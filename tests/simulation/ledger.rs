@@ -42,6 +42,8 @@ pub struct Ledger {
     pub gone: bool,
     /// Bare CR and LF are refused.
     pub reject: bool,
+    /// The client's content was taken for commands, because it came before 354 and DATA was refused.
+    pub astray: bool,
     /// What happened, in numbers.
     pub tally: Tally,
 }
@@ -85,6 +87,9 @@ impl Ledger {
         chunked: bool,
         accepted: bool,
     ) {
+        if self.astray {
+            return;
+        }
         let Some(message) = self.messages.get_mut(sender) else {
             panic!("law 4: a hop took a message from {sender}, which the client never sent");
         };
