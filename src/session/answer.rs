@@ -153,7 +153,7 @@ impl Session {
             What::Data => return self.conclude_data(turn, hop, reply, instead),
             What::Chunk if told.is_negative() => {
                 let said = instead.clone().unwrap_or_else(|| Arc::new(reply.to_owned()));
-                self.refuse_chunks(turn, Said::Written(said));
+                self.refuse_chunks(turn, hop, Said::Written(said));
             }
             What::Auth(_) => {
                 self.downstream.in_auth = told.is_intermediate();

@@ -482,11 +482,17 @@ impl Session {
     }
 
     /// A chunk was refused: those that follow are swallowed and hear the same (RFC 3030 2).
-    pub(super) fn refuse_chunks(&mut self, turn: &mut Turn<'_>, said: Said) {
+    pub(super) fn refuse_chunks(&mut self, turn: &mut Turn<'_>, hop: HopId, said: Said) {
+        let mut more = false;
         for (_, owed) in self.owed.iter_mut() {
             if matches!((&owed.what, &owed.answer), (What::Chunk | What::Message(_), Answer::Hop(_))) {
                 owed.answer = Answer::Own(said.clone());
+                more = true;
             }
+        }
+        if more {
+            // What it makes of the chunks it has already is not known.
+            self.drop_current(turn, hop);
         }
         self.refuse_content(turn, said);
     }

@@ -280,17 +280,16 @@ impl Session {
         }
         if self.flags.bereft && self.owed.is_empty() && !self.in_content() {
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
-        } else if self.flags.stopped && !self.must_finish() {
-            self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
-        } else if self.flags.stopping
-            && self.owed.is_empty()
-            && self.transaction.is_none()
-            && self.content.is_none()
-        {
+        } else if (self.flags.stopped && !self.must_finish()) || (self.flags.stopping && self.is_between()) {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
         } else if self.flags.eof && !self.flags.early && (self.lacks_octets() || self.owed.is_empty()) {
             self.client_gone(turn, SessionEnd::ClientGone);
         }
+    }
+
+    /// Whether nothing is under way: no command unanswered, no transaction.
+    fn is_between(&self) -> bool {
+        self.owed.is_empty() && self.transaction.is_none() && self.content.is_none()
     }
 
     /// Writes a reply of our own, or a written one, to the client.
