@@ -72,3 +72,40 @@ fn a_second_one_at_the_same_address_ends_with_2() {
     }
     gate.client().quit();
 }
+
+#[test]
+fn the_environment_overrides_values_and_is_named_when_wrong() {
+    let scratch = Scratch::new("environment");
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, ""));
+    let check = |value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["check", "--config"]).arg(&config).env("GATEPOST__LIMITS__RECIPIENTS", value);
+        run(&scratch, &mut command, Stdio::null(), PATIENCE)
+    };
+    let good = check("17");
+    assert_eq!(good.status.code(), Some(0), "{}", good.stderr);
+    assert!(good.stdout.contains("recipients: 17"), "{}", good.stdout);
+    let wrong = check("many");
+    assert_eq!(wrong.status.code(), Some(2), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains("GATEPOST__LIMITS__RECIPIENTS"), "{}", wrong.stderr);
+}
+
+#[test]
+fn sessions_beyond_the_descriptors() {
+    let scratch = Scratch::new("descriptors");
+    let check = |more: &str| {
+        let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, more));
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 400 && exec \"$0\" check --config \"$1\""]);
+        command.arg(env!("CARGO_BIN_EXE_gatepost")).arg(config);
+        run(&scratch, &mut command, Stdio::null(), PATIENCE)
+    };
+    // The default is lowered and both numbers are named; what was asked for is not.
+    let default = check("");
+    assert_eq!(default.status.code(), Some(0), "{}", default.stderr);
+    let warned = default.stderr.lines().find(|line| line.contains("limits.sessions")).unwrap_or_default();
+    assert!(warned.contains("10000") && warned.contains("400"), "{}", default.stderr);
+    let configured = check("limits: { sessions: 5000 }\n");
+    assert_eq!(configured.status.code(), Some(2), "{}", configured.stderr);
+    assert!(configured.stderr.contains("limits.sessions"), "{}", configured.stderr);
+}

@@ -6,7 +6,10 @@
 //!
 //! RFC 5321 4.5.3.1, RFC 1870.
 
-use std::net::{Ipv6Addr, TcpListener};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::gate::{Gate, SINK, first_reply};
 use super::hop::Hop;
@@ -40,6 +43,25 @@ fn sessions_per_client() {
     wait_for("the place to be free", PATIENCE, || {
         first_reply(gate.listener).starts_with("220").then_some(())
     });
+}
+
+#[test]
+fn other_clients_are_counted_apart() {
+    let gate = Gate::start(SINK, "limits: { sessions_per_client: 1 }\n");
+    let _first = gate.client();
+    let from = |source: [u8; 4]| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&gate.listener.into()).unwrap();
+        let mut reply = String::new();
+        let mut reader = BufReader::new(TcpStream::from(socket));
+        reader.read_line(&mut reply).unwrap();
+        (reply, reader)
+    };
+    let (second, _open) = from([127, 0, 0, 2]);
+    assert!(second.starts_with("220 "), "{second}");
+    let (third, _) = from([127, 0, 0, 2]);
+    assert!(third.starts_with("421 4.7.0 "), "{third}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use super::gate::{Gate, SINK, client_of, first_reply, free_address, wait_refused};
+use super::hop::Hop;
 
 const REFUSE: &str =
     "rules:\n  - { name: closed, stages: mail, do: { reply: \"550 5.7.1 Closed for today\" } }\n";
@@ -76,6 +77,27 @@ fn listeners_come_and_go() {
     client_of(added).quit();
     running.ask(MAIL, 250);
     running.quit();
+}
+
+#[test]
+fn limits_and_hops_of_new_sessions_are_the_new_ones() {
+    let (old, new) = (Hop::start("old.example"), Hop::start("new.example"));
+    let gate = Gate::start(&old.upstream(), "");
+    let mut running = gate.client();
+    gate.write(&[gate.listener], &new.upstream(), "limits: { sessions_per_client: 2 }\n");
+    gate.reload("done");
+    let reply = first_reply(gate.listener);
+    assert!(reply.starts_with("220 new.example"), "{reply}");
+    let _second = gate.client();
+    let reply = first_reply(gate.listener);
+    assert!(reply.starts_with("421 4.7.0 "), "the running one counts: {reply}");
+    for command in [MAIL, "RCPT TO:<b@example.net>"] {
+        running.ask(command, 250);
+    }
+    running.ask("DATA", 354);
+    running.say("By the old way.\r\n.\r\n");
+    running.hear(250);
+    assert_eq!((old.contents(), new.contents()), (1, 0));
 }
 
 #[test]

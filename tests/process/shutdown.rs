@@ -6,9 +6,12 @@
 //!
 //! RFC 5321 3.8; semantics: a shutdown waits for a hop that has the end-of-data.
 
+use std::net::TcpListener;
+use std::thread;
+
 use rustix::process::Signal;
 
-use super::gate::{Gate, SINK, wait_refused};
+use super::gate::{Gate, SINK, first_reply, wait_refused};
 use super::hop::Hop;
 use crate::raw::Raw;
 use crate::scratch::{PATIENCE, wait_for};
@@ -103,6 +106,53 @@ fn content_that_does_not_end_is_not_completed() {
     ends(&mut client, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
     assert_eq!(hop.contents(), 0);
+}
+
+#[test]
+fn a_message_whose_client_has_left_is_heard_out() {
+    let hop = Hop::holding();
+    let mut gate = Gate::start(&hop.upstream(), "shutdown_grace: 300ms\n");
+    let (mut gone, mut open) = (gate.client(), gate.client());
+    open.ask(MAIL, 250);
+    gone.say(format!("{MAIL}\r\n{RCPT}\r\nDATA\r\n{CONTENT}"));
+    hop.wait_contents(1);
+    // With replies unread this is a reset; an end alone could be a client that still listens.
+    drop(gone);
+    drain(&gate);
+    ends(&mut open, "421 4.3.2");
+    hop.answer();
+    assert_eq!(gate.status(), Some(0));
+    let output = gate.output();
+    assert!(output.contains("outcome=\"delivered_unheard\""), "{output}");
+}
+
+#[test]
+fn a_client_that_waits_for_a_silent_hop_is_told() {
+    // It accepts, and greets nobody.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = format!("{{ hosts: [\"{}\"] }}", silent.local_addr().unwrap());
+    let mut gate = Gate::start(&hosts, "shutdown_grace: 300ms\n");
+    thread::scope(|scope| {
+        let client = scope.spawn(|| first_reply(gate.listener));
+        let _dialog = silent.accept().unwrap();
+        gate.signal(Signal::TERM);
+        let reply = client.join().unwrap();
+        assert!(reply.starts_with("421 4.3.2 "), "{reply:?}");
+    });
+    assert_eq!(gate.status(), Some(0));
+}
+
+#[test]
+fn sighup_does_not_disturb_the_end() {
+    let mut gate = Gate::start(SINK, "");
+    let mut client = gate.client();
+    client.ask(MAIL, 250);
+    drain(&gate);
+    gate.signal(Signal::HUP);
+    client.ask(RCPT, 250);
+    client.ask("RSET", 250);
+    ends(&mut client, "421 4.3.2");
+    assert_eq!(gate.status(), Some(0));
 }
 
 #[test]
