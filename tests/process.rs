@@ -1,0 +1,28 @@
+//! The running program: signals, limits, ejection, the command line, the log.
+//!
+//! In:    the real binary on real sockets, before a hop played here or the embedded sink.
+//! Out:   what an administrator and a client see: replies, exit statuses, metrics, log lines.
+//! Never: sleeps for a guessed time: every wait is for an event and has a deadline. What is said between a client and
+//!        a hop is the matter of `dialogs` and `simulation`.
+
+#[path = "process/commands.rs"]
+mod commands;
+#[path = "process/ejection.rs"]
+mod ejection;
+#[path = "process/gate.rs"]
+mod gate;
+#[path = "process/hop.rs"]
+mod hop;
+#[path = "process/limits.rs"]
+mod limits;
+#[path = "process/log.rs"]
+mod log;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "process/reload.rs"]
+mod reload;
+#[allow(dead_code, reason = "shared with interop; not every test program uses all of it")]
+#[path = "support/scratch.rs"]
+mod scratch;
+#[path = "process/shutdown.rs"]
+mod shutdown;

@@ -1,0 +1,111 @@
+//! The command line: `check`, and what ends a start.
+//!
+//! In:    files that are right and wrong, addresses that are taken.
+//! Out:   exit statuses, the effective configuration, sentences that name the place or the address.
+//! Never: compares whole help texts.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::gate::{Gate, SINK, free_address, yaml};
+use crate::scratch::{Finished, PATIENCE, Scratch, run};
+
+fn gatepost(scratch: &Scratch, arguments: &[&str], config: &Path) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(arguments).arg("--config").arg(config).current_dir(scratch.path());
+    run(scratch, &mut command, Stdio::null(), PATIENCE)
+}
+
+#[test]
+fn check_prints_what_loads_again() {
+    let scratch = Scratch::new("check");
+    let more = "limits: { sessions: 100, message_size: 10MiB }\nrules:\n  - name: moved\n    stages: [rcpt]\n    \
+                match: { recipient: \"*@old.example\" }\n    do: { rewrite: { recipient: \"{local}@new.example\" } }\n";
+    let config = scratch.write("first.yaml", yaml(&[free_address()], free_address(), SINK, more));
+    let first = gatepost(&scratch, &["check"], &config);
+    assert_eq!(first.status.code(), Some(0), "{}", first.stderr);
+    assert!(first.stdout.contains("{local}@new.example"), "{}", first.stdout);
+    let effective = scratch.write("second.yaml", &first.stdout);
+    let second = gatepost(&scratch, &["check"], &effective);
+    assert_eq!(second.status.code(), Some(0), "{}", second.stderr);
+    let body = |text: &str| text.split_once('\n').map(|(_, body)| body.to_owned());
+    assert!(first.stdout.starts_with("# the effective configuration, from "), "{}", first.stdout);
+    assert_eq!(body(&first.stdout), body(&second.stdout));
+}
+
+#[test]
+fn a_wrong_file_ends_with_2_and_its_place() {
+    let scratch = Scratch::new("wrong");
+    let config = scratch.write("proxy.yaml", "upstreams:\n  main: { hots: [\"127.0.0.1:25\"] }\n");
+    for arguments in [&["check"][..], &["run"], &[]] {
+        let ended = gatepost(&scratch, arguments, &config);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("proxy.yaml:2:11: upstreams.main.hots: unknown key"),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_ends_with_2() {
+    let scratch = Scratch::new("none");
+    for command in ["check", "run"] {
+        let ended = gatepost(&scratch, &[command], &scratch.path().join("none.yaml"));
+        assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("none.yaml"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_second_one_at_the_same_address_ends_with_2() {
+    let gate = Gate::start(SINK, "");
+    let scratch = Scratch::new("second");
+    let places = [(gate.listener, free_address(), gate.listener), (free_address(), gate.admin, gate.admin)];
+    for (listener, admin, taken) in places {
+        let config = scratch.write("proxy.yaml", yaml(&[listener], admin, SINK, ""));
+        let ended = gatepost(&scratch, &["run"], &config);
+        assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{taken}: cannot listen")), "{}", ended.stderr);
+    }
+    gate.client().quit();
+}
+
+#[test]
+fn the_environment_overrides_values_and_is_named_when_wrong() {
+    let scratch = Scratch::new("environment");
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, ""));
+    let check = |value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["check", "--config"]).arg(&config).env("GATEPOST__LIMITS__RECIPIENTS", value);
+        run(&scratch, &mut command, Stdio::null(), PATIENCE)
+    };
+    let good = check("17");
+    assert_eq!(good.status.code(), Some(0), "{}", good.stderr);
+    assert!(good.stdout.contains("recipients: 17"), "{}", good.stdout);
+    let wrong = check("many");
+    assert_eq!(wrong.status.code(), Some(2), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains("GATEPOST__LIMITS__RECIPIENTS"), "{}", wrong.stderr);
+}
+
+#[test]
+fn sessions_beyond_the_descriptors() {
+    let scratch = Scratch::new("descriptors");
+    let check = |more: &str| {
+        let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, more));
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 400 && exec \"$0\" check --config \"$1\""]);
+        command.arg(env!("CARGO_BIN_EXE_gatepost")).arg(config);
+        run(&scratch, &mut command, Stdio::null(), PATIENCE)
+    };
+    // The default is lowered and both numbers are named; what was asked for is not.
+    let default = check("");
+    assert_eq!(default.status.code(), Some(0), "{}", default.stderr);
+    let warned = default.stderr.lines().find(|line| line.contains("limits.sessions")).unwrap_or_default();
+    assert!(warned.contains("10000") && warned.contains("400"), "{}", default.stderr);
+    let configured = check("limits: { sessions: 5000 }\n");
+    assert_eq!(configured.status.code(), Some(2), "{}", configured.stderr);
+    assert!(configured.stderr.contains("limits.sessions"), "{}", configured.stderr);
+}

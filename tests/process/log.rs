@@ -1,0 +1,104 @@
+//! What is written about a session: both dialogs at trace, one record for each transaction.
+//!
+//! In:    a session with two transactions, a rule that rewrites a recipient.
+//! Out:   lines that show each side as it was; records as text and as JSON, each with both sides.
+//! Never: judges what must not be logged; `secrets` does.
+
+use saphyr::{LoadableYamlNode, Yaml};
+
+use super::gate::Gate;
+use super::hop::Hop;
+use crate::scratch::{PATIENCE, wait_for};
+
+const REWRITE: &str = "rules:\n  - name: moved\n    stages: rcpt\n    match: { recipient: \"*@old.example\" }\n    \
+                       do: { rewrite: { recipient: \"{local}@new.example\" } }\n";
+
+/// A message, and a transaction that is given up; the log once both records are there.
+fn logged(log: &str) -> String {
+    let hop = Hop::start("hop.example");
+    let gate = Gate::start(&hop.upstream(), &format!("{REWRITE}log: {log}\n"));
+    let mut client = gate.client();
+    client.ask("MAIL FROM:<a@example.org>", 250);
+    client.ask("RCPT TO:<b@old.example>", 250);
+    client.ask("DATA", 354);
+    client.say("Subject: twice\r\n\r\n.\r\n");
+    client.hear(250);
+    client.ask("MAIL FROM:<>", 250);
+    client.ask("RSET", 250);
+    client.quit();
+    wait_for("both records", PATIENCE, || {
+        let output = gate.output();
+        (records(&output).len() >= 2).then_some(output)
+    })
+}
+
+fn records(output: &str) -> Vec<&str> {
+    output.lines().filter(|line| line.contains("sender")).collect()
+}
+
+#[test]
+fn trace_shows_both_dialogs() {
+    let output = logged("{ level: trace }");
+    for line in [
+        " S: 220 hop.example ESMTP",
+        " C: EHLO client.example",
+        "    [0] S: 220 hop.example ESMTP",
+        "    [0] C: EHLO client.example",
+        " C: RCPT TO:<b@old.example>",
+        "    [0] C: RCPT TO:<b@new.example>",
+        "    [0] S: 250 2.0.0 Kept",
+        " S: 250 2.0.0 Kept",
+        " S: 221 ",
+    ] {
+        assert!(output.contains(line), "{line:?} is missing in\n{output}");
+    }
+    assert!(!output.contains("Subject: twice"), "content is never logged:\n{output}");
+}
+
+#[test]
+fn one_record_of_each_transaction() {
+    let output = logged("{ format: text }");
+    let records = records(&output);
+    assert_eq!(records.len(), 2, "{output}");
+    for part in [
+        "<a@example.org>",
+        "<b@old.example> as <b@new.example>",
+        "moved",
+        "outcome=\"accepted\"",
+        "250 2.0.0 Kept",
+        "client.example",
+        "hop=",
+    ] {
+        assert!(records[0].contains(part), "{part:?} is missing in {}", records[0]);
+    }
+    assert!(
+        records[1].contains("sender=\"<>\"") && records[1].contains("outcome=\"none\""),
+        "{}",
+        records[1]
+    );
+    assert!(!output.contains("C: "), "no dialogs at info: {output}");
+}
+
+#[test]
+fn records_are_json_where_that_is_wanted() {
+    let output = logged("{ format: json }");
+    let records = records(&output);
+    assert_eq!(records.len(), 2, "{output}");
+    let expected = [
+        [("sender", "<a@example.org>"), ("outcome", "accepted"), ("reply", "250 2.0.0 Kept")],
+        [("sender", "<>"), ("outcome", "none"), ("level", "INFO")],
+    ];
+    for (line, expected) in records.iter().zip(expected) {
+        // JSON is YAML, and a parser of YAML is at hand.
+        let parsed = Yaml::load_from_str(line).unwrap();
+        let record = parsed.first().and_then(Yaml::as_mapping).unwrap();
+        let field = |name: &str| {
+            let found = record.iter().find(|(key, _)| key.as_str() == Some(name));
+            found.and_then(|(_, value)| value.as_str())
+        };
+        for (name, value) in expected {
+            assert_eq!(field(name), Some(value), "{name} of {line}");
+        }
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}
