@@ -6,8 +6,10 @@
 //! Never: decides anything about mail; holds a buffer, a future or a timer that nothing waits for; reads a source
 //!        whose octets cannot be written on.
 //!
-//! Order of a turn: leaves, timer, then hops before the client (what a hop said early is known before more is sent
-//! to it), then the session's outputs, then one write to each peer.
+//! Order of a turn: one write to each peer of what the last one left; timer; leaves; then hops before the client (what
+//! a hop said early is known before more is sent to it), and the session's outputs. What came of it is written in the
+//! next turn, right after the other sessions that are ready have been read: so their hops and clients are woken once
+//! for many octets.
 
 use std::any::Any;
 use std::future::Future;
@@ -68,8 +70,8 @@ pub struct Drive {
     /// When its connection closes whether or not it has read everything.
     close_by: Option<Instant>,
     quit: bool,
-    /// Somebody was not read in this round because what came of it could not be written.
-    choked: bool,
+    /// Octets wait to be written in the next turn, which has been asked for, since then.
+    due: Option<Instant>,
     registered: Registered,
     reply_limit: usize,
     line_limit: usize,
@@ -97,7 +99,7 @@ impl Drive {
             linger: None,
             close_by: None,
             quit: false,
-            choked: false,
+            due: None,
             registered: Registered::default(),
             _permit: permit,
         }
@@ -105,12 +107,15 @@ impl Drive {
 
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         let now = Instant::now();
-        scratch.commands = 0;
         self.bring_unsent(scratch);
+        if let Some(since) = self.due.take() {
+            scratch.meter.time(Timing::Added, now.saturating_duration_since(since));
+        }
         if self.registered.first(cx) {
             self.session.start(now, &mut scratch.out);
         }
         self.heed_tide(now, scratch);
+        self.flush(cx, scratch, now);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -120,8 +125,8 @@ impl Drive {
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
+        let before = waiting(scratch);
         for round in 0.. {
-            self.choked = false;
             let mut busy = self.connect(cx, scratch, now);
             for hop in 0..HOPS as u8 {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
@@ -129,10 +134,12 @@ impl Drive {
             self.carry_out(cx, scratch, now);
             busy |= self.read_client(cx, scratch, now);
             self.carry_out(cx, scratch, now);
-            busy |= self.flush(cx, scratch, now);
-            // Whoever was not read because of what has just been written is read now.
-            busy |= self.choked && !is_choked(scratch);
-            self.carry_out(cx, scratch, now);
+            if waiting(scratch) != before {
+                // Written when the others who are ready have been read, too: their hops wake up once for all.
+                self.due = Some(now);
+                cx.waker().wake_by_ref();
+                break;
+            }
             if !busy {
                 break;
             }
@@ -140,9 +147,6 @@ impl Drive {
                 cx.waker().wake_by_ref();
                 break;
             }
-        }
-        if scratch.commands > 0 {
-            scratch.meter.time(Timing::Added, now.elapsed());
         }
         if self.client.is_none() && self.session.is_over() {
             return Poll::Ready(());
@@ -188,11 +192,11 @@ impl Drive {
     fn read_hop(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant, hop: HopId) -> bool {
         let peer = Peer::Upstream(hop);
         let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] else { return false };
-        if scratch.out.tx[0].len() > BACKLOG {
-            self.choked = true;
-            return false;
-        }
-        if link.ended || !link.rx.has_room(self.reply_limit) || !self.session.wants_read(peer) {
+        if link.ended
+            || scratch.out.tx[0].len() > BACKLOG
+            || !link.rx.has_room(self.reply_limit)
+            || !self.session.wants_read(peer)
+        {
             return false;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.reply_limit) {
@@ -222,7 +226,6 @@ impl Drive {
     /// Offers the client's waiting octets, or reads more; whether anything went on.
     fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         if is_choked(scratch) {
-            self.choked = true;
             return false;
         }
         let offered = self.offer(scratch, now);
@@ -235,7 +238,6 @@ impl Drive {
             return offered;
         }
         if is_choked(scratch) {
-            self.choked = true;
             return offered;
         }
         match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.line_limit) {
@@ -271,8 +273,8 @@ impl Drive {
         taken > 0
     }
 
-    /// Writes each peer once; whether that let anything go on.
-    fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+    /// Writes each peer once.
+    fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
         let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
         let mut broken: Option<HopId> = None;
         for (index, slot) in self.upstreams.iter_mut().enumerate() {
@@ -291,27 +293,18 @@ impl Drive {
                 Upstream::Vacant => tx.clear(),
             }
         }
-        let mut went = false;
         if let Some(hop) = broken {
-            went = true;
             self.session.handle(now, Input::Lost(Peer::Upstream(hop)), &mut scratch.out);
         }
-        went | self.flush_client(cx, scratch, now)
+        self.flush_client(cx, scratch, now);
     }
 
-    fn flush_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+    fn flush_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
         let tx = &mut scratch.out.tx[0];
-        let Some(link) = &mut self.client else {
-            tx.clear();
-            return false;
-        };
+        let Some(link) = &mut self.client else { return tx.clear() };
         match link.poll_flush(cx, tx, &[]) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) if link.closing && self.linger.is_none() => {
-                self.close_client(scratch, now);
-                true
-            }
-            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Ok(())) if link.closing && self.linger.is_none() => self.close_client(scratch, now),
+            Poll::Pending | Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => {
                 tx.clear();
                 let closing = link.closing;
@@ -319,7 +312,6 @@ impl Drive {
                 if !closing {
                     self.session.handle(now, Input::Lost(Peer::Downstream), &mut scratch.out);
                 }
-                true
             }
         }
     }
@@ -368,7 +360,6 @@ impl Drive {
         }
         for event in scratch.out.events.drain(..) {
             match event {
-                session_io::Event::Command(..) => scratch.commands += 1,
                 session_io::Event::Ended(end) => self.quit = end == SessionEnd::Quit,
                 _ => {}
             }
@@ -428,13 +419,13 @@ impl Drive {
     /// Octets that could not be written last time come first.
     fn bring_unsent(&mut self, scratch: &mut Scratch) {
         if let Some(unsent) = self.client.as_mut().and_then(|link| link.unsent.take()) {
-            scratch.out.tx[0] = *unsent;
+            scratch.bring(0, unsent);
         }
         for (index, slot) in self.upstreams.iter_mut().enumerate() {
             if let Upstream::Linked(link) = slot
                 && let Some(unsent) = link.unsent.take()
             {
-                scratch.out.tx[1 + index] = *unsent;
+                scratch.bring(1 + index, unsent);
             }
         }
     }
@@ -447,14 +438,14 @@ impl Drive {
                 link.rx.settle(&mut scratch.pool);
             }
             if !scratch.out.tx[0].is_empty() {
-                link.unsent = Some(Box::new(std::mem::take(&mut scratch.out.tx[0])));
+                link.unsent = Some(scratch.put_away(0));
             }
         }
         for (index, slot) in self.upstreams.iter_mut().enumerate() {
             if let Upstream::Linked(link) = slot
                 && !scratch.out.tx[1 + index].is_empty()
             {
-                link.unsent = Some(Box::new(std::mem::take(&mut scratch.out.tx[1 + index])));
+                link.unsent = Some(scratch.put_away(1 + index));
             }
         }
     }
@@ -516,6 +507,11 @@ impl Drive {
 /// Nothing refers to the client's buffer any more.
 fn own_all(scratch: &mut Scratch, received: &[u8]) {
     scratch.out.tx.iter_mut().for_each(|tx| tx.own(received));
+}
+
+/// Octets that wait for anybody.
+fn waiting(scratch: &Scratch) -> usize {
+    scratch.out.tx.iter().map(session_io::Tx::len).sum()
 }
 
 /// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much

@@ -21,8 +21,11 @@ use super::buffers::Pool;
 use super::listen::{self, Door, Entry, Ids};
 use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
-use crate::session::io::Out;
+use crate::session::io::{Out, Tx};
 use crate::session::settings::Settings;
+
+/// Spare places a worker keeps.
+const SPARE: usize = 256;
 
 /// What holds for clients who come from now on.
 pub struct Serving {
@@ -62,14 +65,30 @@ pub struct Scratch {
     pub pool: Pool,
     /// Where this worker counts.
     pub meter: Meter,
-    /// Commands taken in this turn.
-    pub commands: u32,
+    /// Spare places for octets that wait between turns.
+    pub spare: Vec<Box<Tx>>,
 }
 
 impl Scratch {
+    /// Takes up what waited for a peer.
+    pub fn bring(&mut self, peer: usize, mut waited: Box<Tx>) {
+        std::mem::swap(&mut self.out.tx[peer], &mut waited);
+        if self.spare.len() < SPARE {
+            waited.clear();
+            self.spare.push(waited);
+        }
+    }
+
+    /// Puts away what must wait for a peer.
+    pub fn put_away(&mut self, peer: usize) -> Box<Tx> {
+        let mut waits = self.spare.pop().unwrap_or_default();
+        std::mem::swap(&mut self.out.tx[peer], &mut waits);
+        waits
+    }
+
     /// Nothing of a session stays behind.
     pub fn reset(&mut self) {
-        self.out.tx.iter_mut().for_each(crate::session::io::Tx::clear);
+        self.out.tx.iter_mut().for_each(Tx::clear);
         self.out.outputs.clear();
         self.out.events.clear();
     }
@@ -137,7 +156,7 @@ impl Drop for Registered {
 pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let meter = metrics.meter(index);
-    SCRATCH.set(Some(Scratch { out: Out::default(), pool: Pool::default(), meter, commands: 0 }));
+    SCRATCH.set(Some(Scratch { out: Out::default(), pool: Pool::default(), meter, spare: Vec::new() }));
     runtime.block_on(obey(index as u64, orders))
 }
 
