@@ -11,6 +11,7 @@ use std::{fs, thread};
 
 use super::gate::{Gate, SINK, client_of, first_reply, free_address, wait_refused};
 use super::hop::Hop;
+use crate::scratch::{PATIENCE, wait_for};
 
 const REFUSE: &str =
     "rules:\n  - { name: closed, stages: mail, do: { reply: \"550 5.7.1 Closed for today\" } }\n";
@@ -88,6 +89,8 @@ fn limits_and_hops_of_new_sessions_are_the_new_ones() {
     gate.reload("done");
     let reply = first_reply(gate.listener);
     assert!(reply.starts_with("220 new.example"), "{reply}");
+    let open = || gate.metric("gatepost_sessions_open", &[]);
+    wait_for("that session to be over", PATIENCE, || (open() == 1.0).then_some(()));
     let _second = gate.client();
     let reply = first_reply(gate.listener);
     assert!(reply.starts_with("421 4.7.0 "), "the running one counts: {reply}");

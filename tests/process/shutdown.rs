@@ -6,7 +6,7 @@
 //!
 //! RFC 5321 3.8; semantics: a shutdown waits for a hop that has the end-of-data.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
 use rustix::process::Signal;
@@ -21,7 +21,7 @@ const RCPT: &str = "RCPT TO:<b@example.net>";
 const CONTENT: &str = "Subject: late\r\n\r\nIn time.\r\n.\r\n";
 
 /// The reply that ends a session, and its end.
-fn ends(client: &mut Raw, words: &str) {
+fn ends(mut client: Raw, words: &str) {
     let reply = client.hear(421);
     assert!(reply.starts_with(words), "{reply}");
     assert_eq!(client.reply(), "", "nothing follows");
@@ -37,19 +37,19 @@ fn drain(gate: &Gate) {
 #[test]
 fn an_idle_session_is_told() {
     let mut gate = Gate::start(SINK, "");
-    let (mut idle, mut silent) = (gate.client(), Raw::connect(gate.listener));
+    let (idle, silent) = (gate.client(), Raw::connect(gate.listener));
     gate.signal(Signal::TERM);
-    ends(&mut idle, "421 4.3.2");
-    ends(&mut silent, "421 4.3.2");
+    ends(idle, "421 4.3.2");
+    ends(silent, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
 }
 
 #[test]
 fn sigint_is_the_same() {
     let mut gate = Gate::start(SINK, "");
-    let mut idle = gate.client();
+    let idle = gate.client();
     gate.signal(Signal::INT);
-    ends(&mut idle, "421 4.3.2");
+    ends(idle, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
 }
 
@@ -65,7 +65,7 @@ fn a_transaction_is_finished() {
     client.ask("DATA", 354);
     client.say(CONTENT);
     client.hear(250);
-    ends(&mut client, "421 4.3.2");
+    ends(client, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
     assert_eq!(std::fs::read_dir(gate.scratch().path().join("mail/new")).unwrap().count(), 1);
 }
@@ -84,11 +84,11 @@ fn a_hop_that_has_the_end_of_data_is_waited_for() {
     hop.wait_contents(1);
     drain(&gate);
     // The grace is over when this one is ended.
-    ends(&mut open, "421 4.3.2");
+    ends(open, "421 4.3.2");
     hop.answer();
     let reply = waiting.hear(250);
     assert!(reply.starts_with("250 2.0.0 Kept"), "{reply}");
-    ends(&mut waiting, "421 4.3.2");
+    ends(waiting, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
 }
 
@@ -103,7 +103,7 @@ fn content_that_does_not_end_is_not_completed() {
     client.ask("DATA", 354);
     client.say("Subject: half\r\n\r\nand no");
     drain(&gate);
-    ends(&mut client, "421 4.3.2");
+    ends(client, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
     assert_eq!(hop.contents(), 0);
 }
@@ -119,7 +119,7 @@ fn a_message_whose_client_has_left_is_heard_out() {
     // With replies unread this is a reset; an end alone could be a client that still listens.
     drop(gone);
     drain(&gate);
-    ends(&mut open, "421 4.3.2");
+    ends(open, "421 4.3.2");
     hop.answer();
     assert_eq!(gate.status(), Some(0));
     let output = gate.output();
@@ -143,6 +143,22 @@ fn a_client_that_waits_for_a_silent_hop_is_told() {
 }
 
 #[test]
+fn it_is_heard_while_a_reload_waits_for_names() {
+    // A name server that hears and never answers.
+    let dumb = UdpSocket::bind("127.0.0.1:0").unwrap();
+    dumb.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut gate = Gate::start(SINK, "");
+    let idle = gate.client();
+    let more = format!("dns: {{ servers: [\"{}\"] }}\n", dumb.local_addr().unwrap());
+    gate.write(&[gate.listener], "{ hosts: [\"mx.example.net:25\"] }", &more);
+    gate.signal(Signal::HUP);
+    dumb.recv(&mut [0; 512]).unwrap();
+    gate.signal(Signal::TERM);
+    ends(idle, "421 4.3.2");
+    assert_eq!(gate.status(), Some(0));
+}
+
+#[test]
 fn sighup_does_not_disturb_the_end() {
     let mut gate = Gate::start(SINK, "");
     let mut client = gate.client();
@@ -151,7 +167,7 @@ fn sighup_does_not_disturb_the_end() {
     gate.signal(Signal::HUP);
     client.ask(RCPT, 250);
     client.ask("RSET", 250);
-    ends(&mut client, "421 4.3.2");
+    ends(client, "421 4.3.2");
     assert_eq!(gate.status(), Some(0));
 }
 
