@@ -5,7 +5,8 @@
 //! Never: waits with a deadline of its own (the caller drops the future when `timeouts.connect` is over), reads the
 //!        greeting, or asks the kernel for names of either end.
 //!
-//! System calls for TCP: socket, setsockopt twice (no delay, keepalive), connect, the reactor's add, SO_ERROR.
+//! System calls for TCP: socket, setsockopt (no delay), connect, the reactor's add, SO_ERROR. No keepalive: a hop that
+//! vanished is noticed by the next command's deadline, long before the kernel would.
 
 use std::io;
 
@@ -22,8 +23,6 @@ pub async fn connect(target: &Target) -> io::Result<Stream> {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // Groups of commands are written whole; waiting for more would only add the peer's delayed ACK.
             socket.set_nodelay(true)?;
-            // A hop that vanished while its client idles is noticed by the kernel.
-            socket.set_keepalive(true)?;
             Ok(Stream::Tcp(socket.connect(*address).await?))
         }
         Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
@@ -37,7 +36,6 @@ mod tests {
     use std::io::IoSlice;
     use std::time::Instant;
 
-    use socket2::SockRef;
     use tokio::io::ReadBuf;
     use tokio::net::{TcpListener, UnixListener};
 
@@ -57,7 +55,7 @@ mod tests {
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
         let mut ours = connect(&target).await.unwrap();
         let Stream::Tcp(stream) = &ours else { panic!("not TCP") };
-        assert!(stream.nodelay().unwrap() && SockRef::from(stream).keepalive().unwrap());
+        assert!(stream.nodelay().unwrap());
 
         let mut theirs = Stream::Tcp(listener.accept().await.unwrap().0);
         let slices = [IoSlice::new(b"NO"), IoSlice::new(b"OP\r\n")];

@@ -111,7 +111,8 @@ impl Drive {
         if let Some(since) = self.due.take() {
             scratch.meter.time(Timing::Added, now.saturating_duration_since(since));
         }
-        if self.registered.first(cx) {
+        let first = self.registered.first(cx);
+        if first {
             self.session.start(now, &mut scratch.out);
         }
         self.heed_tide(now, scratch);
@@ -132,7 +133,10 @@ impl Drive {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
             }
             self.carry_out(cx, scratch, now);
-            busy |= self.read_client(cx, scratch, now);
+            // A client that was just accepted has said nothing yet; its next turn is at hand.
+            if !first || scratch.out.tx.iter().any(|tx| !tx.is_empty()) {
+                busy |= self.read_client(cx, scratch, now);
+            }
             self.carry_out(cx, scratch, now);
             if waiting(scratch) != before {
                 // Written when the others who are ready have been read, too: their hops wake up once for all.
@@ -359,9 +363,8 @@ impl Drive {
             return;
         }
         for event in scratch.out.events.drain(..) {
-            match event {
-                session_io::Event::Ended(end) => self.quit = end == SessionEnd::Quit,
-                _ => {}
+            if let session_io::Event::Ended(end) = event {
+                self.quit = end == SessionEnd::Quit;
             }
             scratch.meter.note(event);
         }

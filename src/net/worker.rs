@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use socket2::Socket;
 use tokio::runtime;
@@ -23,6 +24,9 @@ use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
 use crate::session::io::{Out, Tx};
 use crate::session::settings::Settings;
+
+/// Shorter than any deadline of a session.
+const TICK: Duration = Duration::from_millis(900);
 
 /// Spare places a worker keeps.
 const SPARE: usize = 256;
@@ -161,6 +165,7 @@ pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>) ->
 }
 
 async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()> {
+    tokio::spawn(tick());
     let mut doors = Doors { open: Vec::new(), ids: Ids::new(index) };
     while tide() == Tide::Flood
         && let Some(order) = orders.recv().await
@@ -228,6 +233,14 @@ impl Doors {
             let _ = task.await;
             listen::empty(&door, &self.ids).await;
         }
+    }
+}
+
+/// Keeps the nearest timer near. A timer that is set for earlier than all others makes the runtime write to itself, a
+/// system call; no session's deadline is earlier than this one.
+async fn tick() {
+    loop {
+        tokio::time::sleep(TICK).await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::upstreams::{Stand, Why};
 use super::verdict::{CommandVerdict, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Say};
-use crate::smtp::{DataScanner, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, Verb, own};
+use crate::smtp::{DataScanner, END_OF_DATA, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, Verb, own};
 
 /// A message being received.
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl Session {
             self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
         }
         if ended {
-            self.end_of_intake(turn);
+            self.end_of_intake(turn, &octets[..offset + taken]);
         }
         Some(taken)
     }
@@ -377,7 +377,7 @@ impl Session {
     }
 
     /// All octets of the message, or of a chunk that is not its last, are in.
-    fn end_of_intake(&mut self, turn: &mut Turn<'_>) {
+    fn end_of_intake(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
         let Some(mut content) = self.content.take() else { return };
         let last = !matches!(content.intake, Intake::Chunk { last: false, .. });
         if content.stray {
@@ -400,8 +400,15 @@ impl Session {
         transaction.octets = content.size;
         let answer = match content.outlet {
             Outlet::Hop { hop, form, .. } => {
-                if !matches!(form, Form::Chunks) {
-                    turn.out.to(Peer::Upstream(hop)).put(b".\r\n");
+                let tx = turn.out.to(Peer::Upstream(hop));
+                match form {
+                    // Its own octets where they are whole: one slice with the content before them.
+                    Form::Data if octets.ends_with(END_OF_DATA) => {
+                        let start = octets.len() - END_OF_DATA.len();
+                        tx.piece(Piece::Received(start..octets.len()), octets, 0);
+                    }
+                    Form::Data | Form::Stuffed(_) => tx.put(END_OF_DATA),
+                    Form::Chunks => {}
                 }
                 Answer::Hop(hop)
             }

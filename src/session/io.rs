@@ -275,14 +275,14 @@ impl Tx {
     pub fn piece(&mut self, piece: Piece, octets: &[u8], offset: usize) {
         match piece {
             Piece::Static(octets) => self.put(octets),
-            Piece::Received(range) if range.len() < WORTH_A_SLICE => {
-                self.put(&octets[offset + range.start..offset + range.end]);
-            }
             Piece::Received(range) => {
                 let from = self.base + offset;
                 let (start, end) = (from + range.start, from + range.end);
                 match self.segments.last_mut() {
                     Some(Segment::Received(_, last)) if *last == start => *last = end,
+                    _ if range.len() < WORTH_A_SLICE => {
+                        self.put(&octets[offset + range.start..offset + range.end]);
+                    }
                     _ => self.segments.push(Segment::Received(start, end)),
                 }
             }
