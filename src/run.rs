@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinHandle as Task;
 
 use crate::admin::{self, Phase, Status};
+use crate::config::types::{Config, Log};
 use crate::config::{self, Loaded};
 use crate::hop::Registry;
 use crate::limits::Sessions;
@@ -47,8 +48,16 @@ pub async fn check(loaded: &Loaded) -> Result<(), String> {
 
 /// Serves until told to stop.
 pub async fn run(loaded: Loaded, path: Option<PathBuf>) -> ExitCode {
+    // Before anything is announced: a signal that comes early is heard, too.
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            say(&format!("signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     match Control::start(loaded, path).await {
-        Ok(mut control) => control.serve().await,
+        Ok(mut control) => control.serve(signals).await,
         Err(errors) => {
             say(errors.trim_end());
             ExitCode::from(2)
@@ -56,7 +65,39 @@ pub async fn run(loaded: Loaded, path: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// What the process is told from outside.
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            hup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// What only a new start changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fixed {
+    workers: usize,
+    admin: SocketAddr,
+    log: Log,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Fixed {
+        Fixed { workers: config.workers, admin: config.admin.address, log: config.log }
+    }
+}
+
 struct Control {
+    fixed: Fixed,
     path: Option<PathBuf>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -102,6 +143,7 @@ impl Control {
         let grace = config.shutdown_grace;
         let Prepared { settings, refresher, doors, .. } = prepared;
         let mut control = Control {
+            fixed: Fixed::of(config),
             path,
             registry,
             metrics,
@@ -152,18 +194,21 @@ impl Control {
         Ok(self.listening.iter().map(|&(_, actual)| actual).collect())
     }
 
-    async fn serve(&mut self) -> ExitCode {
-        let signals = |kind| signal(kind).map_err(|error| say(&format!("signals: {error}")));
-        let (Ok(mut hup), Ok(mut term), Ok(mut int)) = (
-            signals(SignalKind::hangup()),
-            signals(SignalKind::terminate()),
-            signals(SignalKind::interrupt()),
-        ) else {
-            return ExitCode::FAILURE;
-        };
+    async fn serve(&mut self, signals: Signals) -> ExitCode {
+        let Signals { mut hup, mut term, mut int } = signals;
         loop {
             tokio::select! {
-                _ = hup.recv() => self.reload().await,
+                _ = hup.recv() => {
+                    // Resolving names may take a while; the wish to stop does not wait for it.
+                    let stop = tokio::select! {
+                        () = self.reload() => false,
+                        _ = term.recv() => true,
+                        _ = int.recv() => true,
+                    };
+                    if stop {
+                        return self.drain(&mut term, &mut int).await;
+                    }
+                }
                 _ = term.recv() => return self.drain(&mut term, &mut int).await,
                 _ = int.recv() => return self.drain(&mut term, &mut int).await,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {
@@ -197,6 +242,9 @@ impl Control {
             config::load(self.path.as_deref(), config::environment()).map_err(|errors| errors.to_string())?;
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
+        }
+        if Fixed::of(&loaded.config) != self.fixed {
+            tracing::warn!("reload: workers, admin.address and log change with the next start, not before");
         }
         let prepared = prepare(&loaded, &self.registry).await?;
         let new = prepared.doors.iter().filter(|door| {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Lease, Pick, Pool, Pools, Why};
+use super::{Change, Lease, Pick, Pool, Pools, Why};
 use crate::session::route::{self, Hops, Host, HostNews, PoolId, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
@@ -52,12 +52,16 @@ impl Host for Lease {
         let change = match news {
             HostNews::Serves => self.succeeded(),
             HostNews::NotConnected => self.failed(Why::Connect, now),
+            HostNews::ConnectTimedOut => self.failed(Why::ConnectTimeout, now),
+            HostNews::NoService => self.failed(Why::NoService, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),
         };
+        let host = self.target().name();
         match change {
-            super::Change::None => {}
-            change => tracing::warn!(host = %self.target().name(), ?change, "host"),
+            Change::None => {}
+            Change::Ejected(time) => tracing::warn!(host, ?time, "hop: ejected"),
+            Change::Restored => tracing::info!(host, "hop: restored"),
         }
     }
 }

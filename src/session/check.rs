@@ -359,7 +359,9 @@ impl Session {
 
     /// Whether the current hop takes a path that a rule wrote.
     fn takes_path(&self, path: &[u8]) -> bool {
-        path.is_ascii() || self.upstreams.offered().has(Keyword::SmtpUtf8)
+        let up = self.upstreams.current().and_then(|hop| self.upstreams.get(hop));
+        path.is_ascii()
+            || up.is_none_or(|up| up.stand != Stand::Ready || up.dialog.extensions.has(Keyword::SmtpUtf8))
     }
 
     fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {

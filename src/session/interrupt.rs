@@ -89,7 +89,7 @@ impl Session {
                 }
                 self.settle(turn);
             }
-            Wait::Hop(hop) => self.lost(turn, hop, None),
+            Wait::Hop(hop) => self.hop_too_late(turn, hop),
         }
     }
 

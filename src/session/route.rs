@@ -54,12 +54,16 @@ pub enum Pick {
 pub enum HostNews {
     /// It answered a command after its greeting.
     Serves,
-    /// The connection was refused, or timed out.
+    /// The connection was refused.
     NotConnected,
+    /// The connection took too long.
+    ConnectTimedOut,
     /// It did not greet.
     NoGreeting,
-    /// It greeted with 4xx, or said 421 before the client's first command.
+    /// It greeted with 4xx.
     Refused,
+    /// It said 421 before the client's first command.
+    NoService,
 }
 
 /// The pools, as a session sees them.

@@ -315,7 +315,7 @@ impl Session {
         }
         turn.out.count(Event::Unasked);
         if closes(reply.code().get()) && self.hello.is_none() && self.owed.is_empty() {
-            self.host_failed(turn, hop, HostNews::Refused);
+            self.host_failed(turn, hop, HostNews::NoService);
         }
         self.lost(turn, hop, None);
     }
@@ -611,8 +611,7 @@ impl Session {
                     self.upstreams.home = Some(hop);
                 }
                 for (_, owed) in self.owed.iter_mut() {
-                    let said_once =
-                        matches!(owed.what, What::Message(_) | What::Chunk | What::Auth(None) | What::Data);
+                    let said_once = matches!(owed.what, What::Message(_) | What::Chunk | What::Auth(None));
                     match owed.answer {
                         Answer::Hop(at) if at == lost => owed.answer = Answer::Hop(hop),
                         Answer::Heard(at, _) if at == lost && !said_once => owed.answer = Answer::Hop(hop),
@@ -661,6 +660,17 @@ impl Session {
             return self.hang_up(turn, Some(said), SessionEnd::HopClosed);
         }
         self.lost(turn, hop, Some(Box::new(reply.to_owned())));
+    }
+
+    /// The time for something from a hop is over.
+    pub(super) fn hop_too_late(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let connecting = self.upstreams.get_mut(hop).filter(|up| up.stand == Stand::Connecting);
+        if let Some(up) = connecting {
+            up.host.news(HostNews::ConnectTimedOut, turn.now);
+            // Counted; lost() must not count it again.
+            up.stand = Stand::Ready;
+        }
+        self.lost(turn, hop, None);
     }
 
     fn host_failed_before_greeting(&mut self, turn: &mut Turn<'_>, hop: HopId) {
