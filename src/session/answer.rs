@@ -8,15 +8,16 @@
 
 use std::sync::Arc;
 
-use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide, VerdictKind};
+use super::ask::reply_stage;
+use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide};
+use super::notes::{first_line, kind_of_reply_verdict, said_line};
 use super::owed::{Answer, Owed, Said, What};
-use super::record::{RecipientRecord, Record};
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use super::upstreams::Tried;
-use super::verdict::{CommandAnswer, CommandVerdict, Question, ReplyVerdict, RuleId, Stage};
+use super::verdict::{ReplyVerdict, RuleId};
 use super::{Phase, Session, Turn, closes};
 use crate::dialog::{Expect, Say};
-use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, Verb, own, present};
+use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
 
 impl Session {
     /// A hop answered the command of an owed answer.
@@ -111,7 +112,7 @@ impl Session {
     }
 
     /// Tells the client, and commits or drops the candidate.
-    fn conclude(
+    pub(super) fn conclude(
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
@@ -182,7 +183,7 @@ impl Session {
     }
 
     /// The reply itself.
-    fn answer(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, instead: Option<Arc<Reply>>) {
+    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, instead: Option<Arc<Reply>>) {
         match instead {
             Some(instead) => self.tell(turn, &Said::Written(instead)),
             None => self.relay(turn, reply),
@@ -190,7 +191,7 @@ impl Session {
     }
 
     /// An answer of our own whose turn has come.
-    fn answer_own(&mut self, turn: &mut Turn<'_>, what: What, said: &Said) {
+    pub(super) fn answer_own(&mut self, turn: &mut Turn<'_>, what: What, said: &Said) {
         match what {
             What::Message(transaction) => {
                 self.tell(turn, said);
@@ -237,7 +238,7 @@ impl Session {
         }
     }
 
-    fn conclude_hello(
+    pub(super) fn conclude_hello(
         &mut self,
         turn: &mut Turn<'_>,
         hello: Hello,
@@ -298,7 +299,7 @@ impl Session {
     }
 
     /// Counts and traces the EHLO reply that was composed in place.
-    fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
+    pub(super) fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
         turn.out.count(Event::Answered { class: 2, by_hop: true });
         turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
         self.heard_at = turn.now;
@@ -310,7 +311,7 @@ impl Session {
         }
     }
 
-    fn conclude_rcpt(
+    pub(super) fn conclude_rcpt(
         &mut self,
         turn: &mut Turn<'_>,
         recipient: Recipient,
@@ -367,7 +368,7 @@ impl Session {
         }
     }
 
-    fn conclude_data(
+    pub(super) fn conclude_data(
         &mut self,
         turn: &mut Turn<'_>,
         hop: HopId,
@@ -397,13 +398,13 @@ impl Session {
     }
 
     /// Octets behind a DATA that is refused may be content and must not be read as commands.
-    fn data_refused(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn data_refused(&mut self, turn: &mut Turn<'_>) {
         if self.flags.early {
             self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
         }
     }
 
-    fn conclude_message(
+    pub(super) fn conclude_message(
         &mut self,
         turn: &mut Turn<'_>,
         transaction: Transaction,
@@ -432,25 +433,6 @@ impl Session {
         }
         if closes(code) {
             self.hang_up(turn, None, SessionEnd::HopClosed);
-        }
-    }
-
-    /// The transaction whose content was answered is over.
-    fn message_over(
-        &mut self,
-        turn: &mut Turn<'_>,
-        transaction: Transaction,
-        end: MessageEnd,
-        reply: Option<Box<[u8]>>,
-        hop: Option<HopId>,
-    ) {
-        turn.out.count(Event::Message(end, transaction.octets));
-        if transaction.mended > 0 {
-            turn.out.count(Event::Mended(transaction.mended));
-        }
-        self.record(turn, transaction, Some(end), reply, hop);
-        if self.transaction.is_none() {
-            self.leave_away(turn);
         }
     }
 
@@ -489,7 +471,7 @@ impl Session {
     }
 
     /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.
-    fn release(&mut self, turn: &mut Turn<'_>, pool: super::route::PoolId) -> bool {
+    pub(super) fn release(&mut self, turn: &mut Turn<'_>, pool: super::route::PoolId) -> bool {
         let Some(Owed { what, .. }) = self.owed.pop() else { return false };
         match what {
             What::Rcpt(recipient) => self.begin_route(turn, recipient, pool),
@@ -502,7 +484,7 @@ impl Session {
     }
 
     /// MAIL goes to another pool than the session's: the transaction's own dialog is opened.
-    fn mail_elsewhere(&mut self, turn: &mut Turn<'_>, mail: Mail, pool: super::route::PoolId) {
+    pub(super) fn mail_elsewhere(&mut self, turn: &mut Turn<'_>, mail: Mail, pool: super::route::PoolId) {
         match self.open(turn, pool, Tried::new()) {
             Ok(hop) => {
                 self.upstreams.set_away(Some(hop));
@@ -514,128 +496,8 @@ impl Session {
         }
     }
 
-    fn reply_question<'a>(&'a self, stage: Stage, what: &'a What) -> Question<'a> {
-        let verb = match what {
-            What::Hello(hello) if hello.extended => Verb::Ehlo,
-            What::Hello(_) => Verb::Helo,
-            What::Mail(_) => Verb::Mail,
-            What::Rcpt(_) => Verb::Rcpt,
-            What::Data | What::Chunk | What::Message(_) => Verb::Data,
-            What::Auth(_) => Verb::Auth,
-            What::Other(verb, _) => *verb,
-            _ => Verb::Other,
-        };
-        let mut question = self.question(stage, verb, b"");
-        match what {
-            What::Hello(hello) => question.helo = Some(&hello.given),
-            What::Rcpt(recipient) => {
-                question.recipient = recipient.sent.path();
-                question.recipient_given = crate::smtp::Path::parse(recipient.given_octets()).ok();
-                question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
-            }
-            What::Message(transaction) => {
-                question.sender = transaction.mail.sent.path();
-                question.recipients = transaction.recipients.len();
-                question.size = transaction.size;
-            }
-            _ => {}
-        }
-        question
-    }
-
-    /// The dialog so far.
-    pub(super) fn question<'a>(&'a self, stage: Stage, verb: Verb, argument: &'a [u8]) -> Question<'a> {
-        let transaction = self.transaction.as_ref();
-        Question {
-            stage,
-            listener: self.entrance.listener,
-            client: self.entrance.client.ip(),
-            helo: self.hello.as_ref().map(|hello| &*hello.given),
-            authenticated: self.flags.authenticated,
-            sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
-            recipient: None,
-            recipient_given: None,
-            recipients: transaction.map_or(0, |transaction| transaction.recipients.len()),
-            params: Params::default(),
-            size: transaction.and_then(|transaction| transaction.size),
-            verb,
-            argument,
-        }
-    }
-
-    /// Counts and notes what was said to a command.
-    pub(super) fn note_command(&mut self, turn: &mut Turn<'_>, stage: Stage, answer: &CommandAnswer) {
-        let decider = answer.verdict.is_some().then(|| answer.by.len().saturating_sub(1));
-        for (i, &by) in answer.by.iter().enumerate() {
-            let kind = match &answer.verdict {
-                Some(verdict) if Some(i) == decider => kind_of_command_verdict(stage, verdict),
-                _ => VerdictKind::Rewrite,
-            };
-            self.note(turn, stage, by, kind);
-        }
-    }
-
-    pub(super) fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
-        turn.out.count(Event::Verdict(kind));
-        let most = self.settings.limits.recipients;
-        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())
-            && notes.verdicts.len() < most
-        {
-            notes.verdicts.push((stage, by, kind));
-        }
-    }
-
-    /// Counts and notes what a recipient was answered.
-    pub(super) fn note_recipient(
-        &mut self,
-        turn: &mut Turn<'_>,
-        recipient: &Recipient,
-        reply: Box<[u8]>,
-        hop: Option<Arc<str>>,
-        class: u8,
-    ) {
-        turn.out.count(Event::Recipient(class));
-        let most = self.settings.limits.recipients;
-        if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())
-            && notes.recipients.len() < most
-        {
-            notes.recipients.push(RecipientRecord { address: recipient.address(), reply, hop });
-        }
-    }
-
-    fn record(
-        &self,
-        turn: &mut Turn<'_>,
-        transaction: Transaction,
-        end: Option<MessageEnd>,
-        reply: Option<Box<[u8]>>,
-        hop: Option<HopId>,
-    ) {
-        let Some(notes) = transaction.notes else { return };
-        let hop = hop.and_then(|hop| self.upstreams.get(hop));
-        turn.out.outputs.push(Output::Record(Box::new(Record {
-            session: self.id,
-            client: self.entrance.client,
-            helo: self.hello.as_ref().map(|hello| hello.given.clone()),
-            authenticated: self.flags.authenticated,
-            sender: transaction.mail.address(),
-            recipients: notes.recipients,
-            hop: hop.map(|up| Arc::clone(up.host.name())),
-            verdicts: notes
-                .verdicts
-                .into_iter()
-                .map(|(stage, by, kind)| (stage, self.settings.rules.name(by).into(), kind))
-                .collect(),
-            end,
-            reply,
-            octets: transaction.octets,
-            mended: transaction.mended,
-            took: turn.now.saturating_duration_since(transaction.since),
-        })));
-    }
-
     /// Whether MAIL was answered 2xx and its transaction goes on.
-    fn has_transaction(&self) -> bool {
+    pub(super) fn has_transaction(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.accepted)
     }
 
@@ -644,57 +506,7 @@ impl Session {
     }
 }
 
-/// The stage at which the reply to this is asked about.
-fn reply_stage(what: &What) -> Option<Stage> {
-    match what {
-        What::Greeting => Some(Stage::ConnectReply),
-        What::Hello(_) => Some(Stage::HeloReply),
-        What::Mail(_) => Some(Stage::MailReply),
-        What::Rcpt(_) => Some(Stage::RcptReply),
-        What::Data => Some(Stage::DataReply),
-        What::Auth(_) => Some(Stage::AuthReply),
-        What::Other(..) => Some(Stage::OtherReply),
-        What::Message(_) => Some(Stage::MessageReply),
-        What::Chunk | What::Reset | What::Quit | What::Local | What::Close(_) => None,
-    }
-}
-
 /// What may stand in a reply's place: the same class, or a refusal for anything else; never 2xx or 3xx for a refusal.
 fn may_replace(reply: ReplyRef<'_>, instead: &Reply) -> bool {
     instead.code().is_negative() || instead.code().class() == reply.code().class()
-}
-
-fn kind_of_reply_verdict(verdict: &ReplyVerdict) -> VerdictKind {
-    match verdict {
-        ReplyVerdict::Substitute(_) => VerdictKind::Substitute,
-        ReplyVerdict::Retry(_) => VerdictKind::Retry,
-        ReplyVerdict::Accept => VerdictKind::Accept,
-        ReplyVerdict::Disconnect(_) => VerdictKind::Disconnect,
-    }
-}
-
-fn kind_of_command_verdict(stage: Stage, verdict: &CommandVerdict) -> VerdictKind {
-    match verdict {
-        CommandVerdict::Reply(reply) if stage == Stage::Rcpt && reply.code().is_positive() => {
-            VerdictKind::Discard
-        }
-        CommandVerdict::Reply(_) => VerdictKind::Reply,
-        CommandVerdict::Route(_) => VerdictKind::Route,
-        CommandVerdict::Accept => VerdictKind::Accept,
-        CommandVerdict::Disconnect(_) => VerdictKind::Disconnect,
-    }
-}
-
-/// The first line of a reply, without its end.
-pub(super) fn first_line(reply: &[u8]) -> Box<[u8]> {
-    reply.split(|&octet| octet == b'\r').next().unwrap_or(reply).into()
-}
-
-fn said_line(said: &Said) -> Box<[u8]> {
-    match said {
-        Said::Written(reply) => first_line(reply.as_bytes()),
-        Said::Own(own) => {
-            format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
-        }
-    }
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::answer::first_line;
 use super::io::{AttemptEnd, Event, HopId, VerdictKind};
+use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{PoolId, TargetId};
 use super::transaction::Recipient;

@@ -6,17 +6,15 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide, VerdictKind};
+use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
-use super::transaction::{Hello, Mail, Needs, Notes, Recipient, Spoken, Transaction};
+use super::transaction::{Hello, Transaction};
 use super::upstreams::Stand;
-use super::verdict::{CommandVerdict, Rewrites, RuleId, Stage};
+use super::verdict::{CommandVerdict, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Next, Say};
-use crate::smtp::{
-    Command, CommandError, Keyword, Own, Params, Path, Verb, carries_mechanism, needed_by, own,
-};
+use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own};
 
 impl Session {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
@@ -68,7 +66,7 @@ impl Session {
     }
 
     /// Whether a command must stay in the line buffer until all before it is answered.
-    fn must_wait(&self, command: &Command<'_>) -> bool {
+    pub(super) fn must_wait(&self, command: &Command<'_>) -> bool {
         if self.owed.is_empty() {
             return false;
         }
@@ -94,7 +92,7 @@ impl Session {
         }
     }
 
-    fn take_command(&mut self, turn: &mut Turn<'_>, command: Command<'_>, more: bool) {
+    pub(super) fn take_command(&mut self, turn: &mut Turn<'_>, command: Command<'_>, more: bool) {
         let verb = command.verb();
         if self.phase == Phase::OnlyQuit {
             turn.out.count(Event::Command(verb, Taken::Answered));
@@ -144,7 +142,7 @@ impl Session {
         ));
     }
 
-    fn take_malformed(&mut self, turn: &mut Turn<'_>, error: &CommandError) {
+    pub(super) fn take_malformed(&mut self, turn: &mut Turn<'_>, error: &CommandError) {
         turn.out.count(Event::Command(error.verb, Taken::Malformed));
         if error.verb == Verb::Bdat {
             // What follows may be a chunk and must not be read as commands.
@@ -154,7 +152,7 @@ impl Session {
         }
     }
 
-    fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
+    pub(super) fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
         if self.is_stuffing() || self.upstreams.away().is_some() {
             // A hop in the midst of DATA hears no command, and home has not heard of a transaction that is away.
             self.leave_content(turn);
@@ -190,7 +188,7 @@ impl Session {
     }
 
     /// The session's transactions go to another pool from now on.
-    fn route_session(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
+    pub(super) fn route_session(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
         if pool == self.pool {
             return;
         }
@@ -202,169 +200,7 @@ impl Session {
         }
     }
 
-    fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
-        if self.transaction.is_some() {
-            return self.reply_error(turn, &own::NESTED_MAIL);
-        }
-        if self.uses_hidden(params) {
-            return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
-        }
-        let size = params.size();
-        if size.is_none() && params.value("SIZE").is_some() {
-            return self.reply_error(turn, &own::BAD_PARAMETER);
-        }
-        if size.is_some_and(|size| size > self.settings.limits.message_size) {
-            return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
-        }
-        let mut mail = Mail { sent: Spoken::given(path, params), given: None };
-        let mut pool = self.pool;
-        let notes = self.settings.records.then(Box::<Notes>::default);
-        let mut transaction = Transaction {
-            mail: mail.clone(),
-            pool,
-            accepted: false,
-            pinned: None,
-            recipients: Vec::new(),
-            swallowed: 0,
-            needs: Needs::default(),
-            size,
-            since: turn.now,
-            octets: 0,
-            mended: 0,
-            notes,
-        };
-        transaction.needs.add(params, &self.shown);
-        let stage = Stage::Mail;
-        if !self.settings.rules.stages().has(stage) {
-            self.transaction = Some(Box::new(transaction));
-            return self.forward(turn, What::Mail(mail));
-        }
-        let mut question = self.question(stage, Verb::Mail, b"");
-        (question.sender, question.params, question.size) = (Some(path), params, size);
-        let answer = self.settings.rules.command(&question);
-        self.transaction = Some(Box::new(transaction));
-        self.note_command(turn, stage, &answer);
-        let Rewrites { sender, parameters, .. } = answer.rewrites;
-        if sender.is_some() || parameters.is_some() {
-            let to = sender.as_deref().unwrap_or(path.as_bytes());
-            let with = parameters.as_deref().unwrap_or(params.as_bytes());
-            if !well_formed(to, with) {
-                self.transaction = None;
-                return self.reply_own(turn, &own::BAD_VERDICT);
-            }
-            if !self.takes_path(to) {
-                self.transaction = None;
-                return self.reply_own(turn, &own::NEED_SMTPUTF8);
-            }
-            mail = Mail {
-                sent: Spoken::new(to, with),
-                given: (to != path.as_bytes()).then(|| path.as_bytes().into()),
-            };
-        }
-        let routed = match answer.verdict {
-            Some(CommandVerdict::Route(to)) if to != pool && !self.flags.authenticated => {
-                pool = to;
-                true
-            }
-            Some(CommandVerdict::Route(to)) => {
-                if to != pool {
-                    self.skip(turn, stage, &answer.by);
-                }
-                false
-            }
-            verdict => {
-                if self.decided(turn, verdict, What::Mail(mail.clone())) {
-                    return;
-                }
-                false
-            }
-        };
-        if let Some(transaction) = &mut self.transaction {
-            transaction.mail = mail.clone();
-            transaction.pool = pool;
-        }
-        if routed {
-            self.hold(turn, What::Mail(mail), pool);
-        } else {
-            self.forward(turn, What::Mail(mail));
-        }
-    }
-
-    fn take_rcpt(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
-        let pending = self.owed.iter().filter(|owed| matches!(owed.what, What::Rcpt(_))).count();
-        let Some(transaction) = &self.transaction else {
-            return self.reply_error(turn, &own::NEED_MAIL);
-        };
-        if self.content.is_some() {
-            return self.reply_error(turn, &own::BAD_SEQUENCE);
-        }
-        if self.uses_hidden(params) {
-            return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
-        }
-        if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
-            return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
-        }
-        let mut pool = transaction.pool;
-        let mut recipient = Box::new(Recipient { sent: Spoken::given(path, params), given: None });
-        let stage = Stage::Rcpt;
-        if self.settings.rules.stages().has(stage) {
-            let mut question = self.question(stage, Verb::Rcpt, b"");
-            (question.recipient, question.recipient_given, question.params) =
-                (Some(path), Some(path), params);
-            let answer = self.settings.rules.command(&question);
-            self.note_command(turn, stage, &answer);
-            if let Some(parameters) = answer.rewrites.parameters {
-                if !well_formed(path.as_bytes(), &parameters) {
-                    return self.reply_own(turn, &own::BAD_VERDICT);
-                }
-                recipient.sent = Spoken::new(path.as_bytes(), &parameters);
-            }
-            if let Some(to) = answer.rewrites.recipient {
-                if !well_formed(&to, b"") || to.is_empty() {
-                    return self.reply_own(turn, &own::BAD_VERDICT);
-                }
-                if !self.takes_path(&to) {
-                    return self.reply_own(turn, &own::NEED_SMTPUTF8);
-                }
-                *recipient = recipient.rewritten(&to);
-            }
-            match answer.verdict {
-                Some(CommandVerdict::Route(_)) if self.flags.authenticated => {
-                    self.skip(turn, stage, &answer.by)
-                }
-                Some(CommandVerdict::Route(to)) => pool = to,
-                Some(CommandVerdict::Reply(reply)) => {
-                    return self.owe(turn, What::Rcpt(recipient), Said::Written(reply));
-                }
-                verdict => {
-                    if self.decided(turn, verdict, What::Local) {
-                        return;
-                    }
-                }
-            }
-        }
-        if self.current_pool() == pool {
-            self.forward(turn, What::Rcpt(recipient));
-        } else {
-            self.hold(turn, What::Rcpt(recipient), pool);
-        }
-    }
-
-    /// After 235 the session stays with its hop: a route is not taken.
-    fn skip(&mut self, turn: &mut Turn<'_>, stage: Stage, by: &[RuleId]) {
-        if let Some(&by) = by.last() {
-            self.note(turn, stage, by, VerdictKind::Skipped);
-        }
-    }
-
-    /// Whether the current hop takes a path that a rule wrote.
-    fn takes_path(&self, path: &[u8]) -> bool {
-        let up = self.upstreams.current().and_then(|hop| self.upstreams.get(hop));
-        path.is_ascii()
-            || up.is_none_or(|up| up.stand != Stand::Ready || up.dialog.extensions.has(Keyword::SmtpUtf8))
-    }
-
-    fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {
+    pub(super) fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {
         // Whoever answers: what stands behind a DATA that is refused may be content.
         self.flags.early = more;
         let Some(transaction) = &self.transaction else {
@@ -389,7 +225,7 @@ impl Session {
         }
     }
 
-    fn data_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
+    pub(super) fn data_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
         if self.is_one_error_too_many() {
             self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
         } else {
@@ -408,7 +244,7 @@ impl Session {
         self.decided(turn, answer.verdict, What::Data)
     }
 
-    fn take_rset(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn take_rset(&mut self, turn: &mut Turn<'_>) {
         self.leave_content(turn);
         self.drop_transaction(turn, None, None);
         match self.upstreams.home() {
@@ -417,7 +253,7 @@ impl Session {
         }
     }
 
-    fn take_quit(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn take_quit(&mut self, turn: &mut Turn<'_>) {
         self.leave_content(turn);
         let ready = |hop: HopId| self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready);
         match self.upstreams.current() {
@@ -426,7 +262,7 @@ impl Session {
         }
     }
 
-    fn take_other(&mut self, turn: &mut Turn<'_>, command: &Command<'_>, argument: &[u8]) {
+    pub(super) fn take_other(&mut self, turn: &mut Turn<'_>, command: &Command<'_>, argument: &[u8]) {
         let verb = command.verb();
         let stage = Stage::Other;
         if self.settings.rules.stages().has(stage) {
@@ -447,7 +283,7 @@ impl Session {
         self.forward(turn, What::Other(verb, line));
     }
 
-    fn take_auth(&mut self, turn: &mut Turn<'_>, mechanism: &[u8], command: &Command<'_>) {
+    pub(super) fn take_auth(&mut self, turn: &mut Turn<'_>, mechanism: &[u8], command: &Command<'_>) {
         if self.transaction.is_some() || self.flags.authenticated {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
@@ -471,7 +307,7 @@ impl Session {
     }
 
     /// A line of an AUTH exchange goes on as it is, if it holds nothing that could be read as two.
-    fn take_auth_line(&mut self, turn: &mut Turn<'_>, line: &[u8]) {
+    pub(super) fn take_auth_line(&mut self, turn: &mut Turn<'_>, line: &[u8]) {
         self.trace(turn, Peer::Downstream, TraceSide::Client, b"(secret)");
         if line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
             self.cancel_auth(turn);
@@ -489,7 +325,7 @@ impl Session {
     }
 
     /// Ends an AUTH exchange towards the hop (RFC 4954 4): its 501 is not the client's answer.
-    fn cancel_auth(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn cancel_auth(&mut self, turn: &mut Turn<'_>) {
         if std::mem::take(&mut self.downstream.in_auth)
             && let Some(hop) = self.upstreams.current()
         {
@@ -498,7 +334,12 @@ impl Session {
     }
 
     /// Carries out a verdict on a command other than route; returns whether it answered the command.
-    fn decided(&mut self, turn: &mut Turn<'_>, verdict: Option<CommandVerdict>, what: What) -> bool {
+    pub(super) fn decided(
+        &mut self,
+        turn: &mut Turn<'_>,
+        verdict: Option<CommandVerdict>,
+        what: What,
+    ) -> bool {
         match verdict {
             None | Some(CommandVerdict::Accept | CommandVerdict::Route(_)) => false,
             Some(CommandVerdict::Reply(reply)) => {
@@ -536,7 +377,7 @@ impl Session {
     }
 
     /// Owes an answer that will be asked for in another pool when all before it are given.
-    fn hold(&mut self, turn: &mut Turn<'_>, what: What, pool: PoolId) {
+    pub(super) fn hold(&mut self, turn: &mut Turn<'_>, what: What, pool: PoolId) {
         if self.owed.is_empty() {
             self.head_since = turn.now;
         }
@@ -549,25 +390,11 @@ impl Session {
         self.owe(turn, What::Close(end), Said::Own(own));
     }
 
-    /// Whether a parameter belongs to an extension that the hop offers and the client was not shown.
-    fn uses_hidden(&self, params: Params<'_>) -> bool {
-        let offered = self.upstreams.offered();
-        params.iter().any(|param| {
-            needed_by(param).is_some_and(|keyword| {
-                offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended()
-            })
-        })
-    }
-
-    fn hello_was_extended(&self) -> bool {
-        self.hello.as_ref().is_some_and(|hello| hello.extended)
-    }
-
-    fn forwards_verb(&self, verb: &[u8]) -> bool {
+    pub(super) fn forwards_verb(&self, verb: &[u8]) -> bool {
         self.settings.forward_verbs.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(verb))
     }
 
-    fn trace_command(&self, turn: &mut Turn<'_>, command: &Command<'_>, line: &[u8]) {
+    pub(super) fn trace_command(&self, turn: &mut Turn<'_>, command: &Command<'_>, line: &[u8]) {
         if self.settings.trace {
             match command {
                 Command::Auth { mechanism, initial: Some(_) } => {
@@ -589,11 +416,6 @@ const NOWHERE: HopId = HopId(u8::MAX);
 
 fn params_of(transaction: &Transaction) -> Params<'_> {
     Params::parse(transaction.mail.sent.params_octets()).unwrap_or_default()
-}
-
-/// A rewritten path and parameters are held to the grammar of what a client may say.
-fn well_formed(path: &[u8], params: &[u8]) -> bool {
-    Path::parse(path).is_ok() && Params::parse(params).is_ok()
 }
 
 /// What is answered where no hop is open.

@@ -7,30 +7,29 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT), RFC 1047 (after the end only the hop's word counts).
 
-use super::io::{HopId, MessageEnd, Peer, SessionEnd, TraceSide};
+use super::io::{HopId, MessageEnd, Peer, SessionEnd};
 use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
-use super::verdict::{CommandVerdict, Stage};
-use super::{Phase, Session, Turn};
+use super::{Session, Turn};
 use crate::dialog::{Expect, Say};
-use crate::smtp::{DataScanner, END_OF_DATA, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, Verb, own};
+use crate::smtp::{DataScanner, END_OF_DATA, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, own};
 
 /// A message being received.
 #[derive(Debug)]
 pub struct Content {
-    intake: Intake,
-    outlet: Outlet,
+    pub(super) intake: Intake,
+    pub(super) outlet: Outlet,
     /// Octets received, unstuffed.
-    size: u64,
+    pub(super) size: u64,
     /// Whether any of them was given to a hop: from then on no other can take over.
-    left: bool,
+    pub(super) left: bool,
     /// Belongs to no transaction: read only to keep step.
-    stray: bool,
+    pub(super) stray: bool,
 }
 
 /// What the client's octets are.
 #[derive(Debug)]
-enum Intake {
+pub(super) enum Intake {
     Data(DataScanner),
     Chunk { remaining: u64, last: bool, announced: bool },
     Between,
@@ -38,7 +37,7 @@ enum Intake {
 
 /// Where they go.
 #[derive(Debug)]
-enum Outlet {
+pub(super) enum Outlet {
     /// `ready`: the hop may be sent content.
     Hop { hop: HopId, form: Form, ready: bool },
     /// Swallowed; this is the answer.
@@ -47,7 +46,7 @@ enum Outlet {
 
 /// How the hop wants them.
 #[derive(Debug)]
-enum Form {
+pub(super) enum Form {
     /// As they come under DATA, mended.
     Data,
     /// Counted.
@@ -119,15 +118,6 @@ impl Session {
         )
     }
 
-    /// Whether chunks wait for the envelope to be in at this hop.
-    pub(super) fn awaits_chunks(&self, at: HopId) -> bool {
-        self.awaits_go(at)
-            && self.content.as_ref().is_some_and(|content| {
-                matches!(&content.outlet, Outlet::Hop { form: Form::Chunks, .. })
-                    && matches!(content.intake, Intake::Chunk { .. })
-            })
-    }
-
     /// The client heard 354.
     pub(super) fn begin_data(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let outlet = Outlet::Hop { hop, form: Form::Data, ready: true };
@@ -140,75 +130,9 @@ impl Session {
         self.begin(turn, Intake::Data(DataScanner::new(self.settings.bare_newline)), outlet);
     }
 
-    fn begin(&mut self, turn: &Turn<'_>, intake: Intake, outlet: Outlet) {
+    pub(super) fn begin(&mut self, turn: &Turn<'_>, intake: Intake, outlet: Outlet) {
         self.heard_at = turn.now;
         self.content = Some(Box::new(Content { intake, outlet, size: 0, left: false, stray: false }));
-    }
-
-    /// BDAT: its octets come next, whatever is said about it.
-    pub(super) fn take_bdat(&mut self, turn: &mut Turn<'_>, size: u64, last: bool) {
-        let most = self.settings.limits.message_size;
-        let offered = self.shown.has(Keyword::Chunking);
-        if !offered && size > most {
-            return self.close_in_turn(turn, &own::MESSAGE_TOO_BIG, SessionEnd::Limit);
-        }
-        let intake = Intake::Chunk { remaining: size, last, announced: false };
-        match &mut self.content {
-            Some(content) => content.intake = intake,
-            None => self.begin_chunks(turn, intake, offered),
-        }
-        if let Some(content) = &self.content
-            && content.size.saturating_add(size) > most
-            && !content.stray
-        {
-            self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
-        }
-    }
-
-    fn begin_chunks(&mut self, turn: &mut Turn<'_>, intake: Intake, offered: bool) {
-        let stray = |own: &'static Own| (Outlet::Nowhere(Said::Own(own)), true);
-        let recipients = self.transaction.as_ref().map(|with| (with.recipients.len(), with.swallowed));
-        let (outlet, stray) = match recipients {
-            _ if self.phase == Phase::OnlyQuit => stray(&own::ONLY_QUIT),
-            _ if !offered => stray(&own::BDAT_NOT_OFFERED),
-            None => stray(&own::NEED_MAIL),
-            Some((0, 0)) => stray(&own::NO_VALID_RECIPIENTS),
-            Some((recipients, _)) => match self.ask_chunks(turn) {
-                Some(said) => (Outlet::Nowhere(said), false),
-                None if recipients == 0 => (Outlet::Nowhere(Said::Own(&own::DISCARDED)), false),
-                None => match self.current_or_open(turn) {
-                    Ok(hop) => (Outlet::Hop { hop, form: Form::Chunks, ready: false }, false),
-                    Err(_) => (Outlet::Nowhere(Said::Own(&own::CONTENT_LOST)), false),
-                },
-            },
-        };
-        self.begin(turn, intake, outlet);
-        if let Some(content) = &mut self.content {
-            content.stray = stray;
-        }
-        let ready = |hop: HopId| self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready);
-        if let Some(hop) = self.upstreams.current().filter(|&hop| self.awaits_go(hop) && ready(hop)) {
-            if self.fits(hop) {
-                self.open_content(turn, hop);
-            } else {
-                self.lost_because(turn, hop, Why::Unfit, None);
-            }
-        }
-    }
-
-    /// Asks at `data` about the first chunk; what decides is said when its octets are read.
-    fn ask_chunks(&mut self, turn: &mut Turn<'_>) -> Option<Said> {
-        let stage = Stage::Data;
-        if !self.settings.rules.stages().has(stage) {
-            return None;
-        }
-        let answer = self.settings.rules.command(&self.question(stage, Verb::Bdat, b""));
-        self.note_command(turn, stage, &answer);
-        match answer.verdict? {
-            CommandVerdict::Reply(said) => Some(Said::Written(said)),
-            CommandVerdict::Disconnect(said) => Some(Said::disconnect(said)),
-            CommandVerdict::Route(_) | CommandVerdict::Accept => None,
-        }
     }
 
     /// The hop is ready for the transaction's content: chunks may go, or DATA is said first.
@@ -274,7 +198,12 @@ impl Session {
         Some(taken)
     }
 
-    fn take_data_octets(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> (usize, bool) {
+    pub(super) fn take_data_octets(
+        &mut self,
+        turn: &mut Turn<'_>,
+        octets: &[u8],
+        offset: usize,
+    ) -> (usize, bool) {
         let Some(content) = self.content.as_deref_mut() else { return (0, false) };
         let Intake::Data(scanner) = &mut content.intake else { return (0, false) };
         let scanned = match &content.outlet {
@@ -294,68 +223,7 @@ impl Session {
         (scanned.taken, scanned.ended)
     }
 
-    fn take_chunk_octets(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> (usize, bool) {
-        let Some(content) = self.content.as_deref_mut() else { return (0, false) };
-        let Intake::Chunk { remaining, last, announced } = &mut content.intake else { return (0, false) };
-        let here = usize::try_from(*remaining).unwrap_or(usize::MAX).min(octets.len() - offset);
-        let (whole, last) = (here as u64 == *remaining, *last);
-        let piece = || Piece::Received(0..here);
-        let mut mends = (0, None);
-        match &mut content.outlet {
-            Outlet::Nowhere(_) => {}
-            Outlet::Hop { hop, form: Form::Stuffed(stuffer), .. } => {
-                let tx = turn.out.to(Peer::Upstream(*hop));
-                stuffer.stuff(&octets[offset..offset + here], &mut |piece| tx.piece(piece, octets, offset));
-                if whole && last {
-                    stuffer.finish(&mut |piece| tx.piece(piece, &[], 0));
-                }
-                mends = (stuffer.mended(), stuffer.fault());
-                content.left |= here > 0;
-            }
-            Outlet::Hop { hop, .. } => {
-                // Law 2: `LAST` is written only with octets that are here; until then plain chunks (RFC 3030 2).
-                let announce = match (last, whole) {
-                    (false, _) if *announced => None,
-                    (false, _) => Some((*remaining, "")),
-                    (true, false) => Some((here as u64, "")),
-                    (true, true) => Some((here as u64, " LAST")),
-                };
-                let tx = turn.out.to(Peer::Upstream(*hop));
-                if let Some((size, last)) = announce {
-                    let command = format!("BDAT {size}{last}\r\n");
-                    tx.put(command.as_bytes());
-                    if self.settings.trace {
-                        let line = command.trim_ascii_end().as_bytes().into();
-                        turn.out.outputs.push(super::Output::Trace(
-                            Peer::Upstream(*hop),
-                            TraceSide::Client,
-                            line,
-                        ));
-                    }
-                }
-                if here > 0 {
-                    turn.out.to(Peer::Upstream(*hop)).piece(piece(), octets, offset);
-                }
-                content.left |= announce.is_some() || here > 0;
-                *announced = !last;
-                if last
-                    && !whole
-                    && let Some(up) = self.upstreams.get_mut(*hop)
-                {
-                    up.said(turn.now);
-                    up.dialog.expect_along(Expect::Part);
-                }
-            }
-        }
-        *remaining -= here as u64;
-        content.size += here as u64;
-        if mends != (0, None) {
-            self.mended(turn, mends.0, mends.1);
-        }
-        (here, whole)
-    }
-
-    fn mended(&mut self, turn: &mut Turn<'_>, mended: u64, fault: Option<Fault>) {
+    pub(super) fn mended(&mut self, turn: &mut Turn<'_>, mended: u64, fault: Option<Fault>) {
         if let Some(transaction) = &mut self.transaction {
             transaction.mended = mended;
         }
@@ -365,19 +233,8 @@ impl Session {
         }
     }
 
-    /// A chunk of no octets needs none to be taken.
-    pub(super) fn finish_empty_chunk(&mut self, turn: &mut Turn<'_>) {
-        let empty = self
-            .content
-            .as_ref()
-            .is_some_and(|content| matches!(content.intake, Intake::Chunk { remaining: 0, .. }));
-        if empty && self.takes_content() {
-            self.take_content(turn, &[], 0);
-        }
-    }
-
     /// All octets of the message, or of a chunk that is not its last, are in.
-    fn end_of_intake(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
+    pub(super) fn end_of_intake(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
         let Some(mut content) = self.content.take() else { return };
         let last = !matches!(content.intake, Intake::Chunk { last: false, .. });
         if content.stray {
@@ -432,7 +289,7 @@ impl Session {
         self.owe_content(turn, What::Message(transaction), answer);
     }
 
-    fn owe_content(&mut self, turn: &mut Turn<'_>, what: What, answer: Answer) {
+    pub(super) fn owe_content(&mut self, turn: &mut Turn<'_>, what: What, answer: Answer) {
         if self.owed.is_empty() {
             self.head_since = turn.now;
         }
@@ -443,23 +300,6 @@ impl Session {
             up.dialog.expect_along(Expect::Owed(number));
         }
         self.settle(turn);
-    }
-
-    /// The hop answered a part of a larger chunk.
-    pub(super) fn part_answered(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        if reply.code().is_negative() {
-            let said = Said::Written(reply.to_owned().into());
-            // Where the last part has left too, its answer is this one.
-            for (_, owed) in self.owed.iter_mut() {
-                if matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(at)) if *at == hop) {
-                    owed.answer = Answer::Own(said.clone());
-                }
-            }
-            self.drop_current(turn, hop);
-            self.refuse_content(turn, said);
-        } else if !reply.code().is_positive() {
-            self.lost_because(turn, hop, Why::Malformed, None);
-        }
     }
 
     /// The hop spoke in the midst of content: a refusal is the answer, anything else is not to be believed.
@@ -486,22 +326,6 @@ impl Session {
         if let Some(hop) = streaming {
             self.drop_current(turn, hop);
         }
-    }
-
-    /// A chunk was refused: those that follow are swallowed and hear the same (RFC 3030 2).
-    pub(super) fn refuse_chunks(&mut self, turn: &mut Turn<'_>, hop: HopId, said: Said) {
-        let mut more = false;
-        for (_, owed) in self.owed.iter_mut() {
-            if matches!((&owed.what, &owed.answer), (What::Chunk | What::Message(_), Answer::Hop(_))) {
-                owed.answer = Answer::Own(said.clone());
-                more = true;
-            }
-        }
-        if more {
-            // What it makes of the chunks it has already is not known.
-            self.drop_current(turn, hop);
-        }
-        self.refuse_content(turn, said);
     }
 
     /// The hop that content was for is lost.

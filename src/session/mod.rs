@@ -13,21 +13,29 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `check` | commands in: check, ask, decide, forward |
-//! | `answer` | replies in: ask, decide, answer |
-//! | `upstreams` | opening hops, saying the envelope again, losing them |
+//! | `check`, `envelope` | commands in: check, ask, decide, forward |
+//! | `hear`, `answer` | replies in: ask, decide, answer |
+//! | `upstreams`, `replay`, `loss` | hops opened, told the envelope again, lost and replaced |
 //! | `attempt` | a recipient tried elsewhere |
-//! | `content` | DATA and BDAT |
-//! | `interrupt` | gone, deadline, shutdown |
+//! | `content`, `chunks` | DATA, BDAT |
+//! | `interrupt`, `timers` | gone, deadline, shutdown |
+//! | `ask`, `notes` | what is shown to whoever is asked; what is kept for the record |
 
 mod answer;
+mod ask;
 mod attempt;
 mod check;
+mod chunks;
 mod content;
+mod envelope;
+mod hear;
 mod interrupt;
 pub mod io;
+mod loss;
+mod notes;
 mod owed;
 pub mod record;
+mod replay;
 pub mod route;
 pub mod settings;
 mod timers;
