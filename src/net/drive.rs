@@ -78,6 +78,9 @@ pub struct Drive {
     _permit: Permit,
 }
 
+/// The same for its task.
+const _: () = assert!(size_of::<Drive>() <= 640);
+
 impl Drive {
     /// A session for a client, begun.
     pub fn new(

@@ -81,6 +81,9 @@ pub struct Session {
     flags: Flags,
 }
 
+/// Thousands of sessions are idle at once: what is rare is boxed.
+const _: () = assert!(size_of::<Session>() <= 256);
+
 /// How far the session has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
