@@ -136,8 +136,9 @@ impl Drive {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
             }
             self.carry_out(cx, scratch, now);
-            // A client that was just accepted has said nothing yet; its next turn is at hand.
-            if !first || scratch.out.tx.iter().any(|tx| !tx.is_empty()) {
+            // A client that was just accepted has said nothing yet, and a hop's connection brings the next turn.
+            let awaits_hop = self.upstreams.iter().any(|slot| matches!(slot, Upstream::Connecting(..)));
+            if !(first && awaits_hop) {
                 busy |= self.read_client(cx, scratch, now);
             }
             self.carry_out(cx, scratch, now);
