@@ -1,7 +1,7 @@
 //! The administrative listener: `/metrics`, `/healthz`, `/readyz`.
 //!
 //! In:    HTTP/1 requests, from whoever can reach `admin.address` (loopback unless configured otherwise).
-//! Out:   metrics as Prometheus text; whether gatepost is alive; whether it is ready (semantics.md 10: 200 while
+//! Out:   metrics as Prometheus text; whether gatepost is alive; whether it is ready (200 while
 //!        accepting and each listener's own pool has a host not ejected; draining is 503; other pools are told in
 //!        the body only).
 //! Never: changes anything, reads a request's body, or runs on a worker. Connections, heads and waits are bounded.

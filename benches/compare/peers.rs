@@ -4,7 +4,7 @@
 //! Out:   a running peer that has relayed one message, its address and its process id.
 //! Never: leaves a process behind, touches a system-wide configuration, or listens off loopback.
 //!
-//! What is configured is what `performance.md` measures: HAProxy in TCP mode with one thread, nginx's mail
+//! What is configured is the fixed part of the comparison: HAProxy in TCP mode with one thread, nginx's mail
 //! proxy with one worker and 16 KiB buffers, gatepost with rules and metrics on.
 
 use std::io::{self, Read};

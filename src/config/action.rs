@@ -4,7 +4,7 @@
 //! allows. **Never**: looks whether an upstream exists (that is `check`).
 //!
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `substitute`,
-//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: semantics section 1.
+//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
 
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};

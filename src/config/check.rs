@@ -3,7 +3,7 @@
 //! **In**: a decoded [`Config`] and the places it came from. **Out**: errors and warnings in the context.
 //! **Never**: resolves a name; hosts given by name are checked with [`own_listener`] by whoever resolves them.
 //!
-//! semantics section 10: a host that is one of our own listeners is an error; a listener that strangers reach before a
+//! A host that is one of our own listeners is an error; a listener that strangers reach before a
 //! pool that cannot be told who they are deserves a warning, since an MTA that trusts us becomes an open relay.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Replies as they are written in rules: checked for form, kept as written.
 //!
 //! **In**: a node with one line or a list of lines. **Out**: the lines, and the code they carry.
-//! **Never**: changes a line: what is written is what the client hears (semantics section 1).
+//! **Never**: changes a line: what is written is what the client hears.
 //!
 //! RFC 5321 section 4.2: `250-` on every line but the last, one code throughout, printable ASCII and tabs;
 //! section 4.5.3.1.5: at most 512 octets with CRLF. RFC 2034 section 4: an enhanced code has the class of its reply.

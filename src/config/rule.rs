@@ -5,7 +5,7 @@
 //! (verbs in upper case), because how an address is compared is one decision in one place, and not this one.
 //!
 //! What a loaded rule keeps: its stages are not empty; every `match` key can be known at each of them; its verdict is
-//! allowed at each of them (semantics section 1); its replies are complete reply lines (RFC 5321 section 4.2) without
+//! allowed at each of them; its replies are complete reply lines (RFC 5321 section 4.2) without
 //! CRLF; the upstreams it names exist.
 
 use ipnet::IpNet;
@@ -34,7 +34,7 @@ pub struct Mark {
     pub column: usize,
 }
 
-/// When a rule is asked (product section 3).
+/// When a rule is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// A client is accepted, before the greeting.

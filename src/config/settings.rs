@@ -44,7 +44,7 @@ const NEVER_VERBS: [&str; 22] = [
     "ETRN", "AUTH", "STARTTLS", "XCLIENT", "XFORWARD", "PROXY", "BURL", "TURN", "ATRN",
 ];
 
-/// Keywords that are never shown (semantics section 6).
+/// Keywords that are never shown.
 const NEVER_EXTENSIONS: [&str; 9] =
     ["XCLIENT", "XFORWARD", "BURL", "TURN", "ATRN", "X-EXPS", "X-ANONYMOUSTLS", "STARTTLS", "PROXY"];
 

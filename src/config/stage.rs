@@ -1,4 +1,4 @@
-//! What each stage can know and what may be done there: the tables of product section 3 and semantics section 1.
+//! What each stage can know and what may be done there, as tables.
 //!
 //! **In**: a stage, a key or a verdict. **Out**: whether they go together, and a sentence if not.
 //! **Never**: reads a node; a rule is checked against these tables by `rules`.

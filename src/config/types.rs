@@ -119,7 +119,7 @@ impl Default for Listener {
     }
 }
 
-/// When AUTH is shown (semantics section 9).
+/// When AUTH is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthShown {
     /// As the hop shows it.
@@ -200,7 +200,7 @@ pub enum Balance {
     LeastSessions,
 }
 
-/// What is bounded (semantics section 8). Sizes are octets.
+/// What is bounded. Sizes are octets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Sessions at once.
@@ -248,7 +248,7 @@ impl Default for Limits {
     }
 }
 
-/// What is waited for (product section 5, semantics section 8).
+/// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// The client's next whole command.
@@ -312,7 +312,7 @@ impl Default for Content {
     }
 }
 
-/// What becomes of a bare LF or CR (product section 4).
+/// What becomes of a bare LF or CR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BareNewline {
     /// Mended, and counted.
@@ -328,7 +328,7 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
 }
 
-/// Whose greeting and first EHLO line the client hears (semantics section 6).
+/// Whose greeting and first EHLO line the client hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Greeting {
     /// The hop's, which is opened when the client connects.

@@ -226,7 +226,7 @@ impl Pool {
         self.hosts.iter().enumerate().map(health).collect()
     }
 
-    /// Whether any host can be counted on: one that is not ejected (semantics.md 10).
+    /// Whether any host can be counted on: one that is not ejected.
     pub fn is_ready(&self) -> bool {
         self.targets.load().iter().any(|target| !target.0.state.is_ejected())
     }

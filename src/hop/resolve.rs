@@ -4,7 +4,7 @@
 //! Out:   addresses published into the pools, again whenever a TTL is over; for `gatepost check` and at start a
 //!        [`HostReport`] per host.
 //! Never: runs on a worker, forgets good addresses because a question failed, or publishes an address that is one
-//!        of our own listeners (semantics.md 10): mail must not run in circles.
+//!        of our own listeners: mail must not run in circles.
 //!
 //! One task per set of pools. IPv4 addresses come before IPv6 ones and both are sorted: servers rotate their
 //! answers, and `balance: first` promises an order. A TTL is taken as at least 5 s and at most 1 h, without

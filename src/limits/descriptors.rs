@@ -4,7 +4,7 @@
 //! Out:   the bound to use, with a warning to log; or an error.
 //! Never: goes on with a configured bound that the process could not keep.
 //!
-//! semantics.md 8, "Descriptors". A session is its client's socket and a hop's; [`RESERVE`] stands for the
+//! A session is its client's socket and a hop's; [`RESERVE`] stands for the
 //! process's own: logs, listeners and epoll per worker, admin connections, DNS, a second hop while a retry is under way.
 
 use std::fmt;

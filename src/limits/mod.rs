@@ -6,7 +6,6 @@
 //!        a session, or grows beyond one entry per open session.
 //!
 //! An IPv6 client is its /64: one customer has at least that much. An IPv4-mapped address is the IPv4 one.
-//! semantics.md 8.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,7 +1,7 @@
 //! Patterns over mailboxes: `sender`, `recipient` and `recipient_given`.
 //!
 //! **In**: patterns as they were written; a path in its canonical form, so that case, quoting, source routes,
-//! U-labels and trailing dots make no difference (product section 5).
+//! U-labels and trailing dots make no difference.
 //! **Out**: whether one of the patterns means the path; and the patterns sorted by kind, from which
 //! [`super::index`] learns under which keys a rule is to be found.
 //! **Never**: matches across the `@`: local part and domain are compared each on its own, so that `"a@b"@c.example`

@@ -6,7 +6,7 @@
 //! compiled, so that one set serves all workers and running sessions keep theirs over a reload.
 //!
 //! Rules are asked in file order, each at most once per command. Rewrites accumulate and later rules see the new value;
-//! the first verdict that decides ends the stage (product section 3, semantics sections 1 and 2). Only those rules are
+//! the first verdict that decides ends the stage. Only those rules are
 //! tried that the index of the stage names. A new value that is no path ends the asking as well: nothing sensible can
 //! be asked about it, and the session refuses it.
 

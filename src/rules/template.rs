@@ -3,7 +3,7 @@
 //! **In**: a template of the configuration; the [`Facts`] of the question.
 //! **Out**: octets as they would stand in the command, without angle brackets; the null path is the empty value.
 //! **Never**: checks the value, which is the session's part; or mends what the client gave: `{local}` keeps its
-//! quoting, `{domain}` its case, and so they are forwarded (product section 5).
+//! quoting, `{domain}` its case, and so they are forwarded.
 //!
 //! `{local}` and `{domain}` are the recipient's, at `mail` the sender's. What the stage cannot know is empty.
 

@@ -47,7 +47,7 @@ impl Session {
                 self.hop_said(turn, hop, reply, expect);
                 self.upstreams.get(hop).filter(|up| up.born == born)?;
                 if unasked_follows && !self.streams_to(hop) {
-                    // Said before its command was: an answer to nothing (semantics: law 1).
+                    // Said before its command was: an answer to nothing (law 1).
                     turn.out.count(Event::Unasked);
                     self.lost(turn, hop, None);
                     return None;

@@ -1,7 +1,7 @@
 //! Limits, over sockets.
 //!
 //! In:    clients that are too many, lines too long, errors, messages and recipients beyond what is allowed.
-//! Out:   the reply that semantics 8 gives for each, and a dialog that goes on where it may.
+//! Out:   the reply for each, and a dialog that goes on where it may.
 //! Never: tests the arithmetic, which the units do.
 //!
 //! RFC 5321 4.5.3.1, RFC 1870.

@@ -4,7 +4,7 @@
 //! Out:   what each hears, who is still let in, what `/readyz` says, the exit status.
 //! Never: waits for a time to pass: another session's end tells that the grace is over.
 //!
-//! RFC 5321 3.8; semantics: a shutdown waits for a hop that has the end-of-data.
+//! RFC 5321 3.8; a shutdown waits for a hop that has the end-of-data.
 
 use std::net::{TcpListener, UdpSocket};
 use std::thread;

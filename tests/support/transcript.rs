@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 /// EHLO keywords a hop may show and gatepost does not: TLS ends at gatepost, identity is the listener's to grant
-/// (semantics.md section 6 of the design; the README lists them).
+/// (what nobody here can carry).
 pub const MASKED: [&str; 3] = ["STARTTLS", "XCLIENT", "XFORWARD"];
 
 /// One connection as its client heard it.
