@@ -78,7 +78,7 @@ pub struct Drive {
     _permit: Permit,
 }
 
-/// The same for its task.
+/// Thousands of tasks are idle at once: what is rare is boxed, and leaves are there only while they run.
 const _: () = assert!(size_of::<Drive>() <= 640);
 
 impl Drive {
