@@ -52,6 +52,7 @@ pub(super) fn allows(stage: Stage, verdict: &str) -> bool {
         "reply" => !stage.is_reply(),
         "route" => matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth | Stage::Mail | Stage::Rcpt),
         "substitute" => stage.is_reply(),
+        "map" => stage == Stage::Rcpt,
         "retry" => stage == Stage::RcptReply,
         "disconnect" => stage != Stage::MessageReply,
         _ => true,

@@ -50,6 +50,30 @@ fn a_wrong_file_ends_with_2_and_its_place() {
 }
 
 #[test]
+fn a_wrong_map_ends_with_2_and_its_lines() {
+    let scratch = Scratch::new("map");
+    let rules = "rules:\n  - { name: table, stages: rcpt, do: { map: r.map } }\n  \
+                 - { name: other, stages: rcpt, do: { map: none.map } }\n";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, rules));
+    scratch.write("r.map", "a@example.net\nb@example.net upstream:mian\n");
+    let ended = gatepost(&scratch, &["check"], &config);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    for line in [
+        "r.map:1: nothing stands behind \"a@example.net\"; write an address, @domain or upstream:NAME",
+        "r.map:2: no upstream is called \"mian\", did you mean \"main\"?",
+        "none.map: cannot be read: No such file or directory (os error 2)",
+    ] {
+        assert!(ended.stderr.lines().any(|said| said == line), "{line}\n{}", ended.stderr);
+    }
+    scratch.write("r.map", "a@example.net upstream:main\n@example.org @example.net\n");
+    scratch.write("none.map", "");
+    let ended = gatepost(&scratch, &["check"], &config);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("map r.map: 2 entries\n"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("do: { map: \"r.map\" }"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_file_that_is_not_there_ends_with_2() {
     let scratch = Scratch::new("none");
     for command in ["check", "run"] {

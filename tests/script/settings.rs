@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gatepost::config::{self, types};
-use gatepost::rules::RuleSet;
+use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::Rules;
@@ -47,7 +47,11 @@ fn of(config: &types::Config) -> Result<World, String> {
     let names: Vec<&String> = config.upstreams.keys().collect();
     let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
     let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
-    let rules = RuleSet::compile(&config.rules, &pool, &listeners)
+    let (maps, wrong) = Maps::load(&config.rules, &names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+    if let Some(wrong) = wrong.first() {
+        return Err(wrong.to_string());
+    }
+    let rules = RuleSet::compile(&config.rules, &pool, &maps, &listeners)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
     let listener = &config.listeners[0];
