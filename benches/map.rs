@@ -87,25 +87,25 @@ fn look_up(bencher: Bencher<'_, '_>, recipient: impl Fn(u64) -> String) {
 }
 
 /// A recipient that has a line.
-#[divan::bench]
+#[divan::bench(sample_size = 20_000, sample_count = 50)]
 fn address(bencher: Bencher<'_, '_>) {
     look_up(bencher, |number| format!("First.Last{}@Example.COM", number / 4 * 4));
 }
 
 /// A recipient whose domain has one.
-#[divan::bench]
+#[divan::bench(sample_size = 20_000, sample_count = 50)]
 fn domain(bencher: Bencher<'_, '_>) {
     look_up(bencher, |number| format!("joe@customer{}.example", number / 4 * 4 + 3));
 }
 
 /// A recipient that a domain far above has one for.
-#[divan::bench]
+#[divan::bench(sample_size = 20_000, sample_count = 50)]
 fn below(bencher: Bencher<'_, '_>) {
     look_up(bencher, |number| format!("joe@a.b.c{number}.below.example"));
 }
 
 /// A recipient nothing is said about.
-#[divan::bench]
+#[divan::bench(sample_size = 20_000, sample_count = 50)]
 fn nothing(bencher: Bencher<'_, '_>) {
     look_up(bencher, |number| format!("joe{number}@mail.example.org"));
 }

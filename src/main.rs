@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     };
     match arguments.command() {
         Command::Run => runtime.block_on(run::run(loaded, arguments.config)),
+        Command::Ask(moment) => cli::ask(&loaded, &moment),
         Command::Check => match runtime.block_on(run::check(&loaded)) {
             Ok(()) => cli::print(&loaded),
             Err(errors) => {

@@ -36,6 +36,7 @@ use figment::Figment;
 pub use check::own_listener;
 pub(crate) use error::suggestion;
 pub use error::{Errors, Place, Problem};
+pub(crate) use stage::knows;
 pub use types::Config;
 pub(crate) use walk::shown;
 

@@ -8,7 +8,7 @@
 use super::rule::{CodePattern, Stage, Variable};
 
 /// Whether a rule at `stage` can know the `match` key `key`.
-pub(super) fn knows(stage: Stage, key: &str) -> bool {
+pub(crate) fn knows(stage: Stage, key: &str) -> bool {
     use Stage::{
         Auth, AuthReply, Connect, ConnectReply, Data, DataReply, Mail, MailReply, MessageReply, Rcpt,
         RcptReply,

@@ -85,6 +85,12 @@ impl RuleSet {
         errors.extend(unmatched.into_iter().map(|(key, problem)| (format!("match.{key}"), problem)));
         let mut compiled = Rule {
             name: rule.name.as_str().into(),
+            line: rule.mark.line,
+            stages: rule
+                .stages
+                .iter()
+                .filter_map(|stage| self::known(*stage))
+                .fold(Stages::default(), Stages::with),
             condition,
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
             map: None,
@@ -125,7 +131,8 @@ impl Rule {
         let map = |file: &PathBuf| {
             known.maps.get(file).cloned().ok_or_else(|| format!("{} was not read", file.display()))
         };
-        let pool = |name: &String| (known.pools)(name).ok_or_else(|| format!("no upstream is called {name:?}"));
+        let pool =
+            |name: &String| (known.pools)(name).ok_or_else(|| format!("no upstream is called {name:?}"));
         match decide {
             config::Decide::Reply(lines) => {
                 self.on_command = Some(CommandVerdict::Reply(reply(lines).map_err(|e| ("reply", e))?));
@@ -186,7 +193,7 @@ impl Rule {
 }
 
 /// The stage as it is asked; `None`: not by rules.
-pub(super) fn known(stage: config::Stage) -> Option<Stage> {
+pub(crate) fn known(stage: config::Stage) -> Option<Stage> {
     Some(match stage {
         config::Stage::Connect => Stage::Connect,
         config::Stage::Helo => Stage::Helo,

@@ -13,6 +13,7 @@
 mod address;
 mod compile;
 mod condition;
+mod explain;
 mod index;
 mod map;
 mod network;
@@ -33,6 +34,8 @@ use crate::session::verdict::{
 use crate::smtp::ReplyRef;
 
 pub use compile::CompileError;
+pub(crate) use compile::known;
+pub use explain::{Explained, Says};
 pub use map::{Entry, Map, MapError, Maps};
 
 use condition::{Condition, Facts, Field, class_bit};
@@ -60,6 +63,9 @@ struct StageRules {
 #[derive(Debug)]
 struct Rule {
     name: Box<str>,
+    /// Where it stands in the file.
+    line: usize,
+    stages: Stages,
     condition: Condition,
     rewrites: Option<Box<config::Rewrites>>,
     /// What knows the recipients that the rule is about, and what becomes of each.

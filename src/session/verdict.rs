@@ -134,7 +134,7 @@ pub struct CommandAnswer {
 }
 
 /// New values for parts of a command (mode A). Octets as they would stand in the command, without brackets.
-#[derive(Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct Rewrites {
     /// The reverse-path.
     pub sender: Option<Box<[u8]>>,

@@ -84,6 +84,42 @@ fn a_file_that_is_not_there_ends_with_2() {
 }
 
 #[test]
+fn ask_tells_without_a_hop_or_a_name_to_resolve() {
+    let scratch = Scratch::new("ask");
+    let rules = "rules:\n  - { name: table, stages: rcpt, do: { map: r.map } }\n  \
+                 - { name: closed, stages: rcpt, match: { recipient: \"*@example.org\" }, do: { reply: \"550 5.7.1 No\" } }\n";
+    let hop = "{ hosts: [\"nowhere.invalid\"] }";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), hop, rules));
+    scratch.write("r.map", "@example.com @example.org\n");
+    let ask =
+        |recipient: &str| gatepost(&scratch, &["ask", "--stage", "rcpt", "--recipient", recipient], &config);
+    let known = ask("a@example.com");
+    assert_eq!((known.status.code(), known.stderr.as_str()), (Some(0), ""));
+    for line in [
+        "rule table (*): rewrite recipient <a@example.org>",
+        "rule closed (*): reply 550 5.7.1 No",
+        "  the client hears 550 5.7.1 No",
+    ] {
+        let parts: Vec<&str> = line.split('*').collect();
+        let found = known.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{line}\n{}", known.stdout);
+    }
+    let unknown = ask("a@example.net");
+    assert!(
+        unknown.stdout.contains("matches, but its map does not know the recipient\n"),
+        "{}",
+        unknown.stdout
+    );
+    let wrong = ask("a@@b");
+    assert_eq!((wrong.status.code(), wrong.stdout.as_str()), (Some(2), ""));
+    assert_eq!(wrong.stderr, "--recipient \"a@@b\" is no address\n");
+    scratch.write("r.map", "@example.com\n");
+    let broken = ask("a@example.com");
+    assert_eq!(broken.status.code(), Some(2), "{}", broken.stdout);
+    assert!(broken.stderr.starts_with("r.map:1: nothing stands behind"), "{}", broken.stderr);
+}
+
+#[test]
 fn a_second_one_at_the_same_address_ends_with_2() {
     let gate = Gate::start(SINK, "");
     let scratch = Scratch::new("second");

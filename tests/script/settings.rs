@@ -47,7 +47,8 @@ fn of(config: &types::Config) -> Result<World, String> {
     let names: Vec<&String> = config.upstreams.keys().collect();
     let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
     let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
-    let (maps, wrong) = Maps::load(&config.rules, &names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+    let (maps, wrong) =
+        Maps::load(&config.rules, &names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
     if let Some(wrong) = wrong.first() {
         return Err(wrong.to_string());
     }

@@ -211,7 +211,10 @@ impl<'p> Reading<'p> {
         number.map(PoolId).ok_or_else(|| {
             let mut near = suggestion(name, self.pools.iter().copied());
             if near.is_empty() {
-                near = format!("; known: {}", self.pools.iter().take(10).copied().collect::<Vec<_>>().join(", "));
+                near = format!(
+                    "; known: {}",
+                    self.pools.iter().take(10).copied().collect::<Vec<_>>().join(", ")
+                );
             }
             format!("no upstream is called {}{near}", shown(name))
         })
@@ -221,7 +224,8 @@ impl<'p> Reading<'p> {
 /// What a key means: an address, `@` and a domain, or a dot and the domain that is above.
 fn key(written: &str) -> Result<String, String> {
     let no_address = || format!("{} is no address", shown(written));
-    let domain = |name: &str| is_domain(name).then(|| canonical_domain(name.as_bytes())).ok_or_else(no_address);
+    let domain =
+        |name: &str| is_domain(name).then(|| canonical_domain(name.as_bytes())).ok_or_else(no_address);
     if written.contains('*') && !written.contains('"') {
         return Err(format!(
             "{} is a pattern; write @example.com for a domain, .example.com for all below it",
@@ -241,7 +245,9 @@ fn key(written: &str) -> Result<String, String> {
         }
         if !written.eq_ignore_ascii_case("postmaster") {
             let name = shown(written);
-            return Err(format!("{name} has no domain; write joe@example.com, or @ before the name of a domain"));
+            return Err(format!(
+                "{name} has no domain; write joe@example.com, or @ before the name of a domain"
+            ));
         }
     }
     if literal {

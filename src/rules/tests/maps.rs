@@ -59,9 +59,11 @@ fn a_map_is_asked_only_where_the_rule_matches() {
         vec![mapped]
     });
     let mut asked = question(Stage::Rcpt);
-    for (recipient, parameters) in
-        [("moved@example.net", Some(&b"NOTIFY=NEVER"[..])), ("gone@example.net", None), ("moved@x.test", None)]
-    {
+    for (recipient, parameters) in [
+        ("moved@example.net", Some(&b"NOTIFY=NEVER"[..])),
+        ("gone@example.net", None),
+        ("moved@x.test", None),
+    ] {
         asked.recipient = Some(path(recipient.as_bytes()));
         assert_eq!(set.command(&asked).rewrites.parameters.as_deref(), parameters, "{recipient}");
     }
@@ -77,7 +79,11 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
     let set = compile_with(|file| {
         let both = vec![rung(Some(&file), None), rung(None, Some("main"))];
         vec![
-            rule(&[At::RcptReply], to_recipient("*@example.net"), Some(Decide::Retry(vec![rung(Some(&file), None)]))),
+            rule(
+                &[At::RcptReply],
+                to_recipient("*@example.net"),
+                Some(Decide::Retry(vec![rung(Some(&file), None)])),
+            ),
             rule(&[At::RcptReply], to_recipient("*"), Some(Decide::Retry(both))),
         ]
     });
@@ -92,7 +98,10 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
     };
     let (main, branch) = (PoolId(0), PoolId(1));
     let to = |recipient: &str| Some(recipient.as_bytes().into());
-    assert_eq!(heard("moved@example.net"), (0, vec![Rung { recipient: to("there@example.org"), pool: None }]));
+    assert_eq!(
+        heard("moved@example.net"),
+        (0, vec![Rung { recipient: to("there@example.org"), pool: None }])
+    );
     assert_eq!(
         heard("both@example.net"),
         (0, vec![Rung { recipient: to("both@example.org"), pool: Some(branch) }])
