@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::ask::{self, Moment};
 use crate::config::{self, Loaded};
+use crate::show::Show;
 
 /// The exit status for a configuration that cannot be used; clap uses it for wrong arguments, too.
 const MISCONFIGURED: u8 = 2;
@@ -42,7 +43,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Take mail sessions (the default)
-    Run,
+    Run(Show),
     /// Check the configuration and print what it comes to
     Check,
     /// Ask the rules about a moment of a dialog; nothing is sent to anybody
@@ -56,7 +57,7 @@ pub enum Command {
 impl Arguments {
     /// What to do.
     pub fn command(&self) -> Command {
-        self.command.clone().unwrap_or(Command::Run)
+        self.command.clone().unwrap_or(Command::Run(Show::default()))
     }
 }
 
@@ -129,10 +130,10 @@ mod tests {
             Some((arguments.command(), arguments.config.map(|path| path.display().to_string())))
         };
         let file = || Some("p.yaml".to_owned());
-        assert_eq!(parse(&[]), Some((Command::Run, None)));
-        assert_eq!(parse(&["run"]), Some((Command::Run, None)));
-        assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run, file())));
-        assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run, file())));
+        assert_eq!(parse(&[]), Some((Command::Run(Show::default()), None)));
+        assert_eq!(parse(&["run"]), Some((Command::Run(Show::default()), None)));
+        assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
+        assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
         assert_eq!(parse(&["check", "--config=p.yaml"]), Some((Command::Check, file())));
         assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((Command::Check, file())));
         assert_eq!(parse(&["ask"]), None);

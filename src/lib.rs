@@ -14,4 +14,5 @@ pub mod prepare;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod show;
 pub mod smtp;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gatepost::cli::{self, Command};
-use gatepost::{log, run};
+use gatepost::{log, run, show};
 
 fn main() -> ExitCode {
     let arguments = cli::parse();
@@ -20,7 +20,20 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command() {
-        Command::Run => runtime.block_on(run::run(loaded, arguments.config)),
+        Command::Run(show) => {
+            let writer = match show::begin(&show) {
+                Ok(writer) => writer,
+                Err(error) => {
+                    eprintln!("--show-dialogs: {error}");
+                    return ExitCode::FAILURE;
+                }
+            };
+            let status = runtime.block_on(run::run(loaded, arguments.config));
+            if let Some(writer) = writer {
+                writer.finish();
+            }
+            status
+        }
         Command::Ask(moment) => cli::ask(&loaded, &moment),
         Command::Check => match runtime.block_on(run::check(&loaded)) {
             Ok(()) => cli::print(&loaded),

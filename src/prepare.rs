@@ -18,6 +18,7 @@ use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::route::PoolId;
 use crate::session::settings::{Limits, Settings, Timeouts};
+use crate::show;
 use crate::smtp::BareNewline;
 
 /// What a configuration comes to.
@@ -174,7 +175,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
         forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,
-        trace: config.log.level >= LogLevel::Trace,
+        trace: config.log.level >= LogLevel::Trace || show::is_on(),
         rules: Box::new(rules),
         hops: Box::new(hops),
     }

@@ -7,6 +7,8 @@
 
 #[path = "process/commands.rs"]
 mod commands;
+#[path = "process/dialogs.rs"]
+mod dialogs;
 #[path = "process/ejection.rs"]
 mod ejection;
 #[path = "process/gate.rs"]

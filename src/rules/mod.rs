@@ -33,6 +33,7 @@ use crate::session::verdict::{
 };
 use crate::smtp::ReplyRef;
 
+pub use address::Addresses;
 pub use compile::CompileError;
 pub(crate) use compile::known;
 pub use explain::{Explained, Says};

@@ -43,6 +43,7 @@ mod transaction;
 mod upstreams;
 pub mod verdict;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -233,6 +234,11 @@ impl Session {
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Who connected.
+    pub fn client(&self) -> IpAddr {
+        self.entrance.client.ip()
     }
 
     fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {
