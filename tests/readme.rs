@@ -3,7 +3,7 @@
 //! In:    `README.md`: shell blocks behind `<!-- run -->`, the configuration behind `<!-- config -->` and the dialog
 //!        behind `<!-- transcript -->`.
 //! Out:   a failure where a reader who typed along would have met one.
-//! Never: edits what it runs, but for the binary in place of `cargo run --release`, and for the addresses: where the
+//! Never: edits what it runs, but for the binary in place of the one of a release, and for the addresses: where the
 //!        default ports are taken by somebody else, and for the two hops of the transcript, which are played here.
 
 use std::fs;
@@ -35,7 +35,8 @@ fn what_the_readme_says_to_type_works() {
     }
     let gatepost = Gatepost::start(cwd.path(), &elsewhere("127.0.0.1:9025", &moved));
     for block in client {
-        let script = elsewhere(block, &moved);
+        let script =
+            elsewhere(block, &moved).replace("target/release/gatepost", env!("CARGO_BIN_EXE_gatepost"));
         let said =
             Command::new("bash").args(["-euc", &script]).current_dir(cwd.path()).output().expect("bash runs");
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));

@@ -57,6 +57,13 @@ fn both_dialogs_stand_side_by_side() {
             .any(|line| line.get(22..).is_some_and(|said| said.starts_with(left)) && line.ends_with(right));
         assert!(found, "{left:?} {right:?} is missing in\n{output}");
     }
+    // As the README shows them, but for times and sessions.
+    let readme = include_str!("../../README.md");
+    let (_, block) = readme.split_once("<!-- dialogs -->\n```text\n").unwrap();
+    for row in block.lines().take_while(|row| *row != "```") {
+        let shown = output.lines().any(|line| line.get(22..) == row.get(22..));
+        assert!(shown, "{row:?} is in the README, but not in\n{output}");
+    }
     for secret in ["private", "c2VjcmV0", "\u{1b}"] {
         assert!(!output.contains(secret), "{secret:?} is in\n{output}");
     }
