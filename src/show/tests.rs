@@ -112,8 +112,8 @@ fn a_dialog_is_held_back_until_its_recipient_is_meant() {
             "C: RCPT TO:<a@example.org>",
             "S: 250 RCPT TO:<a@example.c",
             "om>",
-            "                            \u{2502} [0] C: rcpt to:<a@EXAMPLE.",
-            "                            \u{2502} com> NOTIFY=NEVER",
+            "                            \u{2502} [0] C: rcpt to:<a@EXAMPLE.c",
+            "                            \u{2502} om> NOTIFY=NEVER",
             "S: 250 ok",
         ]
     );
