@@ -16,6 +16,7 @@ mod failover;
 mod messages;
 mod verdicts;
 
+#[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

