@@ -6,6 +6,8 @@
 //!        `CI=true` a failed one (`.ci/install-peers` installs them all).
 //! Never: a system service, an address beyond loopback, an image that is pulled.
 
+mod container;
+mod prometheus;
 mod systemd;
 
 #[allow(dead_code, reason = "shared with interop; not every test program uses all of it")]
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(systemd::trials());
+    trials.extend(container::trials());
+    trials.extend(prometheus::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
