@@ -7,6 +7,7 @@
 //! Never: a system service, an address beyond loopback, an image that is pulled.
 
 mod container;
+mod grafana;
 mod prometheus;
 mod systemd;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     trials.extend(systemd::trials());
     trials.extend(container::trials());
     trials.extend(prometheus::trials());
+    trials.extend(grafana::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
