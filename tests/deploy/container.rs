@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::support::gatepost::Gatepost;
-use crate::support::peers::{HADOLINT, Peer, trial};
+use crate::support::peers::{HADOLINT, Peer, found, trial};
 use crate::support::scratch::{PATIENCE, Scratch, free_port, run};
 use crate::{ours, text};
 
@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn a_linter_is_content() {
     let scratch = Scratch::new("hadolint");
-    let mut command = Command::new(HADOLINT);
+    let mut command = Command::new(found(HADOLINT));
     // Without a file of options: neither ours nor the user's.
     command.args(["--no-color", "--config", "/dev/null", "--failure-threshold", "style"]).arg(ours(FILE));
     let said = run(&scratch, &mut command, Stdio::null(), PATIENCE);

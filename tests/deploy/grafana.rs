@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -48,10 +47,11 @@ fn it_is_a_dashboard() {
 fn compile(dashboard: &str) -> Finished {
     let scratch = Scratch::new("dashboard");
     scratch.write("dashboard.ts", format!("{}{dashboard};\n", text("tests/deploy/dashboard.ts")));
-    let modules = Path::new(TSC).ancestors().find(|path| path.ends_with("node_modules")).unwrap();
+    let tsc = found(TSC);
+    let modules = tsc.ancestors().find(|path| path.ends_with("node_modules")).unwrap();
     symlink(modules, scratch.path().join("node_modules")).unwrap();
     let mut command = Command::new(found("node"));
-    command.arg(TSC).args(["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]);
+    command.arg(&tsc).args(["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]);
     command.args(["--module", "nodenext", "--moduleResolution", "nodenext", "dashboard.ts"]);
     run(&scratch, command.current_dir(scratch.path()), Stdio::null(), PATIENCE + Duration::from_secs(60))
 }

@@ -8,6 +8,7 @@
 
 mod container;
 mod grafana;
+mod inserting;
 mod prometheus;
 mod systemd;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     trials.extend(container::trials());
     trials.extend(prometheus::trials());
     trials.extend(grafana::trials());
+    trials.extend(inserting::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -6,7 +6,7 @@
 //! Never: installs anything, or takes a stand-in for the real program.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -25,11 +25,10 @@ pub enum Peer {
     Systemd,
 }
 
-/// `tsc`, and the types of a dashboard for it.
-pub const TSC: &str = "/usr/local/lib/gatepost-peers/node/node_modules/typescript/bin/tsc";
-pub const GRAFANA_SCHEMA: &str =
-    "/usr/local/lib/gatepost-peers/node/node_modules/@grafana/schema/package.json";
-pub const HADOLINT: &str = "/usr/local/lib/gatepost-peers/python/bin/hadolint";
+/// Below the cache of `.ci/install-peers`: the TypeScript compiler, the types of a dashboard for it, a linter.
+pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
+pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
+pub const HADOLINT: &str = "hadolint/bin/hadolint";
 
 impl Peer {
     /// The programs looked for, and the package they come in.
@@ -74,16 +73,23 @@ pub fn trial(name: &str, needs: &'static [Peer], test: impl FnOnce() + Send + 's
     })
 }
 
-/// Where a program is: in `PATH`, or where root's programs are.
+/// Where a program is: in `PATH`, where root's programs are, or in the cache of `.ci/install-peers`.
 pub fn find(program: &str) -> Option<PathBuf> {
-    if program.starts_with('/') {
-        return Path::new(program).is_file().then(|| PathBuf::from(program));
+    if program.contains('/') {
+        // Joining an absolute path gives that path.
+        return Some(cache().join(program)).filter(|path| path.is_file());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// Where `.ci/install-peers` puts what no package of Debian's has.
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("gatepost-peers")
 }
 
 /// The same for a program that `trial` has already found.

@@ -40,6 +40,8 @@ pub struct Spec {
     /// It has a certificate and offers STARTTLS.
     pub tls: bool,
     pub main_cf: &'static str,
+    /// Further entries of `master.cf`.
+    pub master_cf: String,
 }
 
 impl Spec {
@@ -255,7 +257,7 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
     scratch.write("etc/recipients", format!("busy@{domain} 450 4.2.1 Mailbox is busy\nheld@{domain} HOLD\n"));
 
     let listener = format!("{address} inet n - n - - smtpd\n");
-    scratch.write("etc/master.cf", listener + include_str!("master.cf"));
+    scratch.write("etc/master.cf", listener + include_str!("master.cf") + &spec.master_cf);
 }
 
 /// What `postfix start` would make: the queue's directories with their owners.
