@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -20,12 +20,11 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::mpsc::error::SendError;
 
 use super::drive::{Drive, LINGER};
+use super::share::{Guest, Share};
 use super::stream::Stream;
-use super::worker::{self, Order, Registered, Serving, Tide};
+use super::worker::{self, Registered, Serving, Tide};
 use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
@@ -59,25 +58,12 @@ pub struct Entry {
 pub struct Door {
     socket: TcpListener,
     opens: ArcSwap<Opens>,
+    /// Who has the clients, if not this worker alone.
     share: Option<Share>,
 }
 
-/// The workers that have the clients of a socket there is only one of.
-pub struct Share {
-    workers: Vec<UnboundedSender<Order>>,
-    turn: AtomicUsize,
-}
-
-/// A client that one worker has admitted for another to serve.
-pub struct Guest {
-    stream: std::net::TcpStream,
-    client: SocketAddr,
-    opens: Arc<Opens>,
-    permit: Permit,
-}
-
 /// What a client who comes through a door finds.
-struct Opens {
+pub(super) struct Opens {
     entry: Entry,
     serving: Arc<Serving>,
 }
@@ -102,33 +88,6 @@ impl Door {
     /// From now on it opens to this.
     pub fn serve(&self, entry: Entry, serving: &Arc<Serving>) {
         self.opens.store(Arc::new(Opens { entry, serving: Arc::clone(serving) }));
-    }
-}
-
-impl Share {
-    /// Shares among these.
-    pub fn among(workers: Vec<UnboundedSender<Order>>) -> Share {
-        Share { workers, turn: AtomicUsize::new(0) }
-    }
-
-    fn hand_out(&self, guest: Guest, ids: &Ids) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        // A worker that has ended already, because gatepost is told to stop, gives its guest back.
-        if let Err(SendError(Order::Take(guest))) = self.workers[turn].send(Order::Take(guest)) {
-            guest.enter(ids);
-        }
-    }
-}
-
-impl Guest {
-    /// Begins the session on this worker.
-    pub fn enter(self, ids: &Ids) {
-        let Guest { stream, client, opens, permit } = self;
-        match TcpStream::from_std(stream) {
-            Ok(stream) => begin(stream, client, &opens, permit, ids),
-            // The kernel has no room to watch it: nor could it be told so.
-            Err(error) => tracing::warn!(%error, "accept: a client could not be handed to its worker"),
-        }
     }
 }
 
@@ -280,7 +239,8 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     }
 }
 
-fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
+/// Begins a session.
+pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, auth: entry.auth, client };

@@ -8,5 +8,6 @@ pub mod buffers;
 pub mod drive;
 mod link;
 pub mod listen;
+pub mod share;
 pub mod stream;
 pub mod worker;

@@ -20,7 +20,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use super::buffers::Pool;
-use super::listen::{self, Door, Entry, Guest, Ids, Share};
+use super::listen::{self, Door, Entry, Ids};
+use super::share::{Guest, Share};
 use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
 use crate::session::io::{Out, Tx};

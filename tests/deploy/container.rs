@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
+use crate::gate::{BINARY, SINK, configuration, free_address};
 use crate::support::gatepost::Gatepost;
 use crate::support::peers::{HADOLINT, Peer, found, trial};
-use crate::support::scratch::{PATIENCE, Scratch, free_port, run};
+use crate::support::scratch::{PATIENCE, Scratch, run};
 use crate::{ours, text};
 
 const FILE: &str = "deploy/Containerfile";
@@ -51,19 +52,10 @@ fn what_is_copied_is_there() {
 /// The image's own words, with this machine's places.
 fn it_starts_and_is_healthy() {
     let scratch = Scratch::new("container");
-    let admin = ([127, 0, 0, 1], free_port()).into();
-    let listener = ([127, 0, 0, 1], free_port()).into();
-    let config = scratch.write(
-        "proxy.yaml",
-        format!(
-            "listeners: [{{ address: \"{listener}\", upstream: main }}]\nupstreams: {{ main: {{ sink: ./mail }} }}\n\
-             admin: {{ address: \"{admin}\" }}\ncontent: {{ spool: . }}\n"
-        ),
-    );
-    let places = [
-        ("/usr/local/bin/gatepost", env!("CARGO_BIN_EXE_gatepost")),
-        ("/etc/gatepost/proxy.yaml", config.to_str().unwrap()),
-    ];
+    let [listener, admin] = [free_address(), free_address()];
+    let config = configuration(&scratch, &[listener], admin, SINK);
+    let places =
+        [("/usr/local/bin/gatepost", BINARY), ("/etc/gatepost/proxy.yaml", config.to_str().unwrap())];
     let start = [words("ENTRYPOINT ", &places), words("CMD ", &places)].concat();
     let health = words("  CMD ", &places);
     let command = |words: &[String]| {

@@ -13,7 +13,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::prometheus::{before_a_sink, unknown};
+use crate::gate::{SINK, free_address, plain, start};
+use crate::prometheus::unknown;
 use crate::support::peers::{Peer, TSC, found, trial};
 use crate::support::scratch::{Finished, PATIENCE, Scratch, run};
 use crate::text;
@@ -100,7 +101,7 @@ fn queries_are_promql() {
 
 fn what_it_names_is_measured() {
     let named = format!("{}\n{}", queries().join("\n"), text(FILE));
-    let gatepost = before_a_sink("");
+    let gatepost = start(Scratch::new("dashboard"), plain(), &[free_address()], SINK);
     assert_eq!(unknown(&named, &gatepost.http("/metrics")), BTreeSet::new(), "not in /metrics");
     // The table of the document, as a page that declares each name.
     let document = text("docs/metrics.md");

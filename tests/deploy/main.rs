@@ -7,10 +7,12 @@
 //! Never: a system service, an address beyond loopback, an image that is pulled.
 
 mod container;
+mod gate;
 mod grafana;
 mod inserting;
 mod prometheus;
 mod systemd;
+mod units;
 
 #[allow(dead_code, reason = "shared with interop; not every test program uses all of it")]
 #[path = "../support/mod.rs"]
@@ -24,6 +26,7 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(units::trials());
     trials.extend(systemd::trials());
     trials.extend(container::trials());
     trials.extend(prometheus::trials());

@@ -14,10 +14,11 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
+use crate::gate::{SINK, free_address, plain, start};
 use crate::support::gatepost::Gatepost;
 use crate::support::peers::{Peer, found, trial};
 use crate::support::raw::Raw;
-use crate::support::scratch::{Finished, PATIENCE, Scratch, free_port, run, wait_for};
+use crate::support::scratch::{Finished, PATIENCE, Scratch, run, wait_for};
 use crate::{ours, text};
 
 const RULES: &str = "deploy/prometheus/gatepost.rules.yml";
@@ -71,7 +72,7 @@ fn every_alert_is_tested() {
 fn the_counters_are_what_happened() {
     let rule = "rules: [{ name: unknown, stages: rcpt, match: { recipient: \"unknown@*\" }, \
                 do: { reply: \"550 5.1.1 Unknown here\" } }]\n";
-    let gatepost = before_a_sink(rule);
+    let gatepost = start(Scratch::new("scraped"), plain(), &[free_address()], &format!("{SINK}{rule}"));
     let prometheus = Prometheus::start(gatepost.admin());
     let told = traffic(&gatepost);
     // Counted a moment after the client has heard it; then scraped.
@@ -182,21 +183,6 @@ pub fn unknown(text: &str, page: &str) -> BTreeSet<String> {
     names.map(family).filter(|name| !known.contains(name.as_str())).collect()
 }
 
-pub fn before_a_sink(more: &str) -> Gatepost {
-    let scratch = Scratch::new("scraped");
-    let [listener, admin] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let config = scratch.write(
-        "proxy.yaml",
-        format!(
-            "hostname: gate.example\nlisteners: [{{ address: \"{listener}\", upstream: main }}]\n\
-             upstreams: {{ main: {{ sink: ./mail }} }}\nadmin: {{ address: \"{admin}\" }}\ncontent: {{ spool: . }}\n{more}"
-        ),
-    );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-    command.arg("--config").arg(config).stdin(Stdio::null());
-    Gatepost::start_with(scratch, command, listener, admin)
-}
-
 struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -215,7 +201,7 @@ impl Prometheus {
             config.replace("127.0.0.1:9025", &target.to_string()).replace("interval: 15s", "interval: 200ms");
         let config = scratch.write("prometheus.yml", config);
         scratch.write("gatepost.rules.yml", text(RULES));
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         let log = fs::File::create(scratch.path().join("log")).unwrap();
         let child = Command::new(found("prometheus"))
             .arg(format!("--config.file={}", config.display()))

