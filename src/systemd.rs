@@ -114,12 +114,20 @@ pub async fn watchdog(beats: Vec<Beat>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let lives = |beat: &Beat| beat.load(Ordering::Relaxed) || Arc::strong_count(beat) == 1;
-        if beats.iter().all(lives) {
-            beats.iter().for_each(|beat| beat.store(false, Ordering::Relaxed));
+        if all_live(&beats) {
             tell(&[NotifyState::Watchdog]);
         }
     }
+}
+
+/// Whether every worker has shown since the last time that it lives, or has ended in peace.
+fn all_live(beats: &[Beat]) -> bool {
+    let lives = |beat: &Beat| beat.load(Ordering::Relaxed) || Arc::strong_count(beat) == 1;
+    let all = beats.iter().all(lives);
+    if all {
+        beats.iter().for_each(|beat| beat.store(false, Ordering::Relaxed));
+    }
+    all
 }
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -139,6 +147,20 @@ mod tests {
 
     fn activated(addresses: &[&str]) -> Activated {
         Activated(addresses.iter().map(|address| (address.parse().unwrap(), None)).collect())
+    }
+
+    #[test]
+    fn one_worker_that_no_longer_turns_is_enough() {
+        let workers = [Beat::default(), Beat::default()];
+        let beats = workers.clone();
+        assert!(!all_live(&beats), "neither has shown anything yet");
+        workers.iter().for_each(|beat| beat.store(true, Ordering::Relaxed));
+        assert!(all_live(&beats));
+        let [stuck, other] = workers;
+        other.store(true, Ordering::Relaxed);
+        assert!(!all_live(&beats), "one is stuck");
+        drop(stuck);
+        assert!(all_live(&beats), "it has ended");
     }
 
     #[test]

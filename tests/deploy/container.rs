@@ -43,6 +43,9 @@ fn what_is_copied_is_there() {
     for path in &copied {
         assert!(ours(path).exists(), "{path}");
     }
+    let rust = text("Cargo.toml");
+    let rust = rust.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    assert!(file.contains(&format!("FROM rust:{rust}-")), "the image is built by Rust {rust}");
     // Cargo wants every target that Cargo.toml names, and the program its embedded default.
     for needed in ["Cargo.toml", "Cargo.lock", "tests", "benches", "proxy.yaml"] {
         assert!(copied.contains(&needed), "{needed} is not copied");
