@@ -2,7 +2,7 @@
 //!
 //! In:    `deploy/grafana/gatepost.json`; Grafana's published types with the TypeScript compiler; promtool.
 //! Out:   the trials: Grafana would take it, its queries are PromQL, what they name is measured and documented.
-//! Never: runs a Grafana, which no registry of ours has: `tests/deploy/dashboard.ts` says what of it is checked.
+//! Never: runs a Grafana; `tests/deploy/dashboard.ts` says what of its understanding is checked.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
