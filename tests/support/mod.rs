@@ -11,7 +11,9 @@
 
 pub mod clients;
 pub mod gatepost;
+pub mod leash;
 pub mod maildir;
+pub mod mta;
 pub mod peers;
 pub mod postfix;
 pub mod raw;
