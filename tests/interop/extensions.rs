@@ -32,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
         trial("ehlo::masked_keywords", POSTFIX, masked_keywords),
         trial("8bitmime::smtplib", PYTHON, eight_bit_by_smtplib),
         trial("8bitmime::postfix", POSTFIX, eight_bit_by_postfix),
-        trial("smtputf8::curl", &[Peer::Postfix, Peer::Curl], utf8_by_curl),
+        trial("smtputf8::curl", [Peer::Postfix, Peer::Curl], utf8_by_curl),
         trial("smtputf8::smtplib", PYTHON, utf8_by_smtplib),
         trial("smtputf8::postfix", POSTFIX, utf8_by_postfix),
         trial("dsn::smtplib", PYTHON, dsn_by_smtplib),
