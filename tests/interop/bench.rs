@@ -69,8 +69,7 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub fn before(mta: &'a dyn Mta) -> Self {
-        let left_out = std::env::var("INTEROP_FRONT").is_ok_and(|front| front == "direct");
-        let gate = (!left_out).then(|| {
+        let gate = (!is_left_out()).then(|| {
             let upstream = Tap::before(mta.address());
             (Gatepost::start(&[("main", &[upstream.address()])], ""), upstream)
         });
@@ -99,6 +98,11 @@ impl<'a> Bench<'a> {
         let heard = said.iter().map(|said| Heard::from_server(&said.server)).collect();
         (Run { heard, outcome, stored: self.mta.take_stored() }, said)
     }
+}
+
+/// Whether gatepost is left out.
+pub fn is_left_out() -> bool {
+    std::env::var("INTEROP_FRONT").is_ok_and(|front| front == "direct")
 }
 
 /// The runs are one and the same. `what` was run.
