@@ -53,10 +53,16 @@ fn main() -> ExitCode {
         hop::live(life);
         return ExitCode::SUCCESS;
     }
-    let trials = vec![Trial::test("loss::twenty_thousand_messages", || {
-        account_for_all();
-        Ok(())
-    })];
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        trial("account::finds_what_is_wrong", account::finds_what_is_wrong),
+        trial("loss::twenty_thousand_messages", account_for_all),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

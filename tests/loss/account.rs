@@ -104,3 +104,23 @@ fn read(records: &[String]) -> HashMap<String, Kept> {
     }
     all
 }
+
+/// The account finds what it is for: one line of records, one message told, and the word it should have for it.
+pub fn finds_what_is_wrong() {
+    let cases = [
+        ("stored a 3 7\nanswered a\n", ""),
+        ("stored a 3 7\nstored a 3 7\nanswered a\n", ""),
+        ("", "lost"),
+        ("answered a\n", "lost"),
+        ("stored a 3 7\n", "told 250"),
+        ("stored a 3 8\nanswered a\n", "altered"),
+        ("stored a 3 7\nanswered a\nstored a 3 7\nanswered a\n", "a duplicate"),
+        ("stored a 3 7\nanswered a\nstored b 3 7\nanswered b\n", "nobody was told"),
+    ];
+    for (records, word) in cases {
+        let told = Told { accepted: vec![("a".to_owned(), 3, 7)], ..Told::default() };
+        let account = Account::of(&[told], &[records.to_owned()]);
+        assert_eq!(account.is_clean(), word.is_empty(), "{records}{account}");
+        assert!(account.to_string().contains(word), "{records}{account}");
+    }
+}
