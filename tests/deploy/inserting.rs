@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::gate::{BINARY, free_address};
 use crate::support::gatepost::Gatepost;
+use crate::support::mta::Mta;
 use crate::support::peers::{EXIM, Peer, found, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;

