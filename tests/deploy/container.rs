@@ -19,9 +19,9 @@ const FILE: &str = "deploy/Containerfile";
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("container::a_linter_is_content", &[Peer::Hadolint], a_linter_is_content),
-        trial("container::what_is_copied_is_there", &[], what_is_copied_is_there),
-        trial("container::it_starts_and_is_healthy", &[], it_starts_and_is_healthy),
+        trial("container::a_linter_is_content", [Peer::Hadolint], a_linter_is_content),
+        trial("container::what_is_copied_is_there", [], what_is_copied_is_there),
+        trial("container::it_starts_and_is_healthy", [], it_starts_and_is_healthy),
     ]
 }
 

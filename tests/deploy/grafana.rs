@@ -23,10 +23,10 @@ const FILE: &str = "deploy/grafana/gatepost.json";
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("grafana::it_is_a_dashboard", &[Peer::Grafana], it_is_a_dashboard),
-        trial("grafana::panels_have_their_places", &[], panels_have_their_places),
-        trial("grafana::queries_are_promql", &[Peer::Prometheus], queries_are_promql),
-        trial("grafana::what_it_names_is_measured", &[], what_it_names_is_measured),
+        trial("grafana::it_is_a_dashboard", [Peer::Grafana], it_is_a_dashboard),
+        trial("grafana::panels_have_their_places", [], panels_have_their_places),
+        trial("grafana::queries_are_promql", [Peer::Prometheus], queries_are_promql),
+        trial("grafana::what_it_names_is_measured", [], what_it_names_is_measured),
     ]
 }
 

@@ -25,9 +25,9 @@ const PAGE: &str = "docs/inserting.md";
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("inserting::before_postfix_and_back", &[Peer::Postfix], before_postfix_and_back),
-        trial("inserting::exim_trusts_nobody_at_that_port", &[Peer::Exim], exim_trusts_nobody_at_that_port),
-        trial("inserting::the_readme_says_the_same", &[], the_readme_says_the_same),
+        trial("inserting::before_postfix_and_back", [Peer::Postfix], before_postfix_and_back),
+        trial("inserting::exim_trusts_nobody_at_that_port", [Peer::Exim], exim_trusts_nobody_at_that_port),
+        trial("inserting::the_readme_says_the_same", [], the_readme_says_the_same),
     ]
 }
 

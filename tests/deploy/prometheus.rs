@@ -27,11 +27,11 @@ const CONFIG: &str = "deploy/prometheus/prometheus.yml";
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("prometheus::files_are_in_order", &[Peer::Prometheus], files_are_in_order),
-        trial("prometheus::every_alert_is_tested", &[], every_alert_is_tested),
+        trial("prometheus::files_are_in_order", [Peer::Prometheus], files_are_in_order),
+        trial("prometheus::every_alert_is_tested", [], every_alert_is_tested),
         trial(
             "prometheus::the_counters_are_what_happened",
-            &[Peer::Prometheus],
+            [Peer::Prometheus],
             the_counters_are_what_happened,
         ),
     ]

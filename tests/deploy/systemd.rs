@@ -25,11 +25,11 @@ use crate::support::scratch::{PATIENCE, Scratch, wait_for};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("systemd::states_are_told", &[], states_are_told),
-        trial("systemd::sockets_are_taken_over", &[Peer::Systemd], sockets_are_taken_over),
-        trial("systemd::waiting_clients_outlive_a_drain", &[], waiting_clients_outlive_a_drain),
-        trial("systemd::nobody_falls_between_two_workers", &[], nobody_falls_between_two_workers),
-        trial("systemd::a_socket_without_a_listener", &[], a_socket_without_a_listener),
+        trial("systemd::states_are_told", [], states_are_told),
+        trial("systemd::sockets_are_taken_over", [Peer::Systemd], sockets_are_taken_over),
+        trial("systemd::waiting_clients_outlive_a_drain", [], waiting_clients_outlive_a_drain),
+        trial("systemd::nobody_falls_between_two_workers", [], nobody_falls_between_two_workers),
+        trial("systemd::a_socket_without_a_listener", [], a_socket_without_a_listener),
     ]
 }
 

@@ -23,10 +23,10 @@ use crate::{ours, text};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("units::units_are_in_order", &[Peer::Systemd], units_are_in_order),
-        trial("units::the_service_is_tight", &[Peer::Systemd], the_service_is_tight),
-        trial("units::the_service_allows_what_is_called", &[Peer::Systemd, Peer::Strace], calls_are_allowed),
-        trial("units::stop_waits_longer_than_a_drain", &[], stop_waits_longer_than_a_drain),
+        trial("units::units_are_in_order", [Peer::Systemd], units_are_in_order),
+        trial("units::the_service_is_tight", [Peer::Systemd], the_service_is_tight),
+        trial("units::the_service_allows_what_is_called", [Peer::Systemd, Peer::Strace], calls_are_allowed),
+        trial("units::stop_waits_longer_than_a_drain", [], stop_waits_longer_than_a_drain),
     ]
 }
 
