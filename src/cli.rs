@@ -1,4 +1,4 @@
-//! The command line: `gatepost [run]`, `gatepost check`, `gatepost ask`, each with `--config FILE`.
+//! The command line: `gatepost [run]`, `check`, `ask` and `health`, each with `--config FILE`.
 //!
 //! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
 //! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
@@ -52,6 +52,8 @@ pub enum Command {
                             --recipient b@example.com --reply \"550 5.1.1 No such user\""
     )]
     Ask(Box<Moment>),
+    /// Ask whether the gatepost at admin.address lives; the exit status says so
+    Health,
 }
 
 impl Arguments {
@@ -139,6 +141,7 @@ mod tests {
         assert_eq!(parse(&["ask"]), None);
         assert_eq!(parse(&["ask", "--stage", "message"]), None);
         assert!(matches!(parse(&["ask", "--stage", "rcpt"]), Some((Command::Ask(_), None))));
+        assert_eq!(parse(&["health"]), Some((Command::Health, None)));
         assert_eq!(parse(&["chek"]), None);
         assert_eq!(parse(&["run", "p.yaml"]), None);
         assert_eq!(parse(&["--config"]), None);

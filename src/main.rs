@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use gatepost::cli::{self, Command};
-use gatepost::{log, run, show};
+use gatepost::systemd::Activated;
+use gatepost::{health, log, run, show};
 
 fn main() -> ExitCode {
+    // Before anything opens a descriptor or starts a thread.
+    let activated = Activated::from_environment();
     let arguments = cli::parse();
     let loaded = match cli::load(&arguments) {
         Ok(loaded) => loaded,
@@ -28,13 +31,14 @@ fn main() -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             };
-            let status = runtime.block_on(run::run(loaded, arguments.config));
+            let status = runtime.block_on(run::run(loaded, arguments.config, activated));
             if let Some(writer) = writer {
                 writer.finish();
             }
             status
         }
         Command::Ask(moment) => cli::ask(&loaded, &moment),
+        Command::Health => health::health(loaded.config.admin.address),
         Command::Check => match runtime.block_on(run::check(&loaded)) {
             Ok(()) => cli::print(&loaded),
             Err(errors) => {
