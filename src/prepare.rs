@@ -13,6 +13,7 @@ use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::RuleSet;
+use crate::session::callout::NoCallouts;
 use crate::session::settings::{Limits, Settings, Timeouts};
 use crate::smtp::BareNewline;
 
@@ -130,6 +131,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -140,6 +142,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
         records: config.log.level >= LogLevel::Info,
         trace: config.log.level >= LogLevel::Trace,
         rules: Box::new(rules),
+        callouts: Arc::new(NoCallouts),
         hops: Box::new(hops),
     }
 }

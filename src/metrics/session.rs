@@ -42,6 +42,9 @@ impl Meter {
             }
             io::Event::FailedOver => self.count(Event::FailedOver),
             io::Event::Verdict(kind) => self.count(Event::Verdict(verdict(kind))),
+            // By the callout's name, which this worker's array has no place for.
+            io::Event::Asked(..) => {}
+            io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
             io::Event::Waited(took) => self.time(Timing::Waited, took),

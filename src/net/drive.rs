@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use super::ask::{self, Asking};
 use super::buffers::SIZE;
 use super::link::Link;
 use super::stream::Stream;
@@ -62,6 +63,7 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     upstreams: [Upstream; HOPS],
+    asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -96,6 +98,7 @@ impl Drive {
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
             upstreams: [const { Upstream::Vacant }; HOPS],
+            asking: None,
             sleep: None,
             armed: None,
             tide: Tide::Flood,
@@ -132,6 +135,10 @@ impl Drive {
         let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
+            while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
+                busy = true;
+                self.session.handle(now, told, &mut scratch.out);
+            }
             for hop in 0..HOPS as u8 {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
             }
@@ -370,6 +377,9 @@ impl Drive {
             if let session_io::Event::Ended(end) = event {
                 self.quit = end == SessionEnd::Quit;
             }
+            if let Some(asking) = &self.asking {
+                asking.note(event);
+            }
             scratch.meter.note(event);
         }
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
@@ -396,6 +406,11 @@ impl Drive {
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
                     self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                }
+                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::CalloutFailed(name, stage, fault) => {
+                    log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),

@@ -6,7 +6,7 @@
 
 use super::Session;
 use super::owed::What;
-use super::verdict::{Question, Stage};
+use super::verdict::{Envelope, Question, Stage};
 use crate::smtp::{Params, Verb};
 
 impl Session {
@@ -32,6 +32,7 @@ impl Session {
             What::Message(transaction) => {
                 question.sender = transaction.mail.sent.path();
                 question.recipients = transaction.recipients.len();
+                question.envelope = Some(Envelope(transaction));
                 question.size = transaction.size;
             }
             _ => {}
@@ -44,14 +45,18 @@ impl Session {
         let transaction = self.transaction.as_ref();
         Question {
             stage,
+            session: self.id,
             listener: self.entrance.listener,
             client: self.entrance.client.ip(),
+            port: self.entrance.client.port(),
+            hop: self.upstreams.current().and_then(|hop| self.upstreams.get(hop)).map(|up| &**up.host.name()),
             helo: self.hello.as_ref().map(|hello| &*hello.given),
             authenticated: self.flags.authenticated,
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,
             recipient_given: None,
             recipients: transaction.map_or(0, |transaction| transaction.recipients.len()),
+            envelope: transaction.map(|transaction| Envelope(transaction)),
             params: Params::default(),
             size: transaction.and_then(|transaction| transaction.size),
             verb,

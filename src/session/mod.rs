@@ -24,6 +24,7 @@
 mod answer;
 mod ask;
 mod attempt;
+pub mod callout;
 mod check;
 mod chunks;
 mod content;
@@ -198,6 +199,7 @@ impl Session {
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
+            Input::Told { .. } => turn.out.count(Event::LateAnswer),
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }

@@ -122,6 +122,11 @@ impl Mail {
         self.sent.params_octets().split(|&octet| octet == b' ').any(is_size)
     }
 
+    /// The reverse-path as the client gave it.
+    pub fn given_octets(&self) -> &[u8] {
+        self.given.as_deref().unwrap_or(self.sent.path_octets())
+    }
+
     /// For the record.
     pub fn address(&self) -> Address {
         address(&self.sent, self.given.as_deref())

@@ -195,6 +195,7 @@ impl Pure {
                     }
                 }
                 Output::Record(record) => self.records.push(*record),
+                Output::Ask(_) | Output::Cancel(_) | Output::CalloutFailed(..) => {}
                 Output::Hidden(..) | Output::Trace(..) => {}
             }
         }

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use gatepost::config::{self, types};
 use gatepost::rules::RuleSet;
+use gatepost::session::callout::NoCallouts;
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::Rules;
@@ -85,6 +86,7 @@ fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) 
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -95,6 +97,7 @@ fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) 
         records: true,
         trace: false,
         rules,
+        callouts: Arc::new(NoCallouts),
         hops,
     }
 }

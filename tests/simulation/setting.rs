@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use gatepost::session::callout::NoCallouts;
 use gatepost::session::settings::{Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
@@ -37,6 +38,7 @@ pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
         records: rng.percent(50),
         trace: rng.percent(30),
         rules: Box::new(Chance::new(rng, 3)),
+        callouts: Arc::new(NoCallouts),
         hops: Box::new(Listed::new(&pools)),
     }
 }

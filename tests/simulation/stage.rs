@@ -361,6 +361,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::Ask(_) | Output::Cancel(_) | Output::CalloutFailed(..) => {}
             Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
