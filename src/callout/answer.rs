@@ -15,8 +15,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::octets::Given;
@@ -52,12 +54,17 @@ pub(super) fn decode(octets: &[u8], stage: Stage, grants: &Grants) -> Result<Cal
 fn parse(octets: &[u8]) -> Result<Said, Fault> {
     let malformed = |what: String| Err(Fault::new(FaultKind::Malformed, what));
     let mut json = serde_json::Deserializer::from_slice(octets);
-    let said = match serde_path_to_error::deserialize::<_, Said>(&mut json) {
-        Ok(said) => said,
+    let said = match serde_path_to_error::deserialize::<_, Object<Said>>(&mut json) {
+        Ok(Object(said)) => said,
         Err(error) => {
             let path = error.path().to_string();
             let what = without_values(&error.into_inner().to_string());
-            return malformed(if path == "." { what } else { bounded(&format!("{path}: {what}")) });
+            // Where it cannot say where, it has a mark for it.
+            return malformed(if matches!(&*path, "." | "?") {
+                what
+            } else {
+                bounded(&format!("{path}: {what}"))
+            });
         }
     };
     match json.end() {
@@ -68,19 +75,19 @@ fn parse(octets: &[u8]) -> Result<Said, Fault> {
 
 /// What a service said.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Answer"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Answer"))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
     /// At helo, mail and rcpt: new values.
-    rewrite: Option<Rewrite>,
+    rewrite: Option<Object<Rewrite>>,
     /// At the stages of commands: answer in the hop's place.
     reply: Option<Lines>,
     /// Up to rcpt: to another pool.
-    route: Option<Route>,
+    route: Option<Object<Route>>,
     /// At the stages of replies: the client hears this instead.
     substitute: Option<Lines>,
     /// At rcpt-reply: try the recipient again.
-    retry: Option<Vec<Attempt>>,
+    retry: Option<Vec<Object<Attempt>>>,
     /// Ask no further.
     accept: Option<True>,
     /// Close the client, with this reply or gatepost's own 421.
@@ -120,6 +127,10 @@ struct Attempt {
     upstream: Option<String>,
 }
 
+/// Keys and values: serde would take a list of the values as well, which is no answer.
+#[derive(Debug)]
+struct Object<T>(T);
+
 /// Values by keyword, "" for those without, in the order given.
 #[derive(Debug)]
 struct Pairs(Vec<(String, Given)>);
@@ -135,6 +146,24 @@ struct True;
 /// `true`, or a reply.
 #[derive(Debug)]
 struct Close(Option<Lines>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Keys<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Keys<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        from.deserialize_any(Keys(PhantomData))
+    }
+}
 
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -213,7 +242,7 @@ impl<'de> Deserialize<'de> for Close {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Close, A::Error> {
-                let lines = serde::de::value::SeqAccessDeserializer::new(list);
+                let lines = SeqAccessDeserializer::new(list);
                 Lines::deserialize(lines).map(|lines| Close(Some(lines)))
             }
         }
@@ -248,7 +277,21 @@ mod schema {
 
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-    use super::{Close, Given, Lines, Pairs, True};
+    use super::{Close, Given, Lines, Object, Pairs, True};
+
+    impl<T: JsonSchema> JsonSchema for Object<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::schema_name()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            generator.subschema_for::<T>()
+        }
+    }
 
     impl JsonSchema for Pairs {
         fn schema_name() -> Cow<'static, str> {

@@ -35,12 +35,13 @@ pub(super) fn encode(server: &Server, question: &Question<'_>, reply: Option<Rep
 
 /// The whole question.
 #[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Question"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Question"))]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Asked<'a> {
     /// The version of this format.
     protocol: Protocol,
     /// The stage, as in the configuration.
+    #[cfg_attr(test, schemars(extend("enum" = Stage::ALL.map(Stage::as_str))))]
     stage: &'static str,
     /// The session, as logs and gatepost's own negative replies name it.
     session: String,

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, Close, Given, Grants, Lines, Pairs, Rewrite, Said, True, bounded};
+use super::{Attempt, Close, Given, Grants, Lines, Object, Pairs, Rewrite, Said, True, bounded};
 use crate::session::callout::CalloutAnswer;
 use crate::session::route::PoolId;
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
@@ -48,10 +48,11 @@ impl Said {
             };
             return Ok(CalloutAnswer::Reply(verdict));
         }
-        let rewrites = self.rewrite.map(|rewrite| rewrite.at(stage, grants)).transpose()?.unwrap_or_default();
+        let rewrites =
+            self.rewrite.map(|Object(rewrite)| rewrite.at(stage, grants)).transpose()?.unwrap_or_default();
         let verdict = if let Some(lines) = self.reply {
             Some(CommandVerdict::Reply(reply_at(stage, lines.reply("reply")?, grants)?))
-        } else if let Some(route) = self.route {
+        } else if let Some(Object(route)) = self.route {
             Some(CommandVerdict::Route(pool("route.upstream", &route.upstream, grants)?))
         } else if let Some(reply) = disconnect {
             Some(CommandVerdict::Disconnect(reply))
@@ -134,9 +135,10 @@ fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> 
             octets.push(b'=');
             octets.extend_from_slice(&value);
         }
-        // Each alone, too: a value with a space in it would be two.
-        let one = Params::parse(&octets[start..]).map_or(0, |params| params.iter().count());
-        if one != 1 {
+        // Each alone, too: a value with a space in it would be two, a keyword with a sign another's.
+        let one = Params::parse(&octets[start..]).unwrap_or_default();
+        let as_given = one.iter().next().is_some_and(|param| param.keyword == keyword.as_bytes());
+        if !as_given || one.iter().count() != 1 {
             return wrong(bounded(&format!("rewrite.parameters.{keyword}")), "not a parameter");
         }
         octets.push(b' ');
@@ -156,14 +158,14 @@ fn pool(key: &str, name: &str, grants: &Grants) -> Result<PoolId, Wrong> {
     }
 }
 
-fn ladder(attempts: Vec<Attempt>, grants: &Grants) -> Result<Vec<Rung>, Wrong> {
+fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, Wrong> {
     if attempts.is_empty() || attempts.len() > grants.attempts {
         return wrong(
             "retry",
             format!("{} attempts; from 1 to limits.attempts ({})", attempts.len(), grants.attempts),
         );
     }
-    let rung = |(at, attempt): (usize, Attempt)| {
+    let rung = |(at, Object(attempt)): (usize, Object<Attempt>)| {
         if attempt.recipient.is_none() && attempt.upstream.is_none() {
             return wrong(format!("retry[{at}]"), "needs recipient, upstream or both");
         }
