@@ -6,8 +6,9 @@
 
 use super::Session;
 use super::owed::What;
+use super::transaction::Recipient;
 use super::verdict::{Envelope, Question, Stage};
-use crate::smtp::{Params, Verb};
+use crate::smtp::{Params, Path, Verb};
 
 impl Session {
     pub(super) fn reply_question<'a>(&'a self, stage: Stage, what: &'a What) -> Question<'a> {
@@ -24,17 +25,35 @@ impl Session {
         let mut question = self.question(stage, verb, b"");
         match what {
             What::Hello(hello) => question.helo = Some(&hello.given),
-            What::Rcpt(recipient) => {
-                question.recipient = recipient.sent.path();
-                question.recipient_given = crate::smtp::Path::parse(recipient.given_octets()).ok();
-                question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
-            }
+            What::Rcpt(recipient) => about_recipient(&mut question, recipient),
             What::Message(transaction) => {
                 question.sender = transaction.mail.sent.path();
                 question.recipients = transaction.recipients.len();
                 question.envelope = Some(Envelope(transaction));
                 question.size = transaction.size;
             }
+            _ => {}
+        }
+        question
+    }
+
+    /// The dialog so far, about a command whose candidate is there, as rewritten so far.
+    pub(super) fn command_question<'a>(
+        &'a self,
+        stage: Stage,
+        what: &'a What,
+        verb: Verb,
+        argument: &'a [u8],
+    ) -> Question<'a> {
+        let mut question = self.question(stage, verb, argument);
+        match what {
+            What::Hello(hello) => question.helo = Some(hello.said()),
+            What::Mail(mail) => {
+                question.sender = mail.sent.path();
+                question.params = Params::parse(mail.sent.params_octets()).unwrap_or_default();
+                question.size = question.params.size();
+            }
+            What::Rcpt(recipient) => about_recipient(&mut question, recipient),
             _ => {}
         }
         question
@@ -63,6 +82,12 @@ impl Session {
             argument,
         }
     }
+}
+
+fn about_recipient<'a>(question: &mut Question<'a>, recipient: &'a Recipient) {
+    question.recipient = recipient.sent.path();
+    question.recipient_given = Path::parse(recipient.given_octets()).ok();
+    question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
 }
 
 /// The stage at which the reply to this is asked about.

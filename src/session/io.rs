@@ -164,7 +164,7 @@ pub enum Event {
     Recipient(u8),
     /// A lost hop was replaced by another host.
     FailedOver,
-    /// A verdict of a rule was carried out.
+    /// A verdict of a rule or callout was carried out.
     Verdict(VerdictKind),
     /// A callout was asked: at which stage, with what outcome, and how long it took.
     Asked(CalloutId, Stage, CalloutEnd, Duration),
@@ -219,7 +219,7 @@ pub enum AttemptEnd {
     Failed,
 }
 
-/// What a rule did.
+/// What a rule or callout did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VerdictKind {
     /// Mode A.
@@ -238,8 +238,11 @@ pub enum VerdictKind {
     Disconnect,
     /// A recipient swallowed on purpose.
     Discard,
-    /// A route or rung not taken, because the client authenticated through to its hop.
+    /// Not carried out: a route or rung because the client authenticated through to its hop, a callout's refusal of
+    /// `<postmaster>`, its second ladder.
     Skipped,
+    /// None was given: the callout failed. Kept for the record; counted by [`Event::Asked`].
+    Failed,
 }
 
 impl VerdictKind {
@@ -255,6 +258,7 @@ impl VerdictKind {
             VerdictKind::Disconnect => "disconnect",
             VerdictKind::Discard => "discard",
             VerdictKind::Skipped => "skipped",
+            VerdictKind::Failed => "failed",
         }
     }
 }

@@ -31,6 +31,7 @@ impl Session {
         why: Why,
         refusal: Option<Box<Reply>>,
     ) {
+        self.ask_again(turn, hop);
         let trial = self.is_trial(hop);
         let attempted = self.is_attempted_at(hop);
         if why == Why::Broken {

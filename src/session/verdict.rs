@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::callout::CalloutId;
 use super::route::PoolId;
 use super::transaction::Transaction;
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
@@ -122,6 +123,15 @@ impl Stages {
 /// A rule, by its place in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u16);
+
+/// Who gave a verdict; what it means does not depend on that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Giver {
+    /// A rule.
+    Rule(RuleId),
+    /// A callout.
+    Callout(CalloutId),
+}
 
 /// The dialog so far, as it stands when somebody is asked. What the stage cannot know is `None`.
 #[derive(Clone, Copy, Debug)]
