@@ -6,7 +6,15 @@
 //!        nobody waits for any more.
 //!
 //! The pure half of a set of callouts (whom to ask, what to write) is
-//! [`Callouts`](crate::session::callout::Callouts), whose `carrier` is an `Arc<dyn Asker>`.
+//! [`Callouts`](crate::session::callout::Callouts), whose `carrier` is an `Arc<dyn Asker>`; [`CalloutSet`] is both.
+
+mod answer;
+#[cfg(test)]
+mod documents;
+mod http;
+mod octets;
+mod question;
+mod set;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +23,8 @@ use std::time::Duration;
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::io::CalloutEnd;
 use crate::session::verdict::Stage;
+
+pub use set::{CalloutError, CalloutSet};
 
 /// Carries questions to callouts. One serves all workers; what it keeps for a worker's runtime, such as
 /// connections, it keeps by thread.
