@@ -344,6 +344,7 @@ fn a_question_nobody_waits_for_any_more_leaves_nothing_open() {
         let mut waits = ask(&asker);
         let is_told = tokio::task::spawn_blocking(move || is_told.recv().unwrap());
         tokio::select! {
+            biased; // The first one polled has the place.
             said = &mut slow => panic!("{said:?}"),
             said = &mut waits => panic!("there is one place: {said:?}"),
             told = is_told => told.unwrap(),
