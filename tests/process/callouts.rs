@@ -251,7 +251,8 @@ fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
             }
             "/endless" => {
                 write!(stream, "{ok}Transfer-Encoding: chunked\r\n\r\n")?;
-                (0..25_600).try_for_each(|_| write!(stream, "1000\r\n{:4096}\r\n", ""))?;
+                let chunk = format!("1000\r\n{:4096}\r\n", "");
+                (0..25_600).try_for_each(|_| stream.write_all(chunk.as_bytes()))?;
             }
             _ => write!(stream, "{ok}Content-Length: {}\r\n\r\n{body}", body.len())?,
         }
