@@ -278,7 +278,7 @@ impl Session {
         }
     }
 
-    /// The session ends: nobody waits for callouts any more. Content that a hop has judged is concluded without them.
+    /// The session ends: nobody waits for callouts any more.
     pub(super) fn stop_asking(&mut self, turn: &mut Turn<'_>) {
         self.cancel_head(turn);
         for owed in self.owed.iter() {
@@ -289,10 +289,16 @@ impl Session {
                 turn.out.count(Event::Command(inquiry.verb(), Taken::Refused));
             }
         }
+    }
+
+    /// Content that a hop has judged is concluded without callouts: whatever the client hears next, it hears that first
+    /// (law 3).
+    pub(super) fn conclude_judged(&mut self, turn: &mut Turn<'_>) {
         let judged = |head: &Owed| matches!((&head.what, &head.answer), (What::Message(_), Answer::Asked(_)));
         if self.owed.head().is_some_and(judged)
-            && let Some(Owed { what, answer: Answer::Asked(inquiry) }) = self.owed.pop()
+            && let Some(Owed { what, answer: Answer::Asked(mut inquiry) }) = self.owed.pop()
         {
+            inquiry.cancel(turn);
             self.conclude_inquiry(turn, what, *inquiry, Ruling::Nothing, None);
         }
     }

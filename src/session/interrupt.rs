@@ -15,6 +15,9 @@ use crate::smtp::own;
 impl Session {
     /// The client's last word is heard, or its dialog must end: says so, if there is anything to say, and closes.
     pub(super) fn hang_up(&mut self, turn: &mut Turn<'_>, said: Option<Said>, end: SessionEnd) {
+        if self.phase != Phase::Ending {
+            self.conclude_judged(turn);
+        }
         if self.phase == Phase::Ending {
             return;
         }

@@ -85,6 +85,7 @@ impl Session {
         }
         self.content_hop_lost(hop, content_lost);
         if self.flags.authenticated && !self.is_ending() {
+            self.conclude_judged(turn);
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
         }

@@ -33,9 +33,9 @@ impl Whims {
     /// Asked at some stages, or at none.
     pub fn new(rng: &mut Rng, pools: u16) -> Whims {
         let mut stages = Stages::default();
-        if rng.percent(50) {
+        if rng.percent(40) {
             for stage in Stage::ALL {
-                if rng.percent(40) {
+                if rng.percent(30) {
                     stages = stages.with(stage);
                 }
             }
@@ -116,7 +116,7 @@ impl Callouts for Whims {
         let id = id(question);
         let asked = |callout: &CalloutId| {
             let parts: [&[u8]; 4] = [&callout.0.to_be_bytes(), &[question.stage as u8], id.as_bytes(), &code];
-            hash(self.seed, &parts) % 100 < 60
+            hash(self.seed, &parts) % 100 < 45
         };
         (0..CALLOUTS).map(CalloutId).filter(|callout| Some(*callout) > after).find(asked)
     }
@@ -128,9 +128,9 @@ impl Callouts for Whims {
 
     fn terms(&self, callout: CalloutId) -> Terms {
         let mut dice = Rng::new(hash(self.seed, &[b"terms", &callout.0.to_be_bytes()]));
-        let on_error = match dice.below(3) {
-            0 => OnError::Pass,
-            1 => OnError::Tempfail,
+        let on_error = match dice.below(4) {
+            0 | 1 => OnError::Pass,
+            2 => OnError::Tempfail,
             _ => OnError::Reject,
         };
         Terms {
