@@ -14,7 +14,7 @@ use crate::config::types::{Config, Stage as At};
 use crate::log::text;
 use crate::rules;
 use crate::session::verdict::{Question, Stage};
-use crate::smtp::{Command, Params, Path, Reply, Verb};
+use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
 /// A moment of a dialog.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -175,14 +175,18 @@ impl<'m> Known<'m> {
         };
         Question {
             stage: self.stage,
+            session: SessionId(0),
             listener: self.listener,
             client: self.moment.client.to_canonical(),
+            port: 0,
+            hop: None,
             helo: self.moment.helo.as_deref().map(str::as_bytes),
             authenticated: self.moment.authenticated,
             sender: self.sender,
             recipient: self.recipient,
             recipient_given: self.recipient_given.or(self.recipient),
             recipients: 0,
+            envelope: None,
             params: self.params,
             size: self.moment.size.or(self.params.size()),
             verb,

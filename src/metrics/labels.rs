@@ -222,6 +222,8 @@ label! {
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
+        /// What a callout said to a question that nobody waited for any more.
+        LateAnswer = "late_answer",
     }
 }
 

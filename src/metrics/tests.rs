@@ -73,7 +73,7 @@ fn all_events() -> Vec<Event> {
         ]
         .map(Verdict),
     );
-    events.extend([Event::Dropped(labels::Dropped::UnaskedReply)]);
+    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     events
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use super::ask::{self, Asking};
 use super::buffers::SIZE;
 use super::link::Link;
 use super::stream::Stream;
@@ -63,6 +64,7 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     upstreams: [Upstream; HOPS],
+    asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -97,6 +99,7 @@ impl Drive {
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
             upstreams: [const { Upstream::Vacant }; HOPS],
+            asking: None,
             sleep: None,
             armed: None,
             tide: Tide::Flood,
@@ -121,6 +124,7 @@ impl Drive {
         }
         self.heed_tide(now, scratch);
         self.flush(cx, scratch, now);
+        let before = waiting(scratch);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -130,9 +134,12 @@ impl Drive {
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
-        let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
+            while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
+                busy = true;
+                self.session.handle(now, told, &mut scratch.out);
+            }
             for hop in 0..HOPS as u8 {
                 busy |= self.read_hop(cx, scratch, now, HopId(hop));
             }
@@ -371,6 +378,9 @@ impl Drive {
             if let session_io::Event::Ended(end) = event {
                 self.quit = end == SessionEnd::Quit;
             }
+            if let Some(asking) = &self.asking {
+                asking.note(event);
+            }
             scratch.meter.note(event);
         }
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
@@ -397,6 +407,11 @@ impl Drive {
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
                     self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                }
+                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::CalloutFailed(name, stage, fault) => {
+                    log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 
 use super::ask::reply_stage;
+use super::inquiry::{About, Inquiry};
 use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide};
 use super::notes::{first_line, kind_of_reply_verdict, said_line};
 use super::owed::{Answer, Owed, Said, What};
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use super::upstreams::Tried;
-use super::verdict::{ReplyVerdict, RuleId};
+use super::verdict::{Giver, ReplyVerdict};
 use super::{Phase, Session, Turn, closes};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
@@ -37,7 +38,9 @@ impl Session {
         }
         if let Some(Owed { what, .. }) = self.owed.pop() {
             self.judge(turn, what, hop, reply, None);
-            self.head_since = turn.now;
+            if self.owed.head_number() != number {
+                self.head_since = turn.now;
+            }
         }
         self.settle(turn);
     }
@@ -45,8 +48,15 @@ impl Session {
     /// Gives every answer at the head that is there.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
         loop {
+            let number = self.owed.head_number();
             match self.owed.head().map(|head| &head.answer) {
                 None | Some(Answer::Hop(_) | Answer::Trying(_)) => return,
+                Some(Answer::Asked(_)) => {
+                    if !self.inquire(turn) {
+                        return;
+                    }
+                    continue;
+                }
                 Some(Answer::Held(pool)) => {
                     let pool = *pool;
                     if !self.release(turn, pool) {
@@ -61,31 +71,56 @@ impl Session {
                     _ => return,
                 },
             }
-            self.head_since = turn.now;
+            if self.owed.head_number() != number {
+                self.head_since = turn.now;
+            }
         }
     }
 
-    /// Asks about a hop's reply and does what is decided. `after`: the rule whose ladder failed with this reply.
+    /// Asks about a hop's reply and does what is decided. `after`: whose ladder failed with this reply.
     pub(super) fn judge(
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
         hop: HopId,
         reply: ReplyRef<'_>,
-        after: Option<RuleId>,
+        after: Option<Giver>,
     ) {
-        let stage = reply_stage(&what);
-        let verdict = match stage {
-            Some(stage) if self.settings.rules.stages().has(stage) && !self.is_ending() => {
-                let question = self.reply_question(stage, &what);
-                self.settings.rules.reply(&question, reply, after).map(|(verdict, by)| (stage, verdict, by))
-            }
-            _ => None,
-        };
-        let Some((stage, verdict, by)) = verdict else {
+        let Some(stage) = reply_stage(&what).filter(|_| !self.is_ending()) else {
             return self.conclude(turn, what, hop, reply, None);
         };
-        self.note(turn, stage, by, kind_of_reply_verdict(&verdict));
+        // A callout's ladder came after all rules were asked.
+        let (rules, callout) = match after {
+            Some(Giver::Callout(callout)) => (None, Some(callout)),
+            Some(Giver::Rule(rule)) => (Some(Some(rule)), None),
+            None => (Some(None), None),
+        };
+        if let Some(after) = rules.filter(|_| self.settings.rules.stages().has(stage)) {
+            let question = self.reply_question(stage, &what);
+            if let Some((verdict, by)) = self.settings.rules.reply(&question, reply, after) {
+                self.note(turn, stage, Giver::Rule(by), kind_of_reply_verdict(&verdict));
+                return self.decide_reply(turn, what, hop, reply, verdict, Some(Giver::Rule(by)));
+            }
+        }
+        if !self.has_callout_for(stage, &what, reply, callout) {
+            return self.conclude(turn, what, hop, reply, None);
+        }
+        let trial = matches!(what, What::Rcpt(_)) && self.upstreams.current() != Some(hop);
+        let spent = after.is_some();
+        let about = About::Reply { hop, reply: Box::new(reply.to_owned()), spent, trial };
+        self.owed.put_back(what, Answer::Asked(Box::new(Inquiry::new(stage, about, callout))));
+    }
+
+    /// Does what was decided about a hop's reply, whoever decided it.
+    pub(super) fn decide_reply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: What,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        verdict: ReplyVerdict,
+        by: Option<Giver>,
+    ) {
         match (verdict, what) {
             // A hop's word on the content stands: a 2xx stays one.
             (ReplyVerdict::Substitute(instead), what @ What::Message(_))
@@ -100,7 +135,7 @@ impl Session {
                 self.conclude(turn, what, hop, reply, Some(instead));
             }
             (ReplyVerdict::Retry(rungs), What::Rcpt(recipient))
-                if reply.code().is_negative() && self.has_transaction() =>
+                if reply.code().is_negative() && self.has_transaction() && by.is_some() =>
             {
                 self.begin_ladder(turn, recipient, hop, reply, rungs, by);
             }
@@ -464,6 +499,7 @@ impl Session {
 
     /// Closes the current hop's dialog because what it was told and what the client was told differ.
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.ask_again(turn, hop);
         self.answer_for(hop, &own::ATTEMPTS_FAILED);
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
