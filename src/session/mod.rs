@@ -22,7 +22,7 @@
 //! | `ask`, `inquiry`, `allowed` | what is shown to whoever is asked; callouts asked; what they may say |
 //! | `notes` | what is kept for the record |
 
-mod allowed;
+pub(crate) mod allowed;
 mod answer;
 mod ask;
 mod attempt;

@@ -8,10 +8,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::callout::CalloutId;
 use super::route::PoolId;
-use super::transaction::Transaction;
+use super::transaction::{Mail, Needs, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
 /// A moment in the dialog at which somebody may be asked.
@@ -220,6 +221,35 @@ impl<'a> Envelope<'a> {
     /// How many recipients a verdict swallowed on purpose.
     pub fn swallowed(self) -> usize {
         self.0.swallowed
+    }
+}
+
+/// A transaction of which only the sender is known, for a question that no session asks.
+#[derive(Debug)]
+pub struct Supposed(Transaction);
+
+impl Supposed {
+    /// MAIL was said, with this sender as it went upstream.
+    pub fn new(sender: Path<'_>, size: Option<u64>, now: Instant) -> Self {
+        Self(Transaction {
+            mail: Mail { sent: Spoken::given(sender, Params::default()), given: None },
+            pool: PoolId(0),
+            pinned: None,
+            accepted: true,
+            recipients: Vec::new(),
+            swallowed: 0,
+            needs: Needs::default(),
+            size,
+            since: now,
+            octets: 0,
+            mended: 0,
+            notes: None,
+        })
+    }
+
+    /// As a question shows it.
+    pub fn envelope(&self) -> Envelope<'_> {
+        Envelope(&self.0)
     }
 }
 
