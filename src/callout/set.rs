@@ -19,6 +19,7 @@ use super::answer::{self, Grants};
 use super::http::Client;
 use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
+use crate::metrics::CalloutCounts;
 use crate::rules::{Asked, When, known};
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
 use crate::session::io::CalloutEnd;
@@ -169,6 +170,7 @@ struct Carrier(Vec<Arc<Service>>);
 struct Service {
     client: Client,
     grants: Grants,
+    counts: Arc<CalloutCounts>,
 }
 
 impl Carrier {
@@ -178,6 +180,7 @@ impl Carrier {
         let service = |callout: &config::Callout| {
             let CalloutKind::Http(url) = &callout.kind;
             Arc::new(Service {
+                counts: CalloutCounts::of(&callout.name),
                 client: Client::new(url, callout.concurrency, &config.dns),
                 grants: Grants {
                     pools: pools.iter().cloned().collect(),
@@ -205,5 +208,7 @@ impl Asker for Carrier {
         })
     }
 
-    fn ended(&self, _: CalloutId, _: Stage, _: CalloutEnd, _: Duration) {}
+    fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {
+        self.0[usize::from(callout.0)].counts.ended(stage, end, took);
+    }
 }

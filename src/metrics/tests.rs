@@ -256,7 +256,7 @@ fn parse(text: &str) -> Result<Scrape, String> {
                     }
                     buckets.push(value);
                 }
-                Some("_sum") if histogram && labels.is_empty() => {}
+                Some("_sum") if histogram => {}
                 Some("_count") if histogram => {
                     if buckets.last() != Some(&value) {
                         return fault("count is not +Inf");

@@ -145,7 +145,7 @@ impl FaultKind {
     ];
 
     /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             FaultKind::Unreachable => "unreachable",
             FaultKind::Busy => "busy",

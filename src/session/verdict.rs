@@ -76,7 +76,7 @@ impl Stage {
     }
 
     /// Its name in the configuration and in logs.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Stage::Connect => "connect",
             Stage::Helo => "helo",
