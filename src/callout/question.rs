@@ -137,7 +137,7 @@ impl Serialize for Parameters<'_> {
 struct Command<'a> {
     /// The verb, in upper case.
     verb: &'static str,
-    /// What stands behind it; of AUTH the mechanism. Null where other members show it.
+    /// What stands behind the verb of EHLO, HELO and at other; of AUTH the mechanism; else null.
     argument: Option<Shown<'a>>,
 }
 

@@ -117,6 +117,7 @@ impl Drive {
         }
         self.heed_tide(now, scratch);
         self.flush(cx, scratch, now);
+        let before = waiting(scratch);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -127,7 +128,6 @@ impl Drive {
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
-        let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
             while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
