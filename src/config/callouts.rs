@@ -151,5 +151,7 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
     if !good {
         return node.expected(WANTED);
     }
-    Some(HttpUrl { host: host.to_owned(), port, path: path.as_str().to_owned() })
+    // RFC 9112 section 3.2.1: an empty path is sent as "/".
+    let slash = if path.as_str().starts_with('/') { "" } else { "/" };
+    Some(HttpUrl { host: host.to_owned(), port, path: format!("{slash}{path}") })
 }
