@@ -3,6 +3,9 @@
 //! **In**: where the service is. **Out**: a connected socket, as hyper reads and writes it, and whether anything was
 //! [`Heard`] on it.
 //! **Never**: keeps a deadline; asks DNS for an address, or for a name again while its worker's resolver knows it.
+//!
+//! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
+//! tried one after the other, IPv4 first.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
