@@ -117,3 +117,22 @@ fn with_a_callout_that_passes() {
         script.asked && !script.yaml.contains("callouts:")
     });
 }
+
+/// A callout at each stage alone is asked there, and nowhere else; about each recipient once.
+#[test]
+fn each_stage_alone_is_asked() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/every-stage.txt");
+    let script = Script::read(&script).unwrap();
+    for stage in Stage::ALL {
+        let asked = Asked::Passing(Stages::default().with(stage));
+        let world = settings::world_asking(&script.yaml, asked).unwrap();
+        let mut driver = Pure::new(&world, usize::MAX);
+        run(&script, Manner::Asked, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+        let about: &[&[u8]] = match stage {
+            Stage::Rcpt | Stage::RcptReply => &[b"jones@example.com", b"brown@example.com"],
+            _ => &[b""],
+        };
+        let expected: Vec<_> = about.iter().map(|about| (stage, about.to_vec())).collect();
+        assert_eq!(*world.prompt.unwrap().asked.lock().unwrap(), expected);
+    }
+}

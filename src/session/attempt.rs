@@ -12,14 +12,14 @@ use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::inquiry::{About, Inquiry};
-use super::io::{AttemptEnd, Event, HopId, SessionEnd, VerdictKind};
-use super::notes::{first_line, kind_of_reply_verdict, said_line};
+use super::inquiry::About;
+use super::io::{AttemptEnd, Event, HopId, VerdictKind};
+use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{PoolId, TargetId};
 use super::transaction::Recipient;
 use super::upstreams::{Stand, Tried};
-use super::verdict::{Giver, ReplyVerdict, Rung, Stage};
+use super::verdict::{Giver, Rung, Stage};
 use super::{Session, Turn};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Canonical, Path, Reply, ReplyRef, own};
@@ -42,7 +42,8 @@ pub struct Ladder {
     seen: SmallVec<[(Option<Canonical>, TargetId); 2]>,
     /// The attempt under way.
     hop: Option<HopId>,
-    recipient: Box<Recipient>,
+    /// The recipient as this attempt has it.
+    pub recipient: Box<Recipient>,
     mail_refusal: Option<Box<Reply>>,
 }
 
@@ -288,80 +289,8 @@ impl Session {
         self.settle(turn);
     }
 
-    /// A route's hop accepted the recipient: that is its reply, and is asked about as one.
-    fn ask_about_routed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        original: Box<Recipient>,
-        ladder: Box<Ladder>,
-        hop: HopId,
-        reply: ReplyRef<'_>,
-    ) {
-        let (stage, what) = (Stage::RcptReply, What::Rcpt(original));
-        if self.settings.rules.stages().has(stage)
-            && let Some((verdict, by)) =
-                self.settings.rules.reply(&self.reply_question(stage, &what), reply, None)
-        {
-            self.note(turn, stage, Giver::Rule(by), kind_of_reply_verdict(&verdict));
-            return self.decide_routed(turn, *ladder, hop, reply, Some(verdict));
-        }
-        if self.has_callout_for(stage, &what, reply, None) {
-            let about = About::Accepted { ladder, hop, reply: Box::new(reply.to_owned()) };
-            self.owed.put_back(what, Answer::Asked(Box::new(Inquiry::new(stage, about, None))));
-            return;
-        }
-        self.decide_routed(turn, *ladder, hop, reply, None);
-    }
-
-    /// Does what was decided about a recipient that was accepted where its route led.
-    pub(super) fn decide_routed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        ladder: Ladder,
-        hop: HopId,
-        reply: ReplyRef<'_>,
-        verdict: Option<ReplyVerdict>,
-    ) {
-        self.head_since = turn.now;
-        let (said, end) = match verdict {
-            Some(ReplyVerdict::Disconnect(said)) => (Said::disconnect(said), true),
-            Some(ReplyVerdict::Substitute(instead)) if instead.code().is_negative() => {
-                let closes = super::closes(instead.code().get());
-                (Said::Written(instead), closes)
-            }
-            Some(ReplyVerdict::Substitute(instead)) if instead.code().is_positive() => {
-                return self.take_over(turn, *ladder.recipient, hop, reply, Some(instead));
-            }
-            _ => return self.take_over(turn, *ladder.recipient, hop, reply, None),
-        };
-        self.withdraw_accepted(turn, hop);
-        self.tell(turn, &said);
-        self.note_recipient(turn, &ladder.recipient, said_line(&said), None, said.code().class());
-        if end {
-            self.hang_up(turn, None, SessionEnd::Verdict);
-        }
-    }
-
-    /// A recipient that an attempt's hop accepted joins the transaction, if it may.
-    fn take_over(
-        &mut self,
-        turn: &mut Turn<'_>,
-        recipient: Recipient,
-        hop: HopId,
-        reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
-    ) {
-        let pinned = self.transaction.as_ref().is_some_and(|transaction| transaction.pinned.is_some());
-        if pinned && self.upstreams.current() != Some(hop) {
-            return self.accepted_elsewhere(turn, recipient, hop, reply);
-        }
-        turn.out.count(Event::Attempt(AttemptEnd::Accepted));
-        self.adopt(turn, hop);
-        self.commit_recipient(turn, recipient, hop, reply, instead);
-    }
-
     /// The transaction moves to this hop; the one it leaves hears RSET, and QUIT if it is not the listener's.
-    fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(left) = self.upstreams.current().filter(|&left| left != hop) else {
             if self.upstreams.current().is_none() {
                 self.upstreams.set_away(Some(hop));
@@ -395,7 +324,7 @@ impl Session {
         self.tell(turn, &Said::Own(&own::OTHER_HOP));
     }
 
-    fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         if self.upstreams.current() == Some(hop) {
             self.rebuild(turn, hop);
         } else {
@@ -429,18 +358,6 @@ impl Session {
         }
         if !self.try_at(turn, pool, tried) {
             self.next_rung(turn);
-        }
-    }
-
-    /// What callouts are being asked about is void: the acceptance of a hop that is lost.
-    fn ask_no_more(&mut self, turn: &mut Turn<'_>) {
-        self.cancel_head(turn);
-        match self.owed.pop() {
-            Some(Owed { what, answer: Answer::Asked(inquiry) }) => {
-                self.owed.put_back(what, inquiry.into_attempt());
-            }
-            Some(Owed { what, answer }) => drop(self.owed.put_back(what, answer)),
-            None => {}
         }
     }
 
@@ -506,12 +423,6 @@ impl Session {
             }
             _ => false,
         }
-    }
-
-    /// Whether callouts are asked what to make of this hop's refusal of an attempt.
-    fn is_asked_about(&self, hop: HopId) -> bool {
-        matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Asked(inquiry))
-            if matches!(inquiry.about, About::Reply { hop: at, trial: true, .. } if at == hop))
     }
 
     /// Whether the attempt under way is at this hop, the transaction's own included.

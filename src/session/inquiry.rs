@@ -1,9 +1,8 @@
 //! Callouts asked, one after the other, about the command or reply at the head of the queue.
 //!
-//! In:    what is asked about, when the rules had nothing to decide; answers and failures, by ticket; the deadline.
-//! Out:   one question at a time, then the verdict carried out as a rule's would be.
-//! Never: asks a callout twice about one command, believes an answer its stage does not allow, or takes a failure for
-//!        leave to go on: `on_error` says what becomes of it (law 6).
+//! In:    what is asked about, when the rules had nothing to decide.
+//! Out:   one question at a time, encoded; taken back when nobody waits for its answer any more.
+//! Never: asks a callout twice about one command, or two at once.
 //!
 //! A question is opened only at the head of the queue: it shows the dialog as it stands, with all before it answered.
 //! Rewrites accumulate in the candidate, so that later callouts see them; the first verdict that decides ends the
@@ -12,15 +11,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::allowed::{command_fault, is_postmaster, reply_fault};
 use super::attempt::Ladder;
-use super::callout::{CalloutAnswer, CalloutId, Fault, FaultKind, OnError};
-use super::io::{Ask, CalloutEnd, Event, HopId, Output, Taken, Ticket, VerdictKind};
-use super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
+use super::callout::{CalloutId, Fault, FaultKind};
+use super::heed::Ruling;
+use super::io::{Ask, CalloutEnd, Event, HopId, Output, Taken, Ticket};
 use super::owed::{Answer, Owed, Said, What};
-use super::verdict::{CommandVerdict, Giver, Question, ReplyVerdict, Stage};
+use super::verdict::{Question, Stage};
 use super::{Session, Turn};
-use crate::smtp::{Own, Reply, ReplyRef, Verb, own};
+use crate::smtp::{Reply, ReplyRef, Verb, own};
 
 /// What callouts are being asked about.
 #[derive(Debug)]
@@ -28,9 +26,9 @@ pub struct Inquiry {
     pub stage: Stage,
     pub about: About,
     /// The last one that is done with.
-    after: Option<CalloutId>,
+    pub after: Option<CalloutId>,
     /// The question that is open; `None` while the entry is not yet the head.
-    open: Option<Open>,
+    pub open: Option<Open>,
     /// When the time of all of them is over.
     until: Option<Instant>,
 }
@@ -50,11 +48,11 @@ pub enum About {
 
 /// One question.
 #[derive(Debug)]
-struct Open {
-    ticket: Ticket,
-    callout: CalloutId,
-    since: Instant,
-    until: Instant,
+pub struct Open {
+    pub ticket: Ticket,
+    pub callout: CalloutId,
+    pub since: Instant,
+    pub until: Instant,
 }
 
 impl Inquiry {
@@ -83,15 +81,16 @@ impl Inquiry {
     }
 
     /// The attempt goes on as if its hop had not accepted.
-    pub fn into_attempt(self: Box<Inquiry>) -> Answer {
-        let Inquiry { about, stage, after, open, until } = *self;
+    pub fn into_attempt(self) -> Answer {
+        let Inquiry { about, stage, after, open, until } = self;
         match about {
             About::Accepted { ladder, .. } => Answer::Trying(ladder),
             about => Answer::Asked(Box::new(Inquiry { about, stage, after, open, until })),
         }
     }
 
-    fn reply(&self) -> Option<ReplyRef<'_>> {
+    /// The reply that is asked about.
+    pub fn reply(&self) -> Option<ReplyRef<'_>> {
         match &self.about {
             About::Reply { reply, .. } | About::Accepted { reply, .. } => Some(reply.as_ref().as_ref()),
             About::Command { .. } | About::Chunks { .. } => None,
@@ -100,7 +99,8 @@ impl Inquiry {
 }
 
 impl Inquiry {
-    fn verb(&self) -> Verb {
+    /// The verb of the command that is asked about.
+    pub fn verb(&self) -> Verb {
         match self.about {
             About::Command { verb, .. } => verb,
             _ => Verb::Bdat,
@@ -113,34 +113,6 @@ impl Inquiry {
             let took = turn.now.saturating_duration_since(open.since);
             turn.out.outputs.push(Output::Cancel(open.ticket));
             turn.out.count(Event::Asked(open.callout, self.stage, CalloutEnd::Cancelled, took));
-        }
-    }
-}
-
-/// What the asking came to.
-enum Ruling {
-    /// Nobody decided anything.
-    Nothing,
-    Command(CommandVerdict),
-    Reply(ReplyVerdict),
-    /// A reply of our own, in place of whatever would have come.
-    Refused(Arc<Reply>),
-}
-
-impl Ruling {
-    fn of_command(self) -> Option<CommandVerdict> {
-        match self {
-            Ruling::Command(verdict) => Some(verdict),
-            Ruling::Refused(reply) => Some(CommandVerdict::Reply(reply)),
-            Ruling::Nothing | Ruling::Reply(_) => None,
-        }
-    }
-
-    fn of_reply(self) -> Option<ReplyVerdict> {
-        match self {
-            Ruling::Reply(verdict) => Some(verdict),
-            Ruling::Refused(reply) => Some(ReplyVerdict::Substitute(reply)),
-            Ruling::Nothing | Ruling::Command(_) => None,
         }
     }
 }
@@ -235,37 +207,6 @@ impl Session {
         false
     }
 
-    /// A callout answered, or failed to.
-    pub(super) fn told(&mut self, turn: &mut Turn<'_>, ticket: Ticket, answer: Result<CalloutAnswer, Fault>) {
-        let waited_for = matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Asked(inquiry))
-            if inquiry.open.as_ref().is_some_and(|open| open.ticket == ticket));
-        if !waited_for {
-            return turn.out.count(Event::LateAnswer);
-        }
-        self.heard_out(turn, answer);
-    }
-
-    /// The callout at the head has had its time.
-    pub(super) fn callout_timed_out(&mut self, turn: &mut Turn<'_>) {
-        if let Some(Answer::Asked(inquiry)) = self.owed.head().map(|head| &head.answer)
-            && let Some(open) = &inquiry.open
-        {
-            turn.out.outputs.push(Output::Cancel(open.ticket));
-            let waited = open.until.saturating_duration_since(open.since);
-            let fault = Fault::new(FaultKind::TimedOut, format!("no answer within {waited:?}"));
-            self.heard_out(turn, Err(fault));
-        }
-    }
-
-    /// The client has waited long enough: the question at the head ends with a reply of our own.
-    pub(super) fn refuse_inquiry(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
-        self.cancel_head(turn);
-        if let Some(Owed { what, answer: Answer::Asked(inquiry) }) = self.owed.pop() {
-            let ruling = Ruling::Refused(Arc::new(own.reply(self.id)));
-            self.conclude_inquiry(turn, what, *inquiry, ruling, None);
-        }
-    }
-
     /// A hop is let go of or lost. If callouts are asked about a reply by which something was yet to happen there, the
     /// reply is void: it is as if it had not come, and another one will be asked about anew.
     pub(super) fn ask_again(&mut self, turn: &mut Turn<'_>, hop: HopId) {
@@ -308,200 +249,6 @@ impl Session {
         if let Some(Owed { answer: Answer::Asked(inquiry), .. }) = self.owed.head_mut() {
             inquiry.cancel(turn);
         }
-    }
-
-    fn heard_out(&mut self, turn: &mut Turn<'_>, answer: Result<CalloutAnswer, Fault>) {
-        let Some(Owed { what, answer: Answer::Asked(mut inquiry) }) = self.owed.pop() else { return };
-        let Some(open) = inquiry.open.take() else {
-            self.owed.put_back(what, Answer::Asked(inquiry));
-            return;
-        };
-        match answer.and_then(|answer| self.checked(&what, &inquiry, &open, answer)) {
-            Ok(answer) => self.heed(turn, what, inquiry, &open, answer),
-            Err(fault) => self.callout_failed(turn, what, inquiry, &open, fault),
-        }
-        self.settle(turn);
-    }
-
-    /// An answer, held against what its stage allows.
-    fn checked(
-        &self,
-        what: &What,
-        inquiry: &Inquiry,
-        open: &Open,
-        answer: CalloutAnswer,
-    ) -> Result<CalloutAnswer, Fault> {
-        let terms = self.settings.callouts.terms(open.callout);
-        let fault = match (&answer, inquiry.reply()) {
-            (CalloutAnswer::Command { rewrites, verdict }, None) => {
-                command_fault(inquiry.stage, rewrites, verdict.as_ref(), terms)
-                    .or_else(|| self.rewrites_fault(what, rewrites))
-            }
-            (CalloutAnswer::Reply(verdict), Some(reply)) => {
-                let most = self.settings.limits.command_line;
-                verdict.as_ref().and_then(|verdict| reply_fault(inquiry.stage, reply, verdict, most))
-            }
-            (CalloutAnswer::Command { .. }, Some(_)) => Some("a verdict for a command"),
-            (CalloutAnswer::Reply(_), None) => Some("a verdict for a reply"),
-        };
-        match fault {
-            Some(fault) => Err(Fault::new(FaultKind::NotAllowed, fault)),
-            None => Ok(answer),
-        }
-    }
-
-    /// An answer that may be believed.
-    fn heed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        mut what: What,
-        mut inquiry: Box<Inquiry>,
-        open: &Open,
-        answer: CalloutAnswer,
-    ) {
-        let (stage, by) = (inquiry.stage, Giver::Callout(open.callout));
-        let tolerates = !self.settings.callouts.terms(open.callout).refuse_postmaster && is_postmaster(&what);
-        let (mut end, ruling) = match answer {
-            CalloutAnswer::Command { rewrites, verdict } => {
-                let rewritten = self.rewrite(&mut what, rewrites);
-                let end = match rewritten {
-                    Ok(true) => {
-                        self.note(turn, stage, by, VerdictKind::Rewrite);
-                        CalloutEnd::Verdict(VerdictKind::Rewrite)
-                    }
-                    _ => CalloutEnd::Passed,
-                };
-                let ruling = match (rewritten, verdict) {
-                    (Err(own), _) => Ruling::Refused(Arc::new(own.reply(self.id))),
-                    (Ok(_), Some(verdict)) => Ruling::Command(verdict),
-                    (Ok(_), None) => Ruling::Nothing,
-                };
-                (end, ruling)
-            }
-            CalloutAnswer::Reply(verdict) => {
-                (CalloutEnd::Passed, verdict.map_or(Ruling::Nothing, Ruling::Reply))
-            }
-        };
-        // RFC 5321 4.5.1; and semantics of a failed ladder: there is no second one.
-        let positive = inquiry.reply().is_none_or(|reply| reply.code().is_positive());
-        let ignored = match &ruling {
-            Ruling::Command(CommandVerdict::Reply(reply)) => tolerates && reply.code().is_negative(),
-            Ruling::Reply(ReplyVerdict::Substitute(reply)) => {
-                tolerates && positive && reply.code().is_negative()
-            }
-            Ruling::Reply(ReplyVerdict::Retry(_)) => {
-                matches!(inquiry.about, About::Reply { spent: true, .. })
-            }
-            _ => false,
-        };
-        let kind = match &ruling {
-            _ if ignored => Some(VerdictKind::Skipped),
-            Ruling::Command(verdict) => Some(kind_of_command_verdict(stage, verdict)),
-            Ruling::Reply(verdict) => Some(kind_of_reply_verdict(verdict)),
-            Ruling::Refused(_) | Ruling::Nothing => None,
-        };
-        if let Some(kind) = kind {
-            self.note(turn, stage, by, kind);
-            end = CalloutEnd::Verdict(kind);
-        }
-        turn.out.count(Event::Asked(
-            open.callout,
-            stage,
-            end,
-            turn.now.saturating_duration_since(open.since),
-        ));
-        inquiry.after = Some(open.callout);
-        if ignored || matches!(ruling, Ruling::Nothing) {
-            self.owed.put_back(what, Answer::Asked(inquiry));
-        } else {
-            self.conclude_inquiry(turn, what, *inquiry, ruling, Some(by));
-        }
-    }
-
-    /// A callout failed: `on_error` says what comes of it.
-    fn callout_failed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        what: What,
-        mut inquiry: Box<Inquiry>,
-        open: &Open,
-        fault: Fault,
-    ) {
-        let (stage, callout) = (inquiry.stage, open.callout);
-        let took = turn.now.saturating_duration_since(open.since);
-        turn.out.count(Event::Asked(callout, stage, CalloutEnd::Failed(fault.kind), took));
-        let name = self.settings.callouts.name(callout).into();
-        turn.out.outputs.push(Output::CalloutFailed(name, stage, fault));
-        self.note(turn, stage, Giver::Callout(callout), VerdictKind::Failed);
-        inquiry.after = Some(callout);
-        let own = match self.settings.callouts.terms(callout).on_error {
-            OnError::Pass => None,
-            // What a hop has accepted it will deliver, whoever could not be asked about that.
-            _ if stage == Stage::MessageReply => None,
-            OnError::Tempfail if matches!(stage, Stage::Connect | Stage::ConnectReply) => {
-                Some(&own::CALLOUT_FAILED_CLOSING)
-            }
-            OnError::Tempfail => Some(&own::CALLOUT_FAILED),
-            OnError::Reject => Some(&own::CALLOUT_REJECTED),
-        };
-        match own {
-            None => drop(self.owed.put_back(what, Answer::Asked(inquiry))),
-            Some(own) => {
-                // A hop's refusal is as good as one of ours, unless another attempt could end better.
-                let refused = inquiry.reply().is_some_and(|reply| {
-                    reply.code().is_transient() || (reply.code().is_negative() && !own.code().is_transient())
-                });
-                let ruling = match refused {
-                    true => Ruling::Reply(ReplyVerdict::Accept),
-                    false => Ruling::Refused(Arc::new(own.reply(self.id))),
-                };
-                self.conclude_inquiry(turn, what, *inquiry, ruling, None);
-            }
-        }
-    }
-
-    /// All who were to be asked have been, or one has decided.
-    fn conclude_inquiry(
-        &mut self,
-        turn: &mut Turn<'_>,
-        what: What,
-        inquiry: Inquiry,
-        ruling: Ruling,
-        by: Option<Giver>,
-    ) {
-        let (since, behind) = (self.head_since, self.owed.head_number());
-        let (command, verb) = (inquiry.is_about_command(), inquiry.verb());
-        match inquiry.about {
-            About::Command { .. } => {
-                let said = turn.out.events.len();
-                let counts = !matches!(what, What::Greeting);
-                self.decide(turn, what, ruling.of_command(), by);
-                if counts {
-                    self.count_command(turn, verb, said);
-                }
-            }
-            About::Chunks { size, last } => {
-                let said = turn.out.events.len();
-                self.decide_chunks(turn, size, last, ruling.of_command());
-                self.count_command(turn, verb, said);
-            }
-            About::Reply { hop, reply, trial, .. } => {
-                let reply = reply.as_ref().as_ref();
-                match ruling.of_reply() {
-                    Some(verdict) => self.decide_reply(turn, what, hop, reply, verdict, by),
-                    None => self.conclude(turn, what, hop, reply, None),
-                }
-                if trial {
-                    self.withdraw(turn, hop);
-                }
-            }
-            About::Accepted { ladder, hop, reply } => {
-                self.decide_routed(turn, *ladder, hop, reply.as_ref().as_ref(), ruling.of_reply());
-            }
-        }
-        // The client waits on for the same answer, or begins to wait for the next one.
-        let same = if command { !self.owed.is_empty() } else { self.owed.head_number() != behind };
-        self.head_since = if same { since } else { turn.now };
     }
 
     /// The question as it stands now.

@@ -14,12 +14,12 @@
 //! | file | is |
 //! |---|---|
 //! | `check`, `envelope`, `rewrite`, `decide` | commands in: check, ask, decide, forward |
-//! | `hear`, `answer` | replies in: ask, decide, answer |
+//! | `hear`, `judge`, `answer` | replies in: ask, decide, answer |
 //! | `upstreams`, `replay`, `loss` | hops opened, told the envelope again, lost and replaced |
-//! | `attempt` | a recipient tried elsewhere |
+//! | `attempt`, `routed` | a recipient tried elsewhere |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
-//! | `ask`, `inquiry`, `allowed` | what is shown to whoever is asked; callouts asked; what they may say |
+//! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
 mod allowed;
@@ -33,9 +33,11 @@ mod content;
 mod decide;
 mod envelope;
 mod hear;
+mod heed;
 mod inquiry;
 mod interrupt;
 pub mod io;
+mod judge;
 mod loss;
 mod notes;
 mod owed;
@@ -43,6 +45,7 @@ pub mod record;
 mod replay;
 mod rewrite;
 pub mod route;
+mod routed;
 pub mod settings;
 mod timers;
 mod transaction;
@@ -217,9 +220,7 @@ impl Session {
     /// Whether a hop has the whole content of a message and its answer is still out: not to be ended even beyond
     /// `shutdown_grace` (RFC 1047).
     pub fn must_finish(&self) -> bool {
-        self.owed.iter().any(|owed| {
-            matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(_) | Answer::Asked(_)))
-        })
+        self.owed.iter().any(|owed| matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(_))))
     }
 
     /// Whether a reply may be put in between without cutting another reply or being taken for one: the shell asks
