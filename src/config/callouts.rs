@@ -151,7 +151,6 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
     if !good {
         return node.expected(WANTED);
     }
-    // RFC 9112 section 3.2.1: an empty path is sent as "/".
-    let slash = if path.as_str().starts_with('/') { "" } else { "/" };
-    Some(HttpUrl { host: host.to_owned(), port, path: format!("{slash}{path}") })
+    // Displayed, an empty path is "/", as it is sent (RFC 9112 section 3.2.1).
+    Some(HttpUrl { host: host.to_owned(), port, path: path.to_string() })
 }
