@@ -54,6 +54,9 @@ fn main() {
     println!("{:<24} p50 {:>8.1} µs", "when: added", p50[1] - p50[0]);
     println!("{:<24} p50 {:>8.1} µs", "callout: added", p50[2] - p50[0]);
     println!("{:<24} p50 {:>8.1} µs", "beyond the service", p50[2] - p50[0] - p50[3]);
+    let asked =
+        asking.metric("gatepost_callout_questions_total", &["callout=\"service\"", "verdict=\"pass\""]);
+    assert_eq!(asked, f64::from(rounds * commands), "each was asked, and answered");
 }
 
 /// Microseconds of each NOOP, in lockstep.

@@ -1,4 +1,4 @@
-//! The command line: `gatepost [run] [--config FILE]`, `gatepost check [--config FILE]`.
+//! The command line: `gatepost [run] [--config FILE]`, `gatepost check`, `gatepost health`.
 //!
 //! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
 //! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
@@ -44,6 +44,8 @@ pub enum Command {
     Run,
     /// Check the configuration and print what it comes to
     Check,
+    /// Ask whether the gatepost at admin.address lives; the exit status says so
+    Health,
 }
 
 impl Arguments {
@@ -114,6 +116,7 @@ mod tests {
         assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run, file())));
         assert_eq!(parse(&["check", "--config=p.yaml"]), Some((Command::Check, file())));
         assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((Command::Check, file())));
+        assert_eq!(parse(&["health"]), Some((Command::Health, None)));
         assert_eq!(parse(&["chek"]), None);
         assert_eq!(parse(&["run", "p.yaml"]), None);
         assert_eq!(parse(&["--config"]), None);

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use gatepost::cli::{self, Command};
-use gatepost::{log, run};
+use gatepost::systemd::Activated;
+use gatepost::{health, log, run};
 
 fn main() -> ExitCode {
+    // Before anything opens a descriptor or starts a thread.
+    let activated = Activated::from_environment();
     let arguments = cli::parse();
     let loaded = match cli::load(&arguments) {
         Ok(loaded) => loaded,
@@ -20,7 +23,8 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command() {
-        Command::Run => runtime.block_on(run::run(loaded, arguments.config)),
+        Command::Run => runtime.block_on(run::run(loaded, arguments.config, activated)),
+        Command::Health => health::health(loaded.config.admin.address),
         Command::Check => match runtime.block_on(run::check(&loaded)) {
             Ok(()) => cli::print(&loaded),
             Err(errors) => {

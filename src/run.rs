@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -26,8 +25,10 @@ use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
 use crate::net::listen::{self, Entry};
-use crate::net::worker::{self, Order, Serving};
+use crate::net::share::Share;
+use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
+use crate::systemd::{self, Activated, Beat};
 
 /// How long a second look at the workers waits for the first.
 const TICK: Duration = Duration::from_millis(20);
@@ -46,8 +47,8 @@ pub async fn check(loaded: &Loaded) -> Result<(), String> {
     Ok(())
 }
 
-/// Serves until told to stop.
-pub async fn run(loaded: Loaded, path: Option<PathBuf>) -> ExitCode {
+/// Serves until told to stop, through the sockets that systemd has opened and those it opens itself.
+pub async fn run(loaded: Loaded, path: Option<PathBuf>, activated: Result<Activated, String>) -> ExitCode {
     // Before anything is announced: a signal that comes early is heard, too.
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -56,7 +57,11 @@ pub async fn run(loaded: Loaded, path: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match Control::start(loaded, path).await {
+    let started = match activated {
+        Ok(activated) => Control::start(loaded, path, activated).await,
+        Err(error) => Err(error),
+    };
+    match started {
         Ok(mut control) => control.serve(signals).await,
         Err(errors) => {
             say(errors.trim_end());
@@ -104,6 +109,7 @@ struct Control {
     status: Arc<Status>,
     sessions: Arc<Sessions>,
     workers: Vec<(UnboundedSender<Order>, JoinHandle<io::Result<()>>)>,
+    activated: Activated,
     /// Where the doors are: as configured, and as the kernel has it.
     listening: Vec<(SocketAddr, SocketAddr)>,
     refreshing: Task<()>,
@@ -111,11 +117,12 @@ struct Control {
 }
 
 impl Control {
-    async fn start(loaded: Loaded, path: Option<PathBuf>) -> Result<Control, String> {
+    async fn start(loaded: Loaded, path: Option<PathBuf>, activated: Activated) -> Result<Control, String> {
         let registry = Arc::new(Registry::new(Instant::now()));
         let prepared = prepare(&loaded, &registry).await?;
         let config = &loaded.config;
-        for door in &prepared.doors {
+        activated.check(&prepared.doors)?;
+        for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
         }
         let count = match config.workers {
@@ -131,12 +138,15 @@ impl Control {
         let limits = &config.limits;
         let sessions = Sessions::new(prepared.sessions, limits.sessions_per_client, &limits.exempt);
         let mut workers = Vec::new();
+        let mut beats = Vec::new();
         for index in 0..count {
             let (orders, received) = mpsc::unbounded_channel();
             let metrics = Arc::clone(&metrics);
+            let beat = Beat::default();
+            beats.push(Arc::clone(&beat));
             let worker = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || worker::run(index, &metrics, received))
+                .spawn(move || worker::run(index, &metrics, received, beat))
                 .map_err(|error| format!("worker {index}: {error}"))?;
             workers.push((orders, worker));
         }
@@ -150,6 +160,7 @@ impl Control {
             status,
             sessions,
             workers,
+            activated,
             listening: Vec::new(),
             refreshing: tokio::spawn(refresher.run()),
             grace,
@@ -158,6 +169,8 @@ impl Control {
         let addresses = control.listen(&serving, &doors)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
+        systemd::ready(&format!("accepting on {}", join(&addresses)));
+        tokio::spawn(systemd::watchdog(beats));
         Ok(control)
     }
 
@@ -165,23 +178,24 @@ impl Control {
     /// what is not stays as it is, so that nobody who is just connecting is turned away.
     fn listen(&mut self, serving: &Arc<Serving>, doors: &[Entry]) -> Result<Vec<SocketAddr>, String> {
         let mut listening = Vec::new();
-        let mut orders: Vec<Vec<(Entry, Option<Socket>)>> = Vec::new();
+        let mut orders: Vec<Vec<(Entry, Opening)>> = Vec::new();
         orders.resize_with(self.workers.len(), Vec::new);
         for door in doors {
             let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
             let mut actual = known.map_or(door.address, |&(_, actual)| actual);
+            let mut activated = self.activated.take(door.address);
             for order in &mut orders {
-                let socket = match known {
-                    Some(_) => None,
-                    None => {
-                        let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
-                        // Where the kernel chose the port, the other workers take the same.
-                        let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
-                        actual = bound.unwrap_or(actual);
-                        Some(socket)
-                    }
+                let opening = if known.is_some() || self.activated.has(door.address) {
+                    // The first worker has it for all.
+                    activated.take().map_or(Opening::Known, |socket| Opening::Shared(socket, self.share()))
+                } else {
+                    let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
+                    // Where the kernel chose the port, the other workers take the same.
+                    let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+                    actual = bound.unwrap_or(actual);
+                    Opening::Own(socket)
                 };
-                order.push((*door, socket));
+                order.push((*door, opening));
             }
             listening.push((door.address, actual));
         }
@@ -192,6 +206,10 @@ impl Control {
         }
         self.listening = listening;
         Ok(self.listening.iter().map(|&(_, actual)| actual).collect())
+    }
+
+    fn share(&self) -> Share {
+        Share::among(self.workers.iter().map(|(orders, _)| orders.clone()).collect())
     }
 
     async fn serve(&mut self, signals: Signals) -> ExitCode {
@@ -223,16 +241,21 @@ impl Control {
 
     /// Reads the configuration again. New sessions come under it; running ones keep theirs.
     async fn reload(&mut self) {
+        systemd::reloading();
         match self.try_reload().await {
             Ok(()) => {
                 self.metrics.control().count(Event::Reload(Reload::Done));
                 tracing::info!("reload: done");
+                let actual: Vec<SocketAddr> = self.listening.iter().map(|&(_, actual)| actual).collect();
+                systemd::ready(&format!("accepting on {}", join(&actual)));
             }
             Err(errors) => {
                 self.metrics.control().count(Event::Reload(Reload::Refused));
                 for error in errors.trim_end().lines() {
                     tracing::error!("reload: nothing changed: {error}");
                 }
+                let first = errors.lines().next().unwrap_or_default();
+                systemd::ready(&format!("reload: nothing changed: {first}"));
             }
         }
     }
@@ -247,6 +270,7 @@ impl Control {
             tracing::warn!("reload: workers, admin.address and log change with the next start, not before");
         }
         let prepared = prepare(&loaded, &self.registry).await?;
+        self.activated.check(&prepared.doors)?;
         let new = prepared.doors.iter().filter(|door| {
             door.address.port() != 0
                 && !self.listening.iter().any(|(configured, _)| *configured == door.address)
@@ -269,6 +293,7 @@ impl Control {
     /// Lets transactions end; a second signal, or the end of the grace, ends what is left.
     async fn drain(&mut self, term: &mut Signal, int: &mut Signal) -> ExitCode {
         tracing::info!(grace = ?self.grace, "draining");
+        systemd::stopping(&format!("finishing {} sessions", self.sessions.open()));
         self.status.set_phase(Phase::Draining);
         self.order(|| Order::Drain);
         let over = tokio::time::sleep(self.grace);
@@ -302,10 +327,13 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     format!("{address}: cannot listen: {error}")
 }
 
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Says where gatepost listens and how to try it.
 fn greet(loaded: &Loaded, listening: &[SocketAddr], admin: SocketAddr) {
-    let addresses: Vec<String> = listening.iter().map(ToString::to_string).collect();
-    say(&format!("gatepost {}: listening on {}", env!("CARGO_PKG_VERSION"), addresses.join(", ")));
+    say(&format!("gatepost {}: listening on {}", env!("CARGO_PKG_VERSION"), join(listening)));
     say(&format!("metrics, health and readiness on http://{admin}"));
     say(&format!("configuration: {}", loaded.file));
     if let Some(address) = listening.first() {

@@ -151,5 +151,6 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
     if !good {
         return node.expected(WANTED);
     }
-    Some(HttpUrl { host: host.to_owned(), port, path: path.as_str().to_owned() })
+    // Displayed, an empty path is "/", as it is sent (RFC 9112 section 3.2.1).
+    Some(HttpUrl { host: host.to_owned(), port, path: path.to_string() })
 }

@@ -49,7 +49,7 @@ const CLOSING: Duration = Duration::from_secs(30);
 
 /// How long, and for how much, a connection that is closed early is listened to, so that the reply is not lost to a
 /// reset.
-const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
+pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
 
 /// The task of one session.
 pub struct Drive {

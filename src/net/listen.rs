@@ -1,8 +1,10 @@
-//! Listeners: each worker has its own socket on every address (SO_REUSEPORT), and accepts for itself.
+//! Listeners: each worker has its own socket on every address (SO_REUSEPORT), and accepts for itself. A socket that
+//! systemd has opened there is only once: one worker accepts there, and all have its clients in turn.
 //!
 //! In:    the addresses of the configuration.
-//! Out:   clients that are admitted, each a task on this worker; the others answered 421.
-//! Never: leaves a client that was accepted by the kernel without an answer when a listener closes.
+//! Out:   clients that are admitted, each a task on a worker; the others answered 421.
+//! Never: leaves a client that was accepted by the kernel without an answer when a listener closes. (One that systemd
+//!        keeps open does not close: who waits there is served by the next start.)
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,11 +19,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
-use super::drive::Drive;
+use super::drive::{Drive, LINGER};
+use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
-use crate::limits::Exceeded;
+use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
 use crate::session::route::PoolId;
@@ -33,6 +37,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long a listener rests when descriptors ran out.
 const REST: Duration = Duration::from_millis(100);
+
+/// Refused clients that are still listened to, in the whole process: half of the descriptors that are not sessions'.
+static LINGERING: Semaphore = Semaphore::const_new(64);
 
 /// Which listener a door is, and where it leads.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +58,12 @@ pub struct Entry {
 pub struct Door {
     socket: TcpListener,
     opens: ArcSwap<Opens>,
+    /// Who has the clients, if not this worker alone.
+    share: Option<Share>,
 }
 
 /// What a client who comes through a door finds.
-struct Opens {
+pub(super) struct Opens {
     entry: Entry,
     serving: Arc<Serving>,
 }
@@ -65,10 +74,15 @@ impl Door {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn open(socket: Socket, entry: Entry, serving: &Arc<Serving>) -> io::Result<Arc<Door>> {
+    pub fn open(
+        socket: Socket,
+        share: Option<Share>,
+        entry: Entry,
+        serving: &Arc<Serving>,
+    ) -> io::Result<Arc<Door>> {
         let opens = Opens { entry, serving: Arc::clone(serving) };
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens) }))
+        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share }))
     }
 
     /// From now on it opens to this.
@@ -77,7 +91,7 @@ impl Door {
     }
 }
 
-/// Binds an address. What every accepted socket inherits is set here, once: no delay, keepalive.
+/// Binds an address.
 ///
 /// # Errors
 ///
@@ -85,11 +99,21 @@ impl Door {
 pub fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
+    inherit(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Sets what every accepted socket inherits, once: no delay, keepalive. And that accepting never blocks.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn inherit(listener: &Socket) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    listener.set_tcp_nodelay(true)?;
+    listener.set_keepalive(true)
 }
 
 /// Says whether somebody else listens on an address: SO_REUSEPORT alone would let two processes share it unnoticed.
@@ -107,7 +131,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
@@ -147,6 +170,13 @@ pub async fn sessions_over() {
 /// A session counted among the worker's.
 struct Counted;
 
+impl Counted {
+    fn new() -> Counted {
+        OPEN.set(OPEN.get() + 1);
+        Counted
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         OPEN.set(OPEN.get() - 1);
@@ -172,50 +202,92 @@ pub async fn accept(door: Arc<Door>, ids: Ids) {
         .await;
         match accepted {
             None => return,
-            Some(Ok((stream, client))) => admit(stream, client, &door.opens.load(), &ids),
+            Some(Ok((stream, client))) => admit(stream, client, &door, &ids),
             Some(Err(error)) => failed(&error).await,
         }
     }
 }
 
-/// RFC 5321 3.8: whoever was already connected hears 421.
+/// RFC 5321 3.8: whoever was already connected hears 421. At a socket that stays open he waits instead.
 pub async fn empty(door: &Door, ids: &Ids) {
+    if door.share.is_some() {
+        return;
+    }
     poll_fn(|cx| {
         while let Poll::Ready(Ok((stream, _))) = door.socket.poll_accept(cx) {
-            refuse(&stream, &own::SHUTTING_DOWN, Refusal::Draining, ids);
+            refuse(stream, &own::SHUTTING_DOWN, Refusal::Draining, ids);
         }
         Poll::Ready(())
     })
     .await;
 }
 
-fn admit(stream: TcpStream, client: SocketAddr, opens: &Opens, ids: &Ids) {
-    let Opens { entry, serving } = opens;
+fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
+    let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let permit = match serving.sessions.admit(client.ip()) {
+    let permit = match opens.serving.sessions.admit(client.ip()) {
         Ok(permit) => permit,
-        Err(Exceeded::Sessions) => return refuse(&stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
+        Err(Exceeded::Sessions) => return refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
         Err(Exceeded::PerClient) => {
-            return refuse(&stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids);
+            return refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids);
         }
     };
+    let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
+    match stream.into_std() {
+        Ok(stream) => share.hand_out(Guest { stream, client, opens: Arc::clone(&opens), permit }, ids),
+        Err(error) => tracing::warn!(%error, "accept: a client could not be handed to its worker"),
+    }
+}
+
+/// Begins a session.
+pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
+    let Opens { entry, serving } = opens;
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, auth: entry.auth, client };
     let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
-    OPEN.set(OPEN.get() + 1);
-    let counted = Counted;
+    let counted = Counted::new();
     tokio::spawn(async move {
         drive.await;
         drop(counted);
     });
 }
 
-fn refuse(stream: &TcpStream, own: &Own, why: Refusal, ids: &Ids) {
+fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionRefused(why)));
     let mut line = Vec::new();
     own.write(ids.next(), &mut line);
     // A fresh socket's buffer takes a line; a client that is gone already needs none.
     let _ = stream.try_write(&line);
+    linger(stream);
+}
+
+/// Closes our side, and listens for a moment to what a client says that did not wait for its greeting: to close on
+/// octets that nobody has read is a reset, and that may overtake the reply.
+fn linger(stream: TcpStream) {
+    let Ok(place) = LINGERING.try_acquire() else { return };
+    let counted = Counted::new();
+    tokio::spawn(async move {
+        // Time is up, or the client is gone: either way there is nothing left to do for it.
+        let _ = tokio::time::timeout(LINGER.0, hear_out(stream)).await;
+        drop((place, counted));
+    });
+}
+
+async fn hear_out(stream: TcpStream) -> io::Result<()> {
+    let stream = Stream::Tcp(stream);
+    stream.shutdown_write()?;
+    let mut dropped = [0; 512];
+    let mut left = LINGER.1;
+    while left > 0 {
+        poll_fn(|cx| stream.watch(cx)).await?;
+        match stream.try_read(|| &mut dropped) {
+            Ok(0) => return Ok(()),
+            Ok(read) => left = left.saturating_sub(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 async fn failed(error: &io::Error) {

@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod drive;
 mod link;
 pub mod listen;
+pub mod share;
 mod slots;
 pub mod stream;
 pub mod worker;

@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -20,10 +21,12 @@ use tokio::task::JoinHandle;
 
 use super::buffers::Pool;
 use super::listen::{self, Door, Entry, Ids};
+use super::share::{Guest, Share};
 use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
 use crate::session::io::{Out, Tx};
 use crate::session::settings::Settings;
+use crate::systemd::Beat;
 
 /// Shorter than any deadline of a session.
 const TICK: Duration = Duration::from_millis(900);
@@ -41,13 +44,24 @@ pub struct Serving {
 
 /// What the control thread says to a worker.
 pub enum Order {
-    /// Serve this from now on, through these doors: those that are new come with a socket; those that are not
-    /// named any more are emptied and closed.
-    Serve(Arc<Serving>, Vec<(Entry, Option<Socket>)>),
+    /// Serve this from now on, through these doors; those that are not named any more are emptied and closed.
+    Serve(Arc<Serving>, Vec<(Entry, Opening)>),
+    /// Serve a client that another worker has admitted.
+    Take(Guest),
     /// Accept no more; sessions end between transactions.
     Drain,
     /// End now.
     Stop,
+}
+
+/// How a worker comes by a door.
+pub enum Opening {
+    /// It has it already, or another worker has it for all.
+    Known,
+    /// By a socket of its own.
+    Own(Socket),
+    /// By the only socket there is, whose clients all workers have in turn.
+    Shared(Socket, Share),
 }
 
 /// Whether the process wants to stop.
@@ -158,21 +172,22 @@ impl Drop for Registered {
 /// # Errors
 ///
 /// Where the runtime or a listener cannot be set up.
-pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>) -> io::Result<()> {
+pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>, beat: Beat) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let meter = metrics.meter(index);
     SCRATCH.set(Some(Scratch { out: Out::default(), pool: Pool::default(), meter, spare: Vec::new() }));
-    runtime.block_on(obey(index as u64, orders))
+    runtime.block_on(obey(index as u64, orders, beat))
 }
 
-async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()> {
-    tokio::spawn(tick());
+async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> io::Result<()> {
+    tokio::spawn(tick(beat));
     let mut doors = Doors { open: Vec::new(), ids: Ids::new(index) };
     while tide() == Tide::Flood
         && let Some(order) = orders.recv().await
     {
         match order {
             Order::Serve(serving, entries) => doors.serve(&serving, entries).await?,
+            Order::Take(guest) => guest.enter(&doors.ids),
             Order::Drain => turn_tide(Tide::Ebb),
             Order::Stop => turn_tide(Tide::Out),
         }
@@ -180,11 +195,20 @@ async fn obey(index: u64, mut orders: UnboundedReceiver<Order>) -> io::Result<()
     doors.shut(|_| false).await;
     loop {
         tokio::select! {
-            () = listen::sessions_over() => return Ok(()),
-            order = orders.recv() => match order {
-                Some(_) => turn_tide(Tide::Out),
-                None => return Ok(()),
+            // First whoever another worker admitted just before it was told, too: he hears 421 like the others.
+            biased;
+            Some(order) = orders.recv() => match order {
+                Order::Take(guest) => guest.enter(&doors.ids),
+                _ => turn_tide(Tide::Out),
             },
+            () = listen::sessions_over() => {
+                orders.close();
+                match orders.try_recv() {
+                    Ok(Order::Take(guest)) => guest.enter(&doors.ids),
+                    Ok(_) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
         }
     }
 }
@@ -197,27 +221,24 @@ struct Doors {
 
 impl Doors {
     /// Opens the doors that are new, tells the others what they open to now, shuts the rest.
-    async fn serve(
-        &mut self,
-        serving: &Arc<Serving>,
-        entries: Vec<(Entry, Option<Socket>)>,
-    ) -> io::Result<()> {
+    async fn serve(&mut self, serving: &Arc<Serving>, entries: Vec<(Entry, Opening)>) -> io::Result<()> {
         let named: Vec<Entry> = entries.iter().map(|(entry, _)| *entry).collect();
         self.shut(|open| named.iter().any(|entry| entry.address == open.address)).await;
-        for (entry, socket) in entries {
-            match socket {
-                Some(socket) => {
-                    let door = Door::open(socket, entry, serving)?;
-                    let task = tokio::spawn(listen::accept(Arc::clone(&door), self.ids.clone()));
-                    self.open.push((entry, door, task));
-                }
-                None => {
+        for (entry, opening) in entries {
+            let (socket, share) = match opening {
+                Opening::Own(socket) => (socket, None),
+                Opening::Shared(socket, share) => (socket, Some(share)),
+                Opening::Known => {
                     let known = self.open.iter().find(|(open, ..)| open.address == entry.address);
                     if let Some((_, door, _)) = known {
                         door.serve(entry, serving);
                     }
+                    continue;
                 }
-            }
+            };
+            let door = Door::open(socket, share, entry, serving)?;
+            let task = tokio::spawn(listen::accept(Arc::clone(&door), self.ids.clone()));
+            self.open.push((entry, door, task));
         }
         Ok(())
     }
@@ -238,9 +259,10 @@ impl Doors {
 }
 
 /// Keeps the nearest timer near. A timer that is set for earlier than all others makes the runtime write to itself, a
-/// system call; no session's deadline is earlier than this one.
-async fn tick() {
+/// system call; no session's deadline is earlier than this one. Shows besides that the worker lives.
+async fn tick(beat: Beat) {
     loop {
+        beat.store(true, Ordering::Relaxed);
         tokio::time::sleep(TICK).await;
     }
 }

@@ -18,7 +18,7 @@ use crate::support::peers::{Peer, trial};
 use crate::support::scratch::{PATIENCE, Scratch, free_port, wait_for};
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("bare::curl_into_the_sink", &[Peer::Curl], curl_into_the_sink)]
+    vec![trial("bare::curl_into_the_sink", [Peer::Curl], curl_into_the_sink)]
 }
 
 fn curl_into_the_sink() {

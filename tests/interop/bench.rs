@@ -1,14 +1,17 @@
-//! One client, once straight to Postfix and once through gatepost: nobody may notice the difference.
+//! One client, once straight to an MTA and once through gatepost: nobody may notice the difference.
 //!
-//! In:    what Postfix is to be like, and what the client does at a given door.
-//! Out:   the second run, after both were found equal: what the client heard and made of it, what Postfix stored.
+//! In:    the MTA, and what the client does at a given door.
+//! Out:   both runs, or the second one after both were found equal: what the client heard and made of it, what the
+//!        MTA stored.
 //! Never: forgives more than `Heard` (queue ids, masked EHLO keywords) and `maildir` (queue ids and times in trace
 //!        fields) say.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use crate::support::gatepost::Gatepost;
 use crate::support::maildir::Stored;
+use crate::support::mta::Mta;
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::scratch::Scratch;
 use crate::support::tap::{KEPT, Said, Tap};
@@ -18,7 +21,7 @@ use crate::support::transcript::Heard;
 pub struct Door<'a> {
     pub address: SocketAddr,
     pub scratch: &'a Scratch,
-    pub postfix: &'a Postfix,
+    pub mta: &'a dyn Mta,
 }
 
 /// One run of a client.
@@ -28,7 +31,7 @@ pub struct Run {
     pub heard: Vec<Heard>,
     /// What it made of it, in its own words.
     pub outcome: String,
-    /// What Postfix stored of it.
+    /// What the MTA stored of it.
     pub stored: Vec<Stored>,
 }
 
@@ -47,50 +50,73 @@ impl Run {
 /// Runs `client` at Postfix and at gatepost before the same Postfix, and compares.
 pub fn same_through_gatepost(spec: &Spec, client: impl Fn(&Door<'_>) -> String) -> Run {
     let postfix = Postfix::start(spec);
-    let scratch = Scratch::new("bench");
-    let (mut direct, _) = run(&postfix, &scratch, postfix.address(), 0, &client);
-    let sessions = direct.heard.len();
+    let bench = Bench::before(&postfix);
+    let (mut direct, through) = bench.both(&client);
     direct.heard = direct.heard.into_iter().map(Heard::masked).collect();
-
-    if std::env::var("INTEROP_FRONT").is_ok_and(|front| front == "direct") {
-        let (mut again, _) = run(&postfix, &scratch, postfix.address(), sessions, &client);
-        again.heard = again.heard.into_iter().map(Heard::masked).collect();
-        assert_same(&direct, &again);
-        return again;
-    }
-    let upstream = Tap::before(postfix.address());
-    let gatepost = Gatepost::start(&[("main", &[upstream.address()])], "");
-    let (through, said) = run(&postfix, &scratch, gatepost.listener(), sessions, &client);
-    assert_same(&direct, &through);
-    assert_octets(&said, &upstream.take());
+    assert_same(&direct, &through, "this run");
     through
 }
 
-fn run(
-    postfix: &Postfix,
-    scratch: &Scratch,
-    target: SocketAddr,
-    sessions: usize,
-    client: &impl Fn(&Door<'_>) -> String,
-) -> (Run, Vec<Said>) {
-    let tap = Tap::before(target);
-    let outcome = client(&Door { address: tap.address(), scratch, postfix });
-    let said = tap.take();
-    postfix.settle(sessions + said.len());
-    let heard = said.iter().map(|said| Heard::from_server(&said.server)).collect();
-    (Run { heard, outcome, stored: postfix.take_stored() }, said)
+/// An MTA with gatepost before it.
+pub struct Bench<'a> {
+    mta: &'a dyn Mta,
+    /// None where gatepost is left out, and the harness compared with itself.
+    gate: Option<(Gatepost, Tap)>,
+    scratch: Scratch,
+    /// How many clients the MTA has seen so far.
+    sessions: Cell<usize>,
 }
 
-fn assert_same(direct: &Run, through: &Run) {
-    assert_eq!(direct.heard.len(), through.heard.len(), "as many connections");
-    for (left, right) in direct.heard.iter().zip(&through.heard) {
-        assert_eq!(left.keywords, right.keywords, "EHLO, left without and right with gatepost");
-        assert_eq!(left.replies, right.replies, "replies, left without and right with gatepost");
+impl<'a> Bench<'a> {
+    pub fn before(mta: &'a dyn Mta) -> Self {
+        let gate = (!is_left_out()).then(|| {
+            let upstream = Tap::before(mta.address());
+            (Gatepost::start(&[("main", &[upstream.address()])], ""), upstream)
+        });
+        Self { mta, gate, scratch: Scratch::new("bench"), sessions: Cell::new(0) }
     }
-    assert_eq!(direct.outcome, through.outcome, "the client's view, left without and right with gatepost");
-    assert_eq!(direct.stored.len(), through.stored.len(), "as many messages stored");
+
+    /// The client without and with gatepost.
+    pub fn both(&self, client: &impl Fn(&Door<'_>) -> String) -> (Run, Run) {
+        let (direct, _) = self.run(self.mta.address(), client);
+        let Some((gatepost, upstream)) = &self.gate else {
+            let (mut again, _) = self.run(self.mta.address(), client);
+            again.heard = again.heard.into_iter().map(Heard::masked).collect();
+            return (direct, again);
+        };
+        let (through, said) = self.run(gatepost.listener(), client);
+        assert_octets(&said, &upstream.take());
+        (direct, through)
+    }
+
+    fn run(&self, target: SocketAddr, client: &impl Fn(&Door<'_>) -> String) -> (Run, Vec<Said>) {
+        let tap = Tap::before(target);
+        let outcome = client(&Door { address: tap.address(), scratch: &self.scratch, mta: self.mta });
+        let said = tap.take();
+        self.sessions.set(self.sessions.get() + said.len());
+        self.mta.settle(self.sessions.get());
+        let heard = said.iter().map(|said| Heard::from_server(&said.server)).collect();
+        (Run { heard, outcome, stored: self.mta.take_stored() }, said)
+    }
+}
+
+/// Whether gatepost is left out.
+pub fn is_left_out() -> bool {
+    std::env::var("INTEROP_FRONT").is_ok_and(|front| front == "direct")
+}
+
+/// The runs are one and the same. `what` was run.
+pub fn assert_same(direct: &Run, through: &Run, what: &str) {
+    let what = format!("{what}, left without and right with gatepost");
+    assert_eq!(direct.heard.len(), through.heard.len(), "connections of {what}");
+    for (left, right) in direct.heard.iter().zip(&through.heard) {
+        assert_eq!(left.keywords, right.keywords, "EHLO of {what}");
+        assert_eq!(left.replies, right.replies, "replies of {what}");
+    }
+    assert_eq!(direct.outcome, through.outcome, "the client's view of {what}");
+    assert_eq!(direct.stored.len(), through.stored.len(), "messages stored of {what}");
     for (left, right) in direct.stored.iter().zip(&through.stored) {
-        assert!(left == right, "stored without gatepost:\n{left:?}\nstored with gatepost:\n{right:?}");
+        assert!(left == right, "{what}: stored without:\n{left:?}\nstored with:\n{right:?}");
     }
 }
 

@@ -10,10 +10,12 @@ use libtest_mimic::Trial;
 use crate::bench::{Door, Run, same_through_gatepost};
 use crate::messages;
 use crate::support::clients::{curl, smtplib, swaks};
+use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
 use crate::support::scratch::{PATIENCE, Scratch, wait_for};
+use crate::support::transcript::without_queue_id;
 
 const FROM: &str = "sender@client.example";
 
@@ -48,11 +50,14 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A Postfix that sends through a door, run until its queue is empty. What became of each recipient, in its words.
-pub fn send_by_postfix(door: &Door<'_>, arguments: &[&str], to: &[&str], message: &str) -> String {
-    let mut spec = Spec::sending(door.address);
-    // A kept connection would outlive the message it is for.
-    spec.main_cf = "smtp_connection_cache_on_demand = no";
-    let sending = Postfix::start(&spec);
+pub fn send_by_postfix(
+    door: &Door<'_>,
+    main_cf: &'static str,
+    arguments: &[&str],
+    to: &[&str],
+    message: &str,
+) -> String {
+    let sending = Postfix::start(&Spec { main_cf, ..Spec::sending(door.address) });
     // sendmail(1) takes local line ends; with CRLF it would keep the CR.
     let file = door.scratch.write("submitted", message.replace("\r\n", "\n"));
     sending.submit(&[&["-i", "-f", FROM], arguments, &["--"], to].concat(), &file);
@@ -75,7 +80,7 @@ pub fn outcomes(log: &str) -> String {
         .lines()
         .filter(|line| line.contains("/smtp["))
         .filter_map(|line| {
-            let status = field(line, "status=")?.split("queued as ").next()?.to_owned();
+            let status = without_queue_id(&field(line, "status=")?);
             Some(format!("{} {} {status}", field(line, "to=<")?, field(line, "dsn=")?))
         })
         .collect();
@@ -112,7 +117,7 @@ fn by_smtplib(message: &str) {
 
 fn by_postfix(message: &str) {
     let run = same_through_gatepost(&Spec::receiving("a.example"), |door| {
-        send_by_postfix(door, &[], &["joe@a.example"], message)
+        send_by_postfix(door, "", &[], &["joe@a.example"], message)
     });
     assert!(run.outcome.contains("status=sent"), "{}", run.outcome);
     assert_eq!(run.mailboxes(), ["joe"]);
@@ -135,7 +140,7 @@ fn assert_body(run: &Run, message: &str) {
 }
 
 /// Fifty recipients: of every seven one is unknown and one is busy.
-fn fifty() -> Vec<String> {
+pub fn fifty() -> Vec<String> {
     let name = |number: usize| match number % 7 {
         3 => format!("nobody{number:02}@a.example"),
         5 => "busy@a.example".to_owned(),
@@ -191,7 +196,7 @@ fn fifty_by_postfix() {
     let recipients = fifty();
     let to: Vec<&str> = recipients.iter().map(String::as_str).filter(|to| !to.starts_with("busy")).collect();
     let run = same_through_gatepost(&Spec::receiving("a.example"), |door| {
-        send_by_postfix(door, &[], &to, &messages::plain())
+        send_by_postfix(door, "", &[], &to, &messages::plain())
     });
     assert_eq!(run.stored.len(), 36);
     assert_eq!(run.outcome.matches("status=bounced").count(), 7, "{}", run.outcome);

@@ -8,11 +8,12 @@
 
 use libtest_mimic::Trial;
 
-use crate::bench::{Door, same_through_gatepost};
+use crate::bench::same_through_gatepost;
 use crate::cases::{assert_delivered, send_by_postfix};
 use crate::messages;
 use crate::support::clients::{curl, smtplib, swaks};
 use crate::support::gatepost::Gatepost;
+use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
@@ -31,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
         trial("ehlo::masked_keywords", POSTFIX, masked_keywords),
         trial("8bitmime::smtplib", PYTHON, eight_bit_by_smtplib),
         trial("8bitmime::postfix", POSTFIX, eight_bit_by_postfix),
-        trial("smtputf8::curl", &[Peer::Postfix, Peer::Curl], utf8_by_curl),
+        trial("smtputf8::curl", [Peer::Postfix, Peer::Curl], utf8_by_curl),
         trial("smtputf8::smtplib", PYTHON, utf8_by_smtplib),
         trial("smtputf8::postfix", POSTFIX, utf8_by_postfix),
         trial("dsn::smtplib", PYTHON, dsn_by_smtplib),
@@ -81,7 +82,7 @@ fn eight_bit_by_smtplib() {
         let outcome = smtplib(door.scratch, door.address, &lines, &[&file]);
         let lines = format!("print(s.sendmail('{FROM}', ['held@a.example'], read(1), ['BODY=8BITMIME']))");
         smtplib(door.scratch, door.address, &lines, &[&file]);
-        assert!(door.postfix.take_held().contains("encoding=8bit"));
+        assert!(door.mta.take_held().contains("encoding=8bit"));
         outcome
     });
     assert_delivered(&run, &message);
@@ -90,7 +91,7 @@ fn eight_bit_by_smtplib() {
 fn eight_bit_by_postfix() {
     let message = messages::eight_bit();
     let run = same_through_gatepost(&Spec::receiving("a.example"), |door| {
-        send_by_postfix(door, &["-B", "8BITMIME"], &["joe@a.example"], &message)
+        send_by_postfix(door, "", &["-B", "8BITMIME"], &["joe@a.example"], &message)
     });
     assert!(run.outcome.contains("status=sent"), "{}", run.outcome);
     assert_eq!(run.stored[0].body(), "Grüße aus Köln, привет, 你好.\n".as_bytes());
@@ -123,26 +124,9 @@ fn utf8_by_smtplib() {
 
 fn utf8_by_postfix() {
     let run = same_through_gatepost(&Spec::receiving("a.example"), |door| {
-        send_by_postfix(door, &["-O", "SMTPUTF8"], &["jürgen@a.example"], &messages::utf8_headers())
+        send_by_postfix(door, "", &["-O", "SMTPUTF8"], &["jürgen@a.example"], &messages::utf8_headers())
     });
     assert_eq!(run.mailboxes(), ["juergen"], "{}", run.outcome);
-}
-
-/// What postcat(1) shows of a message on hold, without what is of this run only.
-fn held_envelope(door: &Door<'_>) -> String {
-    let of_this_run =
-        ["time", "queue", "inode", "message_size", "log_", "client_port", "rewrite_context", "***"];
-    let held = door.postfix.take_held();
-    let lines = held.lines().filter(|line| !of_this_run.iter().any(|word| line.contains(word)));
-    // The first column is the record's place in the file, which moves with the length of the queue id.
-    lines.map(|line| line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])).fold(
-        String::new(),
-        |mut all, line| {
-            all.push_str(line);
-            all.push('\n');
-            all
-        },
-    )
 }
 
 /// RFC 3461 4, as Postfix keeps it: xtext decoded, NOTIFY=SUCCESS,DELAY is 2 and 8, NEVER is 1, RET=HDRS is 2.
@@ -169,7 +153,7 @@ fn dsn_by_smtplib() {
              print(s.data(read(1))[0])"
         );
         let outcome = smtplib(door.scratch, door.address, &lines, &[&file]);
-        let envelope = held_envelope(door);
+        let envelope = door.mta.take_held();
         assert_dsn(&envelope);
         outcome + &envelope
     });
@@ -179,8 +163,8 @@ fn dsn_by_smtplib() {
 fn dsn_by_postfix() {
     same_through_gatepost(&Spec::receiving("a.example"), |door| {
         let options = ["-N", "success,failure", "-R", "hdrs", "-V", "ENV+2B1+3D2"];
-        let outcome = send_by_postfix(door, &options, &["held@a.example"], &messages::plain());
-        let envelope = held_envelope(door);
+        let outcome = send_by_postfix(door, "", &options, &["held@a.example"], &messages::plain());
+        let envelope = door.mta.take_held();
         for fact in ["envelope_id=ENV+2B1+3D2\n", "ret_flags=2\n", "notify_flags=6\n"] {
             assert!(envelope.contains(fact), "{fact} is missing in:\n{envelope}");
         }

@@ -15,6 +15,7 @@ use crate::cases::{outcomes, with_message};
 use crate::messages;
 use crate::support::clients::{curl, swaks};
 use crate::support::gatepost::Gatepost;
+use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
@@ -134,9 +135,7 @@ fn told_to_come_again(fault: Fault) {
 /// A real sender keeps the message and brings it again: nothing lost, nothing twice.
 fn comes_again(fault: Fault) {
     let stand = Stand::with(fault, "");
-    let mut spec = Spec::sending(stand.downstream.address());
-    spec.main_cf = "smtp_connection_cache_on_demand = no";
-    let sending = Postfix::start(&spec);
+    let sending = Postfix::start(&Spec::sending(stand.downstream.address()));
     let (_scratch, file) = with_message("failover", &messages::large(200_000).replace("\r\n", "\n"));
     sending.submit(&["-i", "-f", FROM, "--", "joe@a.example", "ann@a.example"], &file);
     // The queue and the log are written by different daemons.

@@ -1,10 +1,11 @@
-//! gatepost before a real Postfix, with real clients in front.
+//! gatepost before real MTAs, with real clients in front.
 //!
 //! In:    nothing; filters and `--nocapture` as with any test.
 //! Out:   one result for each case. A program that is not installed gives an *ignored* test with its reason, and with
 //!        `CI=true` a failed one (`.ci/install-peers` installs them all).
 //! Never: a mock where a real program can be had, a system service, an address beyond loopback.
 //!
+//! `matrix` puts every client before every MTA and prints the table of it, the other cases are Postfix's alone.
 //! `INTEROP_FRONT=direct` leaves gatepost out of the comparisons: the harness is then compared with itself.
 //! `INTEROP_KEEP=1` keeps the temporary directories.
 
@@ -14,9 +15,11 @@ mod callouts;
 mod cases;
 mod extensions;
 mod failover;
+mod matrix;
 mod messages;
 mod verdicts;
 
+#[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -26,8 +29,8 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Starting and stopping a Postfix is mostly waiting: twice two cores are kept busy.
-    arguments.test_threads = arguments.test_threads.or(Some(4));
+    // Starting and stopping MTAs is mostly waiting: thrice two cores are kept busy.
+    arguments.test_threads = arguments.test_threads.or(Some(6));
     let mut trials = Vec::new();
     trials.extend(cases::trials());
     trials.extend(extensions::trials());
@@ -35,5 +38,8 @@ fn main() -> ExitCode {
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(bare::trials());
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials.extend(matrix::trials());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    matrix::finish();
+    conclusion.exit_code()
 }

@@ -11,6 +11,7 @@ use crate::cases::{outcomes, with_message};
 use crate::messages;
 use crate::support::clients::{curl, swaks};
 use crate::support::gatepost::Gatepost;
+use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
@@ -223,9 +224,7 @@ fn two_hops() {
 /// The same with a real sender: what was put off it keeps, and brings again.
 fn two_hops_by_postfix() {
     let stand = Stand::with(BRANCH);
-    let mut spec = Spec::sending(stand.downstream.address());
-    spec.main_cf = "smtp_connection_cache_on_demand = no";
-    let sending = Postfix::start(&spec);
+    let sending = Postfix::start(&Spec::sending(stand.downstream.address()));
     let (_scratch, file) = with_message("verdict", &messages::plain().replace("\r\n", "\n"));
     sending.submit(&["-i", "-f", FROM, "--", "joe@a.example", "ann@b.example"], &file);
     wait_for("one recipient to be put off", PATIENCE, || {

@@ -6,7 +6,7 @@
 //!
 //! RFC 5321 4.5.3.1, RFC 1870.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,6 +31,22 @@ fn sessions() {
         first_reply(gate.listener).starts_with("220").then_some(())
     });
     second.quit();
+}
+
+#[test]
+fn a_refused_client_that_did_not_wait_reads_why() {
+    let gate = Gate::start(SINK, "limits: { sessions: 1 }\n");
+    let only = gate.client();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect_timeout(&gate.listener, PATIENCE).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"EHLO client.example\r\nMAIL FROM:<a@example.org>\r\n").unwrap();
+        // An end, and no reset: that could have overtaken the reply.
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("421 4.3.2 ") && said.lines().count() == 1, "{said}");
+    }
+    only.quit();
 }
 
 #[test]

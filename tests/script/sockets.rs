@@ -20,8 +20,9 @@ use gatepost::hop::Registry;
 use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
 use gatepost::net::listen;
-use gatepost::net::worker::{self, Order, Serving};
+use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
+use gatepost::systemd::Beat;
 
 use super::parse::{Action, Party, Script};
 use super::run::Driver;
@@ -180,9 +181,11 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let limits = &loaded.config.limits;
     let sessions = Sessions::new(sessions, limits.sessions_per_client, &limits.exempt);
     let (orders, received) = unbounded_channel();
-    let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received));
+    let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received, Beat::default()));
     let serving = Arc::new(Serving { settings, sessions });
-    orders.send(Order::Serve(serving, vec![(*door, Some(bound))])).map_err(|_| "the worker has ended")?;
+    orders
+        .send(Order::Serve(serving, vec![(*door, Opening::Own(bound))]))
+        .map_err(|_| "the worker has ended")?;
     Ok((orders, address, thread))
 }
 

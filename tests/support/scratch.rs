@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -83,6 +83,17 @@ pub fn free_port() -> u16 {
             !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port)
         })
         .expect("one of ten thousand ports is free")
+}
+
+/// Whether somebody listens there, without a connection that he would count (proc_net_tcp(5); 0A is LISTEN).
+pub fn is_listened_at(address: SocketAddr) -> bool {
+    let port = format!(":{:04X}", address.port());
+    fs::read_to_string("/proc/net/tcp").is_ok_and(|table| {
+        table.lines().any(|line| {
+            let mut columns = line.split_whitespace().skip(1);
+            columns.next().is_some_and(|local| local.ends_with(&port)) && columns.nth(1) == Some("0A")
+        })
+    })
 }
 
 /// Waits until `look` finds something, or panics at the deadline with what was waited for.

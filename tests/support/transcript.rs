@@ -2,16 +2,19 @@
 //!
 //! In:    the octets a server sent on one connection.
 //! Out:   its replies: the greeting, the keywords of each EHLO reply, and every other reply line as it was written.
-//! Never: forgives a difference but those named here: the queue id Postfix makes up for each message, and the order
+//! Never: forgives a difference but those named here: the queue id an MTA makes up for each message, and the order
 //!        and masking of EHLO keywords (compared apart, as sets).
 //!
 //! RFC 5321 4.2.1 (reply lines), 4.1.1.1 (EHLO reply).
 
 use std::collections::BTreeSet;
 
-/// EHLO keywords a hop may show and gatepost does not: TLS ends at gatepost, identity is the listener's to grant
-/// (what nobody here can carry).
-pub const MASKED: [&str; 3] = ["STARTTLS", "XCLIENT", "XFORWARD"];
+/// EHLO keywords a hop may show and gatepost does not: TLS ends at gatepost, identity is the listener's to grant, and
+/// PIPECONNECT (Exim) speaks before the greeting (what nobody here can carry).
+pub const MASKED: [&str; 4] = ["STARTTLS", "XCLIENT", "XFORWARD", "PIPECONNECT"];
+
+/// What gatepost offers of its own before any hop: to one without it commands go one by one.
+const OWN: &str = "PIPELINING";
 
 /// One connection as its client heard it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl Heard {
     pub fn from_server(octets: &[u8]) -> Self {
         let (mut replies, mut keywords) = (Vec::new(), Vec::new());
         for reply in replies_of(octets) {
-            let is_ehlo = reply.len() > 1 && reply.iter().any(|line| line.get(4..) == Some("PIPELINING"));
+            let is_ehlo = reply.len() > 1 && reply.iter().any(|line| line.get(4..) == Some("8BITMIME"));
             if is_ehlo {
                 replies.push(reply[0].replacen("250-", "250 ", 1));
                 keywords.push(reply[1..].iter().map(|line| line[4..].to_owned()).collect());
@@ -39,10 +42,11 @@ impl Heard {
         Self { replies, keywords }
     }
 
-    /// The same with the masked keywords taken out, as gatepost should show it.
+    /// The same with the masked keywords taken out and the own one put in, as gatepost should show it.
     pub fn masked(mut self) -> Self {
         for keywords in &mut self.keywords {
             keywords.retain(|line| !MASKED.iter().any(|word| line.split(' ').next() == Some(word)));
+            keywords.insert(OWN.to_owned());
         }
         self
     }
@@ -72,10 +76,19 @@ fn replies_of(octets: &[u8]) -> Vec<Vec<String>> {
     replies
 }
 
-/// `queued as 4F6D8A1` names a file of this run.
-fn without_queue_id(line: &str) -> String {
-    match line.split_once("queued as ") {
-        Some((before, _)) => format!("{before}queued as ID"),
+/// `queued as 4F6D8A1` (Postfix), `OK id=1xUwcS-0005x4-26` (Exim) and `4d612e9b Message accepted` (OpenSMTPD) name a
+/// file of this run.
+pub fn without_queue_id(line: &str) -> String {
+    for before in ["queued as ", "OK id="] {
+        if let Some((words, _)) = line.split_once(before) {
+            return format!("{words}{before}ID");
+        }
+    }
+    match line.split_once(" Message accepted for delivery") {
+        Some((words, rest)) => {
+            let words = words.rsplit_once(' ').map_or(words, |(words, _)| words);
+            format!("{words} ID Message accepted for delivery{rest}")
+        }
         None => line.to_owned(),
     }
 }

@@ -3,6 +3,9 @@
 //! **In**: where the service is. **Out**: a connected socket, as hyper reads and writes it, and whether anything was
 //! [`Heard`] on it.
 //! **Never**: keeps a deadline; asks DNS for an address, or for a name again while its worker's resolver knows it.
+//!
+//! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
+//! tried one after the other, IPv4 first.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -22,23 +25,17 @@ use crate::session::callout::{Fault, FaultKind};
 
 /// Where a service is.
 pub(super) struct Dialler {
-    host: Host,
+    host: Box<str>,
     port: u16,
-}
-
-enum Host {
-    Ip(IpAddr),
-    /// Resolved by each worker for itself: a resolver's tasks live on the runtime that first needed them.
-    Name(Box<str>, Dns, ThreadLocal<Resolver>),
+    dns: Dns,
+    /// Names are resolved by each worker for itself: a resolver's tasks live on the runtime that first needed them.
+    resolvers: ThreadLocal<Resolver>,
 }
 
 impl Dialler {
     pub(super) fn new(url: &HttpUrl, dns: &Dns) -> Self {
-        let host = match url.host.parse() {
-            Ok(ip) => Host::Ip(ip),
-            Err(_) => Host::Name(url.host.as_str().into(), dns.clone(), ThreadLocal::new()),
-        };
-        Self { host, port: url.port }
+        let host = url.host.as_str().into();
+        Self { host, port: url.port, dns: dns.clone(), resolvers: ThreadLocal::new() }
     }
 
     /// Connects, to the first address that takes the connection.
@@ -60,15 +57,13 @@ impl Dialler {
     }
 
     async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
-        match &self.host {
-            Host::Ip(ip) => Ok(vec![*ip]),
-            Host::Name(name, dns, resolvers) => {
-                let resolver =
-                    resolvers.get_or_try(|| Resolver::new(dns)).map_err(|error| error.to_string())?;
-                let found = resolver.lookup(name).await.map_err(|error| format!("{name}: {error}"))?;
-                Ok(found.addresses)
-            }
+        if let Ok(ip) = self.host.parse() {
+            return Ok(vec![ip]);
         }
+        let resolver =
+            self.resolvers.get_or_try(|| Resolver::new(&self.dns)).map_err(|error| error.to_string())?;
+        let found = resolver.lookup(&self.host).await.map_err(|error| format!("{}: {error}", self.host))?;
+        Ok(found.addresses)
     }
 }
 

@@ -1,0 +1,58 @@
+//! A room for a server whose package excludes another one's: it runs as if it were installed, and nobody else sees it.
+//!
+//! In:    where `.ci/install-peers` has unpacked it, the accounts it wants, the command in the foreground.
+//! Out:   the running server on its leash.
+//! Never: changes a file of the system: `/usr`, `/etc` and `/var` are overlaid in a mount namespace, which goes with
+//!        the server.
+//!
+//! unshare(1), mount(8) and the kernel's overlayfs; this takes root, and a container that may mount.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::leash::Leash;
+use super::scratch::{PATIENCE, Scratch, run};
+
+/// Where `.ci/install-peers` puts what cannot be installed beside the rest.
+pub fn cache() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+    cache.join("gatepost-peers")
+}
+
+/// Why there can be no room here, if so.
+pub fn lacking() -> Option<String> {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    REFUSED
+        .get_or_init(|| {
+            let scratch = Scratch::new("room");
+            let mut command = Command::new("unshare");
+            command.args(inside(&scratch, &scratch.make_dir("tree"), &[])).arg("true");
+            let done = run(&scratch, &mut command, Stdio::null(), PATIENCE);
+            (!done.status.success())
+                .then(|| format!("overlays cannot be mounted here: {}", done.stderr.trim()))
+        })
+        .clone()
+}
+
+/// Starts `sh -c script` in a room with the package's tree; the output goes to the file `output`.
+pub fn start(scratch: &Scratch, package: &str, accounts: &[(&str, u32)], script: &str) -> Leash {
+    let tree = cache().join(package);
+    let mut command: Vec<std::ffi::OsString> = vec!["unshare".into()];
+    command.extend(inside(scratch, &tree, accounts));
+    command.extend(["sh", "-ec", script].map(Into::into));
+    Leash::start(command, &scratch.path().join("output"))
+}
+
+/// The arguments of unshare(1) up to the command.
+fn inside(scratch: &Scratch, tree: &Path, accounts: &[(&str, u32)]) -> [std::ffi::OsString; 6] {
+    let lines: String =
+        accounts.iter().map(|(name, id)| format!("{name}:x:{id}:{id}::/nonexistent:/bin/sh\n")).collect();
+    let script = scratch.write("room.sh", include_str!("room.sh"));
+    let accounts = scratch.write("accounts", lines);
+    let room = scratch.make_dir("room");
+    [OsStr::new("--mount"), "sh".as_ref(), script.as_ref(), tree.as_ref(), room.as_ref(), accounts.as_ref()]
+        .map(Into::into)
+}
