@@ -136,3 +136,29 @@ fn each_stage_alone_is_asked() {
         assert_eq!(*world.prompt.unwrap().asked.lock().unwrap(), expected);
     }
 }
+
+/// The record names who gave each verdict, rules and callouts alike.
+#[test]
+fn the_record_names_who_gave_verdicts() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/callout-order.txt");
+    let script = Script::read(&script).unwrap();
+    let world = settings::world(&script.yaml).unwrap();
+    let mut driver = Pure::new(&world, usize::MAX);
+    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+    driver.lost(&script::parse::Party::Client);
+    let verdicts: Vec<_> = driver.records[0]
+        .verdicts
+        .iter()
+        .map(|(stage, by, kind)| format!("{}:{by}:{}", stage.as_str(), kind.as_str()))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            "rcpt:moved:rewrite",
+            "rcpt:first:rewrite",
+            "rcpt:second:rewrite",
+            "rcpt:second:accept",
+            "rcpt:first:reply",
+        ]
+    );
+}

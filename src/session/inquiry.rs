@@ -174,7 +174,7 @@ impl Session {
             || matches!(what, What::Data) && inquiry.is_about_command() && self.transaction.is_none()
         {
             // Its MAIL was refused in the meantime: there is nothing to ask about.
-            self.count_command(turn, inquiry.verb(), turn.out.events.len());
+            turn.out.count(Event::Command(inquiry.verb(), Taken::Refused));
             self.owed.put_back(what, Answer::Own(Said::Own(&own::NEED_MAIL)));
             return true;
         }
