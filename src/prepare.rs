@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::callout::CalloutSet;
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
@@ -52,6 +53,11 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
             let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
         }
     });
+    let callouts = CalloutSet::compile(config, &|name| hops.id(name), &names).map_err(|wrong| {
+        for error in wrong {
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
+        }
+    });
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -60,9 +66,9 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         let _ = writeln!(errors, "{}: {report}", loaded.file);
     }
     let doors = doors(config, &hops);
-    match (rules, sessions) {
-        (Ok(rules), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, rules, hops)),
+    match (rules, callouts, sessions) {
+        (Ok(rules), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
+            settings: Arc::new(settings(config, rules, callouts, hops)),
             pools,
             refresher,
             doors,
@@ -106,7 +112,7 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
     doors
 }
 
-fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
+fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
         hostname: config.host_name().into(),
@@ -130,6 +136,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -140,6 +147,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
         records: config.log.level >= LogLevel::Info,
         trace: config.log.level >= LogLevel::Trace,
         rules: Box::new(rules),
+        callouts: Arc::new(callouts),
         hops: Box::new(hops),
     }
 }
