@@ -1,10 +1,11 @@
-//! `gatepost ask`: which rules would be asked, what each says, and what would happen.
+//! `gatepost ask`: which rules and callouts would be asked, what each says, and what would happen.
 //!
 //! **In**: a configuration; a moment of a dialog, as options of the command line.
-//! **Out**: the moment, a line for each rule of its stage, and the outcome, as text; or every option that is wrong, at
-//! once. **Never**: opens a socket or resolves a name; decides anything itself: the rules are the compiled ones, and
-//! the outcome is told from their verdicts.
+//! **Out**: the moment, a line for each rule and callout of its stage, and the outcome, as text; or every option that is
+//! wrong, at once. **Never**: opens a socket or resolves a name, unless callouts are to be asked for real; decides
+//! anything itself: the rules are the compiled ones, and the outcome is told from their verdicts.
 
+mod callouts;
 mod moment;
 mod outcome;
 mod told;
@@ -14,9 +15,11 @@ mod tests;
 
 use std::fmt::Write;
 
+use crate::callout::CalloutSet;
 use crate::config::Loaded;
 use crate::prepare;
 use crate::rules::RuleSet;
+use crate::session::route::PoolId;
 use crate::session::verdict::Rules;
 
 pub use moment::Moment;
@@ -32,8 +35,12 @@ pub fn ask(loaded: &Loaded, moment: &Moment) -> Result<String, String> {
     let pools: Vec<&str> = loaded.config.upstreams.keys().map(String::as_str).collect();
     let (rules, _) = prepare::rules(loaded, &pools)?;
     let known = Known::new(moment, &loaded.config)?;
-    let context = Context { loaded, rules: &rules, pools: &pools, known: &known };
-    Ok(context.ask())
+    let number = |name: &str| {
+        let at = pools.iter().position(|pool| *pool == name)?;
+        u16::try_from(at).ok().map(PoolId)
+    };
+    let callouts = prepare::callouts(loaded, &number)?;
+    Context { loaded, rules: &rules, pools: &pools, known: &known }.ask(&callouts)
 }
 
 /// What the answer is told with.
@@ -46,9 +53,9 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn ask(&self) -> String {
+    fn ask(&self, callouts: &CalloutSet) -> Result<String, String> {
         let question = self.known.question();
-        let explained = match &self.known.reply {
+        let mut explained = match &self.known.reply {
             Some(reply) => self.rules.explain_reply(&question, reply.as_ref()),
             None => self.rules.explain_command(&question),
         };
@@ -61,10 +68,11 @@ impl Context<'_> {
         if explained.said.is_empty() {
             let _ = writeln!(text, "no rule is asked at {}", question.stage.as_str());
         }
+        text.push_str(&self.callouts(callouts, &mut explained)?);
         text.push_str("\nwhat would happen:\n");
         for line in self.outcome(&explained) {
             let _ = writeln!(text, "  {line}");
         }
-        text
+        Ok(text)
     }
 }

@@ -46,7 +46,7 @@ pub enum Command {
     Run(Show),
     /// Check the configuration and print what it comes to
     Check,
-    /// Ask the rules about a moment of a dialog; nothing is sent to anybody
+    /// Ask the rules about a moment of a dialog, with --callouts the callouts, too; no mail is sent to anybody
     #[command(
         after_help = "Example: gatepost ask --stage rcpt-reply --client 192.0.2.7 --sender a@example.org \
                             --recipient b@example.com --reply \"550 5.1.1 No such user\""

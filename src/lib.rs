@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod ask;
+pub mod callout;
 pub mod cli;
 pub mod config;
 pub mod dialog;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use crate::callout::CalloutSet;
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
@@ -57,6 +58,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     });
     let compiled = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
     let compiled = compiled.map_err(|wrong| errors.push_str(&wrong));
+    let callouts = callouts(loaded, &|name| hops.id(name)).map_err(|wrong| errors.push_str(&wrong));
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -65,9 +67,9 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         let _ = writeln!(errors, "{}: {report}", loaded.file);
     }
     let doors = doors(config, &hops);
-    match (compiled, sessions) {
-        (Ok((rules, maps)), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, rules, hops)),
+    match (compiled, callouts, sessions) {
+        (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
+            settings: Arc::new(settings(config, rules, callouts, hops)),
             pools,
             refresher,
             doors,
@@ -89,16 +91,11 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
     let config = &loaded.config;
     let (maps, wrong) = Maps::load(&config.rules, pools);
     let mut errors: String = wrong.iter().map(|error| format!("{error}\n")).collect();
-    let listeners: Vec<Vec<String>> = config
-        .listeners
-        .iter()
-        .map(|listener| listener.addresses.iter().map(ToString::to_string).collect())
-        .collect();
     let number = |name: &str| {
         let at = pools.iter().position(|pool| *pool == name)?;
         u16::try_from(at).ok().map(PoolId)
     };
-    let rules = RuleSet::compile(&config.rules, &number, &maps, &listeners).map_err(|wrong| {
+    let rules = RuleSet::compile(&config.rules, &number, &maps, &listeners(config)).map_err(|wrong| {
         for error in wrong {
             let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
         }
@@ -108,6 +105,27 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
         Ok(rules) if errors.is_empty() => Ok((rules, maps.iter().map(entries).collect())),
         _ => Err(errors),
     }
+}
+
+/// Compiles the callouts.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong with them.
+pub fn callouts(loaded: &Loaded, pools: &dyn Fn(&str) -> Option<PoolId>) -> Result<CalloutSet, String> {
+    CalloutSet::compile(&loaded.config, pools, &listeners(&loaded.config)).map_err(|wrong| {
+        let mut errors = String::new();
+        for error in wrong {
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
+        }
+        errors
+    })
+}
+
+/// The names each listener may be meant by.
+fn listeners(config: &Config) -> Vec<Vec<String>> {
+    let names = |listener: &types::Listener| listener.addresses.iter().map(ToString::to_string).collect();
+    config.listeners.iter().map(names).collect()
 }
 
 fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
@@ -143,7 +161,7 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
     doors
 }
 
-fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
+fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
         hostname: config.host_name().into(),
@@ -167,6 +185,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -177,6 +196,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
         records: config.log.level >= LogLevel::Info,
         trace: config.log.level >= LogLevel::Trace || show::is_on(),
         rules: Box::new(rules),
+        callouts: Arc::new(callouts),
         hops: Box::new(hops),
     }
 }

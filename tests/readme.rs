@@ -1,7 +1,7 @@
 //! The README, done as it says: its commands are run, its transcript is played.
 //!
 //! In:    `README.md`: shell blocks behind `<!-- run -->`, the configuration behind `<!-- config -->` and the dialog
-//!        behind `<!-- transcript -->`.
+//!        behind `<!-- transcript -->`; `<!-- callout-config -->`, and `<!-- callout-run -->` with the service in `examples/`.
 //! Out:   a failure where a reader who typed along would have met one.
 //! Never: edits what it runs, but for the binary in place of the one of a release, and for the addresses: where the
 //!        default ports are taken by somebody else, and for the two hops of the transcript, which are played here.
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -35,17 +35,45 @@ fn what_the_readme_says_to_type_works() {
     }
     let gatepost = Gatepost::start(cwd.path(), &elsewhere("127.0.0.1:9025", &moved));
     for block in client {
-        let script =
-            elsewhere(block, &moved).replace("target/release/gatepost", env!("CARGO_BIN_EXE_gatepost"));
-        let said =
-            Command::new("bash").args(["-euc", &script]).current_dir(cwd.path()).output().expect("bash runs");
-        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-        assert!(said.status.success(), "{script}\n{out}\n{err}\n(.ci/install-peers installs curl)");
-        for promised in script.lines().filter_map(|line| line.strip_prefix("# says: ")) {
-            assert!(out.lines().any(|line| line == promised), "{script}\nsaid:\n{out}");
-        }
+        type_along(
+            &elsewhere(block, &moved).replace("target/release/gatepost", env!("CARGO_BIN_EXE_gatepost")),
+            cwd.path(),
+        );
     }
     gatepost.stop();
+}
+
+#[test]
+fn the_service_is_asked() {
+    let moved = [2525, 9025, 8080].map(|port| (format!(":{port}"), format!(":{}", free_port())));
+    let cwd = tempfile::tempdir().unwrap();
+    let listeners = "listeners: [{ address: \"127.0.0.1:2525\", upstream: main }]\n";
+    let yaml = elsewhere(&(only("callout-config") + listeners), &moved);
+    fs::write(cwd.path().join("proxy.yaml"), yaml).unwrap();
+    fs::write(cwd.path().join("hello.eml"), CONTENT).unwrap();
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/directory.py");
+    let port = moved[2].1.trim_start_matches(':');
+    let mut service = Command::new("python3").arg(service).arg(port).spawn().expect("python3 runs");
+    let listens = || TcpStream::connect(format!("127.0.0.1:{port}")).is_ok();
+    let deadline = Instant::now() + PATIENCE;
+    while !listens() && Instant::now() < deadline {
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    let gatepost = Gatepost::start(cwd.path(), &elsewhere("127.0.0.1:9025", &moved));
+    type_along(&elsewhere(&only("callout-run"), &moved), cwd.path());
+    gatepost.stop();
+    service.kill().unwrap();
+    service.wait().unwrap();
+}
+
+/// Runs a block as a reader would, and looks for what it promises.
+fn type_along(script: &str, cwd: &Path) {
+    let said = Command::new("bash").args(["-euc", script]).current_dir(cwd).output().expect("bash runs");
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success(), "{script}\n{out}\n{err}\n(.ci/install-peers installs curl)");
+    for promised in script.lines().filter_map(|line| line.strip_prefix("# says: ")) {
+        assert!(out.lines().any(|line| line == promised), "{script}\nsaid:\n{out}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use clap::Args;
 
@@ -13,15 +14,15 @@ use crate::config::knows;
 use crate::config::types::{Config, Stage as At};
 use crate::log::text;
 use crate::rules;
-use crate::session::verdict::{Question, Stage};
-use crate::smtp::{Command, Params, Path, Reply, Verb};
+use crate::session::verdict::{Question, Stage, Supposed};
+use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
 /// A moment of a dialog.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Moment {
     /// When: rcpt, rcpt-reply, mail and so on, as in a rule's `stages`
     #[arg(long, value_name = "STAGE", value_parser = stage)]
-    stage: At,
+    pub(super) stage: At,
     /// The listener that took the client, as in the configuration [default: the first]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listener: Option<String>,
@@ -52,6 +53,9 @@ pub struct Moment {
     /// The command at other and other-reply, such as "VRFY joe"
     #[arg(long, value_name = "LINE")]
     command: Option<String>,
+    /// Ask the callouts, too, for real; else it is said which would be asked
+    #[arg(long)]
+    pub(super) callouts: bool,
     /// The hop's reply, such as "550 5.1.1 No such user"; once for each of its lines
     #[arg(long, value_name = "LINE")]
     reply: Vec<String>,
@@ -80,6 +84,8 @@ pub(super) struct Known<'m> {
     pub(super) params: Params<'m>,
     pub(super) command: Option<Command<'m>>,
     pub(super) reply: Option<Reply>,
+    /// What callouts are shown of a transaction that has begun.
+    supposed: Option<Supposed>,
 }
 
 impl fmt::Display for Known<'_> {
@@ -146,6 +152,8 @@ impl<'m> Known<'m> {
             }
         }
         let (listener, listener_name, upstream) = wrong.listener(moment, config);
+        let sender = wrong.path("sender", moment.sender.as_deref(), true);
+        let begun = sender.filter(|_| at != At::Mail);
         let known = Self {
             // The parser of the option takes no other.
             stage: rules::known(at).unwrap_or(Stage::Rcpt),
@@ -153,7 +161,8 @@ impl<'m> Known<'m> {
             listener_name,
             upstream,
             moment,
-            sender: wrong.path("sender", moment.sender.as_deref(), true),
+            sender,
+            supposed: begun.map(|sender| Supposed::new(sender, moment.size, Instant::now())),
             recipient: wrong.path("recipient", moment.recipient.as_deref(), false),
             recipient_given: wrong.path("recipient-given", moment.recipient_given.as_deref(), false),
             params: wrong.parameters(moment.parameters.as_deref()),
@@ -175,14 +184,18 @@ impl<'m> Known<'m> {
         };
         Question {
             stage: self.stage,
+            session: SessionId(0),
             listener: self.listener,
             client: self.moment.client.to_canonical(),
+            port: 0,
+            hop: None,
             helo: self.moment.helo.as_deref().map(str::as_bytes),
             authenticated: self.moment.authenticated,
             sender: self.sender,
             recipient: self.recipient,
             recipient_given: self.recipient_given.or(self.recipient),
             recipients: 0,
+            envelope: self.supposed.as_ref().map(Supposed::envelope),
             params: self.params,
             size: self.moment.size.or(self.params.size()),
             verb,

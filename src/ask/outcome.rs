@@ -20,7 +20,7 @@ impl Context<'_> {
     }
 
     fn of_command(&self, rewrites: &Rewrites, verdict: Option<&CommandVerdict>) -> Vec<String> {
-        if !self.is_sayable(rewrites) {
+        if !is_sayable(rewrites) {
             return vec![format!(
                 "the client hears {}: a rewritten value has no valid form",
                 own(&own::BAD_VERDICT)
@@ -154,16 +154,16 @@ impl Context<'_> {
     fn is_bound(&self, pool: PoolId) -> bool {
         self.known.moment.authenticated && self.pool(pool) != self.known.upstream
     }
+}
 
-    /// Whether the rewritten values have the form that a client's must have; the session refuses them otherwise.
-    fn is_sayable(&self, rewrites: &Rewrites) -> bool {
-        let path = |path: &Option<Box<[u8]>>| path.as_deref().is_none_or(|path| Path::parse(path).is_ok());
-        let parameters = rewrites.parameters.as_deref().is_none_or(|params| Params::parse(params).is_ok());
-        let word = |name: &[u8]| !name.is_empty() && name.iter().all(|octet| (33..=126).contains(octet));
-        rewrites.helo.as_deref().is_none_or(word)
-            && path(&rewrites.sender)
-            && path(&rewrites.recipient)
-            && rewrites.recipient.as_deref() != Some(b"")
-            && parameters
-    }
+/// Whether the rewritten values have the form that a client's must have; the session refuses them otherwise.
+pub(super) fn is_sayable(rewrites: &Rewrites) -> bool {
+    let path = |path: &Option<Box<[u8]>>| path.as_deref().is_none_or(|path| Path::parse(path).is_ok());
+    let parameters = rewrites.parameters.as_deref().is_none_or(|params| Params::parse(params).is_ok());
+    let word = |name: &[u8]| !name.is_empty() && name.iter().all(|octet| (33..=126).contains(octet));
+    rewrites.helo.as_deref().is_none_or(word)
+        && path(&rewrites.sender)
+        && path(&rewrites.recipient)
+        && rewrites.recipient.as_deref() != Some(b"")
+        && parameters
 }

@@ -232,3 +232,107 @@ fn the_explanation_is_what_a_session_hears() {
         }
     }
 }
+
+/// A service that answers every question with what stands behind the recipient it is asked about.
+fn directory(answers: &'static [(&'static str, &'static str)]) -> std::net::SocketAddr {
+    use std::io::{BufRead, BufReader, Read, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {}
+            let length = head.to_lowercase();
+            let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            stream.read_exact(&mut body).unwrap();
+            let body = String::from_utf8(body).unwrap();
+            let answer =
+                answers.iter().find(|(recipient, _)| body.contains(recipient)).map_or("{}", |(_, a)| a);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            write!(stream.get_mut(), "{head}Content-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn callouts_are_asked_where_that_is_wanted() {
+    let address = directory(&[
+        ("known@new.example", r#"{"rewrite": {"recipient": "known@store.example"}}"#),
+        ("postmaster", r#"{"reply": "550 5.1.1 No"}"#),
+        ("gone@new.example", r#"{"reply": "550 5.1.1 Gone"}"#),
+        ("odd@new.example", r#"{"substitute": "550 5.1.1 No"}"#),
+        ("elsewhere@example.com", r#"{"retry": [{"upstream": "legacy"}]}"#),
+        ("a@example.org", r#"{"reply": "450 4.7.1 The sender was seen"}"#),
+    ]);
+    let config = format!(
+        "listeners: [{{ address: \"127.0.0.1:2525\", upstream: main }}]\n\
+         upstreams: {{ main: {{ hosts: [mx.example.com] }}, legacy: {{ hosts: [old.example.com] }} }}\n\
+         rules:\n\
+         - {{ name: moved, stages: rcpt, match: {{ recipient: \"*@old.example\" }}, do: {{ rewrite: {{ recipient: \"{{local}}@new.example\" }} }} }}\n\
+         callouts:\n\
+         - {{ name: directory, type: http, url: \"http://{address}/\", stages: [rcpt, rcpt-reply], on_error: reject }}\n\
+         - {{ name: never, type: http, url: \"http://{address}/\", stages: rcpt, when: {{ client: 192.0.2.1 }} }}\n"
+    );
+    let asked = |options: &str| {
+        let loaded = load_text("proxy.yaml", &config, std::iter::empty()).unwrap();
+        let options = std::iter::once("ask").chain(options.split(' '));
+        let text = ask(&loaded, &Typed::parse_from(options).moment).unwrap();
+        text.split_once("\n\n").unwrap().1.to_owned()
+    };
+    let untried = "rule moved (proxy.yaml:4): rewrite recipient <known@new.example>
+callout directory (proxy.yaml:6): would be asked; --callouts asks it
+callout never (proxy.yaml:7): not asked: when does not match
+
+what would happen:
+  RCPT TO:<known@new.example> goes to upstream main
+";
+    assert_eq!(asked("--stage rcpt --recipient known@old.example"), untried);
+    let table = [
+        (
+            "rcpt --recipient known@old.example",
+            "rewrite recipient <known@store.example>",
+            "RCPT TO:<known@store.example> goes to upstream main",
+        ),
+        ("rcpt --recipient gone@new.example", "reply 550 5.1.1 Gone", "the client hears 550 5.1.1 Gone"),
+        (
+            "rcpt --recipient stranger@new.example",
+            "pass",
+            "RCPT TO:<stranger@new.example> goes to upstream main",
+        ),
+        (
+            "rcpt --recipient x@new.example --sender a@example.org",
+            "reply 450 4.7.1 The sender was seen",
+            "the client hears 450 4.7.1 The sender was seen",
+        ),
+        (
+            "rcpt --recipient odd@new.example",
+            "failed: not_allowed: ",
+            "the client hears 554 5.3.0 Cannot be checked",
+        ),
+        (
+            "rcpt-reply --recipient elsewhere@example.com --reply 550",
+            "retry upstream legacy",
+            "RCPT TO:<elsewhere@example.com> is tried at upstream legacy",
+        ),
+        (
+            "rcpt --recipient postmaster",
+            "refuses postmaster, which is ignored",
+            "RCPT TO:<postmaster> goes to upstream main",
+        ),
+        (
+            "rcpt-reply --recipient elsewhere@example.com --reply 250",
+            "failed: not_allowed: ",
+            "the client hears 554 5.3.0 Cannot be checked",
+        ),
+    ];
+    for (options, said, happens) in table {
+        let text = asked(&format!("--callouts --stage {options}"));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("callout directory (proxy.yaml:6): ")).unwrap();
+        assert!(line.starts_with(said), "{options}: {text}");
+        assert!(text.contains(&format!("\nwhat would happen:\n  {happens}\n")), "{options}: {text}");
+    }
+}

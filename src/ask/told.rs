@@ -16,15 +16,25 @@ impl Context<'_> {
             Says::Unmet(keys) => format!("does not match: {}", keys.join(", ")),
             Says::NotInMap => "matches, but its map does not know the recipient".to_owned(),
             Says::Command(rewrites, verdict) => {
-                let mut parts = self.rewrites(rewrites);
-                parts.extend(verdict.as_ref().map(|verdict| self.command(verdict)));
-                if parts.is_empty() { "matches, and changes nothing".to_owned() } else { parts.join(", ") }
+                let told = self.told_command(rewrites, verdict.as_ref());
+                told.unwrap_or_else(|| "matches, and changes nothing".to_owned())
             }
-            Says::Reply(verdict) => self.reply(verdict),
-            Says::Otherwise(verdict) => format!("if that fails: {}", self.reply(verdict)),
+            Says::Reply(verdict) => self.told_reply(verdict),
+            Says::Otherwise(verdict) => format!("if that fails: {}", self.told_reply(verdict)),
             Says::NotAsked(by) => format!("not asked, {} has decided", self.rule(*by)),
             Says::BadValue(by) => format!("not asked, what {} has made is no address", self.rule(*by)),
         }
+    }
+
+    /// Rewrites and a verdict; `None`: neither.
+    pub(super) fn told_command(
+        &self,
+        rewrites: &Rewrites,
+        verdict: Option<&CommandVerdict>,
+    ) -> Option<String> {
+        let mut parts = self.rewrites(rewrites);
+        parts.extend(verdict.map(|verdict| self.command(verdict)));
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     pub(super) fn pool(&self, pool: PoolId) -> &str {
@@ -55,7 +65,7 @@ impl Context<'_> {
         }
     }
 
-    fn reply(&self, verdict: &ReplyVerdict) -> String {
+    pub(super) fn told_reply(&self, verdict: &ReplyVerdict) -> String {
         match verdict {
             ReplyVerdict::Substitute(reply) => format!("substitute {}", lines(reply)),
             ReplyVerdict::Retry(rungs) => {

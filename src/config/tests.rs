@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::rule::{Mark, SizeRange, Template, TemplatePiece, Variable};
-use super::types::{Config, Decide, Source, Stage};
+use super::types::{CalloutKind, Config, Decide, Source, Stage};
 use super::{EMBEDDED, load_text, yaml};
 
 /// Uses every key and every verdict.
@@ -59,6 +59,18 @@ rules:
   - { name: g, stages: connect, do: disconnect }
   - { name: h, stages: other, do: { disconnect: "421 4.7.0 bye" } }
   - { name: i, stages: mail-reply, match: { code: 2xx }, do: { substitute: "251 fine" } }
+callouts:
+  - name: directory
+    type: http
+    url: "http://directory.example:8080/ask?from=mx"
+    stages: [rcpt, rcpt-reply]
+    when: { recipient: "*@example.com", client: 192.0.2.0/24, not: { sender: "<>" } }
+    timeout: 250ms
+    on_error: pass
+    concurrency: 7
+    effects: [discard]
+    refuse_postmaster: true
+  - { name: other, type: http, url: "http://[::1]?x", stages: connect }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], recipients: 7, message_size: 1000,
           command_line: 512, auth_line: 1KiB, reply_line: 2KiB, reply: 3KiB, errors: 8, attempts: 0 }
 timeouts: { command: 1s, content: 2s, connect: 3s, tls: 4s, greeting: 5s, reply: 6s, answer: 7s, attempts: 250ms,
@@ -81,10 +93,13 @@ fn load(text: &str) -> Config {
     }
 }
 
-/// Without the marks, which differ wherever the same rule is written elsewhere.
+/// Without the marks, which differ wherever the same rule or callout is written elsewhere.
 fn unmarked(mut config: Config) -> Config {
     for rule in &mut config.rules {
         rule.mark = Mark::default();
+    }
+    for callout in &mut config.callouts {
+        callout.mark = Mark::default();
     }
     config
 }
@@ -171,6 +186,8 @@ fn the_rich_file_is_read_as_it_is_meant() {
     let ports: Vec<String> = hosts.iter().map(|host| format!("{:?}", host.target)).collect();
     assert_eq!(ports[3], r#"Tcp { host: "2001:db8::2", port: 24 }"#);
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
+    let CalloutKind::Http(url) = &config.callouts[1].kind;
+    assert_eq!(url.to_string(), "http://[::1]/?x");
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use super::ask::{self, Asking};
 use super::buffers::SIZE;
 use super::link::Link;
 use super::slots::{Slot, Slots};
@@ -56,6 +57,8 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     hops: Slots,
+    /// Questions to callouts, from the first on.
+    asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -90,6 +93,7 @@ impl Drive {
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
             hops: Slots::default(),
+            asking: None,
             sleep: None,
             armed: None,
             tide: Tide::Flood,
@@ -114,6 +118,7 @@ impl Drive {
         }
         self.heed_tide(now, scratch);
         self.flush(cx, scratch, now);
+        let before = waiting(scratch);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -124,9 +129,12 @@ impl Drive {
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
-        let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
+            while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
+                busy = true;
+                self.session.handle(now, told, &mut scratch.out);
+            }
             for place in self.hops.taken() {
                 busy |= self.read_hop(scratch, now, place);
             }
@@ -363,6 +371,9 @@ impl Drive {
             if let session_io::Event::Ended(end) = event {
                 self.quit = end == SessionEnd::Quit;
             }
+            if let Some(asking) = &self.asking {
+                asking.note(event);
+            }
             scratch.meter.note(event);
         }
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
@@ -389,6 +400,11 @@ impl Drive {
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
                     self.hops.vacate(usize::from(hop.0));
+                }
+                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::CalloutFailed(name, stage, fault) => {
+                    log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),

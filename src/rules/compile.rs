@@ -192,7 +192,7 @@ impl Rule {
     }
 }
 
-/// The stage as it is asked; `None`: not by rules.
+/// The stage as it is asked; `None`: not by rules or callouts.
 pub(crate) fn known(stage: config::Stage) -> Option<Stage> {
     Some(match stage {
         config::Stage::Connect => Stage::Connect,

@@ -6,7 +6,7 @@
 //!
 //! A million lines are two allocations: the lines one behind the other, and a hash table of where each begins. A key
 //! is text that is found within a canonical address as it stands (`joe@example.com`, `@example.com`, `.example.com`),
-//! so a look-up makes no text of its own. Why so: `docs/decisions/0011-big-tables-are-maps.md`.
+//! so a look-up makes no text of its own. Why so: `docs/decisions/0013-big-tables-are-maps.md`.
 
 mod read;
 

@@ -20,6 +20,7 @@ mod network;
 mod parameters;
 mod pattern;
 mod template;
+mod when;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use compile::CompileError;
 pub(crate) use compile::known;
 pub use explain::{Explained, Says};
 pub use map::{Entry, Map, MapError, Maps};
+pub use when::{Asked, When};
 
 use condition::{Condition, Facts, Field, class_bit};
 use index::Index;

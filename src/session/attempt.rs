@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::inquiry::About;
 use super::io::{AttemptEnd, Event, HopId, VerdictKind};
 use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{PoolId, TargetId};
 use super::transaction::Recipient;
 use super::upstreams::{Stand, Tried};
-use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
+use super::verdict::{Giver, Rung, Stage};
 use super::{Session, Turn};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Canonical, Path, Reply, ReplyRef, own};
@@ -29,8 +30,8 @@ pub struct Ladder {
     /// When trying ends.
     pub until: Instant,
     rungs: std::vec::IntoIter<Rung>,
-    /// The rule whose ladder this is; `None`: a route.
-    by: Option<RuleId>,
+    /// Whose ladder this is; `None`: a route.
+    by: Option<Giver>,
     /// Where the recipient was first sent, and what was said there.
     origin: PoolId,
     first: Option<Box<Reply>>,
@@ -41,7 +42,8 @@ pub struct Ladder {
     seen: SmallVec<[(Option<Canonical>, TargetId); 2]>,
     /// The attempt under way.
     hop: Option<HopId>,
-    recipient: Box<Recipient>,
+    /// The recipient as this attempt has it.
+    pub recipient: Box<Recipient>,
     mail_refusal: Option<Box<Reply>>,
 }
 
@@ -54,7 +56,7 @@ impl Session {
         hop: HopId,
         reply: ReplyRef<'_>,
         rungs: Vec<Rung>,
-        by: RuleId,
+        by: Option<Giver>,
     ) {
         let first = Box::new(reply.to_owned());
         let up = self.upstreams.get(hop);
@@ -62,8 +64,8 @@ impl Session {
         let ladder = Ladder {
             until: turn.now + self.settings.timeouts.attempts,
             rungs: rungs.into_iter(),
-            by: Some(by),
-            origin: up.map_or(self.pool, |up| up.pool),
+            by,
+            origin: up.map_or_else(|| self.current_pool(), |up| up.pool),
             transient: reply.code().is_transient().then(|| first.clone()),
             first: Some(first),
             failed: false,
@@ -255,8 +257,11 @@ impl Session {
             // A route: what this hop says is the answer, and is asked about as one.
             if let Some(Owed { what, .. }) = self.owed.pop() {
                 self.judge(turn, what, hop, reply, None);
-                self.withdraw(turn, hop);
-                self.head_since = turn.now;
+                // While callouts are asked about it, the hop is kept: a ladder may begin from there.
+                if !self.is_asked_about(hop) {
+                    self.withdraw(turn, hop);
+                    self.head_since = turn.now;
+                }
                 self.settle(turn);
             }
             return;
@@ -275,45 +280,17 @@ impl Session {
         else {
             return;
         };
-        self.head_since = turn.now;
-        let recipient = ladder.recipient;
-        let refused = if ladder.by.is_none() { self.refused_by_rule(turn, &original, reply) } else { None };
-        let pinned = self.transaction.as_ref().is_some_and(|transaction| transaction.pinned.is_some());
-        if let Some(said) = refused {
-            self.withdraw_accepted(turn, hop);
-            self.tell(turn, &said);
-            self.note_recipient(turn, &recipient, b"".as_slice().into(), None, said.code().class());
-            if super::closes(said.code().get()) {
-                self.hang_up(turn, None, super::SessionEnd::Verdict);
-            }
-        } else if pinned && self.upstreams.current() != Some(hop) {
-            self.accepted_elsewhere(turn, *recipient, hop, reply);
+        if ladder.by.is_some() {
+            self.head_since = turn.now;
+            self.take_over(turn, *ladder.recipient, hop, reply, None);
         } else {
-            turn.out.count(Event::Attempt(AttemptEnd::Accepted));
-            self.adopt(turn, hop);
-            self.commit_recipient(turn, *recipient, hop, reply, None);
+            self.ask_about_routed(turn, original, ladder, hop, reply);
         }
         self.settle(turn);
     }
 
-    /// The reply stage's word on a recipient that its route's hop accepted: a refusal, if it is one.
-    fn refused_by_rule(&self, _turn: &Turn<'_>, original: &Recipient, reply: ReplyRef<'_>) -> Option<Said> {
-        let stage = Stage::RcptReply;
-        if !self.settings.rules.stages().has(stage) {
-            return None;
-        }
-        let mut question = self.question(stage, crate::smtp::Verb::Rcpt, b"");
-        question.recipient = original.sent.path();
-        question.recipient_given = Path::parse(original.given_octets()).ok();
-        match self.settings.rules.reply(&question, reply, None)?.0 {
-            ReplyVerdict::Substitute(instead) if instead.code().is_negative() => Some(Said::Written(instead)),
-            ReplyVerdict::Disconnect(said) => Some(Said::disconnect(said)),
-            _ => None,
-        }
-    }
-
     /// The transaction moves to this hop; the one it leaves hears RSET, and QUIT if it is not the listener's.
-    fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(left) = self.upstreams.current().filter(|&left| left != hop) else {
             if self.upstreams.current().is_none() {
                 self.upstreams.set_away(Some(hop));
@@ -347,7 +324,7 @@ impl Session {
         self.tell(turn, &Said::Own(&own::OTHER_HOP));
     }
 
-    fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         if self.upstreams.current() == Some(hop) {
             self.rebuild(turn, hop);
         } else {
@@ -356,7 +333,7 @@ impl Session {
     }
 
     /// Leaves a hop where an attempt was made: the transaction's own is not touched, home hears RSET, any other QUIT.
-    fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let again = self.trying().is_some_and(|(_, ladder)| ladder.hop == Some(hop));
         if again || self.upstreams.current() == Some(hop) {
             return;
@@ -374,6 +351,7 @@ impl Session {
 
     /// The hop of an attempt was lost: the next host of its pool, or the next rung.
     pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) {
+        self.ask_no_more(turn);
         if let Some((_, ladder)) = self.trying() {
             ladder.hop = None;
             ladder.attempts = ladder.attempts.saturating_sub(1);
@@ -439,6 +417,10 @@ impl Session {
     pub(super) fn is_trial(&self, hop: HopId) -> bool {
         match self.owed.head().map(|head| &head.answer) {
             Some(Answer::Trying(ladder)) => ladder.hop == Some(hop) && self.upstreams.current() != Some(hop),
+            Some(Answer::Asked(inquiry)) => {
+                matches!(&inquiry.about, About::Accepted { hop: at, .. } if *at == hop)
+                    && self.upstreams.current() != Some(hop)
+            }
             _ => false,
         }
     }

@@ -11,6 +11,7 @@
 
 mod bare;
 mod bench;
+mod callouts;
 mod cases;
 mod extensions;
 mod failover;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     trials.extend(cases::trials());
     trials.extend(extensions::trials());
     trials.extend(verdicts::trials());
+    trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());

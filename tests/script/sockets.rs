@@ -60,7 +60,10 @@ pub fn suits(script: &Script) -> bool {
         // A port that was refused is not opened again behind gatepost's back.
         fates(script).values().any(|fate| fate.windows(2).any(|two| two == [false, true]))
     };
-    script.sockets && !script.steps.iter().any(|step| needs_time(&step.action)) && !again(script)
+    script.sockets
+        && !script.yaml.contains("callouts:")
+        && !script.steps.iter().any(|step| needs_time(&step.action))
+        && !again(script)
 }
 
 /// What becomes of each host's connections.
@@ -240,7 +243,9 @@ impl Driver for Sockets {
         };
         let stream = match party {
             Party::Client => self.client.take(),
-            Party::Host(_) => self.hosts.get_mut(party).and_then(|host| host.stream.take()),
+            Party::Host(_) | Party::Callout(_) => {
+                self.hosts.get_mut(party).and_then(|host| host.stream.take())
+            }
         };
         stream.map(reset);
         self.ended.insert(party.clone(), true);
@@ -261,6 +266,10 @@ impl Driver for Sockets {
     }
 
     fn stall(&mut self, _: &Party) {}
+
+    fn tell(&mut self, callout: &Party, _: &str, _: bool) -> Result<(), String> {
+        Err(format!("{callout} has no socket here"))
+    }
 
     fn pass(&mut self, _: Duration) {}
 

@@ -17,7 +17,7 @@ use super::scratch::{PATIENCE, Scratch, run};
 
 /// Where `.ci/install-peers` puts what cannot be installed beside the rest.
 pub fn cache() -> PathBuf {
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
     cache.join("gatepost-peers")
 }

@@ -51,11 +51,14 @@ fn stored(run: &Run, message: &str) -> String {
     names + altered
 }
 
-/// One line of the table.
+/// One line of the table. No name has a space in it.
 pub fn line(behind: Behind, feature: Feature, client: Client, cell: &str, note: &str) -> String {
-    let (behind, feature, client) = (format!("{behind:?}"), format!("{feature:?}"), format!("{client:?}"));
-    let line = format!("{behind:<9} {feature:<9} {client:<10} {cell:<62} {note}");
+    let line = format!("{}{:<10} {cell:<62} {note}", beginning(behind, feature), client.name());
     line.trim_end().to_owned()
+}
+
+fn beginning(behind: Behind, feature: Feature) -> String {
+    format!("{:<9} {:<10} ", behind.name(), feature.name())
 }
 
 /// Holds the lines of one trial against the file, and keeps them for the whole.
@@ -67,7 +70,7 @@ pub fn keep(behind: Behind, client: Client, lines: Vec<String>) {
         let table = fs::read_to_string(path()).unwrap_or_default();
         let mine = |line: &&str| {
             let mut words = line.split_whitespace();
-            words.next() == Some(&format!("{behind:?}")) && words.nth(1) == Some(&format!("{client:?}"))
+            words.next() == Some(behind.name()) && words.nth(1) == Some(client.name())
         };
         let written: Vec<&str> = table.lines().filter(mine).collect();
         assert_eq!(written, lines, "left as in {}, right as it was (BLESS=1 rewrites it)", path().display());
@@ -85,7 +88,7 @@ pub fn finish() {
     let mut table = HEAD.to_owned();
     for behind in BEHIND {
         for feature in super::FEATURES {
-            let begin = format!("{:<9} {:<9} ", format!("{behind:?}"), format!("{feature:?}"));
+            let begin = beginning(behind, feature);
             table.push('\n');
             for line in kept.iter().flat_map(|(_, _, lines)| lines).filter(|line| line.starts_with(&begin)) {
                 let _ = writeln!(table, "{line}");
