@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
 use gatepost::config::types::{Action, CodePattern, Decide, Mark, Match, Rule, Stage as At};
-use gatepost::rules::RuleSet;
+use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::verdict::{Question, Rules, Stage};
 use gatepost::smtp::{Params, Path, Reply, SessionId, Verb};
 
@@ -28,7 +28,7 @@ fn rule(stage: At, recipient: String, decide: Decide) -> Rule {
 }
 
 fn compiled(rules: &[Rule]) -> RuleSet {
-    RuleSet::compile(rules, &|_| None, &[]).expect("these rules are right")
+    RuleSet::compile(rules, &|_| None, &Maps::default(), &[]).expect("these rules are right")
 }
 
 fn at_rcpt(count: u16) -> RuleSet {

@@ -1,4 +1,4 @@
-//! The command line: `gatepost [run] [--config FILE]`, `gatepost check`, `gatepost health`.
+//! The command line: `gatepost [run]`, `check`, `ask` and `health`, each with `--config FILE`.
 //!
 //! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
 //! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::ask::{self, Moment};
 use crate::config::{self, Loaded};
+use crate::show::Show;
 
 /// The exit status for a configuration that cannot be used; clap uses it for wrong arguments, too.
 const MISCONFIGURED: u8 = 2;
@@ -38,12 +40,18 @@ pub struct Arguments {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Take mail sessions (the default)
-    Run,
+    Run(Show),
     /// Check the configuration and print what it comes to
     Check,
+    /// Ask the rules about a moment of a dialog, with --callouts the callouts, too; no mail is sent to anybody
+    #[command(
+        after_help = "Example: gatepost ask --stage rcpt-reply --client 192.0.2.7 --sender a@example.org \
+                            --recipient b@example.com --reply \"550 5.1.1 No such user\""
+    )]
+    Ask(Box<Moment>),
     /// Ask whether the gatepost at admin.address lives; the exit status says so
     Health,
 }
@@ -51,7 +59,7 @@ pub enum Command {
 impl Arguments {
     /// What to do.
     pub fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Run)
+        self.command.clone().unwrap_or(Command::Run(Show::default()))
     }
 }
 
@@ -78,8 +86,22 @@ pub fn load(arguments: &Arguments) -> Result<Loaded, ExitCode> {
 
 /// Prints the effective configuration, as the last step of `gatepost check`.
 pub fn print(loaded: &Loaded) -> ExitCode {
+    put(&format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config))
+}
+
+/// Asks the rules and prints the answer.
+pub fn ask(loaded: &Loaded, moment: &Moment) -> ExitCode {
+    match ask::ask(loaded, moment) {
+        Ok(text) => put(&text),
+        Err(errors) => {
+            complain(errors.trim_end());
+            ExitCode::from(MISCONFIGURED)
+        }
+    }
+}
+
+fn put(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
-    let text = format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config);
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         // `gatepost check | head` is not a failure.
@@ -110,12 +132,15 @@ mod tests {
             Some((arguments.command(), arguments.config.map(|path| path.display().to_string())))
         };
         let file = || Some("p.yaml".to_owned());
-        assert_eq!(parse(&[]), Some((Command::Run, None)));
-        assert_eq!(parse(&["run"]), Some((Command::Run, None)));
-        assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run, file())));
-        assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run, file())));
+        assert_eq!(parse(&[]), Some((Command::Run(Show::default()), None)));
+        assert_eq!(parse(&["run"]), Some((Command::Run(Show::default()), None)));
+        assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
+        assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
         assert_eq!(parse(&["check", "--config=p.yaml"]), Some((Command::Check, file())));
         assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((Command::Check, file())));
+        assert_eq!(parse(&["ask"]), None);
+        assert_eq!(parse(&["ask", "--stage", "message"]), None);
+        assert!(matches!(parse(&["ask", "--stage", "rcpt"]), Some((Command::Ask(_), None))));
         assert_eq!(parse(&["health"]), Some((Command::Health, None)));
         assert_eq!(parse(&["chek"]), None);
         assert_eq!(parse(&["run", "p.yaml"]), None);

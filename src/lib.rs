@@ -1,6 +1,7 @@
 //! gatepost: a transparent SMTP proxy.
 
 pub mod admin;
+pub mod ask;
 pub mod callout;
 pub mod cli;
 pub mod config;
@@ -15,5 +16,6 @@ pub mod prepare;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod show;
 pub mod smtp;
 pub mod systemd;

@@ -107,7 +107,8 @@ fn address(address: &Address) -> String {
     }
 }
 
-fn text(octets: &[u8]) -> String {
+/// Octets as a terminal may be shown them.
+pub fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

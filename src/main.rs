@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use gatepost::cli::{self, Command};
 use gatepost::systemd::Activated;
-use gatepost::{health, log, run};
+use gatepost::{health, log, run, show};
 
 fn main() -> ExitCode {
     // Before anything opens a descriptor or starts a thread.
@@ -23,7 +23,21 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command() {
-        Command::Run => runtime.block_on(run::run(loaded, arguments.config, activated)),
+        Command::Run(show) => {
+            let writer = match show::begin(&show) {
+                Ok(writer) => writer,
+                Err(error) => {
+                    eprintln!("--show-dialogs: {error}");
+                    return ExitCode::FAILURE;
+                }
+            };
+            let status = runtime.block_on(run::run(loaded, arguments.config, activated));
+            if let Some(writer) = writer {
+                writer.finish();
+            }
+            status
+        }
+        Command::Ask(moment) => cli::ask(&loaded, &moment),
         Command::Health => health::health(loaded.config.admin.address),
         Command::Check => match runtime.block_on(run::check(&loaded)) {
             Ok(()) => cli::print(&loaded),

@@ -1,11 +1,14 @@
-//! From a configuration to what runs it: rules compiled, pools built, names resolved, descriptors counted.
+//! From a configuration to what runs it: maps read, rules compiled, pools built, names resolved, descriptors counted.
 //!
 //! In:    a loaded [`Config`].
 //! Out:   [`Prepared`], or every error as a line that names its place.
 //! Never: listens or starts a thread; `check`, start and reload all go through here.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 
 use crate::callout::CalloutSet;
 use crate::config::Loaded;
@@ -13,8 +16,10 @@ use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
-use crate::rules::RuleSet;
+use crate::rules::{Map, Maps, RuleSet};
+use crate::session::route::PoolId;
 use crate::session::settings::{Limits, Settings, Timeouts};
+use crate::show;
 use crate::smtp::BareNewline;
 
 /// What a configuration comes to.
@@ -31,6 +36,8 @@ pub struct Prepared {
     pub sessions: usize,
     /// What each host resolved to.
     pub hosts: Vec<HostReport>,
+    /// What each map holds.
+    pub maps: Vec<String>,
 }
 
 /// Prepares to run a configuration.
@@ -43,21 +50,15 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let mut errors = String::new();
     let pools = Arc::new(Pools::new(config, registry));
     let hops = HopSet::new(&pools);
-    let names: Vec<Vec<String>> = config
-        .listeners
-        .iter()
-        .map(|listener| listener.addresses.iter().map(ToString::to_string).collect())
-        .collect();
-    let rules = RuleSet::compile(&config.rules, &|name| hops.id(name), &names).map_err(|wrong| {
-        for error in wrong {
-            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
-        }
+    let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
+    // A million lines take a moment, in which a signal or a scrape is not kept waiting.
+    let compiled = spawn_blocking(move || {
+        let names: Vec<&str> = numbered.iter().map(|pool| &**pool.name()).collect();
+        rules(&compiling, &names)
     });
-    let callouts = CalloutSet::compile(config, &|name| hops.id(name), &names).map_err(|wrong| {
-        for error in wrong {
-            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
-        }
-    });
+    let compiled = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
+    let compiled = compiled.map_err(|wrong| errors.push_str(&wrong));
+    let callouts = callouts(loaded, &|name| hops.id(name)).map_err(|wrong| errors.push_str(&wrong));
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -66,17 +67,65 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         let _ = writeln!(errors, "{}: {report}", loaded.file);
     }
     let doors = doors(config, &hops);
-    match (rules, callouts, sessions) {
-        (Ok(rules), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
+    match (compiled, callouts, sessions) {
+        (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
             settings: Arc::new(settings(config, rules, callouts, hops)),
             pools,
             refresher,
             doors,
             sessions,
             hosts,
+            maps,
         }),
         _ => Err(errors),
     }
+}
+
+/// Reads the maps and compiles the rules; `pools` are the names of the pools in the order of their numbers. With the
+/// rules comes a line about each map.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong with them.
+pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), String> {
+    let config = &loaded.config;
+    let (maps, wrong) = Maps::load(&config.rules, pools);
+    let mut errors: String = wrong.iter().map(|error| format!("{error}\n")).collect();
+    let number = |name: &str| {
+        let at = pools.iter().position(|pool| *pool == name)?;
+        u16::try_from(at).ok().map(PoolId)
+    };
+    let rules = RuleSet::compile(&config.rules, &number, &maps, &listeners(config)).map_err(|wrong| {
+        for error in wrong {
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
+        }
+    });
+    let entries = |(file, map): (&Path, &Map)| format!("map {}: {} entries", file.display(), map.len());
+    match rules {
+        Ok(rules) if errors.is_empty() => Ok((rules, maps.iter().map(entries).collect())),
+        _ => Err(errors),
+    }
+}
+
+/// Compiles the callouts.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong with them.
+pub fn callouts(loaded: &Loaded, pools: &dyn Fn(&str) -> Option<PoolId>) -> Result<CalloutSet, String> {
+    CalloutSet::compile(&loaded.config, pools, &listeners(&loaded.config)).map_err(|wrong| {
+        let mut errors = String::new();
+        for error in wrong {
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
+        }
+        errors
+    })
+}
+
+/// The names each listener may be meant by.
+fn listeners(config: &Config) -> Vec<Vec<String>> {
+    let names = |listener: &types::Listener| listener.addresses.iter().map(ToString::to_string).collect();
+    config.listeners.iter().map(names).collect()
 }
 
 fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
@@ -145,7 +194,7 @@ fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet)
         forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,
-        trace: config.log.level >= LogLevel::Trace,
+        trace: config.log.level >= LogLevel::Trace || show::is_on(),
         rules: Box::new(rules),
         callouts: Arc::new(callouts),
         hops: Box::new(hops),

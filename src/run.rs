@@ -44,6 +44,9 @@ pub async fn check(loaded: &Loaded) -> Result<(), String> {
     for report in &prepared.hosts {
         say(&report.to_string());
     }
+    for report in &prepared.maps {
+        say(report);
+    }
     Ok(())
 }
 

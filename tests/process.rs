@@ -9,6 +9,8 @@
 mod callouts;
 #[path = "process/commands.rs"]
 mod commands;
+#[path = "process/dialogs.rs"]
+mod dialogs;
 #[path = "process/ejection.rs"]
 mod ejection;
 #[path = "process/gate.rs"]

@@ -3,7 +3,7 @@
 //! **In**: the node `do`, the rule's stages and what it matches. **Out**: an [`Action`] that every one of the stages
 //! allows. **Never**: looks whether an upstream exists (that is `check`).
 //!
-//! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `substitute`,
+//! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
 //! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
 
 use super::reply::{WrittenReply, reply};
@@ -14,7 +14,7 @@ use super::template::template;
 use super::walk::{Node, Section, shown};
 
 /// The verdicts that decide.
-const VERDICTS: [&str; 6] = ["reply", "route", "substitute", "retry", "accept", "disconnect"];
+const VERDICTS: [&str; 7] = ["reply", "route", "map", "substitute", "retry", "accept", "disconnect"];
 
 /// Decodes `do`.
 pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Action> {
@@ -35,6 +35,11 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
         }
         let decision = decision(verdict, &node, stages, matches);
         decide.get_or_insert((verdict, decision));
+    }
+    if rewrites.recipient.is_some()
+        && let Some(node) = section.get("map")
+    {
+        node.key_error("contradicts \"rewrite.recipient\": the map says what the recipient becomes");
     }
     if decide.is_none() && section.get("rewrite").is_none() {
         section.node().error(format!("needs rewrite or one of {}", VERDICTS.join(", ")));
@@ -66,6 +71,7 @@ fn decision(verdict: &str, node: &Node<'_>, stages: &[Stage], matches: &Match) -
             Some(Decide::Substitute(reply.lines))
         }
         "route" => route(node),
+        "map" => node.text().map(|file| Decide::Map(file.into())),
         "retry" => retry(node, matches),
         "accept" => only_true(node).then_some(Decide::Accept),
         _ if node.value().to_bool().is_some() => only_true(node).then_some(Decide::Disconnect(None)),
@@ -119,7 +125,7 @@ fn retry(node: &Node<'_>, matches: &Match) -> Option<Decide> {
         return None;
     }
     // One that cannot be read keeps its place, so that those behind it keep their numbers.
-    let nothing = || Rung { recipient: None, upstream: None };
+    let nothing = || Rung { recipient: None, upstream: None, map: None };
     Some(Decide::Retry(entries.iter().map(|node| rung(node).unwrap_or_else(nothing)).collect()))
 }
 
@@ -127,13 +133,18 @@ fn rung(node: &Node<'_>) -> Option<Rung> {
     let mut section = node.section()?;
     let recipient = section.get("recipient");
     let upstream = section.get("upstream");
-    if recipient.is_none() && upstream.is_none() {
-        section.node().error("needs recipient, upstream or both");
+    let map = section.get("map");
+    match (&map, &recipient, &upstream) {
+        (None, None, None) => section.node().error("needs recipient, upstream or both, or map"),
+        (Some(map), Some(_), _) => map.key_error("contradicts \"recipient\": the map says which"),
+        (Some(map), _, Some(_)) => map.key_error("contradicts \"upstream\": the map says which"),
+        _ => {}
     }
     section.end();
     Some(Rung {
         recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::RcptReply), false)),
         upstream: upstream.and_then(|node| node.text()),
+        map: map.and_then(|node| node.text()).map(Into::into),
     })
 }
 

@@ -104,7 +104,7 @@ pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// `, did you mean "hosts"?` where one of `known` is near enough to `given`, else nothing.
-pub(super) fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let given = given.to_lowercase();
     let near = (given.chars().count() / 3).max(1);
     known

@@ -36,8 +36,11 @@ use std::path::Path;
 use figment::Figment;
 
 pub use check::own_listener;
+pub(crate) use error::suggestion;
 pub use error::{Errors, Place, Problem};
+pub(crate) use stage::knows;
 pub use types::Config;
+pub(crate) use walk::shown;
 
 /// The configuration used when there is no file: the repository's own `proxy.yaml`.
 pub const EMBEDDED: &str = include_str!("../../proxy.yaml");

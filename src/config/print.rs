@@ -203,6 +203,7 @@ fn decision(decide: &Decide) -> String {
         Decide::Reply(lines) => format!("reply: {}", list(lines)),
         Decide::Substitute(lines) => format!("substitute: {}", list(lines)),
         Decide::Route { upstream } => format!("route: {{ upstream: {} }}", quoted(upstream)),
+        Decide::Map(file) => format!("map: {}", quoted(&file.to_string_lossy())),
         Decide::Accept => "accept: true".to_owned(),
         Decide::Disconnect(None) => "disconnect: true".to_owned(),
         Decide::Disconnect(Some(lines)) => format!("disconnect: {}", list(lines)),
@@ -211,7 +212,8 @@ fn decision(decide: &Decide) -> String {
                 let recipient =
                     rung.recipient.as_ref().map(|t| format!("recipient: {}", quoted(&t.to_string())));
                 let upstream = rung.upstream.as_ref().map(|name| format!("upstream: {}", quoted(name)));
-                mapping(&recipient.into_iter().chain(upstream).collect::<Vec<_>>())
+                let map = rung.map.as_ref().map(|file| format!("map: {}", quoted(&file.to_string_lossy())));
+                mapping(&recipient.into_iter().chain(upstream).chain(map).collect::<Vec<_>>())
             });
             format!("retry: [{}]", rungs.collect::<Vec<_>>().join(", "))
         }

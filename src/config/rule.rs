@@ -8,6 +8,8 @@
 //! allowed at each of them; its replies are complete reply lines (RFC 5321 section 4.2) without
 //! CRLF; the upstreams it names exist.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 
 /// One rule.
@@ -23,6 +25,18 @@ pub struct Rule {
     pub actions: Action,
     /// Where in the file it stands.
     pub mark: Mark,
+}
+
+impl Rule {
+    /// The files of the maps it names, in the order they stand there.
+    pub fn maps(&self) -> impl Iterator<Item = &PathBuf> {
+        let (map, ladder) = match &self.actions.decide {
+            Some(Decide::Map(file)) => (Some(file), &[][..]),
+            Some(Decide::Retry(ladder)) => (None, ladder.as_slice()),
+            _ => (None, &[][..]),
+        };
+        map.into_iter().chain(ladder.iter().filter_map(|rung| rung.map.as_ref()))
+    }
 }
 
 /// A place in the configuration file, both counted from 1; 0 where there is none.
@@ -261,6 +275,9 @@ pub enum Decide {
         /// A key of the configuration's upstreams.
         upstream: String,
     },
+    /// Look the recipient up in this file: it is rewritten, routed, or both. One that is not in it is not meant, and
+    /// one that is only rewritten does not end the stage.
+    Map(PathBuf),
     /// Put these lines in place of the hop's reply.
     Substitute(Vec<String>),
     /// Try a refused recipient again; never empty.
@@ -271,13 +288,15 @@ pub enum Decide {
     Disconnect(Option<Vec<String>>),
 }
 
-/// One attempt of a ladder; at least one of the two is set.
+/// One attempt of a ladder; `map` is set, or at least one of the two others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
     /// The recipient to try, made from the one first sent to a hop.
     pub recipient: Option<Template>,
     /// The pool to try, a key of the configuration's upstreams.
     pub upstream: Option<String>,
+    /// The file in which recipient, pool or both are looked up; for a recipient that is not in it there is no attempt.
+    pub map: Option<PathBuf>,
 }
 
 /// A value with variables in it, such as `{local}@new.example`. Never empty.

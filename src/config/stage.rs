@@ -8,7 +8,7 @@
 use super::rule::{CodePattern, Stage, Variable};
 
 /// Whether a rule at `stage` can know the `match` key `key`.
-pub(super) fn knows(stage: Stage, key: &str) -> bool {
+pub(crate) fn knows(stage: Stage, key: &str) -> bool {
     use Stage::{
         Auth, AuthReply, Connect, ConnectReply, Data, DataReply, Mail, MailReply, MessageReply, Rcpt,
         RcptReply,
@@ -52,6 +52,7 @@ pub(super) fn allows(stage: Stage, verdict: &str) -> bool {
         "reply" => !stage.is_reply(),
         "route" => matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth | Stage::Mail | Stage::Rcpt),
         "substitute" => stage.is_reply(),
+        "map" => stage == Stage::Rcpt,
         "retry" => stage == Stage::RcptReply,
         "disconnect" => stage != Stage::MessageReply,
         _ => true,

@@ -54,6 +54,8 @@ rules:
   - { name: d, stages: helo, do: { rewrite: { helo: "[{client}]" }, accept: true } }
   - { name: e, stages: rcpt-reply, do: { retry: [{ recipient: "{local}@b.example" }, { upstream: main }] } }
   - { name: f, stages: rcpt-reply, do: { retry: [{ recipient: "\"a b\"@b.example", upstream: branch }] } }
+  - { name: m, stages: rcpt, do: { map: "./recipients.map", rewrite: { parameters: { add: [NOTIFY=NEVER] } } } }
+  - { name: n, stages: rcpt-reply, do: { retry: [{ map: "old \"map\"" }] } }
   - { name: g, stages: connect, do: disconnect }
   - { name: h, stages: other, do: { disconnect: "421 4.7.0 bye" } }
   - { name: i, stages: mail-reply, match: { code: 2xx }, do: { substitute: "251 fine" } }

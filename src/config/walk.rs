@@ -320,7 +320,7 @@ impl<'a> Section<'a> {
 }
 
 /// What was found, in quotes and not too long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{:?}…", &text[..end]),

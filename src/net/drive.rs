@@ -36,6 +36,7 @@ use crate::session::Session;
 use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
 use crate::session::route::Host;
 use crate::session::settings::{Entrance, Settings};
+use crate::show;
 use crate::smtp::{SessionId, own};
 
 /// Reads of one peer in one turn; then others have theirs.
@@ -407,7 +408,10 @@ impl Drive {
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
-                Output::Trace(peer, side, line) => log::line(self.session.id(), peer, side, &line),
+                Output::Trace(peer, side, line) => {
+                    log::line(self.session.id(), peer, side, &line);
+                    show::line(self.session.id(), self.session.client(), peer, side, line);
+                }
             }
         }
         scratch.out.outputs = outputs;
@@ -553,13 +557,11 @@ impl Future for Drive {
                 Ok(turn) => {
                     ready!(turn);
                     scratch.reset();
-                    Poll::Ready(())
                 }
-                Err(_) => {
-                    this.panicked(cx, scratch);
-                    Poll::Ready(())
-                }
+                Err(_) => this.panicked(cx, scratch),
             }
+            show::over(this.session.id(), this.session.client());
+            Poll::Ready(())
         })
     }
 }

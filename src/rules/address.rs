@@ -17,7 +17,7 @@ use crate::smtp::{Canonical, canonical_domain};
 
 /// All patterns of one key, sorted by kind. The lists of names are sorted, so that long ones cost little.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Addresses {
+pub struct Addresses {
     /// `*`.
     pub(super) any: bool,
     /// Whole addresses, canonical; the null path is the empty one.
@@ -52,7 +52,7 @@ pub(super) enum Domain {
 
 impl Addresses {
     /// Sorts patterns; the error says what is wrong with which.
-    pub(super) fn new(patterns: &[String]) -> Result<Self, String> {
+    pub fn new(patterns: &[String]) -> Result<Self, String> {
         let mut all = Self::default();
         for pattern in patterns {
             all.add(pattern)?;
@@ -65,7 +65,7 @@ impl Addresses {
     }
 
     /// Whether one of the patterns means this path.
-    pub(super) fn matches(&self, path: &Canonical) -> bool {
+    pub fn matches(&self, path: &Canonical) -> bool {
         let has = |names: &[Box<str>], name: &str| names.binary_search_by(|n| (**n).cmp(name)).is_ok();
         let below =
             |domain| !self.subdomains.is_empty() && parents(domain).any(|name| has(&self.subdomains, name));

@@ -1,6 +1,6 @@
 //! From `rules:` in the configuration to a [`RuleSet`].
 //!
-//! **In**: the rules in file order, the pools by name, the names of the listeners.
+//! **In**: the rules in file order, the pools by name, the maps by file, the names of the listeners.
 //! **Out**: a rule set in which every pattern is compiled, every reply is built, every upstream is a pool; or every
 //! error at once, each with the rule, its place in the file and the key.
 //! **Never**: checks twice what the configuration promises of itself, save that a verdict is of the right kind for
@@ -9,9 +9,11 @@
 //! Semantics section 1: a rule that cannot satisfy the table of verdicts is a configuration error.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::condition::Condition;
+use super::map::Maps;
 use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
 use crate::session::route::PoolId;
@@ -47,6 +49,7 @@ impl RuleSet {
     pub fn compile(
         config: &[config::Rule],
         pools: &dyn Fn(&str) -> Option<PoolId>,
+        maps: &Maps,
         listeners: &[Vec<String>],
     ) -> Result<Self, Vec<CompileError>> {
         let mut set =
@@ -62,7 +65,7 @@ impl RuleSet {
                 errors.push(CompileError { rule, mark, key: "name".to_owned(), problem });
                 break;
             };
-            set.add(RuleId(id), rule, pools, listeners, &mut wrong);
+            set.add(RuleId(id), rule, &Known { pools, maps, listeners }, &mut wrong);
             let error =
                 |(key, problem)| CompileError { rule: rule.name.clone(), mark: rule.mark, key, problem };
             errors.extend(wrong.into_iter().map(error));
@@ -74,27 +77,33 @@ impl RuleSet {
         &mut self,
         id: RuleId,
         rule: &config::Rule,
-        pools: &dyn Fn(&str) -> Option<PoolId>,
-        listeners: &[Vec<String>],
+        known: &Known<'_>,
         errors: &mut Vec<(String, String)>,
     ) {
         let mut unmatched = Vec::new();
-        let condition = Condition::new(&rule.matches, listeners, &mut unmatched);
+        let condition = Condition::new(&rule.matches, known.listeners, &mut unmatched);
         errors.extend(unmatched.into_iter().map(|(key, problem)| (format!("match.{key}"), problem)));
         let mut compiled = Rule {
             name: rule.name.as_str().into(),
+            line: rule.mark.line,
+            stages: rule
+                .stages
+                .iter()
+                .filter_map(|stage| self::known(*stage))
+                .fold(Stages::default(), Stages::with),
             condition,
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
+            map: None,
             on_command: None,
             on_reply: None,
         };
         if let Some(decide) = &rule.actions.decide
-            && let Err((key, problem)) = compiled.decide(decide, pools)
+            && let Err((key, problem)) = compiled.decide(decide, known)
         {
             errors.push((format!("do.{key}"), problem));
         }
         for stage in &rule.stages {
-            let Some(asked) = known(*stage) else {
+            let Some(asked) = self::known(*stage) else {
                 errors.push(("stages".to_owned(), format!("no rule is asked at {}", stage.name())));
                 continue;
             };
@@ -110,13 +119,20 @@ impl RuleSet {
     }
 }
 
+/// What the names in rules stand for.
+struct Known<'k> {
+    pools: &'k dyn Fn(&str) -> Option<PoolId>,
+    maps: &'k Maps,
+    listeners: &'k [Vec<String>],
+}
+
 impl Rule {
-    fn decide(
-        &mut self,
-        decide: &config::Decide,
-        pools: &dyn Fn(&str) -> Option<PoolId>,
-    ) -> Result<(), (&'static str, String)> {
-        let pool = |name: &String| pools(name).ok_or_else(|| format!("no upstream is called {name:?}"));
+    fn decide(&mut self, decide: &config::Decide, known: &Known<'_>) -> Result<(), (&'static str, String)> {
+        let map = |file: &PathBuf| {
+            known.maps.get(file).cloned().ok_or_else(|| format!("{} was not read", file.display()))
+        };
+        let pool =
+            |name: &String| (known.pools)(name).ok_or_else(|| format!("no upstream is called {name:?}"));
         match decide {
             config::Decide::Reply(lines) => {
                 self.on_command = Some(CommandVerdict::Reply(reply(lines).map_err(|e| ("reply", e))?));
@@ -124,14 +140,18 @@ impl Rule {
             config::Decide::Route { upstream } => {
                 self.on_command = Some(CommandVerdict::Route(pool(upstream).map_err(|e| ("route", e))?));
             }
+            config::Decide::Map(file) => self.map = Some(map(file).map_err(|e| ("map", e))?),
             config::Decide::Substitute(lines) => {
                 let reply = reply(lines).map_err(|e| ("substitute", e))?;
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Substitute(reply)));
             }
             config::Decide::Retry(rungs) => {
                 let rungs = rungs.iter().map(|rung| {
+                    if let Some(file) = &rung.map {
+                        return Ok(RungTemplate::Map(map(file)?));
+                    }
                     let pool = rung.upstream.as_ref().map(pool).transpose()?;
-                    Ok(RungTemplate { recipient: rung.recipient.clone(), pool })
+                    Ok(RungTemplate::To { recipient: rung.recipient.clone(), pool })
                 });
                 let rungs = rungs.collect::<Result<_, String>>().map_err(|e| ("retry", e))?;
                 self.on_reply = Some(OnReply::Retry(rungs));
@@ -155,13 +175,14 @@ impl Rule {
         if !stage.is_reply() {
             let route = matches!(self.on_command, Some(CommandVerdict::Route(_)));
             return match stage {
+                _ if self.map.is_some() && stage != Stage::Rcpt => Some("there is no recipient to look up"),
                 _ if self.on_command.is_none() && self.on_reply.is_some() => Some("there is no reply yet"),
                 Stage::Data | Stage::Other if route => Some("there is no routing"),
                 _ => None,
             };
         }
         match &self.on_reply {
-            _ if self.rewrites.is_some() => Some("there is no command to rewrite"),
+            _ if self.rewrites.is_some() || self.map.is_some() => Some("there is no command to rewrite"),
             None if self.on_command.is_some() => Some("the hop has answered already"),
             Some(OnReply::Retry(_)) if stage != Stage::RcptReply => {
                 Some("there is no recipient to try again")

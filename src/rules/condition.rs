@@ -112,6 +112,11 @@ impl Condition {
         self.0.iter().all(|test| test.holds(facts))
     }
 
+    /// The keys that do not hold, in the order they are tested.
+    pub(super) fn unmet(&self, facts: &Facts<'_>) -> Vec<&'static str> {
+        self.0.iter().filter(|test| !test.holds(facts)).map(Test::key).collect()
+    }
+
     /// The patterns of an address key, if it is demanded.
     pub(super) fn addresses(&self, field: Field) -> Option<&Addresses> {
         self.0.iter().find_map(|test| match test {
@@ -131,6 +136,25 @@ impl Condition {
 }
 
 impl Test {
+    /// Its key in `match`.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Code(_) => "code",
+            Self::Authenticated(_) => "authenticated",
+            Self::Size(_) => "size",
+            Self::Listener(_) => "listener",
+            Self::Client(_) => "client",
+            Self::Verb(_) => "verb",
+            Self::EnhancedCode(_) => "enhanced_code",
+            Self::Helo(_) => "helo",
+            Self::Address(Field::Recipient, _) => "recipient",
+            Self::Address(Field::RecipientGiven, _) => "recipient_given",
+            Self::Address(Field::Sender, _) => "sender",
+            Self::Text(_) => "text",
+            Self::Not(_) => "not",
+        }
+    }
+
     fn holds(&self, facts: &Facts<'_>) -> bool {
         match self {
             Self::Code(codes) => facts.reply.is_some_and(|reply| {

@@ -13,7 +13,9 @@
 mod address;
 mod compile;
 mod condition;
+mod explain;
 mod index;
+mod map;
 mod network;
 mod parameters;
 mod pattern;
@@ -23,6 +25,8 @@ mod when;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::config::types as config;
 use crate::session::route::PoolId;
 use crate::session::verdict::{
@@ -30,8 +34,11 @@ use crate::session::verdict::{
 };
 use crate::smtp::ReplyRef;
 
+pub use address::Addresses;
 pub use compile::CompileError;
 pub(crate) use compile::known;
+pub use explain::{Explained, Says};
+pub use map::{Entry, Map, MapError, Maps};
 pub use when::{Asked, When};
 
 use condition::{Condition, Facts, Field, class_bit};
@@ -59,8 +66,13 @@ struct StageRules {
 #[derive(Debug)]
 struct Rule {
     name: Box<str>,
+    /// Where it stands in the file.
+    line: usize,
+    stages: Stages,
     condition: Condition,
     rewrites: Option<Box<config::Rewrites>>,
+    /// What knows the recipients that the rule is about, and what becomes of each.
+    map: Option<Arc<Map>>,
     on_command: Option<CommandVerdict>,
     on_reply: Option<OnReply>,
 }
@@ -76,9 +88,11 @@ enum OnReply {
 
 /// A rung before the recipient is known.
 #[derive(Debug)]
-struct RungTemplate {
-    recipient: Option<config::Template>,
-    pool: Option<PoolId>,
+enum RungTemplate {
+    /// There, for everybody.
+    To { recipient: Option<config::Template>, pool: Option<PoolId> },
+    /// Where this says, for those it knows.
+    Map(Arc<Map>),
 }
 
 impl Rules for RuleSet {
@@ -95,13 +109,9 @@ impl Rules for RuleSet {
         while let Some(id) = candidates.next(last) {
             last = Some(id);
             let rule = &self.rules[usize::from(id.0)];
-            if !rule.condition.holds(&facts) {
-                continue;
-            }
-            let new =
-                rule.rewrites.as_deref().map(|rewrites| rewritten(rewrites, &facts)).unwrap_or_default();
+            let Some((new, verdict)) = rule.speak(&facts) else { continue };
             let rewrites = new != Rewrites::default();
-            if rewrites || rule.on_command.is_some() {
+            if rewrites || verdict.is_some() {
                 answer.by.push(id);
             }
             if rewrites {
@@ -110,8 +120,8 @@ impl Rules for RuleSet {
                 }
                 candidates = index.candidates(&facts);
             }
-            if let Some(verdict) = &rule.on_command {
-                answer.verdict = Some(verdict.clone());
+            if verdict.is_some() {
+                answer.verdict = verdict;
                 break;
             }
         }
@@ -136,17 +146,13 @@ impl Rules for RuleSet {
         while let Some(id) = candidates.next(last) {
             last = Some(id);
             let rule = &self.rules[usize::from(id.0)];
-            let verdict = match &rule.on_reply {
-                None => continue,
-                // Semantics section 2: a failed ladder counts as pass, and there is no second one.
-                Some(OnReply::Retry(_)) if after.is_some() => continue,
-                Some(_) if !rule.condition.holds(&facts) => continue,
-                Some(OnReply::Verdict(verdict)) => verdict.clone(),
-                Some(OnReply::Retry(rungs)) => {
-                    ReplyVerdict::Retry(rungs.iter().map(|rung| rung.expand(&facts)).collect())
-                }
-            };
-            return Some((verdict, id));
+            // Semantics section 2: a failed ladder counts as pass, and there is no second one.
+            if after.is_some() && matches!(rule.on_reply, Some(OnReply::Retry(_))) {
+                continue;
+            }
+            if let Some(verdict) = rule.speak_of_reply(&facts) {
+                return Some((verdict, id));
+            }
         }
         None
     }
@@ -156,10 +162,50 @@ impl Rules for RuleSet {
     }
 }
 
+impl Rule {
+    /// What it says about a command; `None`: the command is not meant.
+    fn speak(&self, facts: &Facts<'_>) -> Option<(Rewrites, Option<CommandVerdict>)> {
+        if !self.condition.holds(facts) {
+            return None;
+        }
+        let entry = match &self.map {
+            Some(map) => Some(map.find(facts.address(Field::Recipient)?)?),
+            None => None,
+        };
+        let rewrites = self.rewrites.as_deref();
+        let mut new = rewrites.map(|rewrites| rewritten(rewrites, facts)).unwrap_or_default();
+        let Some(entry) = entry else { return Some((new, self.on_command.clone())) };
+        new.recipient = facts.path(Field::Recipient).and_then(|now| entry.recipient(now));
+        Some((new, entry.pool.map(CommandVerdict::Route)))
+    }
+
+    /// What it says about a reply; `None`: nothing, or it is not meant.
+    fn speak_of_reply(&self, facts: &Facts<'_>) -> Option<ReplyVerdict> {
+        let on_reply = self.on_reply.as_ref().filter(|_| self.condition.holds(facts))?;
+        match on_reply {
+            OnReply::Verdict(verdict) => Some(verdict.clone()),
+            OnReply::Retry(rungs) => {
+                let rungs: Vec<Rung> = rungs.iter().filter_map(|rung| rung.expand(facts)).collect();
+                // A ladder without a rung, because no map knows the recipient, is none.
+                (!rungs.is_empty()).then_some(ReplyVerdict::Retry(rungs))
+            }
+        }
+    }
+}
+
 impl RungTemplate {
-    fn expand(&self, facts: &Facts<'_>) -> Rung {
-        let recipient = self.recipient.as_ref().map(|recipient| template::expand(recipient, facts));
-        Rung { recipient, pool: self.pool }
+    fn expand(&self, facts: &Facts<'_>) -> Option<Rung> {
+        match self {
+            Self::To { recipient, pool } => {
+                let recipient = recipient.as_ref().map(|recipient| template::expand(recipient, facts));
+                Some(Rung { recipient, pool: *pool })
+            }
+            Self::Map(map) => {
+                let entry = map.find(facts.address(Field::Recipient)?)?;
+                let recipient = entry.recipient(facts.path(Field::Recipient)?);
+                Some(Rung { recipient, pool: entry.pool })
+            }
+        }
     }
 }
 

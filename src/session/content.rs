@@ -7,7 +7,7 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT), RFC 1047 (after the end only the hop's word counts).
 
-use super::io::{HopId, MessageEnd, Peer, SessionEnd};
+use super::io::{HopId, MessageEnd, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
 use super::{Session, Turn};
@@ -255,6 +255,7 @@ impl Session {
         }
         let Some(mut transaction) = self.transaction.take() else { return };
         transaction.octets = content.size;
+        self.trace_content(turn, &content);
         let answer = match content.outlet {
             Outlet::Hop { hop, form, .. } => {
                 let tx = turn.out.to(Peer::Upstream(hop));
@@ -287,6 +288,20 @@ impl Session {
             self.upstreams.set_away(None);
         }
         self.owe_content(turn, What::Message(transaction), answer);
+    }
+
+    /// Content is not shown but counted; what came or goes in chunks has its size in its BDAT.
+    fn trace_content(&self, turn: &mut Turn<'_>, content: &Content) {
+        if !self.settings.trace {
+            return;
+        }
+        let counted = format!("({} octets of content)", content.size);
+        if matches!(content.intake, Intake::Data(_)) {
+            self.trace(turn, Peer::Downstream, TraceSide::Client, counted.as_bytes());
+        }
+        if let Outlet::Hop { hop, form: Form::Data | Form::Stuffed(_), .. } = content.outlet {
+            self.trace(turn, Peer::Upstream(hop), TraceSide::Client, counted.as_bytes());
+        }
     }
 
     pub(super) fn owe_content(&mut self, turn: &mut Turn<'_>, what: What, answer: Answer) {

@@ -129,6 +129,7 @@ impl Session {
         answer: CalloutAnswer,
     ) {
         let (stage, by) = (inquiry.stage, Giver::Callout(open.callout));
+        let tolerates = !self.settings.callouts.terms(open.callout).refuse_postmaster && is_postmaster(&what);
         let (mut end, ruling) = match answer {
             CalloutAnswer::Command { rewrites, verdict } => {
                 let rewritten = self.rewrite(&mut what, rewrites);
@@ -150,7 +151,18 @@ impl Session {
                 (CalloutEnd::Passed, verdict.map_or(Ruling::Nothing, Ruling::Reply))
             }
         };
-        let ignored = self.is_ignored(&what, &inquiry, open, &ruling);
+        // RFC 5321 4.5.1; and semantics of a failed ladder: there is no second one.
+        let positive = inquiry.reply().is_none_or(|reply| reply.code().is_positive());
+        let ignored = match &ruling {
+            Ruling::Command(CommandVerdict::Reply(reply)) => tolerates && reply.code().is_negative(),
+            Ruling::Reply(ReplyVerdict::Substitute(reply)) => {
+                tolerates && positive && reply.code().is_negative()
+            }
+            Ruling::Reply(ReplyVerdict::Retry(_)) => {
+                matches!(inquiry.about, About::Reply { spent: true, .. })
+            }
+            _ => false,
+        };
         let kind = match &ruling {
             _ if ignored => Some(VerdictKind::Skipped),
             Ruling::Command(verdict) => Some(kind_of_command_verdict(stage, verdict)),
@@ -173,22 +185,6 @@ impl Session {
         } else {
             self.conclude_inquiry(turn, what, *inquiry, ruling, Some(by));
         }
-    }
-
-    /// Whether a verdict is as good as none: a refusal of `<postmaster>` (RFC 5321 4.5.1), or a second ladder.
-    fn is_ignored(&self, what: &What, inquiry: &Inquiry, open: &Open, ruling: &Ruling) -> bool {
-        let refuses = match ruling {
-            Ruling::Command(CommandVerdict::Reply(reply)) => reply.code().is_negative(),
-            Ruling::Reply(ReplyVerdict::Substitute(instead)) => {
-                instead.code().is_negative()
-                    && inquiry.reply().is_some_and(|reply| reply.code().is_positive())
-            }
-            Ruling::Reply(ReplyVerdict::Retry(_)) => {
-                return matches!(inquiry.about, About::Reply { spent: true, .. });
-            }
-            _ => false,
-        };
-        refuses && is_postmaster(what) && !self.settings.callouts.terms(open.callout).refuse_postmaster
     }
 
     /// A callout failed: `on_error` says what comes of it.

@@ -22,7 +22,7 @@
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
-mod allowed;
+pub(crate) mod allowed;
 mod answer;
 mod ask;
 mod attempt;
@@ -52,6 +52,7 @@ mod transaction;
 mod upstreams;
 pub mod verdict;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -232,6 +233,11 @@ impl Session {
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Who connected.
+    pub fn client(&self) -> IpAddr {
+        self.entrance.client.ip()
     }
 
     fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {

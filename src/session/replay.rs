@@ -90,7 +90,10 @@ impl Session {
         });
         let mut line = Vec::new();
         match what {
-            What::Auth(secret) => *secret = None,
+            What::Auth(secret) => {
+                *secret = None;
+                line.extend_from_slice(b"(secret)");
+            }
             _ if self.settings.trace => what.write(carries, &mut line),
             _ => {}
         }

@@ -8,10 +8,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::callout::CalloutId;
 use super::route::PoolId;
-use super::transaction::Transaction;
+use super::transaction::{Mail, Needs, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
 /// A moment in the dialog at which somebody may be asked.
@@ -223,6 +224,35 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// A transaction of which only the sender is known, for a question that no session asks.
+#[derive(Debug)]
+pub struct Supposed(Transaction);
+
+impl Supposed {
+    /// MAIL was said, with this sender as it went upstream.
+    pub fn new(sender: Path<'_>, size: Option<u64>, now: Instant) -> Self {
+        Self(Transaction {
+            mail: Mail { sent: Spoken::given(sender, Params::default()), given: None },
+            pool: PoolId(0),
+            pinned: None,
+            accepted: true,
+            recipients: Vec::new(),
+            swallowed: 0,
+            needs: Needs::default(),
+            size,
+            since: now,
+            octets: 0,
+            mended: 0,
+            notes: None,
+        })
+    }
+
+    /// As a question shows it.
+    pub fn envelope(&self) -> Envelope<'_> {
+        Envelope(&self.0)
+    }
+}
+
 /// What was said to a command: rewrites accumulate, the first deciding verdict ends the stage.
 #[derive(Default, Debug)]
 pub struct CommandAnswer {
@@ -235,7 +265,7 @@ pub struct CommandAnswer {
 }
 
 /// New values for parts of a command (mode A). Octets as they would stand in the command, without brackets.
-#[derive(Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct Rewrites {
     /// The reverse-path.
     pub sender: Option<Box<[u8]>>,

@@ -50,6 +50,30 @@ fn a_wrong_file_ends_with_2_and_its_place() {
 }
 
 #[test]
+fn a_wrong_map_ends_with_2_and_its_lines() {
+    let scratch = Scratch::new("map");
+    let rules = "rules:\n  - { name: table, stages: rcpt, do: { map: r.map } }\n  \
+                 - { name: other, stages: rcpt, do: { map: none.map } }\n";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, rules));
+    scratch.write("r.map", "a@example.net\nb@example.net upstream:mian\n");
+    let ended = gatepost(&scratch, &["check"], &config);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    for line in [
+        "r.map:1: nothing stands behind \"a@example.net\"; write an address, @domain or upstream:NAME",
+        "r.map:2: no upstream is called \"mian\", did you mean \"main\"?",
+        "none.map: cannot be read: No such file or directory (os error 2)",
+    ] {
+        assert!(ended.stderr.lines().any(|said| said == line), "{line}\n{}", ended.stderr);
+    }
+    scratch.write("r.map", "a@example.net upstream:main\n@example.org @example.net\n");
+    scratch.write("none.map", "");
+    let ended = gatepost(&scratch, &["check"], &config);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("map r.map: 2 entries\n"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("do: { map: \"r.map\" }"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_file_that_is_not_there_ends_with_2() {
     let scratch = Scratch::new("none");
     for command in ["check", "run"] {
@@ -57,6 +81,42 @@ fn a_file_that_is_not_there_ends_with_2() {
         assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
         assert!(ended.stderr.contains("none.yaml"), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn ask_tells_without_a_hop_or_a_name_to_resolve() {
+    let scratch = Scratch::new("ask");
+    let rules = "rules:\n  - { name: table, stages: rcpt, do: { map: r.map } }\n  \
+                 - { name: closed, stages: rcpt, match: { recipient: \"*@example.org\" }, do: { reply: \"550 5.7.1 No\" } }\n";
+    let hop = "{ hosts: [\"nowhere.invalid\"] }";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), hop, rules));
+    scratch.write("r.map", "@example.com @example.org\n");
+    let ask =
+        |recipient: &str| gatepost(&scratch, &["ask", "--stage", "rcpt", "--recipient", recipient], &config);
+    let known = ask("a@example.com");
+    assert_eq!((known.status.code(), known.stderr.as_str()), (Some(0), ""));
+    for line in [
+        "rule table (*): rewrite recipient <a@example.org>",
+        "rule closed (*): reply 550 5.7.1 No",
+        "  the client hears 550 5.7.1 No",
+    ] {
+        let parts: Vec<&str> = line.split('*').collect();
+        let found = known.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{line}\n{}", known.stdout);
+    }
+    let unknown = ask("a@example.net");
+    assert!(
+        unknown.stdout.contains("matches, but its map does not know the recipient\n"),
+        "{}",
+        unknown.stdout
+    );
+    let wrong = ask("a@@b");
+    assert_eq!((wrong.status.code(), wrong.stdout.as_str()), (Some(2), ""));
+    assert_eq!(wrong.stderr, "--recipient \"a@@b\" is no address\n");
+    scratch.write("r.map", "@example.com\n");
+    let broken = ask("a@example.com");
+    assert_eq!(broken.status.code(), Some(2), "{}", broken.stdout);
+    assert!(broken.stderr.starts_with("r.map:1: nothing stands behind"), "{}", broken.stderr);
 }
 
 #[test]

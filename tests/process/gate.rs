@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,20 +35,24 @@ impl Gate {
 
     /// The same, listening there.
     pub fn start_at(listener: SocketAddr, upstream: &str, more: &str) -> Self {
+        Self::run(listener, upstream, more, |_| ())
+    }
+
+    /// Starts it with the arguments, variables and standard output that `with` gives it.
+    pub fn start_as(upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
+        Self::run(free_address(), upstream, more, with)
+    }
+
+    fn run(listener: SocketAddr, upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
         let mut gate =
             Self { scratch: Scratch::new("process"), child: None, listener, admin: free_address() };
         let config = gate.write(&[listener], upstream, more);
         let output = fs::File::create(gate.scratch.path().join("output")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-            .arg("--config")
-            .arg(config)
-            .current_dir(gate.scratch.path())
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        gate.child = Some(child);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.arg("--config").arg(config).current_dir(gate.scratch.path());
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        with(&mut command);
+        gate.child = Some(command.spawn().unwrap());
         wait_for("gatepost to be ready", PATIENCE, || {
             let ended = gate.child.as_mut().and_then(|child| child.try_wait().unwrap());
             assert!(ended.is_none(), "gatepost ended at once: {ended:?}\n{}", gate.output());
@@ -85,6 +89,11 @@ impl Gate {
     pub fn status(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it ends once");
         wait_child("gatepost", &mut child, PATIENCE).unwrap().code()
+    }
+
+    /// Its standard output, where that is a pipe; once.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child.as_mut().and_then(|child| child.stdout.take()).expect("its standard output is a pipe")
     }
 
     /// What it has written to standard output and standard error.

@@ -11,7 +11,7 @@ use std::{fs, thread};
 
 use super::gate::{Gate, SINK, client_of, first_reply, free_address, wait_refused};
 use super::hop::Hop;
-use crate::scratch::{PATIENCE, wait_for};
+use crate::scratch::{PATIENCE, Scratch, wait_for};
 
 const REFUSE: &str =
     "rules:\n  - { name: closed, stages: mail, do: { reply: \"550 5.7.1 Closed for today\" } }\n";
@@ -47,6 +47,49 @@ fn a_broken_file_changes_nothing_and_says_where() {
     assert!(said.contains("ERROR") && said.contains("reload: nothing changed"), "{said}");
     assert_eq!(gate.metric("gatepost_reloads_total", &["outcome=\"done\""]), 0.0);
     gate.client().ask(MAIL, 550);
+}
+
+#[test]
+fn a_map_is_read_again_and_a_broken_one_changes_nothing() {
+    let scratch = Scratch::new("map");
+    let write = |text: &str| scratch.write("recipients.map", text);
+    let file = write("joe@example.net upstream:main\n# all others\n@example.net nobody@example.net\n");
+    let more = format!(
+        "rules: [{{ name: recipients, stages: rcpt, do: {{ map: {} }} }}]\nlog: {{ level: trace }}\n",
+        file.display()
+    );
+    let gate = Gate::start(SINK, &more);
+    // What the hop is told; the last one, and the others are counted.
+    let mut asked = 0;
+    let mut sent = || {
+        let mut client = gate.client();
+        client.ask(MAIL, 250);
+        client.ask("RCPT TO:<joe@example.net>", 250);
+        client.quit();
+        asked += 1;
+        wait_for("the line in the log", PATIENCE, || {
+            let output = gate.output();
+            let lines: Vec<&str> = output.lines().filter(|line| line.contains("[0] C: RCPT")).collect();
+            let last = lines.last().filter(|_| lines.len() == asked)?;
+            Some(last[last.find('<')?..=last.find('>')?].to_owned())
+        })
+    };
+    assert_eq!(sent(), "<joe@example.net>");
+    write("joe@example.net joseph@example.org\n");
+    gate.reload("done");
+    assert_eq!(sent(), "<joseph@example.org>");
+    write("joe@example.net ann@example.org\njoe@example.net\n*@example.net x@example.org\n");
+    gate.reload("refused");
+    let output = gate.output();
+    for (line, what) in [(2, "nothing stands behind"), (3, "is a pattern")] {
+        let place = format!("reload: nothing changed: {}:{line}: ", file.display());
+        let said = output.lines().find(|said| said.contains(&place));
+        assert!(said.is_some_and(|said| said.contains(what)), "{place}\n{output}");
+    }
+    assert_eq!(sent(), "<joseph@example.org>");
+    fs::remove_file(&file).unwrap();
+    gate.reload("refused");
+    assert_eq!(sent(), "<joseph@example.org>");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use gatepost::callout::CalloutSet;
 use gatepost::config::{self, types};
-use gatepost::rules::RuleSet;
+use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
@@ -72,8 +72,13 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     let names: Vec<&String> = config.upstreams.keys().collect();
     let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
     let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
+    let (maps, wrong) =
+        Maps::load(&config.rules, &names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+    if let Some(wrong) = wrong.first() {
+        return Err(wrong.to_string());
+    }
     let compiled = |rules: &[types::Rule]| {
-        RuleSet::compile(rules, &pool, &listeners)
+        RuleSet::compile(rules, &pool, &maps, &listeners)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     };
     let rules = compiled(&config.rules)?;

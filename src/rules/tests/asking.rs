@@ -142,6 +142,7 @@ fn ladders_and_what_comes_after_them() {
     let rung = |recipient: Option<&str>, pool: Option<&str>| WrittenRung {
         recipient: recipient.map(template),
         upstream: pool.map(str::to_owned),
+        map: None,
     };
     let retry = |rungs: Vec<WrittenRung>| {
         rule(&[At::RcptReply], to_recipient("*@example.net"), Some(Decide::Retry(rungs)))
@@ -181,6 +182,7 @@ fn wrong_rules_are_all_reported() {
             rewriting,
         ],
         &pools,
+        &Maps::default(),
         &[],
     );
     let keys: Vec<_> = errors.unwrap_err().into_iter().map(|error| error.key).collect();

@@ -232,7 +232,7 @@ fn what_is_no_pattern() {
         "jones@b\u{fc}*.example",
     ] {
         let rules = [rule(&[At::Rcpt], to_recipient(pattern), Some(Decide::Accept))];
-        let errors = RuleSet::compile(&rules, &pools, &[]).unwrap_err();
+        let errors = RuleSet::compile(&rules, &pools, &Maps::default(), &[]).unwrap_err();
         assert_eq!((errors.len(), errors[0].key.as_str()), (1, "match.recipient"), "{pattern}");
         assert!(errors[0].problem.contains(&format!("{pattern}\"")) || pattern.is_empty(), "{}", errors[0]);
     }

@@ -5,6 +5,7 @@
 
 mod asking;
 mod keys;
+mod maps;
 mod same;
 mod written;
 
@@ -22,7 +23,7 @@ fn pools(name: &str) -> Option<PoolId> {
 fn compile(rules: &[Written]) -> RuleSet {
     let listeners =
         [vec!["127.0.0.1:2525".to_owned()], vec!["[::1]:25".to_owned(), "192.0.2.7:25".to_owned()]];
-    RuleSet::compile(rules, &pools, &listeners).unwrap()
+    RuleSet::compile(rules, &pools, &Maps::default(), &listeners).unwrap()
 }
 
 fn rule(stages: &[At], matches: Match, decide: Option<Decide>) -> Written {

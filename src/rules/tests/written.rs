@@ -80,6 +80,6 @@ fn a_long_list_is_one_rule() {
 #[test]
 fn more_rules_than_numbers() {
     let rules = vec![rule(&[At::Rcpt], Match::default(), None); 65_540];
-    let errors = RuleSet::compile(&rules, &pools, &[]).unwrap_err();
+    let errors = RuleSet::compile(&rules, &pools, &Maps::default(), &[]).unwrap_err();
     assert_eq!((errors.len(), errors[0].key.as_str()), (1, "name"));
 }
