@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
-use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
+use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::RuleSet;
@@ -24,6 +24,8 @@ pub struct Prepared {
     pub pools: Arc<Pools>,
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
+    /// What asks their hosts whether they would serve.
+    pub prober: Prober,
     /// Every address to listen on.
     pub doors: Vec<Entry>,
     /// `limits.sessions`, as it can be kept.
@@ -41,7 +43,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let config = &loaded.config;
     let mut errors = String::new();
     let pools = Arc::new(Pools::new(config, registry));
-    let hops = HopSet::new(&pools);
+    let hops = HopSet::new(&pools, Directory::new(config, registry));
     let names: Vec<Vec<String>> = config
         .listeners
         .iter()
@@ -63,6 +65,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     match (rules, sessions) {
         (Ok(rules), Some(sessions)) if errors.is_empty() => Ok(Prepared {
             settings: Arc::new(settings(config, rules, hops)),
+            prober: Prober::new(config, Arc::clone(&pools)),
             pools,
             refresher,
             doors,

@@ -106,7 +106,8 @@ struct Control {
     workers: Vec<(UnboundedSender<Order>, JoinHandle<io::Result<()>>)>,
     /// Where the doors are: as configured, and as the kernel has it.
     listening: Vec<(SocketAddr, SocketAddr)>,
-    refreshing: Task<()>,
+    /// What is done beside: fresh addresses, probes.
+    beside: [Task<()>; 2],
     grace: Duration,
 }
 
@@ -141,7 +142,7 @@ impl Control {
             workers.push((orders, worker));
         }
         let grace = config.shutdown_grace;
-        let Prepared { settings, refresher, doors, .. } = prepared;
+        let Prepared { settings, refresher, prober, doors, .. } = prepared;
         let mut control = Control {
             fixed: Fixed::of(config),
             path,
@@ -151,7 +152,7 @@ impl Control {
             sessions,
             workers,
             listening: Vec::new(),
-            refreshing: tokio::spawn(refresher.run()),
+            beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
             grace,
         };
         let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
@@ -255,13 +256,13 @@ impl Control {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
         }
         let limits = &loaded.config.limits;
-        let Prepared { settings, pools, refresher, doors, sessions, .. } = prepared;
+        let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
         let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
         self.listen(&serving, &doors)?;
         self.sessions.set(sessions, limits.sessions_per_client, &limits.exempt);
         self.status.reloaded(&loaded.config, pools);
-        self.refreshing.abort();
-        self.refreshing = tokio::spawn(refresher.run());
+        self.beside.iter().for_each(Task::abort);
+        self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];
         self.grace = loaded.config.shutdown_grace;
         Ok(())
     }

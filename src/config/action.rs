@@ -6,6 +6,7 @@
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `substitute`,
 //! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
 
+use super::hops::{SMTP_PORT, domain};
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
 use super::scalar::is_keyword;
@@ -119,7 +120,7 @@ fn retry(node: &Node<'_>, matches: &Match) -> Option<Decide> {
         return None;
     }
     // One that cannot be read keeps its place, so that those behind it keep their numbers.
-    let nothing = || Rung { recipient: None, upstream: None };
+    let nothing = || Rung { recipient: None, upstream: None, mx: None };
     Some(Decide::Retry(entries.iter().map(|node| rung(node).unwrap_or_else(nothing)).collect()))
 }
 
@@ -127,13 +128,18 @@ fn rung(node: &Node<'_>) -> Option<Rung> {
     let mut section = node.section()?;
     let recipient = section.get("recipient");
     let upstream = section.get("upstream");
-    if recipient.is_none() && upstream.is_none() {
-        section.node().error("needs recipient, upstream or both");
+    let mx = section.get("mx");
+    if recipient.is_none() && upstream.is_none() && mx.is_none() {
+        section.node().error("needs recipient, upstream or mx");
+    }
+    if let (Some(_), Some(mx)) = (&upstream, &mx) {
+        mx.key_error("contradicts \"upstream\": an attempt has only one of them");
     }
     section.end();
     Some(Rung {
         recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::RcptReply), false)),
         upstream: upstream.and_then(|node| node.text()),
+        mx: mx.and_then(|node| domain(&node, SMTP_PORT)),
     })
 }
 

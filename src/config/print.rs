@@ -7,7 +7,7 @@
 
 use std::fmt::{self, Write};
 
-use super::hops::{AUTH, BALANCE};
+use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
@@ -55,14 +55,26 @@ fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) ->
     writeln!(f, "  {}:", quoted(key))?;
     match &upstream.source {
         Source::Sink(path) => writeln!(f, "    sink: {}", quoted(&path.to_string_lossy()))?,
+        Source::Mx(domain) => writeln!(f, "    mx: {}", quoted(domain))?,
+        Source::Srv(service) => writeln!(f, "    srv: {}", quoted(service))?,
+        Source::RecipientMx => writeln!(f, "    recipient_mx: true")?,
         Source::Hosts(hosts) => {
             writeln!(f, "    hosts:")?;
             hosts.iter().try_for_each(|host| print_host(f, host))?;
         }
     }
-    writeln!(f, "    port: {}", upstream.port)?;
+    // The port of a host found by SRV stands in its record.
+    if !matches!(upstream.source, Source::Srv(_)) {
+        writeln!(f, "    port: {}", upstream.port)?;
+    }
     writeln!(f, "    balance: {}", name(&BALANCE, upstream.balance))?;
-    writeln!(f, "    sessions: {}", upstream.sessions)
+    writeln!(f, "    protocol: {}", name(&PROTOCOL, upstream.protocol))?;
+    writeln!(f, "    sessions: {}", upstream.sessions)?;
+    match upstream.health {
+        None => writeln!(f, "    health: off"),
+        Some(_) if matches!(upstream.source, Source::RecipientMx) => Ok(()),
+        Some(interval) => writeln!(f, "    health: {{ interval: {} }}", print_duration(interval)),
+    }
 }
 
 fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
@@ -187,7 +199,9 @@ fn decision(decide: &Decide) -> String {
                 let recipient =
                     rung.recipient.as_ref().map(|t| format!("recipient: {}", quoted(&t.to_string())));
                 let upstream = rung.upstream.as_ref().map(|name| format!("upstream: {}", quoted(name)));
-                mapping(&recipient.into_iter().chain(upstream).collect::<Vec<_>>())
+                let mx =
+                    rung.mx.as_ref().map(|(name, port)| format!("mx: {}", quoted(&format!("{name}:{port}"))));
+                mapping(&recipient.into_iter().chain(upstream).chain(mx).collect::<Vec<_>>())
             });
             format!("retry: [{}]", rungs.collect::<Vec<_>>().join(", "))
         }

@@ -271,13 +271,15 @@ pub enum Decide {
     Disconnect(Option<Vec<String>>),
 }
 
-/// One attempt of a ladder; at least one of the two is set.
+/// One attempt of a ladder; at least one is set, and not both `upstream` and `mx`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
     /// The recipient to try, made from the one first sent to a hop.
     pub recipient: Option<Template>,
     /// The pool to try, a key of the configuration's upstreams.
     pub upstream: Option<String>,
+    /// The domain whose hosts are tried, and the port they are dialled at.
+    pub mx: Option<(String, u16)>,
 }
 
 /// A value with variables in it, such as `{local}@new.example`. Never empty.

@@ -26,14 +26,14 @@ use super::buffers::SIZE;
 use super::link::Link;
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
-use crate::hop::{self, Lease};
+use crate::hop::{self, HopSet, Lease};
 use crate::limits::Permit;
 use crate::log;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
 use crate::session::io::{self as session_io, HOPS, HopId, Input, Output, Peer, SessionEnd};
-use crate::session::route::Host;
+use crate::session::route::{Destination, Host, NotFound};
 use crate::session::settings::{Entrance, Settings};
 use crate::smtp::{SessionId, own};
 
@@ -62,6 +62,7 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     upstreams: [Upstream; HOPS],
+    look_up: Option<Pin<Box<dyn Future<Output = Result<Arc<dyn Destination>, NotFound>> + Send>>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -96,6 +97,7 @@ impl Drive {
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
             upstreams: [const { Upstream::Vacant }; HOPS],
+            look_up: None,
             sleep: None,
             armed: None,
             tide: Tide::Flood,
@@ -171,7 +173,7 @@ impl Drive {
         Poll::Pending
     }
 
-    /// Connections that are being made; whether one was.
+    /// Connections that are being made, and a domain that is looked up; whether anything came of it.
     fn connect(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         let mut any = false;
         for index in 0..HOPS {
@@ -192,6 +194,13 @@ impl Drive {
                 }
             };
             self.session.handle(now, input, &mut scratch.out);
+        }
+        if let Some(look_up) = &mut self.look_up
+            && let Poll::Ready(found) = look_up.as_mut().poll(cx)
+        {
+            any = true;
+            self.look_up = None;
+            self.session.handle(now, Input::LookedUp(found), &mut scratch.out);
         }
         any
     }
@@ -376,6 +385,13 @@ impl Drive {
         for output in outputs.drain(..) {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
+                Output::LookUp(domain) => {
+                    let any: &dyn Any = self.session.hops();
+                    self.look_up = any.downcast_ref::<HopSet>().map(|hops| {
+                        let found: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(hops.look_up(domain));
+                        found
+                    });
+                }
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
                         link.closing = true;

@@ -23,7 +23,7 @@ mod template;
 mod tests;
 
 use crate::config::types as config;
-use crate::session::route::PoolId;
+use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{
     CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stages,
 };
@@ -76,6 +76,7 @@ enum OnReply {
 struct RungTemplate {
     recipient: Option<config::Template>,
     pool: Option<PoolId>,
+    mx: Option<Domain>,
 }
 
 impl Rules for RuleSet {
@@ -156,7 +157,7 @@ impl Rules for RuleSet {
 impl RungTemplate {
     fn expand(&self, facts: &Facts<'_>) -> Rung {
         let recipient = self.recipient.as_ref().map(|recipient| template::expand(recipient, facts));
-        Rung { recipient, pool: self.pool }
+        Rung { recipient, pool: self.pool, mx: self.mx.clone() }
     }
 }
 

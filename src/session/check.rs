@@ -184,6 +184,9 @@ impl Session {
                 }
             }
         }
+        if self.is_by_recipient() {
+            return self.hello_here(turn, hello);
+        }
         self.forward(turn, What::Hello(Box::new(hello)));
     }
 
@@ -220,6 +223,9 @@ impl Session {
         if discard {
             self.tell(turn, &Said::Own(&own::START_INPUT));
             self.begin_discard(turn);
+        } else if self.upstreams.current().is_none() && self.may_settle() {
+            // No recipient has named a hop that could say it.
+            self.owe(turn, What::Data, Said::Own(&own::NO_VALID_RECIPIENTS));
         } else {
             self.forward(turn, What::Data);
         }
@@ -272,7 +278,8 @@ impl Session {
                 return;
             }
         }
-        if self.is_stuffing() || (self.upstreams.current().is_none() && verb != Verb::Other) {
+        let nobody = self.upstreams.current().is_none() && (verb != Verb::Other || self.is_by_recipient());
+        if self.is_stuffing() || nobody {
             return self.reply_own(turn, without_hop(verb));
         }
         let line = (!argument.is_empty() || verb == Verb::Other).then(|| {
@@ -287,7 +294,7 @@ impl Session {
         if self.transaction.is_some() || self.flags.authenticated {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
-        if !self.entrance.auth {
+        if !self.entrance.auth || self.is_by_recipient() {
             return self.reply_error(turn, &own::NOT_IMPLEMENTED);
         }
         if !carries_mechanism(mechanism) {

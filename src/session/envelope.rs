@@ -8,6 +8,7 @@
 
 use super::io::VerdictKind;
 use super::owed::{Said, What};
+use super::route::{PoolId, PoolKind};
 use super::transaction::{Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::upstreams::Stand;
 use super::verdict::{CommandVerdict, Rewrites, RuleId, Stage};
@@ -50,7 +51,7 @@ impl Session {
         let stage = Stage::Mail;
         if !self.settings.rules.stages().has(stage) {
             self.transaction = Some(Box::new(transaction));
-            return self.forward(turn, What::Mail(mail));
+            return self.send_mail(turn, mail, false, pool);
         }
         let mut question = self.question(stage, Verb::Mail, b"");
         (question.sender, question.params, question.size) = (Some(path), params, size);
@@ -96,7 +97,13 @@ impl Session {
             transaction.mail = mail.clone();
             transaction.pool = pool;
         }
-        if routed {
+        self.send_mail(turn, mail, routed, pool);
+    }
+
+    fn send_mail(&mut self, turn: &mut Turn<'_>, mail: Mail, routed: bool, pool: PoolId) {
+        if matches!(self.settings.hops.kind(pool), PoolKind::ByRecipient(_)) {
+            self.mail_here(turn, mail);
+        } else if routed {
             self.hold(turn, What::Mail(mail), pool);
         } else {
             self.forward(turn, What::Mail(mail));
@@ -156,7 +163,10 @@ impl Session {
                 }
             }
         }
-        if self.current_pool() == pool {
+        let along = self.is_on_the_way(&recipient, pool);
+        if along && self.is_full() {
+            self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
+        } else if along && (pending == 0 || self.settings.hops.kind(pool) != PoolKind::Lmtp) {
             self.forward(turn, What::Rcpt(recipient));
         } else {
             self.hold(turn, What::Rcpt(recipient), pool);
@@ -177,12 +187,14 @@ impl Session {
             || up.is_none_or(|up| up.stand != Stand::Ready || up.dialog.extensions.has(Keyword::SmtpUtf8))
     }
 
-    /// Whether a parameter belongs to an extension that the hop offers and the client was not shown.
+    /// Whether a parameter belongs to an extension that the hop offers, or may, and the client was not shown.
     pub(super) fn uses_hidden(&self, params: Params<'_>) -> bool {
-        let offered = self.upstreams.offered();
+        let (offered, by_recipient) = (self.upstreams.offered(), self.is_by_recipient());
         params.iter().any(|param| {
             needed_by(param).is_some_and(|keyword| {
-                offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended()
+                (by_recipient || offered.has(keyword))
+                    && !self.shown.has(keyword)
+                    && self.hello_was_extended()
             })
         })
     }

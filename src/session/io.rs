@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
-use super::route::Host;
+use super::route::{Destination, Domain, Host, NotFound};
 use crate::smtp::{Piece, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
@@ -43,12 +43,14 @@ impl Peer {
 }
 
 /// Something that happened, other than octets arriving.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// The connection asked for by [`Output::Open`] stands.
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// What became of the latest [`Output::LookUp`].
+    LookedUp(Result<Arc<dyn Destination>, NotFound>),
     /// The peer will send no more (a FIN).
     Eof(Peer),
     /// The connection broke.
@@ -75,6 +77,9 @@ pub enum Output {
         /// The host.
         host: Arc<dyn Host>,
     },
+    /// Find the hosts of a domain; answered by [`Input::LookedUp`]. One at a time: a new one takes the place of any
+    /// before it.
+    LookUp(Domain),
     /// Close a connection, after what was queued for it is in the kernel.
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.

@@ -16,7 +16,7 @@
 //! | `check`, `envelope` | commands in: check, ask, decide, forward |
 //! | `hear`, `answer` | replies in: ask, decide, answer |
 //! | `upstreams`, `replay`, `loss` | hops opened, told the envelope again, lost and replaced |
-//! | `attempt` | a recipient tried elsewhere |
+//! | `attempt`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
 //! | `ask`, `notes` | what is shown to whoever is asked; what is kept for the record |
@@ -27,6 +27,7 @@ mod attempt;
 mod check;
 mod chunks;
 mod content;
+mod domain;
 mod envelope;
 mod hear;
 mod interrupt;
@@ -168,7 +169,7 @@ impl Session {
                 Some(CommandVerdict::Accept) | None => {}
             }
         }
-        if greet && self.settings.own_greeting {
+        if greet && (self.settings.own_greeting || self.is_by_recipient()) {
             self.tell_own_greeting(turn);
         } else if greet {
             self.forward(turn, What::Greeting);
@@ -194,6 +195,7 @@ impl Session {
         match input {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
@@ -228,6 +230,11 @@ impl Session {
     /// before it says 421 for a session that panicked.
     pub fn is_between_replies(&self) -> bool {
         self.content.is_none() && self.phase == Phase::Open
+    }
+
+    /// The pools its configuration has, for the shell to look domains up with.
+    pub fn hops(&self) -> &dyn route::Hops {
+        &*self.settings.hops
     }
 
     /// The session's name in logs and replies.

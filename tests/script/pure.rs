@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
 use gatepost::session::record::Record;
+use gatepost::session::route::{Destination, Domain, NotFound};
 use gatepost::smtp::SessionId;
 
-use super::parse::Party;
+use super::parse::{LookUp, Party};
 use super::run::Driver;
-use super::settings::World;
+use super::settings::{Hosts, World};
 
 /// How much the shell reads of one peer before the session must have taken some.
 const BUFFER: usize = 32 << 10;
@@ -35,6 +36,7 @@ pub struct Pure {
     piece: usize,
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
+    looking: Option<Domain>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The transactions that ended.
@@ -68,6 +70,7 @@ impl Pure {
             piece,
             links,
             connecting: Vec::new(),
+            looking: None,
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             records: Vec::new(),
@@ -194,6 +197,7 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Hidden(..) | Output::Trace(..) => {}
             }
@@ -249,6 +253,25 @@ impl Driver for Pure {
         }
     }
 
+    fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String> {
+        let asked = self.looking.take().ok_or("gatepost looks nothing up")?;
+        let text = match asked.port {
+            25 => asked.name.to_string(),
+            port => format!("{}:{port}", asked.name),
+        };
+        if text != domain {
+            return Err(format!("gatepost looks {text} up"));
+        }
+        let found: Result<Arc<dyn Destination>, NotFound> = match answer {
+            LookUp::Hosts(hosts) => Ok(Arc::new(Hosts::new(asked, hosts))),
+            LookUp::NotFound(not_found) => Err(*not_found),
+            LookUp::Silent => return Ok(()),
+        };
+        self.handle(Input::LookedUp(found));
+        self.pump();
+        Ok(())
+    }
+
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..TURNS {
@@ -290,6 +313,9 @@ impl Driver for Pure {
     fn finish(&mut self) -> Option<String> {
         let open = self.links.iter().any(|link| link.party.is_some());
         let over = self.session.is_over();
+        if let Some(domain) = self.looking.take().filter(|_| !over) {
+            self.fault.get_or_insert(format!("gatepost looks {} up", domain.name));
+        }
         if over == open {
             self.fault.get_or_insert(format!("is_over is {over}, connections open: {open}"));
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use gatepost::session::route::PoolKind;
 use gatepost::session::settings::{Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
@@ -18,7 +19,11 @@ pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
     let main = &["a", "b", "c"][..1 + rng.below(3)];
     let branch = &["d", "e"][..1 + rng.below(2)];
     let third: &[&str] = if rng.percent(50) { &["a", "f"] } else { &["f"] };
-    let pools = [names(main), names(branch), names(third)];
+    let pools = [names(main), names(branch), names(third), Vec::new()];
+    // Some sessions start where the hop is each recipient's, or at a host that speaks LMTP.
+    let first = [PoolKind::ByRecipient(25), PoolKind::Lmtp].get(rng.below(12)).copied().unwrap_or_default();
+    let third = if rng.percent(20) { PoolKind::Lmtp } else { PoolKind::Smtp };
+    let kinds = vec![first, PoolKind::Smtp, third, PoolKind::ByRecipient(25)];
     let limits = Limits {
         recipients: if rng.percent(20) { 2 } else { 1000 },
         message_size: if rng.percent(15) { 2000 } else { 1 << 20 },
@@ -36,7 +41,7 @@ pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
         forward_extensions: Vec::new(),
         records: rng.percent(50),
         trace: rng.percent(30),
-        rules: Box::new(Chance::new(rng, 3)),
-        hops: Box::new(Listed::new(&pools)),
+        rules: Box::new(Chance::new(rng, 4)),
+        hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
     }
 }

@@ -6,6 +6,8 @@
 //! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
 //! and carries out what the session wants. After every step it asserts what can be seen from outside.
 
+#[path = "dns.rs"]
+mod dns;
 #[path = "turn.rs"]
 mod turn;
 
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
-use gatepost::session::route::PoolId;
+use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::settings::Entrance;
 use gatepost::smtp::SessionId;
 
@@ -38,6 +40,7 @@ enum Event {
     ClientLost,
     ClientWakes,
     Connect(usize, HopId),
+    LookedUp(usize, Domain),
     Hop(usize, Act),
     Shutdown,
 }
@@ -75,6 +78,7 @@ pub struct Stage<'a> {
     events: BTreeMap<(u64, usize), Event>,
     count: usize,
     connections: usize,
+    lookups: usize,
     links: [Link; 1 + HOPS],
     client: Client,
     client_left: bool,
@@ -104,6 +108,7 @@ impl<'a> Stage<'a> {
             events: BTreeMap::new(),
             count: 0,
             connections: 0,
+            lookups: 0,
             links: Default::default(),
             client_left: false,
             ledger: Ledger { reject, ..Ledger::default() },
@@ -204,6 +209,7 @@ impl<'a> Stage<'a> {
             }
             Event::ClientWakes => self.client_speaks(),
             Event::Connect(connection, hop) => self.connected(connection, hop),
+            Event::LookedUp(number, domain) => self.looked_up(number, domain),
             Event::Hop(connection, act) => self.hop_acts(connection, act),
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
@@ -361,6 +367,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::LookUp(domain) => self.looks_up(domain),
             Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
