@@ -14,6 +14,8 @@ use libtest_mimic::{Completion, Failed, Trial};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Curl,
+    Dovecot,
+    Nsd,
     Postfix,
     Python,
     SaslDb,
@@ -25,6 +27,8 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
+            Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
+            Self::Nsd => (&["nsd"], "nsd"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }
