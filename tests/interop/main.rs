@@ -1,4 +1,4 @@
-//! gatepost before a real Postfix, with real clients in front.
+//! gatepost before a real Postfix and a real Dovecot, with real clients in front.
 //!
 //! In:    nothing; filters and `--nocapture` as with any test.
 //! Out:   one result for each case. A program that is not installed gives an *ignored* test with its reason, and with
@@ -13,6 +13,7 @@ mod bench;
 mod cases;
 mod extensions;
 mod failover;
+mod lmtp;
 mod messages;
 mod verdicts;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     trials.extend(extensions::trials());
     trials.extend(verdicts::trials());
     trials.extend(failover::trials());
+    trials.extend(lmtp::trials());
     trials.extend(bare::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

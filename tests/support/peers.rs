@@ -44,9 +44,9 @@ impl Peer {
         if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
             return Some(format!("{missing} is not installed (package {package}; see .ci/install-peers)"));
         }
-        // Postfix's master changes to other users, its queue belongs to one of them.
-        (self == Self::Postfix && !rustix::process::geteuid().is_root())
-            .then(|| "Postfix wants to be started by root".to_owned())
+        // Both deliver as other users.
+        (matches!(self, Self::Postfix | Self::Dovecot) && !rustix::process::geteuid().is_root())
+            .then(|| format!("{self:?} wants to be started by root"))
     }
 }
 
