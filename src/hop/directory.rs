@@ -10,15 +10,18 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::dns::{Found, Question, RETRY, ResolveError, Resolver, TTL};
-use super::health::Registry;
 use super::pool::{Pool, PoolSpec};
+use super::registry::Registry;
 use super::resolve::own_listener;
 use super::serve::picked;
 use super::target::Address;
@@ -81,18 +84,23 @@ impl Directory {
     }
 
     /// Looks a domain up for `pool`, or for a rung where there is none. The future may be polled on any thread.
-    pub fn look_up(
-        &self,
-        domain: Domain,
-        pool: Option<Arc<Pool>>,
-    ) -> impl Future<Output = Result<Arc<dyn Destination>, NotFound>> + Send + use<> {
+    pub fn look_up(&self, domain: Domain, pool: Option<Arc<Pool>>) -> LookUp {
         let shared = Arc::clone(&self.shared);
-        let asked = self.control.spawn(async move { shared.hosts(domain, pool).await });
-        async move {
-            // The control thread is gone, or a defect took the lookup along.
-            let hosts = asked.await.unwrap_or(Err(NotFound::Unknown))?;
-            Ok(hosts as Arc<dyn Destination>)
-        }
+        LookUp(self.control.spawn(async move { shared.hosts(domain, pool).await }))
+    }
+}
+
+/// A lookup under way. Dropped, it goes on for whoever asks next.
+#[derive(Debug)]
+pub struct LookUp(JoinHandle<Result<Arc<DomainHosts>, NotFound>>);
+
+impl Future for LookUp {
+    type Output = Result<Arc<dyn Destination>, NotFound>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The control thread is gone, or a defect took the lookup along.
+        let hosts = ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or(Err(NotFound::Unknown));
+        Poll::Ready(hosts.map(|hosts| hosts as Arc<dyn Destination>))
     }
 }
 

@@ -10,23 +10,26 @@
 //! recipients name; [`pool`] picks a target, [`mod@connect`] dials it, [`health`] hears how it went, from sessions and
 //! from the [`probe`]. RFC 5321 5 (several addresses of one host are tried in order).
 
+mod balance;
 pub mod connect;
 pub mod directory;
 pub mod dns;
 pub mod health;
 pub mod pool;
 pub mod probe;
+pub mod registry;
 pub mod resolve;
 pub mod serve;
 pub mod sink;
 pub mod target;
 
 pub use connect::connect;
-pub use directory::Directory;
+pub use directory::{Directory, LookUp};
 pub use dns::{ResolveError, Resolver};
-pub use health::{Change, HopCounts, Lease, Probe, Registry, Why};
+pub use health::{Change, HopCounts, Lease, Probe, Why};
 pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
 pub use probe::Prober;
+pub use registry::Registry;
 pub use resolve::{HostReport, Pools, Refresher, resolve_all};
 pub use serve::HopSet;
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

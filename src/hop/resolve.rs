@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::dns::{Found, Question, RETRY, ResolveError, Resolved, Resolver};
-use super::health::Registry;
 use super::pool::{Pool, PoolSpec};
+use super::registry::Registry;
 use super::target::{Address, Endpoint};
 use crate::config::types::{Config, Dns};
 

@@ -7,10 +7,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Change, Directory, Lease, Pick, Pool, Pools, Why};
-use crate::session::route::{
-    self, Destination, Domain, Hops, Host, HostNews, NotFound, PoolId, PoolKind, TargetId,
-};
+use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
+use crate::session::route::{self, Domain, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
 #[derive(Debug)]
@@ -32,10 +30,7 @@ impl HopSet {
     }
 
     /// Looks the hosts of a domain up.
-    pub fn look_up(
-        &self,
-        domain: Domain,
-    ) -> impl Future<Output = Result<Arc<dyn Destination>, NotFound>> + Send + use<> {
+    pub fn look_up(&self, domain: Domain) -> LookUp {
         let pool = domain.pool.and_then(|pool| self.pool(pool)).cloned();
         self.directory.look_up(domain, pool)
     }

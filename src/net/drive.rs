@@ -26,14 +26,14 @@ use super::buffers::SIZE;
 use super::link::Link;
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
-use crate::hop::{self, HopSet, Lease};
+use crate::hop::{self, HopSet, Lease, LookUp};
 use crate::limits::Permit;
 use crate::log;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
 use crate::session::io::{self as session_io, HOPS, HopId, Input, Output, Peer, SessionEnd};
-use crate::session::route::{Destination, Host, NotFound};
+use crate::session::route::Host;
 use crate::session::settings::{Entrance, Settings};
 use crate::smtp::{SessionId, own};
 
@@ -62,7 +62,7 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     upstreams: [Upstream; HOPS],
-    look_up: Option<Pin<Box<dyn Future<Output = Result<Arc<dyn Destination>, NotFound>> + Send>>>,
+    look_up: Option<LookUp>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -196,7 +196,7 @@ impl Drive {
             self.session.handle(now, input, &mut scratch.out);
         }
         if let Some(look_up) = &mut self.look_up
-            && let Poll::Ready(found) = look_up.as_mut().poll(cx)
+            && let Poll::Ready(found) = Pin::new(look_up).poll(cx)
         {
             any = true;
             self.look_up = None;
@@ -387,10 +387,7 @@ impl Drive {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
                 Output::LookUp(domain) => {
                     let any: &dyn Any = self.session.hops();
-                    self.look_up = any.downcast_ref::<HopSet>().map(|hops| {
-                        let found: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(hops.look_up(domain));
-                        found
-                    });
+                    self.look_up = any.downcast_ref::<HopSet>().map(|hops| hops.look_up(domain));
                 }
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {

@@ -13,6 +13,7 @@ pub mod clients;
 pub mod dovecot;
 pub mod gatepost;
 pub mod maildir;
+#[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
 pub mod peers;
 pub mod postfix;
 pub mod raw;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::balance::SCHEDULE_MAX;
 use super::super::health::{Change, SLOW_START, Why};
 use super::*;
 
