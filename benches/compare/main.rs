@@ -13,6 +13,7 @@ mod lockstep;
 mod measure;
 mod peers;
 mod receive;
+mod relay;
 mod report;
 mod sink;
 mod source;
@@ -48,12 +49,15 @@ struct Options {
     /// Only these: short20, short200, kept, pipelined-new, pipelined-kept, large, added, idle, calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these: haproxy, direct, nginx, gatepost, gatepost-2, gatepost-bare
-    #[arg(long, value_delimiter = ',', default_value = "haproxy,direct,nginx,gatepost,gatepost-2")]
+    /// Only these: haproxy, direct, relay, nginx, gatepost, gatepost-2, gatepost-bare
+    #[arg(long, value_delimiter = ',', default_value = "haproxy,direct,relay,nginx,gatepost,gatepost-2")]
     peers: Vec<String>,
     /// Another gatepost than the one just built
     #[arg(long)]
     gatepost: Option<PathBuf>,
+    /// Be the bare relay: from this port to that one
+    #[arg(long, hide = true, num_args = 2)]
+    relay: Option<Vec<u16>>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -66,11 +70,12 @@ fn main() -> ExitCode {
         println!("compare measures under `cargo bench --bench compare` only");
         return ExitCode::SUCCESS;
     }
-    match compare(options) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
+    let done = match options.relay.as_deref() {
+        Some(&[port, to]) => relay::run(port, to),
+        _ => compare(options).map(|report| println!("{report}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("compare failed: {error}");
             ExitCode::FAILURE

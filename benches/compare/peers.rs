@@ -27,6 +27,8 @@ pub enum Kind {
     Haproxy,
     /// Nobody: the source talks to the sink.
     Direct,
+    /// A relay that does not parse: the floor.
+    Relay,
     /// nginx's mail proxy.
     Nginx,
     /// gatepost, `workers: 1`, with rules: the column that judges.
@@ -54,14 +56,22 @@ pub struct Place {
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 6] =
-        [Self::Haproxy, Self::Direct, Self::Nginx, Self::Gatepost, Self::GatepostAll, Self::GatepostBare];
+    pub const ALL: [Self; 7] = [
+        Self::Haproxy,
+        Self::Direct,
+        Self::Relay,
+        Self::Nginx,
+        Self::Gatepost,
+        Self::GatepostAll,
+        Self::GatepostBare,
+    ];
 
     /// The name used in options and as the table's heading.
     pub fn name(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
             Self::Direct => "direct",
+            Self::Relay => "relay",
             Self::Nginx => "nginx",
             Self::Gatepost => "gatepost",
             Self::GatepostAll => "gatepost-2",
@@ -100,6 +110,7 @@ impl Peer {
         std::fs::create_dir(&directory)?;
         let mut command = match kind {
             Kind::Haproxy => haproxy(place, &directory, port, sink)?,
+            Kind::Relay => relay(port, sink)?,
             Kind::Nginx => nginx(place, &directory, port, sink)?,
             _ => gatepost(kind, place, &directory, port, admin, sink)?,
         };
@@ -195,6 +206,12 @@ fn haproxy(place: &Place, directory: &Path, port: u16, sink: &Sink) -> io::Resul
     std::fs::write(&file, text)?;
     let mut command = command(Path::new("haproxy"));
     command.arg("-db").arg("-f").arg(file);
+    Ok(command)
+}
+
+fn relay(port: u16, sink: &Sink) -> io::Result<Command> {
+    let mut command = command(&std::env::current_exe()?);
+    command.args(["--bench", "--relay"]).arg(port.to_string()).arg(sink.smtp_port.to_string());
     Ok(command)
 }
 

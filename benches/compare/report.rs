@@ -96,7 +96,7 @@ pub fn facts(kinds: &[Kind], place: &Place, arguments: &[String], others: f64) -
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut text = format!("* Machine: {model}, {cores} cores, Linux {}", kernel.trim());
     let mut seen = Vec::new();
-    for kind in kinds.iter().filter(|kind| **kind != Kind::Direct) {
+    for kind in kinds.iter().filter(|kind| !matches!(kind, Kind::Direct | Kind::Relay)) {
         let version = kind.version(place)?;
         if !seen.contains(&version) {
             seen.push(version);

@@ -36,7 +36,6 @@ mod tests {
     use std::io::IoSlice;
     use std::time::Instant;
 
-    use tokio::io::ReadBuf;
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
@@ -53,20 +52,21 @@ mod tests {
     async fn tcp_has_its_options_and_moves_octets() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
-        let mut ours = connect(&target).await.unwrap();
+        let ours = connect(&target).await.unwrap();
         let Stream::Tcp(stream) = &ours else { panic!("not TCP") };
         assert!(stream.nodelay().unwrap());
 
-        let mut theirs = Stream::Tcp(listener.accept().await.unwrap().0);
+        let theirs = Stream::Tcp(listener.accept().await.unwrap().0);
+        poll_fn(|cx| ours.watch_room(cx)).await.unwrap();
         let slices = [IoSlice::new(b"NO"), IoSlice::new(b"OP\r\n")];
-        assert_eq!(poll_fn(|cx| ours.poll_write_vectored(cx, &slices)).await.unwrap(), 6);
+        assert_eq!(ours.try_write_vectored(&slices).unwrap(), 6);
         ours.shutdown_write().unwrap();
         let mut octets = [0; 16];
-        let mut buffer = ReadBuf::new(&mut octets);
-        poll_fn(|cx| theirs.poll_read(cx, &mut buffer)).await.unwrap();
-        assert_eq!(buffer.filled(), b"NOOP\r\n");
-        poll_fn(|cx| theirs.poll_read(cx, &mut buffer)).await.unwrap();
-        assert_eq!(buffer.filled().len(), 6, "the end");
+        poll_fn(|cx| theirs.watch(cx)).await.unwrap();
+        assert_eq!(theirs.try_read(|| &mut octets).unwrap(), 6);
+        assert_eq!(&octets[..6], b"NOOP\r\n");
+        poll_fn(|cx| theirs.watch(cx)).await.unwrap();
+        assert_eq!(theirs.try_read(|| &mut octets).unwrap(), 0, "the end");
     }
 
     #[tokio::test]

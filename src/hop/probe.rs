@@ -13,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::ReadBuf;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
@@ -153,11 +152,12 @@ impl Dialog {
         let mut octets = line.as_bytes();
         let written = async {
             while !octets.is_empty() {
-                let written = poll_fn(|cx| self.stream.poll_write(cx, octets)).await?;
-                if written == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
+                poll_fn(|cx| self.stream.watch_room(cx)).await?;
+                match self.stream.try_write(octets) {
+                    Ok(written) => octets = &octets[written..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
                 }
-                octets = &octets[written..];
             }
             Ok(())
         };
@@ -175,12 +175,13 @@ impl Dialog {
                     return Ok(code);
                 }
                 let mut octets = [0; 4096];
-                let mut buffer = ReadBuf::new(&mut octets);
-                poll_fn(|cx| self.stream.poll_read(cx, &mut buffer)).await?;
-                if buffer.filled().is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
+                poll_fn(|cx| self.stream.watch(cx)).await?;
+                match self.stream.try_read(|| &mut octets) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(read) => self.heard.extend_from_slice(&octets[..read]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
                 }
-                self.heard.extend_from_slice(buffer.filled());
             }
         };
         timeout(patience, heard).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

@@ -4,13 +4,6 @@
 //! Out:   nothing held when nothing is left; a short rest is moved into a box of its own size.
 //! Never: grows beyond its bound, or is zeroed twice: a pooled buffer is initialised once.
 
-use std::io;
-use std::task::{Context, Poll};
-
-use tokio::io::ReadBuf;
-
-use super::stream::Stream;
-
 /// The size of a pooled buffer.
 pub const SIZE: usize = 32 << 10;
 
@@ -45,22 +38,16 @@ pub struct Rx {
 }
 
 impl Rx {
-    /// Reads once, behind what is there. `Ok(0)`: the peer has ended. The buffer may grow to `most` octets where a
-    /// reply does not fit a pooled one.
-    pub fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut Stream,
-        pool: &mut Pool,
-        most: usize,
-    ) -> Poll<io::Result<usize>> {
+    /// Room to read into, behind what is there. The buffer may grow to `most` octets where a reply does not fit a
+    /// pooled one.
+    pub fn room(&mut self, pool: &mut Pool, most: usize) -> &mut [u8] {
         self.make_room(pool, most);
-        let mut buf = ReadBuf::new(&mut self.buffer[self.end..]);
-        let read = stream.poll_read(cx, &mut buf).map_ok(|()| buf.filled().len());
-        if let Poll::Ready(Ok(read)) = read {
-            self.end += read;
-        }
-        read
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many octets of that room were filled.
+    pub fn filled(&mut self, read: usize) {
+        self.end += read;
     }
 
     /// Whether another read could add anything.

@@ -13,7 +13,6 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::buffers::SIZE;
 use super::link::Link;
+use super::slots::{Slot, Slots};
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
 use crate::hop::{self, HopSet, Lease, LookUp};
@@ -32,7 +32,7 @@ use crate::log;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
-use crate::session::io::{self as session_io, HOPS, HopId, Input, Output, Peer, SessionEnd};
+use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
 use crate::session::route::Host;
 use crate::session::settings::{Entrance, Settings};
 use crate::smtp::{SessionId, own};
@@ -50,18 +50,11 @@ const CLOSING: Duration = Duration::from_secs(30);
 /// reset.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
 
-/// A hop's place in the shell.
-enum Upstream {
-    Vacant,
-    Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>, Instant),
-    Linked(Box<Link>),
-}
-
 /// The task of one session.
 pub struct Drive {
     session: Session,
     client: Option<Link>,
-    upstreams: [Upstream; HOPS],
+    hops: Slots,
     look_up: Option<LookUp>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
@@ -96,7 +89,7 @@ impl Drive {
             reply_limit: settings.limits.reply + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
-            upstreams: [const { Upstream::Vacant }; HOPS],
+            hops: Slots::default(),
             look_up: None,
             sleep: None,
             armed: None,
@@ -127,21 +120,21 @@ impl Drive {
             self.let_client_go(scratch);
         }
         if fired {
-            let stalled = scratch.out.tx[1..].iter().any(|tx| !tx.is_empty());
+            let stalled =
+                scratch.out.spoken.into_iter().any(|peer| peer > 0 && !scratch.out.tx[peer].is_empty());
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
         let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
-            for hop in 0..HOPS as u8 {
-                busy |= self.read_hop(cx, scratch, now, HopId(hop));
+            for place in self.hops.taken() {
+                busy |= self.read_hop(scratch, now, place);
             }
             self.carry_out(cx, scratch, now);
             // A client that was just accepted has said nothing yet, and a hop's connection brings the next turn.
-            let awaits_hop = self.upstreams.iter().any(|slot| matches!(slot, Upstream::Connecting(..)));
-            if !(first && awaits_hop) {
-                busy |= self.read_client(cx, scratch, now);
+            if !(first && self.hops.awaits_connection()) {
+                busy |= self.read_client(scratch, now);
             }
             self.carry_out(cx, scratch, now);
             if waiting(scratch) != before {
@@ -151,6 +144,7 @@ impl Drive {
                 break;
             }
             if !busy {
+                self.watch(cx);
                 break;
             }
             if round == ROUNDS {
@@ -176,20 +170,20 @@ impl Drive {
     /// Connections that are being made, and a domain that is looked up; whether anything came of it.
     fn connect(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         let mut any = false;
-        for index in 0..HOPS {
-            let Upstream::Connecting(future, since) = &mut self.upstreams[index] else { continue };
+        for place in self.hops.taken() {
+            let Slot::Connecting(future, since) = self.hops.at(place) else { continue };
             let Poll::Ready(connected) = future.as_mut().poll(cx) else { continue };
             any = true;
-            let hop = HopId(index as u8);
+            let hop = HopId(place as u8);
             let input = match connected {
                 Ok(stream) => {
                     scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
-                    self.upstreams[index] = Upstream::Linked(Box::new(Link::new(stream)));
+                    self.hops.put(place, Slot::Linked(Box::new(Link::new(stream))));
                     Input::Opened(hop)
                 }
                 Err(error) => {
                     tracing::debug!(session = %self.session.id(), %error, "hop: connect");
-                    self.upstreams[index] = Upstream::Vacant;
+                    self.hops.vacate(place);
                     Input::OpenFailed(hop)
                 }
             };
@@ -206,9 +200,9 @@ impl Drive {
     }
 
     /// Reads a hop and hands its octets in; whether there were any.
-    fn read_hop(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant, hop: HopId) -> bool {
-        let peer = Peer::Upstream(hop);
-        let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] else { return false };
+    fn read_hop(&mut self, scratch: &mut Scratch, now: Instant, place: usize) -> bool {
+        let peer = Peer::Upstream(HopId(place as u8));
+        let Some(link) = self.hops.link(place) else { return false };
         if link.ended
             || scratch.out.tx[0].len() > BACKLOG
             || !link.rx.has_room(self.reply_limit)
@@ -216,7 +210,7 @@ impl Drive {
         {
             return false;
         }
-        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.reply_limit) {
+        match link.read(&mut scratch.pool, self.reply_limit) {
             Poll::Pending => {
                 link.rx.settle(&mut scratch.pool);
                 false
@@ -241,7 +235,7 @@ impl Drive {
     }
 
     /// Offers the client's waiting octets, or reads more; whether anything went on.
-    fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
+    fn read_client(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
         if is_choked(scratch) {
             return false;
         }
@@ -257,7 +251,7 @@ impl Drive {
         if is_choked(scratch) {
             return offered;
         }
-        match link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, self.line_limit) {
+        match link.read(&mut scratch.pool, self.line_limit) {
             Poll::Pending => offered,
             Poll::Ready(Ok(0)) => {
                 link.ended = true;
@@ -282,9 +276,7 @@ impl Drive {
         if link.rx.is_empty() || link.closing {
             return false;
         }
-        for tx in &mut scratch.out.tx {
-            tx.rebase(link.rx.start());
-        }
+        scratch.out.base = link.rx.start();
         let taken = self.session.receive(now, Peer::Downstream, link.rx.octets(), &mut scratch.out);
         link.rx.take(taken);
         taken > 0
@@ -294,20 +286,17 @@ impl Drive {
     fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
         let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
         let mut broken: Option<HopId> = None;
-        for (index, slot) in self.upstreams.iter_mut().enumerate() {
-            let tx = &mut scratch.out.tx[1 + index];
-            if tx.is_empty() {
-                continue;
-            }
-            match slot {
-                Upstream::Linked(link) => {
+        for peer in scratch.out.spoken.filter(|peer| *peer > 0) {
+            let tx = &mut scratch.out.tx[peer];
+            match self.hops.at(peer - 1) {
+                Slot::Linked(link) => {
                     if let Poll::Ready(Err(_)) = link.poll_flush(cx, tx, received) {
                         tx.clear();
-                        broken = Some(HopId(index as u8));
+                        broken = Some(HopId(peer as u8 - 1));
                     }
                 }
-                Upstream::Connecting(..) => {}
-                Upstream::Vacant => tx.clear(),
+                Slot::Connecting(..) => {}
+                Slot::Vacant => tx.clear(),
             }
         }
         if let Some(hop) = broken {
@@ -357,10 +346,13 @@ impl Drive {
     fn linger_on(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
         while let (Some(link), Some(left)) = (&mut self.client, &mut self.linger) {
             link.rx.drop_all();
-            let read = link.rx.poll_read(cx, &mut link.stream, &mut scratch.pool, SIZE);
+            let read = link.read(&mut scratch.pool, SIZE);
             link.rx.drop_all();
             match read {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    link.watch(cx);
+                    break;
+                }
                 Poll::Ready(Ok(read)) if read > 0 && read < *left => *left -= read,
                 Poll::Ready(_) => self.let_client_go(scratch),
             }
@@ -399,16 +391,16 @@ impl Drive {
                 Output::Close(Peer::Upstream(hop)) => {
                     let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
                     let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
-                    if let Upstream::Linked(link) = &mut self.upstreams[usize::from(hop.0)] {
+                    if let Some(link) = self.hops.link(usize::from(hop.0)) {
                         // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
                         let _ = link.poll_flush(cx, tx, received);
                     }
                     tx.clear();
-                    self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                    self.hops.vacate(usize::from(hop.0));
                 }
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
-                    self.upstreams[usize::from(hop.0)] = Upstream::Vacant;
+                    self.hops.vacate(usize::from(hop.0));
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
@@ -422,8 +414,8 @@ impl Drive {
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();
-            self.upstreams[usize::from(hop.0)] =
-                Upstream::Connecting(Box::pin(async move { hop::connect(&target).await }), now);
+            let connecting = Box::pin(async move { hop::connect(&target).await });
+            self.hops.put(usize::from(hop.0), Slot::Connecting(connecting, now));
         }
     }
 
@@ -441,31 +433,38 @@ impl Drive {
         if let Some(unsent) = self.client.as_mut().and_then(|link| link.unsent.take()) {
             scratch.bring(0, unsent);
         }
-        for (index, slot) in self.upstreams.iter_mut().enumerate() {
-            if let Upstream::Linked(link) = slot
-                && let Some(unsent) = link.unsent.take()
-            {
-                scratch.bring(1 + index, unsent);
+        for place in self.hops.taken() {
+            if let Some(unsent) = self.hops.link(place).and_then(|link| link.unsent.take()) {
+                scratch.bring(1 + place, unsent);
             }
         }
     }
 
     /// What could not be written is kept here; buffers that nothing refers to go back.
     fn put_away(&mut self, scratch: &mut Scratch) {
-        let borrowed = scratch.out.tx[1..].iter().any(session_io::Tx::borrows);
-        if let Some(link) = &mut self.client {
-            if !borrowed {
-                link.rx.settle(&mut scratch.pool);
-            }
-            if !scratch.out.tx[0].is_empty() {
-                link.unsent = Some(scratch.put_away(0));
+        let borrowed = scratch.out.borrows();
+        if let Some(link) = &mut self.client
+            && !borrowed
+        {
+            link.rx.settle(&mut scratch.pool);
+        }
+        for peer in scratch.out.spoken.drain() {
+            let link = if peer == 0 { self.client.as_mut() } else { self.hops.link(peer - 1) };
+            match link {
+                Some(link) if !scratch.out.tx[peer].is_empty() => link.unsent = Some(scratch.put_away(peer)),
+                _ => scratch.out.tx[peer].clear(),
             }
         }
-        for (index, slot) in self.upstreams.iter_mut().enumerate() {
-            if let Upstream::Linked(link) = slot
-                && !scratch.out.tx[1 + index].is_empty()
-            {
-                link.unsent = Some(scratch.put_away(1 + index));
+    }
+
+    /// Whoever has nothing to be read now wakes the session when there is.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if let Some(link) = &mut self.client {
+            link.watch(cx);
+        }
+        for place in self.hops.taken() {
+            if let Some(link) = self.hops.link(place) {
+                link.watch(cx);
             }
         }
     }
@@ -517,7 +516,7 @@ impl Drive {
             && self.session.is_between_replies()
         {
             let id = self.session.id();
-            scratch.out.tx[0].write(|line| own::PANIC.write(id, line));
+            scratch.out.to(Peer::Downstream).write(|line| own::PANIC.write(id, line));
             let _ = link.poll_flush(cx, &mut scratch.out.tx[0], &[]);
             scratch.reset();
         }
@@ -531,14 +530,13 @@ fn own_all(scratch: &mut Scratch, received: &[u8]) {
 
 /// Octets that wait for anybody.
 fn waiting(scratch: &Scratch) -> usize {
-    scratch.out.tx.iter().map(session_io::Tx::len).sum()
+    scratch.out.spoken.map(|peer| scratch.out.tx[peer].len()).sum()
 }
 
 /// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much
 /// waits for somebody.
 fn is_choked(scratch: &Scratch) -> bool {
-    scratch.out.tx[0].len() > BACKLOG
-        || scratch.out.tx[1..].iter().any(|tx| tx.borrows() || tx.len() > BACKLOG)
+    scratch.out.borrows() || scratch.out.spoken.into_iter().any(|peer| scratch.out.tx[peer].len() > BACKLOG)
 }
 
 impl Future for Drive {

@@ -5,11 +5,11 @@
 //! Never: writes more than once a turn unless the kernel took all and more was said.
 
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
 
-use super::buffers::Rx;
+use super::buffers::{Pool, Rx};
 use super::stream::Stream;
 use crate::session::io::Tx;
 
@@ -25,6 +25,8 @@ pub struct Link {
     pub rx: Rx,
     /// What it could not be sent in the last turn.
     pub unsent: Option<Box<Tx>>,
+    /// The task is woken when there is something to read.
+    watched: bool,
     /// It will send no more.
     pub ended: bool,
     /// It is to be closed once everything is written.
@@ -34,7 +36,32 @@ pub struct Link {
 impl Link {
     /// A connection that was just made.
     pub fn new(stream: Stream) -> Link {
-        Link { stream, rx: Rx::default(), unsent: None, ended: false, closing: false }
+        Link { stream, rx: Rx::default(), unsent: None, watched: false, ended: false, closing: false }
+    }
+
+    /// Reads once, behind what was read before. `Ok(0)`: the peer has ended. Pending: nothing is there.
+    pub fn read(&mut self, pool: &mut Pool, most: usize) -> Poll<io::Result<usize>> {
+        let Link { stream, rx, watched, .. } = self;
+        let read = stream.try_read(|| {
+            // There is something, or was: whoever was to be woken was.
+            *watched = false;
+            rx.room(pool, most)
+        });
+        match read {
+            Ok(read) => {
+                rx.filled(read);
+                Poll::Ready(Ok(read))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Has the task woken when there is something to read.
+    pub fn watch(&mut self, cx: &mut Context<'_>) {
+        if !self.watched && !self.ended {
+            self.watched = self.stream.watch(cx).is_pending();
+        }
     }
 
     /// Writes what there is; `received` is the buffer that content ranges refer to. Ready: all is in the kernel.
@@ -44,19 +71,21 @@ impl Link {
                 let mut runs = tx.slices(received);
                 match (runs.next(), runs.next()) {
                     // Cheaper in the kernel than a vector of one.
-                    (Some(only), None) => self.stream.poll_write(cx, only),
+                    (Some(only), None) => self.stream.try_write(only),
                     _ => {
                         let slices: SmallVec<[IoSlice<'_>; SLICES]> =
                             tx.slices(received).take(SLICES).map(IoSlice::new).collect();
-                        self.stream.poll_write_vectored(cx, &slices)
+                        self.stream.try_write_vectored(&slices)
                     }
                 }
             };
             match written {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => tx.advance(written),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => tx.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.watch_room(cx))?
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
         tx.clear();

@@ -8,5 +8,6 @@ pub mod buffers;
 pub mod drive;
 mod link;
 pub mod listen;
+mod slots;
 pub mod stream;
 pub mod worker;

@@ -1,16 +1,20 @@
 //! One connected byte stream, to a client or to a hop.
 //!
 //! In:    octets to write, as slices in order.
-//! Out:   octets read, into the caller's buffer.
-//! Never: buffers, waits, or knows what the octets mean. One enum, so that a poll is a branch and not a call
+//! Out:   octets read, into room that is asked for only when there are some.
+//! Never: buffers, waits, or knows what the octets mean. One enum, so that a call is a branch and not a call
 //!        through a table; all of the shell's reading and writing goes through here.
+//!
+//! Whether a socket is ready is known without a system call, and without a lock: the runtime keeps it. It is told who
+//! is to be woken only when nothing was there ([`Stream::watch`]).
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream.
@@ -23,40 +27,85 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reads what is there into `buffer`; nothing added means the other side has ended.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+    /// Reads once what is there into `room`; `Ok(0)` means the other side has ended.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where nothing is there; `room` is asked for only where something may be. Else what the kernel says.
+    pub fn try_read<'a>(&self, room: impl FnOnce() -> &'a mut [u8]) -> io::Result<usize> {
+        let mut short = None;
+        let read = self.try_io(Interest::READABLE, |socket| {
+            let room = room();
+            let most = room.len();
+            let (read, _) = recv(socket, room, RecvFlags::empty())?;
+            if read > 0 && read < most {
+                // All that was there: the runtime need not try to find that out, and waits for the next event.
+                short = Some(read);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        });
+        short.map_or(read, Ok)
     }
 
     /// Writes from `octets` in one call; tells how much was taken.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, octets),
-        }
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where nothing is taken now. Else what the kernel says.
+    pub fn try_write(&self, octets: &[u8]) -> io::Result<usize> {
+        self.try_io(Interest::WRITABLE, |socket| Ok(send(socket, octets, SendFlags::NOSIGNAL)?))
     }
 
     /// Writes from `slices` in one call; tells how much was taken.
-    pub fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::try_write`].
+    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp(stream) => stream.try_write_vectored(slices),
+            Self::Unix(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Has the task woken once there is something to read. Pending: it will be.
+    pub fn watch(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Has the task woken once something can be written. Pending: it will be.
+    pub fn watch_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
         }
     }
 
     /// Ends our direction, once everything written is in the kernel; reading goes on. Done at once.
-    pub fn shutdown_write(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn shutdown_write(&self) -> io::Result<()> {
         let how = std::net::Shutdown::Write;
         match self {
-            Self::Tcp(stream) => SockRef::from(&*stream).shutdown(how),
-            Self::Unix(stream) => SockRef::from(&*stream).shutdown(how),
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(how),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(how),
+        }
+    }
+
+    fn try_io<T>(
+        &self,
+        interest: Interest,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, || call(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(interest, || call(stream.as_fd())),
         }
     }
 }

@@ -77,6 +77,7 @@ impl Scratch {
     /// Takes up what waited for a peer.
     pub fn bring(&mut self, peer: usize, mut waited: Box<Tx>) {
         std::mem::swap(&mut self.out.tx[peer], &mut waited);
+        self.out.spoken.set(peer);
         if self.spare.len() < SPARE {
             waited.clear();
             self.spare.push(waited);
@@ -92,7 +93,7 @@ impl Scratch {
 
     /// Nothing of a session stays behind.
     pub fn reset(&mut self) {
-        self.out.tx.iter_mut().for_each(Tx::clear);
+        self.out.spoken.drain().for_each(|peer| self.out.tx[peer].clear());
         self.out.outputs.clear();
         self.out.events.clear();
     }

@@ -294,11 +294,6 @@ impl Tx {
         }
     }
 
-    /// Says where in the receive buffer the octets of the next call begin.
-    pub fn rebase(&mut self, base: usize) {
-        self.base = base;
-    }
-
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
@@ -369,11 +364,46 @@ impl Tx {
     }
 }
 
+/// Small numbers, as bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Bits(u8);
+
+impl Bits {
+    /// With this number, below eight, too.
+    pub fn set(&mut self, number: usize) {
+        self.0 |= 1 << number;
+    }
+
+    /// Without it.
+    pub fn unset(&mut self, number: usize) {
+        self.0 &= !(1 << number);
+    }
+
+    /// Without any; those that were there are returned.
+    pub fn drain(&mut self) -> Bits {
+        std::mem::take(self)
+    }
+}
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let lowest = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
+        self.0 &= self.0 - 1;
+        Some(lowest)
+    }
+}
+
 /// What a session says in one turn.
 #[derive(Default, Debug)]
 pub struct Out {
     /// Octets for each peer, by [`Peer::index`].
     pub tx: [Tx; 1 + HOPS],
+    /// For whom there may be any.
+    pub spoken: Bits,
+    /// Where in the client's receive buffer the octets of the next call begin.
+    pub base: usize,
     /// What the shell is to do, in order, after the octets.
     pub outputs: Vec<Output>,
     /// What is to be counted.
@@ -383,7 +413,15 @@ pub struct Out {
 impl Out {
     /// The octets for a peer.
     pub fn to(&mut self, peer: Peer) -> &mut Tx {
-        &mut self.tx[peer.index()]
+        self.spoken.set(peer.index());
+        let tx = &mut self.tx[peer.index()];
+        tx.base = self.base;
+        tx
+    }
+
+    /// Whether the client's receive buffer must be kept until all is written.
+    pub fn borrows(&self) -> bool {
+        self.spoken.into_iter().any(|peer| self.tx[peer].borrows())
     }
 
     /// Counts.

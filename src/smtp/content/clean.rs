@@ -35,12 +35,16 @@ pub(super) fn clean(octets: &[u8], from: usize, dots_pass: bool) -> Clean {
     let mut at = from + 1;
     while at + 1 < octets.len() {
         let end = (at + BLOCK).min(octets.len() - 1);
-        let (dirty, dotted) = judge(&octets[at - 1..end - 1], &octets[at..end], &octets[at + 1..end + 1]);
-        if dirty || (dotted && !dots_pass) {
+        let (before, here) = (&octets[at - 1..end - 1], &octets[at..end]);
+        let (mut dirty, dotted) = judge(before, here);
+        if dotted {
+            dirty |= !dots_pass || has_lone_dot(before, here, &octets[at + 1..end + 1]);
+        }
+        if dirty {
             break;
         }
         if dotted {
-            found.dots += count_dots(&octets[at - 1..end - 1], &octets[at..end]);
+            found.dots += count_dots(before, here);
         }
         found.until = end;
         at = end;
@@ -48,19 +52,26 @@ pub(super) fn clean(octets: &[u8], from: usize, dots_pass: bool) -> Clean {
     found
 }
 
-/// Whether any octet of `here` is dirty, and whether any is a dot at the beginning of a line.
-fn judge(before: &[u8], here: &[u8], after: &[u8]) -> (bool, bool) {
-    let mut dirty = 0u8;
-    let mut dotted = 0u8;
-    for ((&a, &b), &c) in before.iter().zip(here).zip(after) {
+/// Whether any octet of `here` is dirty whatever follows it, and whether any is a dot at the beginning of a line.
+fn judge(before: &[u8], here: &[u8]) -> (bool, bool) {
+    let (mut dirty, mut dotted) = (0u8, 0u8);
+    for (&a, &b) in before.iter().zip(here) {
         let begins = u8::from(a == b'\n');
-        let dot = begins & u8::from(b == b'.');
         dirty |= u8::from(a == b'\r') ^ u8::from(b == b'\n');
         dirty |= begins & u8::from(b == 0);
-        dirty |= dot & (u8::from(c == b'\r') | u8::from(c == b'\n') | u8::from(c == 0));
-        dotted |= dot;
+        dotted |= begins & u8::from(b == b'.');
     }
     (dirty != 0, dotted != 0)
+}
+
+/// Whether any line begins with a dot that CR, LF or NUL follows.
+fn has_lone_dot(before: &[u8], here: &[u8], after: &[u8]) -> bool {
+    let mut lone = 0u8;
+    for ((&a, &b), &c) in before.iter().zip(here).zip(after) {
+        let dot = u8::from(a == b'\n') & u8::from(b == b'.');
+        lone |= dot & (u8::from(c == b'\r') | u8::from(c == b'\n') | u8::from(c == 0));
+    }
+    lone != 0
 }
 
 fn count_dots(before: &[u8], here: &[u8]) -> u64 {
