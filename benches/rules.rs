@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use gatepost::config::types::{Action, CodePattern, Decide, Mark, Match, Rule, Stage as At};
 use gatepost::rules::RuleSet;
 use gatepost::session::verdict::{Question, Rules, Stage};
-use gatepost::smtp::{Params, Path, Reply, Verb};
+use gatepost::smtp::{Params, Path, Reply, SessionId, Verb};
 
 fn main() {
     divan::main();
@@ -42,14 +42,18 @@ fn question(stage: Stage, recipient: &[u8]) -> Question<'_> {
     let path = Path::parse(recipient).expect("these paths are right");
     Question {
         stage,
+        session: SessionId(1),
         listener: 0,
         client: Ipv4Addr::LOCALHOST.into(),
+        port: 40000,
+        hop: None,
         helo: Some(b"client.example"),
         authenticated: false,
         sender: Some(Path::NULL),
         recipient: Some(path),
         recipient_given: Some(path),
         recipients: 0,
+        envelope: None,
         params: Params::default(),
         size: None,
         verb: Verb::Rcpt,

@@ -1,6 +1,7 @@
 //! gatepost: a transparent SMTP proxy.
 
 pub mod admin;
+pub mod callout;
 pub mod cli;
 pub mod config;
 pub mod dialog;

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use tracing::{info, trace};
+use tracing::{info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
+use crate::session::callout::Fault;
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
+use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
 /// Hidden keywords that are logged, at most.
@@ -80,6 +82,11 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
         Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.0, text(line)),
     }
+}
+
+/// A callout that failed at a stage, and why.
+pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
+    warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.

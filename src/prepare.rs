@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::callout::CalloutSet;
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
@@ -54,6 +55,11 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
             let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
         }
     });
+    let callouts = CalloutSet::compile(config, &|name| hops.id(name), &names).map_err(|wrong| {
+        for error in wrong {
+            let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
+        }
+    });
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -62,9 +68,9 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         let _ = writeln!(errors, "{}: {report}", loaded.file);
     }
     let doors = doors(config, &hops);
-    match (rules, sessions) {
-        (Ok(rules), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, rules, hops)),
+    match (rules, callouts, sessions) {
+        (Ok(rules), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
+            settings: Arc::new(settings(config, rules, callouts, hops)),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
             refresher,
@@ -109,7 +115,7 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
     doors
 }
 
-fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
+fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
         hostname: config.host_name().into(),
@@ -133,6 +139,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -143,6 +150,7 @@ fn settings(config: &Config, rules: RuleSet, hops: HopSet) -> Settings {
         records: config.log.level >= LogLevel::Info,
         trace: config.log.level >= LogLevel::Trace,
         rules: Box::new(rules),
+        callouts: Arc::new(callouts),
         hops: Box::new(hops),
     }
 }

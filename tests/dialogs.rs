@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gatepost::session::verdict::{Stage, Stages};
 use script::run::Mismatch;
+use script::settings::Asked;
 use script::sockets::{self, Sockets};
 use script::{Driver, Manner, Pure, Script, run, settings};
 
@@ -26,12 +28,16 @@ fn scripts() -> Vec<Script> {
 
 /// Runs all scripts that may be run in this manner.
 fn all(manner: Manner, piece: usize, wanted: impl Fn(&Script) -> bool) {
+    all_asking(manner, piece, Asked::Written, wanted);
+}
+
+fn all_asking(manner: Manner, piece: usize, asked: Asked, wanted: impl Fn(&Script) -> bool) {
     let bless = std::env::var_os("BLESS").is_some() && manner == Manner::Written && piece > 1;
     let mut failed = Vec::new();
     let (mut count, mut blessings) = (0, Vec::new());
     for script in scripts().iter().filter(|script| wanted(script)) {
         count += 1;
-        let outcome = settings::world(&script.yaml)
+        let outcome = settings::world_asking(&script.yaml, asked)
             .map_err(|error| format!("{}: {error}", script.name))
             .and_then(|world| {
                 let script = script.clone();
@@ -39,7 +45,7 @@ fn all(manner: Manner, piece: usize, wanted: impl Fn(&Script) -> bool) {
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
                     let mut driver: Box<dyn Driver> = match manner {
                         Manner::Sockets => Box::new(Sockets::new(&script).map_err(Mismatch)?),
-                        Manner::Written | Manner::Early => Box::new(Pure::new(&world, piece)),
+                        Manner::Written | Manner::Early | Manner::Asked => Box::new(Pure::new(&world, piece)),
                     };
                     run(&script, manner, &mut *driver, bless)
                 }))
@@ -93,4 +99,40 @@ fn with_client_lines_early() {
 #[test]
 fn over_sockets() {
     all(Manner::Sockets, usize::MAX, sockets::suits);
+}
+
+/// Nothing about a verdict depends on who gave it.
+#[test]
+fn with_callouts_in_the_rules_place() {
+    all_asking(Manner::Asked, usize::MAX, Asked::Ruled, |script| {
+        script.asked && script.yaml.contains("rules:") && !script.yaml.contains("callouts:")
+    });
+}
+
+/// A callout that has nothing to say changes nothing.
+#[test]
+fn with_a_callout_that_passes() {
+    let stages = Stage::ALL.into_iter().fold(Stages::default(), Stages::with);
+    all_asking(Manner::Asked, usize::MAX, Asked::Passing(stages), |script| {
+        script.asked && !script.yaml.contains("callouts:")
+    });
+}
+
+/// A callout at each stage alone is asked there, and nowhere else; about each recipient once.
+#[test]
+fn each_stage_alone_is_asked() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/every-stage.txt");
+    let script = Script::read(&script).unwrap();
+    for stage in Stage::ALL {
+        let asked = Asked::Passing(Stages::default().with(stage));
+        let world = settings::world_asking(&script.yaml, asked).unwrap();
+        let mut driver = Pure::new(&world, usize::MAX);
+        run(&script, Manner::Asked, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+        let about: &[&[u8]] = match stage {
+            Stage::Rcpt | Stage::RcptReply => &[b"jones@example.com", b"brown@example.com"],
+            _ => &[b""],
+        };
+        let expected: Vec<_> = about.iter().map(|about| (stage, about.to_vec())).collect();
+        assert_eq!(*world.prompt.unwrap().asked.lock().unwrap(), expected);
+    }
 }

@@ -5,6 +5,8 @@
 //! Never: sleeps for a guessed time: every wait is for an event and has a deadline. What is said between a client and
 //!        a hop is the matter of `dialogs` and `simulation`.
 
+#[path = "process/callouts.rs"]
+mod callouts;
 #[path = "process/commands.rs"]
 mod commands;
 #[path = "process/ejection.rs"]

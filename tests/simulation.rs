@@ -1,4 +1,4 @@
-//! Sessions by chance: random clients, hops, rules, delays and deaths on a virtual clock, every law asserted.
+//! Sessions by chance: random clients, hops, rules, callouts, delays and deaths on a virtual clock, every law asserted.
 //!
 //! `SIM_SESSIONS` says how many (2,000 by default, more in CI), `SIM_SEED=N` replays one and prints its transcript,
 //! `SIM_FROM=N` begins elsewhere. A failing seed prints its transcript by itself.
@@ -6,6 +6,8 @@
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
 
+#[path = "simulation/callouts.rs"]
+mod callouts;
 #[path = "simulation/client.rs"]
 mod client;
 #[path = "simulation/hop.rs"]
@@ -63,5 +65,9 @@ fn the_laws_hold() {
     println!("{sessions} sessions: {tally:?}");
     assert!(tally.accepted > sessions / 2 && tally.refused > sessions / 10, "{tally:?}");
     assert!(tally.chunked > sessions / 50 && tally.mended > sessions / 50, "{tally:?}");
+    assert!(
+        tally.asked > sessions / 2 && tally.failed > sessions / 20 && tally.late > sessions / 50,
+        "{tally:?}"
+    );
     assert!(tally.completed >= tally.accepted / 2 && tally.connections > sessions, "{tally:?}");
 }

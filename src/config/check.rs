@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
+use super::scalar::print_duration;
 use super::types::{Config, Decide, Source, Target};
 use super::walk::{Context, shown};
 
@@ -46,6 +47,7 @@ pub(super) fn check(config: &Config, context: &Context) {
             _ => {}
         }
     }
+    callouts(config, context);
 }
 
 /// The listener of ours that a connection to `address` would reach, as far as the address itself tells.
@@ -80,6 +82,23 @@ fn addresses(config: &Config, context: &Context) {
             context.error(&path, format!("{address} is taken by {other}"));
         } else {
             taken.insert(address, path);
+        }
+    }
+}
+
+/// Reports a callout that goes by a rule's name, since logs and metrics say by name who gave a verdict; warns of one
+/// whose own time is longer than that of all of them.
+fn callouts(config: &Config, context: &Context) {
+    let all = config.timeouts.callouts;
+    for (i, callout) in config.callouts.iter().enumerate().filter(|(_, callout)| !callout.name.is_empty()) {
+        if let Some(rule) = config.rules.iter().find(|rule| rule.name == callout.name) {
+            let text = format!("a rule is called {}, at line {}", shown(&callout.name), rule.mark.line);
+            context.error(&format!("callouts[{i}].name"), text);
+        }
+        if callout.timeout > all {
+            let (own, all) = (print_duration(callout.timeout), print_duration(all));
+            let text = format!("{own} is more than all callouts have together, timeouts.callouts: {all}");
+            context.warning(&format!("callouts[{i}].timeout"), text);
         }
     }
 }

@@ -8,6 +8,8 @@
 //! decoders beside it read the merged tree, `check` compares its sections, `print` writes it down again.
 
 mod action;
+pub mod callout;
+mod callouts;
 mod check;
 mod env;
 mod error;

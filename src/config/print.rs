@@ -7,11 +7,13 @@
 
 use std::fmt::{self, Write};
 
+use super::callouts::{EFFECT, ON_ERROR};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Config, Decide, HostSpec, Limits, Listener, Match, Rewrites, Rule, SizeRange, Source, Target, Upstream,
+    Callout, CalloutKind, Config, Decide, HostSpec, Limits, Listener, Match, Rewrites, Rule, SizeRange,
+    Source, Stage, Target, Upstream,
 };
 
 impl fmt::Display for Config {
@@ -26,6 +28,8 @@ impl fmt::Display for Config {
         self.upstreams.iter().try_for_each(|(name, upstream)| print_upstream(f, name, upstream))?;
         f.write_str(if self.rules.is_empty() { "rules: []\n" } else { "rules:\n" })?;
         self.rules.iter().try_for_each(|rule| print_rule(f, rule))?;
+        f.write_str(if self.callouts.is_empty() { "callouts: []\n" } else { "callouts:\n" })?;
+        self.callouts.iter().try_for_each(|callout| print_callout(f, callout))?;
         print_limits(f, &self.limits)?;
         print_timeouts(f, self)?;
         let content = &self.content;
@@ -129,7 +133,7 @@ fn print_timeouts(f: &mut fmt::Formatter<'_>, config: &Config) -> fmt::Result {
 
 fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&rule.name))?;
-    writeln!(f, "    stages: [{}]", rule.stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))?;
+    print_stages(f, &rule.stages)?;
     if rule.matches != Match::default() {
         writeln!(f, "    match: {}", matching(&rule.matches))?;
     }
@@ -139,6 +143,26 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
     }
     keys.extend(rule.actions.decide.as_ref().map(decision));
     writeln!(f, "    do: {}", mapping(&keys))
+}
+
+fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
+    writeln!(f, "  - name: {}", quoted(&callout.name))?;
+    match &callout.kind {
+        CalloutKind::Http(url) => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
+    }
+    print_stages(f, &callout.stages)?;
+    if callout.when != Match::default() {
+        writeln!(f, "    when: {}", matching(&callout.when))?;
+    }
+    writeln!(f, "    timeout: {}", print_duration(callout.timeout))?;
+    writeln!(f, "    on_error: {}", name(&ON_ERROR, callout.on_error))?;
+    writeln!(f, "    concurrency: {}", callout.concurrency)?;
+    writeln!(f, "    effects: {}", list(callout.effects.iter().map(|effect| name(&EFFECT, *effect))))?;
+    writeln!(f, "    refuse_postmaster: {}", callout.refuse_postmaster)
+}
+
+fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {
+    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))
 }
 
 fn matching(matches: &Match) -> String {

@@ -5,6 +5,8 @@
 //!
 //! What a rule does (`do`) is decoded in `action`; which keys and verdicts a stage takes is in `stage`.
 
+use std::collections::HashMap;
+
 use super::action;
 use super::rule::{Action, CodePattern, Match, Rule, SizeRange, Stage};
 use super::scalar::parse_size;
@@ -20,34 +22,38 @@ const DEEPEST_NOT: usize = 4;
 
 /// Decodes `rules`.
 pub(super) fn rules(node: &Node<'_>) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut names = std::collections::HashMap::new();
-    for entry in node.list() {
-        // One that cannot be read keeps its place, so that those behind it keep their numbers.
-        let nothing = || Rule {
-            name: String::new(),
-            stages: Vec::new(),
-            matches: Match::default(),
-            actions: Action::default(),
-            mark: entry.mark(),
-        };
-        let rule = rule(&entry).unwrap_or_else(nothing);
-        if !rule.name.is_empty()
-            && let Some(line) = names.insert(rule.name.clone(), rule.mark.line)
-        {
-            let name = &rule.name;
-            let node = entry.section().and_then(|mut section| section.get("name")).unwrap_or(entry);
-            node.error(format!("another rule is called \"{name}\", at line {line}"));
-        }
-        rules.push(rule);
-    }
+    let entries = node.list();
+    // One that cannot be read keeps its place, so that those behind it keep their numbers.
+    let nothing = |mark| Rule {
+        name: String::new(),
+        stages: Vec::new(),
+        matches: Match::default(),
+        actions: Action::default(),
+        mark,
+    };
+    let rules: Vec<Rule> =
+        entries.iter().map(|entry| rule(entry).unwrap_or_else(|| nothing(entry.mark()))).collect();
+    unique("rule", &entries, rules.iter().map(|rule| rule.name.as_str()));
     rules
+}
+
+/// Reports entries with the name of one before; an empty name was reported already. `what` they are.
+pub(super) fn unique<'a>(what: &str, entries: &[Node<'_>], names: impl Iterator<Item = &'a str>) {
+    let mut first = HashMap::new();
+    for (entry, name) in entries.iter().zip(names).filter(|(_, name)| !name.is_empty()) {
+        if let Some(line) = first.insert(name, entry.mark().line) {
+            let node = entry.section().and_then(|mut section| section.get("name"));
+            node.as_ref()
+                .unwrap_or(entry)
+                .error(format!("another {what} is called \"{name}\", at line {line}"));
+        }
+    }
 }
 
 fn rule(node: &Node<'_>) -> Option<Rule> {
     let mut section = node.section()?;
-    let name = section.require("name", "").and_then(|node| rule_name(&node)).unwrap_or_default();
-    let stages = section.require("stages", "").map(|node| stages(&node)).unwrap_or_default();
+    let name = section.require("name", "").and_then(|node| name(&node, "rule")).unwrap_or_default();
+    let stages = section.require("stages", "").map(|node| stages(&node, "rules")).unwrap_or_default();
     let matches = section.get_or("match", Match::default(), |node| matching(node, &stages, 0));
     let actions = section.require("do", "").and_then(|node| action::action(&node, &stages, &matches));
     section.end();
@@ -55,17 +61,18 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
 }
 
 /// A name that is short and plain, because it becomes a label of metrics and a word in logs.
-fn rule_name(node: &Node<'_>) -> Option<String> {
+pub(super) fn name(node: &Node<'_>, what: &str) -> Option<String> {
     let name = node.text()?;
     let word = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/@".contains(&b);
     if name.len() > 64 || !name.bytes().all(word) {
-        node.error("the name of a rule is at most 64 letters, digits and - _ . : / @");
+        node.error(format!("the name of a {what} is at most 64 letters, digits and - _ . : / @"));
         return None;
     }
     Some(name)
 }
 
-fn stages(node: &Node<'_>) -> Vec<Stage> {
+/// Stages, each once; `who` is asked there.
+pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
     let names = Stage::ALL.map(|stage| (stage.name(), stage));
     let mut stages = Vec::new();
     let entries = node.one_or_list();
@@ -74,7 +81,7 @@ fn stages(node: &Node<'_>) -> Vec<Stage> {
     }
     for entry in entries {
         match entry.choice(&names) {
-            Some(Stage::Message) => entry.error(format!("rules at message are {LATER}")),
+            Some(Stage::Message) => entry.error(format!("{who} at message are {LATER}")),
             Some(Stage::Disconnect) => entry.error("nobody is asked at disconnect"),
             Some(stage) if stages.contains(&stage) => entry.error("the same stage twice"),
             Some(stage) => stages.push(stage),
@@ -84,7 +91,8 @@ fn stages(node: &Node<'_>) -> Vec<Stage> {
     stages
 }
 
-fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Option<Match> {
+/// What must hold, each key known at each of the stages.
+pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Option<Match> {
     let mut section = node.section()?;
     let mut at = Keys { section: &mut section, stages };
     let matches = Match {

@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::callouts;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
@@ -62,16 +63,13 @@ pub(super) fn config(top: &Node<'_>) -> Config {
         None => default.upstreams,
     };
     let rules = section.get_or("rules", Vec::new(), |node| Some(rules::rules(node)));
-    if let Some(node) = section.get("callouts")
-        && !node.list().is_empty()
-    {
-        node.key_error(LATER);
-    }
+    let callouts = section.get_or("callouts", Vec::new(), |node| Some(callouts::callouts(node)));
     let config = Config {
         hostname,
         listeners,
         upstreams,
         rules,
+        callouts,
         limits: section.get_or("limits", default.limits, limits),
         timeouts: section.get_or("timeouts", default.timeouts, timeouts),
         content: section.get_or("content", default.content, content),

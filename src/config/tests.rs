@@ -61,6 +61,18 @@ rules:
   - { name: g, stages: connect, do: disconnect }
   - { name: h, stages: other, do: { disconnect: "421 4.7.0 bye" } }
   - { name: i, stages: mail-reply, match: { code: 2xx }, do: { substitute: "251 fine" } }
+callouts:
+  - name: directory
+    type: http
+    url: "http://directory.example:8080/ask?from=mx"
+    stages: [rcpt, rcpt-reply]
+    when: { recipient: "*@example.com", client: 192.0.2.0/24, not: { sender: "<>" } }
+    timeout: 250ms
+    on_error: pass
+    concurrency: 7
+    effects: [discard]
+    refuse_postmaster: true
+  - { name: other, type: http, url: "http://[::1]", stages: connect }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], recipients: 7, message_size: 1000,
           command_line: 512, auth_line: 1KiB, reply_line: 2KiB, reply: 3KiB, errors: 8, attempts: 0 }
 timeouts: { command: 1s, content: 2s, connect: 3s, tls: 4s, greeting: 5s, reply: 6s, answer: 7s, attempts: 250ms,
@@ -83,10 +95,13 @@ fn load(text: &str) -> Config {
     }
 }
 
-/// Without the marks, which differ wherever the same rule is written elsewhere.
+/// Without the marks, which differ wherever the same rule or callout is written elsewhere.
 fn unmarked(mut config: Config) -> Config {
     for rule in &mut config.rules {
         rule.mark = Mark::default();
+    }
+    for callout in &mut config.callouts {
+        callout.mark = Mark::default();
     }
     config
 }

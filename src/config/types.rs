@@ -2,7 +2,8 @@
 //!
 //! **In**: nothing; `config::load` fills these from `proxy.yaml` and the environment and checks them.
 //! **Out**: [`Config`], which is immutable once loaded and shared by an `Arc`. Rules have their types in
-//! [`super::rule`] and are re-exported here, so that one `use` brings the whole configuration.
+//! [`super::rule`], callouts in [`super::callout`]; both are re-exported here, so that one `use` brings the whole
+//! configuration.
 //! **Never**: no decoding, no file names of the source, no input or output except the system's host name.
 //!
 //! A value of these types that came from `config::load` keeps every promise written at its field (an upstream
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use super::callout::*;
 pub use super::rule::*;
 
 /// Everything that can be set, checked and complete.
@@ -29,6 +31,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// The rules in file order, which is the order they are asked in.
     pub rules: Vec<Rule>,
+    /// The callouts in file order, which is the order they are asked in, behind the rules.
+    pub callouts: Vec<Callout>,
     /// What is bounded, and at what.
     pub limits: Limits,
     /// What is waited for, and how long.
@@ -72,6 +76,7 @@ impl Default for Config {
             listeners: vec![Listener::default()],
             upstreams: BTreeMap::from([("main".to_owned(), Upstream::default())]),
             rules: Vec::new(),
+            callouts: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             content: Content::default(),

@@ -218,10 +218,42 @@ label! {
 }
 
 label! {
+    /// What came of a question to a callout.
+    CalloutFate {
+        /// It had nothing to say.
+        Pass = "pass",
+        /// `rewrite`, and nothing that decides.
+        Rewrite = "rewrite",
+        /// `reply`
+        Reply = "reply",
+        /// `route`
+        Route = "route",
+        /// `substitute`
+        Substitute = "substitute",
+        /// `retry`
+        Retry = "retry",
+        /// `accept`
+        Accept = "accept",
+        /// `disconnect`
+        Disconnect = "disconnect",
+        /// A recipient swallowed on purpose.
+        Discard = "discard",
+        /// A refusal of `<postmaster>`, or a second ladder: not carried out.
+        Skipped = "skipped",
+        /// None came that can be used.
+        Failed = "failed",
+        /// The session did not wait for it any more.
+        Cancelled = "cancelled",
+    }
+}
+
+label! {
     /// Something thrown away.
     Dropped {
         /// What a hop said with no command outstanding.
         UnaskedReply = "unasked_reply",
+        /// What a callout said to a question that nobody waited for any more.
+        LateAnswer = "late_answer",
     }
 }
 

@@ -4,17 +4,21 @@
 //! Out:   where that event is counted; the table [`FAMILIES`], from which the metrics are registered and rendered,
 //!        and which `docs/metrics.md` repeats (a test keeps them equal).
 //! Never: takes a label from a client, a sender or a recipient: all values are written here, save the names of
-//!        upstreams and hosts, which the configuration bounds.
+//!        upstreams, hosts and callouts, which the configuration bounds.
 //!
 //! Counting is one atomic addition in the worker's own array: no look-up, no lock, no line shared with another
 //! worker. Names and base units follow the Prometheus conventions.
 
+mod callouts;
 pub mod labels;
 mod meter;
 mod process;
 mod render;
 mod session;
 
+use crate::session::callout::FaultKind;
+use crate::session::verdict::Stage;
+pub use callouts::CalloutCounts;
 use labels::*;
 pub use meter::Meter;
 pub use render::Metrics;
@@ -143,6 +147,28 @@ const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family
     Family { name, kind: Kind::Gauge, labels, help }
 }
 
+/// The stages' names.
+const STAGES: &[&str] = &{
+    let mut names = [""; Stage::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Stage::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
+/// How a callout may fail.
+const FAULTS: &[&str] = &{
+    let mut names = [""; FaultKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = FaultKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The counters of events; `Event::place` counts on their order.
 const COUNTERS: usize = 18;
 
@@ -174,6 +200,9 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
     gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),
+    counter("gatepost_callout_questions_total", &[("callout", &[]), ("stage", STAGES), ("verdict", CalloutFate::VALUES)], "Questions to a callout, by stage and by what came of them."),
+    counter("gatepost_callout_failures_total", &[("callout", &[]), ("reason", FAULTS)], "Questions to a callout that failed, by reason."),
+    Family { name: "gatepost_callout_seconds", kind: Kind::Histogram, labels: &[("callout", &[])], help: "Time from a question to its answer, its failure, or its end without either." },
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },

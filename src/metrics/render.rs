@@ -15,7 +15,7 @@ use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::meter::{Meter, Sums};
-use super::{BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, process};
+use super::{BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, process};
 use crate::hop::{HostHealth, Pools, Probe, Why};
 
 static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
@@ -103,6 +103,7 @@ impl Metrics {
         }
         self.set_hosts(pools);
         let mut text = self.handle.render();
+        callouts::render(&mut text);
         for timing in Timing::ALL {
             histogram(timing, &sums.timings[timing as usize], &mut text);
         }
@@ -197,14 +198,14 @@ impl Family {
 
 const CPU: &str = "process_cpu_seconds_total";
 
-fn family(name: &str) -> &'static Family {
+pub(super) fn family(name: &str) -> &'static Family {
     FAMILIES
         .iter()
         .find(|family| family.name == name)
         .expect("every metric rendered here stands in the table")
 }
 
-fn head(family: &Family, text: &mut String) {
+pub(super) fn head(family: &Family, text: &mut String) {
     let kind = match family.kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
@@ -227,10 +228,10 @@ fn histogram(timing: Timing, (buckets, nanos): &([u64; BUCKETS + 1], u64), text:
     line(text, format_args!("{name}_sum {}\n{name}_count {count}\n\n", seconds(*nanos)));
 }
 
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.write_fmt(line).expect("a string takes any text");
 }

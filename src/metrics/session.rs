@@ -41,7 +41,14 @@ impl Meter {
                 self.count(Event::Recipient(fate));
             }
             io::Event::FailedOver => self.count(Event::FailedOver),
-            io::Event::Verdict(kind) => self.count(Event::Verdict(verdict(kind))),
+            io::Event::Verdict(kind) => {
+                if let Some(kind) = verdict(kind) {
+                    self.count(Event::Verdict(kind));
+                }
+            }
+            // By the callout's name, which this worker's array has no place for.
+            io::Event::Asked(..) => {}
+            io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
@@ -83,8 +90,8 @@ fn attempt_fate(end: AttemptEnd) -> AttemptFate {
     }
 }
 
-fn verdict(kind: io::VerdictKind) -> VerdictKind {
-    match kind {
+fn verdict(kind: io::VerdictKind) -> Option<VerdictKind> {
+    Some(match kind {
         io::VerdictKind::Rewrite => VerdictKind::Rewrite,
         io::VerdictKind::Reply => VerdictKind::Reply,
         io::VerdictKind::Substitute => VerdictKind::Substitute,
@@ -94,7 +101,8 @@ fn verdict(kind: io::VerdictKind) -> VerdictKind {
         io::VerdictKind::Disconnect => VerdictKind::Disconnect,
         io::VerdictKind::Discard => VerdictKind::Discard,
         io::VerdictKind::Skipped => VerdictKind::Skipped,
-    }
+        io::VerdictKind::Failed => return None,
+    })
 }
 
 fn session_end(end: SessionEnd) -> End {

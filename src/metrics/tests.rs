@@ -73,7 +73,7 @@ fn all_events() -> Vec<Event> {
         ]
         .map(Verdict),
     );
-    events.extend([Event::Dropped(labels::Dropped::UnaskedReply)]);
+    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     events
 }
@@ -256,7 +256,7 @@ fn parse(text: &str) -> Result<Scrape, String> {
                     }
                     buckets.push(value);
                 }
-                Some("_sum") if histogram && labels.is_empty() => {}
+                Some("_sum") if histogram => {}
                 Some("_count") if histogram => {
                     if buckets.last() != Some(&value) {
                         return fault("count is not +Inf");

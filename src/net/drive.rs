@@ -21,12 +21,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use super::ask::{self, Asking};
 use super::buffers::SIZE;
 use super::link::Link;
 use super::slots::{Slot, Slots};
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
-use crate::hop::{self, HopSet, Lease, LookUp};
+use crate::hop::{self, Lease};
 use crate::limits::Permit;
 use crate::log;
 use crate::metrics::labels::End;
@@ -55,7 +56,8 @@ pub struct Drive {
     session: Session,
     client: Option<Link>,
     hops: Slots,
-    look_up: Option<LookUp>,
+    /// Questions to callouts, from the first on.
+    asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     tide: Tide,
@@ -90,7 +92,7 @@ impl Drive {
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(stream)),
             hops: Slots::default(),
-            look_up: None,
+            asking: None,
             sleep: None,
             armed: None,
             tide: Tide::Flood,
@@ -115,6 +117,7 @@ impl Drive {
         }
         self.heed_tide(now, scratch);
         self.flush(cx, scratch, now);
+        let before = waiting(scratch);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -125,9 +128,12 @@ impl Drive {
             self.session.handle(now, Input::Deadline { stalled }, &mut scratch.out);
         }
         self.carry_out(cx, scratch, now);
-        let before = waiting(scratch);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
+            while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
+                busy = true;
+                self.session.handle(now, told, &mut scratch.out);
+            }
             for place in self.hops.taken() {
                 busy |= self.read_hop(scratch, now, place);
             }
@@ -167,7 +173,7 @@ impl Drive {
         Poll::Pending
     }
 
-    /// Connections that are being made, and a domain that is looked up; whether anything came of it.
+    /// Connections that are being made; whether one was.
     fn connect(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         let mut any = false;
         for place in self.hops.taken() {
@@ -188,13 +194,6 @@ impl Drive {
                 }
             };
             self.session.handle(now, input, &mut scratch.out);
-        }
-        if let Some(look_up) = &mut self.look_up
-            && let Poll::Ready(found) = Pin::new(look_up).poll(cx)
-        {
-            any = true;
-            self.look_up = None;
-            self.session.handle(now, Input::LookedUp(found), &mut scratch.out);
         }
         any
     }
@@ -371,16 +370,16 @@ impl Drive {
             if let session_io::Event::Ended(end) = event {
                 self.quit = end == SessionEnd::Quit;
             }
+            if let Some(asking) = &self.asking {
+                asking.note(event);
+            }
             scratch.meter.note(event);
         }
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
-                Output::LookUp(domain) => {
-                    let any: &dyn Any = self.session.hops();
-                    self.look_up = any.downcast_ref::<HopSet>().map(|hops| hops.look_up(domain));
-                }
+                Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
                         link.closing = true;
@@ -401,6 +400,11 @@ impl Drive {
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
                     self.hops.vacate(usize::from(hop.0));
+                }
+                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::CalloutFailed(name, stage, fault) => {
+                    log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),

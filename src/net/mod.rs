@@ -4,6 +4,7 @@
 //! one task with one hand-written turn ([`drive`]): read whoever is wanted and readable, hand the octets to the
 //! session, carry out what it wants, write each peer once.
 
+mod ask;
 pub mod buffers;
 pub mod drive;
 mod link;

@@ -176,8 +176,8 @@ impl Rule {
     }
 }
 
-/// The stage as it is asked; `None`: not by rules.
-pub(super) fn known(stage: config::Stage) -> Option<Stage> {
+/// The stage as it is asked; `None`: not by rules or callouts.
+pub(crate) fn known(stage: config::Stage) -> Option<Stage> {
     Some(match stage {
         config::Stage::Connect => Stage::Connect,
         config::Stage::Helo => Stage::Helo,

@@ -18,6 +18,7 @@ mod network;
 mod parameters;
 mod pattern;
 mod template;
+mod when;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ use crate::session::verdict::{
 use crate::smtp::ReplyRef;
 
 pub use compile::CompileError;
+pub(crate) use compile::known;
+pub use when::{Asked, When};
 
 use condition::{Condition, Facts, Field, class_bit};
 use index::Index;

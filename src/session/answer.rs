@@ -1,4 +1,4 @@
-//! Replies: ask, decide, answer. What moves on is decided at the head of the queue of answers owed.
+//! Replies: answered. What moves on is decided at the head of the queue of answers owed.
 //!
 //! In:    a hop's reply to the command of one owed answer, or an answer of our own whose turn has come.
 //! Out:   the reply the client hears, and the change its class brings about: a candidate is committed only here.
@@ -8,14 +8,12 @@
 
 use std::sync::Arc;
 
-use super::ask::reply_stage;
 use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide};
-use super::notes::{first_line, kind_of_reply_verdict, said_line};
+use super::notes::{first_line, said_line};
 use super::owed::{Answer, Owed, Said, What};
 use super::route::Place;
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use super::upstreams::Tried;
-use super::verdict::{ReplyVerdict, RuleId};
 use super::{Phase, Session, Turn, closes};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
@@ -38,7 +36,9 @@ impl Session {
         }
         if let Some(Owed { what, .. }) = self.owed.pop() {
             self.judge(turn, what, hop, reply, None);
-            self.head_since = turn.now;
+            if self.owed.head_number() != number {
+                self.head_since = turn.now;
+            }
         }
         self.settle(turn);
     }
@@ -46,8 +46,15 @@ impl Session {
     /// Gives every answer at the head that is there.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
         loop {
+            let number = self.owed.head_number();
             match self.owed.head().map(|head| &head.answer) {
                 None | Some(Answer::Hop(_) | Answer::Trying(_)) => return,
+                Some(Answer::Asked(_)) => {
+                    if !self.inquire(turn) {
+                        return;
+                    }
+                    continue;
+                }
                 Some(Answer::Held(pool)) => {
                     let pool = *pool;
                     if !self.release(turn, pool) {
@@ -62,53 +69,9 @@ impl Session {
                     _ => return,
                 },
             }
-            self.head_since = turn.now;
-        }
-    }
-
-    /// Asks about a hop's reply and does what is decided. `after`: the rule whose ladder failed with this reply.
-    pub(super) fn judge(
-        &mut self,
-        turn: &mut Turn<'_>,
-        what: What,
-        hop: HopId,
-        reply: ReplyRef<'_>,
-        after: Option<RuleId>,
-    ) {
-        let stage = reply_stage(&what);
-        let verdict = match stage {
-            Some(stage) if self.settings.rules.stages().has(stage) && !self.is_ending() => {
-                let question = self.reply_question(stage, &what);
-                self.settings.rules.reply(&question, reply, after).map(|(verdict, by)| (stage, verdict, by))
+            if self.owed.head_number() != number {
+                self.head_since = turn.now;
             }
-            _ => None,
-        };
-        let Some((stage, verdict, by)) = verdict else {
-            return self.conclude(turn, what, hop, reply, None);
-        };
-        self.note(turn, stage, by, kind_of_reply_verdict(&verdict));
-        match (verdict, what) {
-            // A hop's word on the content stands: a 2xx stays one.
-            (ReplyVerdict::Substitute(instead), what @ What::Message(_))
-                if reply.code().is_positive() != instead.code().is_positive() =>
-            {
-                self.conclude(turn, what, hop, reply, None);
-            }
-            (ReplyVerdict::Disconnect(_), what @ What::Message(_)) => {
-                self.conclude(turn, what, hop, reply, None)
-            }
-            (ReplyVerdict::Substitute(instead), what) if may_replace(reply, &instead) => {
-                self.conclude(turn, what, hop, reply, Some(instead));
-            }
-            (ReplyVerdict::Retry(rungs), What::Rcpt(recipient))
-                if reply.code().is_negative() && self.has_transaction() =>
-            {
-                self.begin_ladder(turn, recipient, hop, reply, rungs, by);
-            }
-            (ReplyVerdict::Disconnect(said), _) => {
-                self.hang_up(turn, Some(Said::disconnect(said)), SessionEnd::Verdict);
-            }
-            (_, what) => self.conclude(turn, what, hop, reply, None),
         }
     }
 
@@ -479,6 +442,7 @@ impl Session {
 
     /// Closes the current hop's dialog because what it was told and what the client was told differ.
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.ask_again(turn, hop);
         self.answer_for(hop, &own::ATTEMPTS_FAILED);
         self.forget_hop(turn, hop, false);
         self.upstreams.vacate(hop);
@@ -519,9 +483,4 @@ impl Session {
     pub(super) fn is_ending(&self) -> bool {
         self.phase == Phase::Ending
     }
-}
-
-/// What may stand in a reply's place: the same class, or a refusal for anything else; never 2xx or 3xx for a refusal.
-fn may_replace(reply: ReplyRef<'_>, instead: &Reply) -> bool {
-    instead.code().is_negative() || instead.code().class() == reply.code().class()
 }

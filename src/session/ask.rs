@@ -6,8 +6,9 @@
 
 use super::Session;
 use super::owed::What;
-use super::verdict::{Question, Stage};
-use crate::smtp::{Params, Verb};
+use super::transaction::Recipient;
+use super::verdict::{Envelope, Question, Stage};
+use crate::smtp::{Params, Path, Verb};
 
 impl Session {
     pub(super) fn reply_question<'a>(&'a self, stage: Stage, what: &'a What) -> Question<'a> {
@@ -24,16 +25,35 @@ impl Session {
         let mut question = self.question(stage, verb, b"");
         match what {
             What::Hello(hello) => question.helo = Some(&hello.given),
-            What::Rcpt(recipient) => {
-                question.recipient = recipient.sent.path();
-                question.recipient_given = crate::smtp::Path::parse(recipient.given_octets()).ok();
-                question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
-            }
+            What::Rcpt(recipient) => about_recipient(&mut question, recipient),
             What::Message(transaction) => {
                 question.sender = transaction.mail.sent.path();
                 question.recipients = transaction.recipients.len();
+                question.envelope = Some(Envelope(transaction));
                 question.size = transaction.size;
             }
+            _ => {}
+        }
+        question
+    }
+
+    /// The dialog so far, about a command whose candidate is there, as rewritten so far.
+    pub(super) fn command_question<'a>(
+        &'a self,
+        stage: Stage,
+        what: &'a What,
+        verb: Verb,
+        argument: &'a [u8],
+    ) -> Question<'a> {
+        let mut question = self.question(stage, verb, argument);
+        match what {
+            What::Hello(hello) => question.helo = Some(hello.said()),
+            What::Mail(mail) => {
+                question.sender = mail.sent.path();
+                question.params = Params::parse(mail.sent.params_octets()).unwrap_or_default();
+                question.size = question.params.size();
+            }
+            What::Rcpt(recipient) => about_recipient(&mut question, recipient),
             _ => {}
         }
         question
@@ -44,20 +64,30 @@ impl Session {
         let transaction = self.transaction.as_ref();
         Question {
             stage,
+            session: self.id,
             listener: self.entrance.listener,
             client: self.entrance.client.ip(),
+            port: self.entrance.client.port(),
+            hop: self.upstreams.current().and_then(|hop| self.upstreams.get(hop)).map(|up| &**up.host.name()),
             helo: self.hello.as_ref().map(|hello| &*hello.given),
             authenticated: self.flags.authenticated,
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,
             recipient_given: None,
             recipients: transaction.map_or(0, |transaction| transaction.recipients.len()),
+            envelope: transaction.map(|transaction| Envelope(transaction)),
             params: Params::default(),
             size: transaction.and_then(|transaction| transaction.size),
             verb,
             argument,
         }
     }
+}
+
+fn about_recipient<'a>(question: &mut Question<'a>, recipient: &'a Recipient) {
+    question.recipient = recipient.sent.path();
+    question.recipient_given = Path::parse(recipient.given_octets()).ok();
+    question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
 }
 
 /// The stage at which the reply to this is asked about.

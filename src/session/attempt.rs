@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::inquiry::About;
 use super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
 use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{Destination, Domain, NotFound, Place, PoolId, TargetId};
 use super::transaction::Recipient;
-use super::upstreams::{Stand, Tried, Why};
-use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
+use super::upstreams::{NoHop, Stand, Tried, Why};
+use super::verdict::{Giver, Rung, Stage};
 use super::{Session, Turn, closes};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Canonical, Own, Path, Reply, ReplyRef, own};
@@ -29,8 +30,8 @@ pub struct Ladder {
     /// When trying ends.
     pub until: Instant,
     rungs: std::vec::IntoIter<Rung>,
-    /// The rule whose ladder this is; `None`: a route.
-    by: Option<RuleId>,
+    /// Whose ladder this is; `None`: a route.
+    by: Option<Giver>,
     /// Where the recipient was first sent, and what was said there.
     origin: Place,
     first: Option<Box<Reply>>,
@@ -41,7 +42,8 @@ pub struct Ladder {
     seen: SmallVec<[(Option<Canonical>, TargetId); 2]>,
     /// The attempt under way.
     hop: Option<HopId>,
-    recipient: Box<Recipient>,
+    /// The recipient as this attempt has it.
+    pub recipient: Box<Recipient>,
     mail_refusal: Option<Box<Reply>>,
     /// Whether the hosts of a domain are being looked up for the attempt.
     looking: bool,
@@ -80,15 +82,15 @@ impl Session {
         hop: HopId,
         reply: ReplyRef<'_>,
         rungs: Vec<Rung>,
-        by: RuleId,
+        by: Option<Giver>,
     ) {
         let first = Box::new(reply.to_owned());
         let up = self.upstreams.get(hop);
         let seen = up.map(|up| (canonical(&recipient), up.host.id()));
-        let origin = up.map_or(Place::Pool(self.pool), |up| up.place.clone());
+        let origin = up.map_or_else(|| self.current_place(), |up| up.place.clone());
         let until = turn.now + self.settings.timeouts.attempts;
         let ladder = Ladder {
-            by: Some(by),
+            by,
             transient: reply.code().is_transient().then(|| first.clone()),
             first: Some(first),
             seen: seen.into_iter().collect(),
@@ -119,7 +121,9 @@ impl Session {
                 self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::TOO_MANY_RECIPIENTS)));
                 return;
             }
-            match self.current_or_open(turn) {
+            // After 235 no other hop may take the place of one that is lost.
+            let bereft = self.flags.authenticated && self.upstreams.current().is_none();
+            match if bereft { Err(NoHop::None) } else { self.current_or_open(turn) } {
                 Ok(hop) => {
                     let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
                     if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
@@ -167,10 +171,10 @@ impl Session {
             });
             let domain = rung.mx.map(Ok).or_else(|| self.domain_of(&tried, pool?));
             let under_way = match domain {
-                None => self.go_to(turn, pool.map_or(origin, Place::Pool)),
+                None => self.try_place(turn, pool.map_or(origin, Place::Pool)),
                 Some(Err(nowhere)) => self.leads_nowhere(turn, nowhere),
                 Some(Ok(domain)) => match self.current_place() {
-                    here if here.is_of(&domain) => self.go_to(turn, here),
+                    here if here.is_of(&domain) => self.try_place(turn, here),
                     _ => self.look_up(turn, domain),
                 },
             };
@@ -182,7 +186,7 @@ impl Session {
     }
 
     /// Makes the attempt at a place; returns whether it is under way.
-    pub(super) fn go_to(&mut self, turn: &mut Turn<'_>, place: Place) -> bool {
+    fn try_place(&mut self, turn: &mut Turn<'_>, place: Place) -> bool {
         let ready = |hop: &HopId| {
             self.upstreams.get(*hop).is_some_and(|up| up.place == place && up.stand == Stand::Ready)
         };
@@ -230,7 +234,7 @@ impl Session {
         let Some((_, ladder)) = self.trying().filter(|(_, ladder)| ladder.looking) else { return };
         ladder.looking = false;
         let under_way = match found {
-            Ok(found) => self.go_to(turn, Place::Found(found)),
+            Ok(found) => self.try_place(turn, Place::Found(found)),
             Err(not_found) => self.leads_nowhere(turn, not_found.reply()),
         };
         if !under_way {
@@ -328,11 +332,14 @@ impl Session {
         if expect == Expect::RungMail {
             if reply.code().is_negative() {
                 ladder.mail_refusal = Some(Box::new(reply.to_owned()));
+                let settles = self.may_settle();
+                if let Some(up) = self.upstreams.get_mut(hop).filter(|_| settles) {
+                    up.in_mail = false;
+                }
             }
             return;
         }
         let refusal = ladder.mail_refusal.take();
-        let in_mail = refusal.is_none();
         let reply = refusal.as_ref().map_or(reply, |refusal| refusal.as_ref().as_ref());
         if reply.code().is_positive() {
             return self.attempt_accepted(turn, hop, reply);
@@ -343,13 +350,11 @@ impl Session {
             // A route: what this hop says is the answer, and is asked about as one.
             if let Some(Owed { what, .. }) = self.owed.pop() {
                 self.judge(turn, what, hop, reply, None);
-                if in_mail && self.may_settle() {
-                    // More recipients of the same domain may follow: they find the dialog open.
-                    self.adopt(turn, hop);
-                } else {
-                    self.withdraw(turn, hop);
+                // While callouts are asked about it, the hop is kept: a ladder may begin from there.
+                if !self.is_asked_about(hop) {
+                    self.leave_attempt(turn, hop);
+                    self.head_since = turn.now;
                 }
-                self.head_since = turn.now;
                 self.settle(turn);
             }
             return;
@@ -368,45 +373,17 @@ impl Session {
         else {
             return;
         };
-        self.head_since = turn.now;
-        let recipient = ladder.recipient;
-        let refused = if ladder.by.is_none() { self.refused_by_rule(turn, &original, reply) } else { None };
-        let pinned = self.transaction.as_ref().is_some_and(|transaction| transaction.pinned.is_some());
-        if let Some(said) = refused {
-            self.withdraw_accepted(turn, hop);
-            self.tell(turn, &said);
-            self.note_recipient(turn, &recipient, b"".as_slice().into(), None, said.code().class());
-            if closes(said.code().get()) {
-                self.hang_up(turn, None, super::SessionEnd::Verdict);
-            }
-        } else if pinned && self.upstreams.current() != Some(hop) {
-            self.accepted_elsewhere(turn, *recipient, hop, reply);
+        if ladder.by.is_some() {
+            self.head_since = turn.now;
+            self.take_over(turn, *ladder.recipient, hop, reply, None);
         } else {
-            turn.out.count(Event::Attempt(AttemptEnd::Accepted));
-            self.adopt(turn, hop);
-            self.commit_recipient(turn, *recipient, hop, reply, None);
+            self.ask_about_routed(turn, original, ladder, hop, reply);
         }
         self.settle(turn);
     }
 
-    /// The reply stage's word on a recipient that its route's hop accepted: a refusal, if it is one.
-    fn refused_by_rule(&self, _turn: &Turn<'_>, original: &Recipient, reply: ReplyRef<'_>) -> Option<Said> {
-        let stage = Stage::RcptReply;
-        if !self.settings.rules.stages().has(stage) {
-            return None;
-        }
-        let mut question = self.question(stage, crate::smtp::Verb::Rcpt, b"");
-        question.recipient = original.sent.path();
-        question.recipient_given = Path::parse(original.given_octets()).ok();
-        match self.settings.rules.reply(&question, reply, None)?.0 {
-            ReplyVerdict::Substitute(instead) if instead.code().is_negative() => Some(Said::Written(instead)),
-            ReplyVerdict::Disconnect(said) => Some(Said::disconnect(said)),
-            _ => None,
-        }
-    }
-
     /// The transaction moves to this hop; the one it leaves hears RSET, and QUIT if it is not the listener's.
-    fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(left) = self.upstreams.current().filter(|&left| left != hop) else {
             if self.upstreams.current().is_none() {
                 self.upstreams.set_away(Some(hop));
@@ -440,7 +417,7 @@ impl Session {
         self.tell(turn, &Said::Own(&own::OTHER_HOP));
     }
 
-    fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         if self.upstreams.current() == Some(hop) {
             self.rebuild(turn, hop);
         } else {
@@ -448,8 +425,17 @@ impl Session {
         }
     }
 
+    /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it.
+    pub(super) fn leave_attempt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.may_settle() && self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+            self.adopt(turn, hop);
+        } else {
+            self.withdraw(turn, hop);
+        }
+    }
+
     /// Leaves a hop where an attempt was made: the transaction's own is not touched, home hears RSET, any other QUIT.
-    fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let again = self.trying().is_some_and(|(_, ladder)| ladder.hop == Some(hop));
         if again || self.upstreams.current() == Some(hop) {
             return;
@@ -467,6 +453,7 @@ impl Session {
 
     /// The hop of an attempt was lost: the next host of its place, or the next rung.
     pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried, why: Why) {
+        self.ask_no_more(turn);
         if let Some((_, ladder)) = self.trying() {
             ladder.hop = None;
             ladder.attempts = ladder.attempts.saturating_sub(1);
@@ -542,6 +529,10 @@ impl Session {
     pub(super) fn is_trial(&self, hop: HopId) -> bool {
         match self.owed.head().map(|head| &head.answer) {
             Some(Answer::Trying(ladder)) => ladder.hop == Some(hop) && self.upstreams.current() != Some(hop),
+            Some(Answer::Asked(inquiry)) => {
+                matches!(&inquiry.about, About::Accepted { hop: at, .. } if *at == hop)
+                    && self.upstreams.current() != Some(hop)
+            }
             _ => false,
         }
     }

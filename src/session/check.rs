@@ -11,7 +11,7 @@ use super::owed::{Answer, Said, What};
 use super::route::PoolId;
 use super::transaction::{Hello, Transaction};
 use super::upstreams::Stand;
-use super::verdict::{CommandVerdict, Stage};
+use super::verdict::{Giver, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::{Expect, Next, Say};
 use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own};
@@ -70,7 +70,7 @@ impl Session {
         if self.owed.is_empty() {
             return false;
         }
-        let stages = self.settings.rules.stages();
+        let stages = self.settings.rules.stages().and(self.settings.callouts.stages());
         match command {
             Command::Ehlo(_) | Command::Helo(_) | Command::Auth { .. } | Command::Rset => true,
             // A recipient of the transaction before could be taken for one of the new.
@@ -127,7 +127,15 @@ impl Session {
             | Command::Etrn(argument)
             | Command::Other { argument, .. } => self.take_other(turn, &command, argument),
         }
-        // What was said at once says what became of it.
+        // One that callouts are asked about is counted when they have answered.
+        if !matches!(self.owed.tail().map(|tail| &tail.answer), Some(Answer::Asked(asked)) if asked.is_about_command())
+        {
+            self.count_command(turn, verb, heard);
+        }
+    }
+
+    /// Counts a command and what became of it, which the events since `heard` say.
+    pub(super) fn count_command(&self, turn: &mut Turn<'_>, verb: Verb, heard: usize) {
         let said = turn.out.events[heard..].iter().rev().find_map(|event| match event {
             Event::Answered { class, by_hop: false } => Some(*class),
             _ => None,
@@ -158,49 +166,21 @@ impl Session {
             self.leave_content(turn);
             self.drop_transaction(turn, None, None);
         }
-        let mut hello = Hello { extended, given: name.into(), sent: None };
-        let stage = Stage::Helo;
+        let mut what = What::Hello(Box::new(Hello { extended, given: name.into(), sent: None }));
+        let (stage, verb) = (Stage::Helo, if extended { Verb::Ehlo } else { Verb::Helo });
         if self.settings.rules.stages().has(stage) {
-            let verb = if extended { Verb::Ehlo } else { Verb::Helo };
             let mut question = self.question(stage, verb, name);
             question.helo = Some(name);
             let answer = self.settings.rules.command(&question);
             self.note_command(turn, stage, &answer);
-            if let Some(sent) = answer.rewrites.helo {
-                if sent.is_empty() || !sent.iter().all(|octet| (33..=126).contains(octet)) {
-                    return self.reply_own(turn, &own::BAD_VERDICT);
-                }
-                hello.sent = (*sent != *hello.given).then_some(sent);
+            if let Err(own) = self.rewrite_by_rule(&mut what, answer.rewrites) {
+                return self.reply_own(turn, own);
             }
-            match answer.verdict {
-                Some(CommandVerdict::Route(_)) if self.flags.authenticated => {
-                    self.skip(turn, stage, &answer.by)
-                }
-                Some(CommandVerdict::Route(pool)) => self.route_session(turn, pool),
-                verdict => {
-                    if self.decided(turn, verdict, What::Local) {
-                        return;
-                    }
-                }
+            if answer.verdict.is_some() {
+                return self.decide(turn, what, answer.verdict, answer.by.last().copied().map(Giver::Rule));
             }
         }
-        if self.is_by_recipient() {
-            return self.hello_here(turn, hello);
-        }
-        self.forward(turn, What::Hello(Box::new(hello)));
-    }
-
-    /// The session's transactions go to another pool from now on.
-    pub(super) fn route_session(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
-        if pool == self.pool {
-            return;
-        }
-        self.drop_transaction(turn, None, None);
-        self.pool = pool;
-        if let Some(home) = self.upstreams.home() {
-            self.upstreams.vacate(home);
-            self.dismiss(turn, home);
-        }
+        self.consult(turn, stage, what, verb, name);
     }
 
     pub(super) fn take_data(&mut self, turn: &mut Turn<'_>, more: bool) {
@@ -216,19 +196,7 @@ impl Session {
         if binary.is_some_and(|body| body.eq_ignore_ascii_case(b"BINARYMIME")) {
             return self.data_error(turn, &own::BINARYMIME_DATA);
         }
-        let discard = transaction.recipients.is_empty() && transaction.swallowed > 0;
-        if self.ask_data(turn) {
-            return;
-        }
-        if discard {
-            self.tell(turn, &Said::Own(&own::START_INPUT));
-            self.begin_discard(turn);
-        } else if self.upstreams.current().is_none() && self.may_settle() {
-            // No recipient has named a hop that could say it.
-            self.owe(turn, What::Data, Said::Own(&own::NO_VALID_RECIPIENTS));
-        } else {
-            self.forward(turn, What::Data);
-        }
+        self.ask_rules(turn, Stage::Data, What::Data, Verb::Data, b"");
     }
 
     pub(super) fn data_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
@@ -239,15 +207,16 @@ impl Session {
         }
     }
 
-    /// Asks at `data`; returns whether that answered the command.
-    pub(super) fn ask_data(&mut self, turn: &mut Turn<'_>) -> bool {
-        let stage = Stage::Data;
-        if !self.settings.rules.stages().has(stage) {
-            return false;
+    /// Asks the rules, then the callouts, about a command in which nothing can be rewritten.
+    fn ask_rules(&mut self, turn: &mut Turn<'_>, stage: Stage, what: What, verb: Verb, argument: &[u8]) {
+        if self.settings.rules.stages().has(stage) {
+            let answer = self.settings.rules.command(&self.question(stage, verb, argument));
+            self.note_command(turn, stage, &answer);
+            if answer.verdict.is_some() {
+                return self.decide(turn, what, answer.verdict, answer.by.last().copied().map(Giver::Rule));
+            }
         }
-        let answer = self.settings.rules.command(&self.question(stage, Verb::Data, b""));
-        self.note_command(turn, stage, &answer);
-        self.decided(turn, answer.verdict, What::Data)
+        self.consult(turn, stage, what, verb, argument);
     }
 
     pub(super) fn take_rset(&mut self, turn: &mut Turn<'_>) {
@@ -270,24 +239,12 @@ impl Session {
 
     pub(super) fn take_other(&mut self, turn: &mut Turn<'_>, command: &Command<'_>, argument: &[u8]) {
         let verb = command.verb();
-        let stage = Stage::Other;
-        if self.settings.rules.stages().has(stage) {
-            let answer = self.settings.rules.command(&self.question(stage, verb, argument));
-            self.note_command(turn, stage, &answer);
-            if self.decided(turn, answer.verdict, What::Local) {
-                return;
-            }
-        }
-        let nobody = self.upstreams.current().is_none() && (verb != Verb::Other || self.is_by_recipient());
-        if self.is_stuffing() || nobody {
-            return self.reply_own(turn, without_hop(verb));
-        }
         let line = (!argument.is_empty() || verb == Verb::Other).then(|| {
             let mut line = Vec::new();
             command.write(&mut line);
             line.into_boxed_slice()
         });
-        self.forward(turn, What::Other(verb, line));
+        self.ask_rules(turn, Stage::Other, What::Other(verb, line), verb, argument);
     }
 
     pub(super) fn take_auth(&mut self, turn: &mut Turn<'_>, mechanism: &[u8], command: &Command<'_>) {
@@ -300,17 +257,9 @@ impl Session {
         if !carries_mechanism(mechanism) {
             return self.reply_error(turn, &own::AUTH_MECHANISM);
         }
-        let stage = Stage::Auth;
-        if self.settings.rules.stages().has(stage) {
-            let answer = self.settings.rules.command(&self.question(stage, Verb::Auth, mechanism));
-            self.note_command(turn, stage, &answer);
-            if self.decided(turn, answer.verdict, What::Local) {
-                return;
-            }
-        }
         let mut line = Vec::new();
         command.write(&mut line);
-        self.forward(turn, What::Auth(Some(line.into())));
+        self.ask_rules(turn, Stage::Auth, What::Auth(Some(line.into())), Verb::Auth, mechanism);
     }
 
     /// A line of an AUTH exchange goes on as it is, if it holds nothing that could be read as two.
@@ -337,26 +286,6 @@ impl Session {
             && let Some(hop) = self.upstreams.current()
         {
             self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"*\r\n"));
-        }
-    }
-
-    /// Carries out a verdict on a command other than route; returns whether it answered the command.
-    pub(super) fn decided(
-        &mut self,
-        turn: &mut Turn<'_>,
-        verdict: Option<CommandVerdict>,
-        what: What,
-    ) -> bool {
-        match verdict {
-            None | Some(CommandVerdict::Accept | CommandVerdict::Route(_)) => false,
-            Some(CommandVerdict::Reply(reply)) => {
-                self.owe(turn, what, Said::Written(reply));
-                true
-            }
-            Some(CommandVerdict::Disconnect(reply)) => {
-                self.owe(turn, What::Close(SessionEnd::Verdict), Said::disconnect(reply));
-                true
-            }
         }
     }
 

@@ -7,13 +7,14 @@
 //! RFC 3030 2.
 
 use super::content::{Form, Intake, Outlet};
+use super::inquiry::About;
 use super::io::{HopId, Peer, SessionEnd, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
-use super::verdict::{CommandVerdict, Stage};
+use super::verdict::{CommandAnswer, CommandVerdict, Stage};
 use super::{Phase, Session, Turn};
 use crate::dialog::Expect;
-use crate::smtp::{Keyword, Own, Piece, ReplyRef, Verb, own};
+use crate::smtp::{Keyword, Piece, ReplyRef, Verb, own};
 
 impl Session {
     /// Whether chunks wait for the envelope to be in at this hop.
@@ -32,40 +33,75 @@ impl Session {
         if !offered && size > most {
             return self.close_in_turn(turn, &own::MESSAGE_TOO_BIG, SessionEnd::Limit);
         }
-        let intake = Intake::Chunk { remaining: size, last, announced: false };
         match &mut self.content {
-            Some(content) => content.intake = intake,
-            None => self.begin_chunks(turn, intake, offered),
+            Some(content) => content.intake = Intake::Chunk { remaining: size, last, announced: false },
+            None => return self.take_first_bdat(turn, size, last, offered),
         }
-        if let Some(content) = &self.content
-            && content.size.saturating_add(size) > most
-            && !content.stray
-        {
-            self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
-        }
+        self.bound_chunk(turn, size);
     }
 
-    pub(super) fn begin_chunks(&mut self, turn: &mut Turn<'_>, intake: Intake, offered: bool) {
-        let stray = |own: &'static Own| (Outlet::Nowhere(Said::Own(own)), true);
-        let recipients = self.transaction.as_ref().map(|with| (with.recipients.len(), with.swallowed));
-        let (outlet, stray) = match recipients {
-            _ if self.phase == Phase::OnlyQuit => stray(&own::ONLY_QUIT),
-            _ if !offered => stray(&own::BDAT_NOT_OFFERED),
-            None => stray(&own::NEED_MAIL),
-            Some((0, 0)) => stray(&own::NO_VALID_RECIPIENTS),
-            Some((recipients, _)) => match self.ask_chunks(turn) {
-                Some(said) => (Outlet::Nowhere(said), false),
-                None if recipients == 0 => (Outlet::Nowhere(Said::Own(&own::DISCARDED)), false),
-                None => match self.current_or_open(turn) {
-                    Ok(hop) => (Outlet::Hop { hop, form: Form::Chunks, ready: false }, false),
-                    Err(_) => (Outlet::Nowhere(Said::Own(&own::CONTENT_LOST)), false),
-                },
-            },
+    /// The first BDAT of a message is asked about as DATA would be.
+    fn take_first_bdat(&mut self, turn: &mut Turn<'_>, size: u64, last: bool, offered: bool) {
+        let recipients = self.transaction.as_ref().map(|with| with.recipients.len() + with.swallowed);
+        let stray = match recipients {
+            _ if self.phase == Phase::OnlyQuit => Some(&own::ONLY_QUIT),
+            _ if !offered => Some(&own::BDAT_NOT_OFFERED),
+            None => Some(&own::NEED_MAIL),
+            Some(0) => Some(&own::NO_VALID_RECIPIENTS),
+            Some(_) => None,
         };
-        self.begin(turn, intake, outlet);
-        if let Some(content) = &mut self.content {
-            content.stray = stray;
+        if let Some(own) = stray {
+            self.begin_chunk(turn, size, last, Outlet::Nowhere(Said::Own(own)));
+            if let Some(content) = &mut self.content {
+                content.stray = true;
+            }
+            return;
         }
+        let stage = Stage::Data;
+        let question = self.question(stage, Verb::Bdat, b"");
+        let answer = match self.settings.rules.stages().has(stage) {
+            true => self.settings.rules.command(&question),
+            false => CommandAnswer::default(),
+        };
+        let callout = answer.verdict.is_none()
+            && self.settings.callouts.stages().has(stage)
+            && self.settings.callouts.next(&question, None, None).is_some();
+        self.note_command(turn, stage, &answer);
+        if callout {
+            return self.inquire_in_turn(turn, stage, What::Chunk, About::Chunks { size, last });
+        }
+        self.decide_chunks(turn, size, last, answer.verdict);
+    }
+
+    /// Does what was decided about the first BDAT. Its octets come whatever that is: a refusal is said when they are
+    /// read.
+    pub(super) fn decide_chunks(
+        &mut self,
+        turn: &mut Turn<'_>,
+        size: u64,
+        last: bool,
+        verdict: Option<CommandVerdict>,
+    ) {
+        let swallowed = self.transaction.as_ref().is_some_and(|with| with.recipients.is_empty());
+        let outlet = match verdict {
+            Some(CommandVerdict::Reply(said)) => Outlet::Nowhere(Said::Written(said)),
+            Some(CommandVerdict::Disconnect(said)) => Outlet::Nowhere(Said::disconnect(said)),
+            Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None if swallowed => {
+                Outlet::Nowhere(Said::Own(&own::DISCARDED))
+            }
+            Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None => {
+                match self.current_or_open(turn) {
+                    Ok(hop) => Outlet::Hop { hop, form: Form::Chunks, ready: false },
+                    Err(_) => Outlet::Nowhere(Said::Own(&own::CONTENT_LOST)),
+                }
+            }
+        };
+        self.begin_chunk(turn, size, last, outlet);
+        self.bound_chunk(turn, size);
+    }
+
+    fn begin_chunk(&mut self, turn: &mut Turn<'_>, size: u64, last: bool, outlet: Outlet) {
+        self.begin(turn, Intake::Chunk { remaining: size, last, announced: false }, outlet);
         let ready = |hop: HopId| self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready);
         if let Some(hop) = self.upstreams.current().filter(|&hop| self.awaits_go(hop) && ready(hop)) {
             if self.fits(hop) {
@@ -76,18 +112,14 @@ impl Session {
         }
     }
 
-    /// Asks at `data` about the first chunk; what decides is said when its octets are read.
-    pub(super) fn ask_chunks(&mut self, turn: &mut Turn<'_>) -> Option<Said> {
-        let stage = Stage::Data;
-        if !self.settings.rules.stages().has(stage) {
-            return None;
-        }
-        let answer = self.settings.rules.command(&self.question(stage, Verb::Bdat, b""));
-        self.note_command(turn, stage, &answer);
-        match answer.verdict? {
-            CommandVerdict::Reply(said) => Some(Said::Written(said)),
-            CommandVerdict::Disconnect(said) => Some(Said::disconnect(said)),
-            CommandVerdict::Route(_) | CommandVerdict::Accept => None,
+    /// A chunk beyond what is left of `limits.message_size` is swallowed, and the message refused.
+    fn bound_chunk(&mut self, turn: &mut Turn<'_>, size: u64) {
+        let most = self.settings.limits.message_size;
+        if let Some(content) = &self.content
+            && content.size.saturating_add(size) > most
+            && !content.stray
+        {
+            self.refuse_content(turn, Said::Own(&own::MESSAGE_TOO_BIG));
         }
     }
 

@@ -15,6 +15,9 @@ use crate::smtp::own;
 impl Session {
     /// The client's last word is heard, or its dialog must end: says so, if there is anything to say, and closes.
     pub(super) fn hang_up(&mut self, turn: &mut Turn<'_>, said: Option<Said>, end: SessionEnd) {
+        if self.phase != Phase::Ending {
+            self.conclude_judged(turn);
+        }
         if self.phase == Phase::Ending {
             return;
         }
@@ -27,6 +30,7 @@ impl Session {
         turn.out.outputs.push(Output::Close(Peer::Downstream));
         let lost = self.abandon_content(turn);
         self.drop_transaction(turn, lost, None);
+        self.stop_asking(turn);
         self.owed.keep_messages();
         self.dismiss_all(turn);
     }
@@ -83,6 +87,7 @@ impl Session {
             },
             Wait::Answer => self.answer_too_late(turn),
             Wait::Attempts => self.attempts_timed_out(turn),
+            Wait::Callout => self.callout_timed_out(turn),
             Wait::Quit => {
                 if let Some(hop) = self.answer_head(Said::Own(&own::BYE)) {
                     self.drop_current(turn, hop);
@@ -101,6 +106,10 @@ impl Session {
                 self.hang_up(turn, Some(said), SessionEnd::HopLost);
             }
             Some(head) if matches!(head.answer, Answer::Trying(_)) => self.attempts_timed_out(turn),
+            Some(head) if matches!(head.answer, Answer::Asked(_)) => {
+                self.refuse_inquiry(turn, &own::ANSWER_TIMEOUT);
+                self.settle(turn);
+            }
             _ => {
                 if let Some(hop) = self.answer_head(Said::Own(&own::ANSWER_TIMEOUT)) {
                     // Its reply may still come and must not be taken for another's.

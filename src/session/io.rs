@@ -1,18 +1,21 @@
 //! What happens to a session and what it wants: its whole contract with the world.
 //!
 //! In:    octets from a peer ([`Session::receive`](super::Session::receive)) and [`Input`]s: a hop opened or did
-//!        not, a peer left, a deadline passed, the process stops.
+//!        not, a peer left, a callout answered, a deadline passed, the process stops.
 //! Out:   into [`Out`]: octets for each peer (short ones copied, content as ranges of what was received),
 //!        [`Output`]s for the shell to carry out, [`Event`]s to count.
 //! Never: owns a socket or a receive buffer, or remembers anything from one turn to the next.
 //!
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
+use super::verdict::Stage;
 use crate::smtp::{Piece, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
@@ -42,8 +45,12 @@ impl Peer {
     }
 }
 
+/// A question to a callout, and so its answer. No two of a session's questions have the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub struct Ticket(pub u32);
+
 /// Something that happened, other than octets arriving.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Input {
     /// The connection asked for by [`Output::Open`] stands.
     Opened(HopId),
@@ -60,6 +67,13 @@ pub enum Input {
     Deadline {
         /// Whether a hop is not taking what it is sent.
         stalled: bool,
+    },
+    /// A callout answered, or failed to. An answer nobody waits for (any more) is dropped and counted.
+    Told {
+        /// To which question.
+        ticket: Ticket,
+        /// What it said.
+        answer: Result<CalloutAnswer, Fault>,
     },
     /// The process wants to stop: end between transactions.
     Shutdown,
@@ -84,12 +98,38 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Ask a callout; answered by [`Input::Told`], once at most.
+    Ask(Box<Ask>),
+    /// The answer to this question is not wanted any more.
+    Cancel(Ticket),
+    /// A callout failed at a stage: to be logged.
+    CalloutFailed(Box<str>, Stage, Fault),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
     Hidden(Arc<dyn Host>, Box<[u8]>),
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
+}
+
+/// A question on its way to a callout.
+pub struct Ask {
+    /// What the answer will be known by.
+    pub ticket: Ticket,
+    /// Among whom.
+    pub callouts: Arc<dyn Callouts>,
+    /// Whom.
+    pub callout: CalloutId,
+    /// At which stage: what kind of answer is wanted.
+    pub stage: Stage,
+    /// The question in the callout's own octets.
+    pub question: Box<[u8]>,
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to {:?} at {}", self.ticket, self.callout, self.stage.as_str())
+    }
 }
 
 /// Who spoke a traced line, in the words of RFC 5321 appendix D.
@@ -129,8 +169,12 @@ pub enum Event {
     Recipient(u8),
     /// A lost hop was replaced by another host.
     FailedOver,
-    /// A verdict of a rule was carried out.
+    /// A verdict of a rule or callout was carried out.
     Verdict(VerdictKind),
+    /// A callout was asked: at which stage, with what outcome, and how long it took.
+    Asked(CalloutId, Stage, CalloutEnd, Duration),
+    /// An answer of a callout came to a question that nobody waited for.
+    LateAnswer,
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
@@ -180,7 +224,7 @@ pub enum AttemptEnd {
     Failed,
 }
 
-/// What a rule did.
+/// What a rule or callout did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VerdictKind {
     /// Mode A.
@@ -199,8 +243,11 @@ pub enum VerdictKind {
     Disconnect,
     /// A recipient swallowed on purpose.
     Discard,
-    /// A route or rung not taken, because the client authenticated through to its hop.
+    /// Not carried out: a route or rung because the client authenticated through to its hop, a callout's refusal of
+    /// `<postmaster>`, its second ladder.
     Skipped,
+    /// None was given: the callout failed. Kept for the record; counted by [`Event::Asked`].
+    Failed,
 }
 
 impl VerdictKind {
@@ -216,8 +263,22 @@ impl VerdictKind {
             VerdictKind::Disconnect => "disconnect",
             VerdictKind::Discard => "discard",
             VerdictKind::Skipped => "skipped",
+            VerdictKind::Failed => "failed",
         }
     }
+}
+
+/// How a question to a callout ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CalloutEnd {
+    /// It had nothing to say.
+    Passed,
+    /// It said this; where it rewrote and decided, what it decided.
+    Verdict(VerdictKind),
+    /// It failed.
+    Failed(FaultKind),
+    /// Its answer was not wanted any more.
+    Cancelled,
 }
 
 /// Why a session ended.

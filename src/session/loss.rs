@@ -31,6 +31,7 @@ impl Session {
         why: Why,
         refusal: Option<Box<Reply>>,
     ) {
+        self.ask_again(turn, hop);
         let trial = self.is_trial(hop);
         let attempted = self.is_attempted_at(hop);
         if why == Why::Broken {
@@ -84,6 +85,7 @@ impl Session {
         }
         self.content_hop_lost(hop, content_lost);
         if self.flags.authenticated && !self.is_ending() {
+            self.conclude_judged(turn);
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
         }

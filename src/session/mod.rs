@@ -5,39 +5,48 @@
 //! Out:   in [`Out`]: octets for each peer, what the shell is to do, what is to be counted; [`Session::deadline`]:
 //!        when to come back at the latest; [`Session::wants_read`]: whom to listen to.
 //! Never: touches a socket, a clock or randomness; keeps a receive buffer; guesses framing; answers 2xx to content
-//!        that no hop answered 2xx for, unless a rule discarded it on purpose.
+//!        that no hop answered 2xx for, unless a verdict discarded it on purpose.
 //!
-//! The way of a command: `check` (may it come now, is it well-formed), `ask` (the rules), `decide`, `forward`; the
+//! The way of a command: `check` (may it come now, is it well-formed), `ask` (rules, then callouts), `decide`, `forward`; the
 //! way of its reply: `ask`, `decide`, `answer`. Between them stands the queue of answers owed (`owed`): what moves
 //! on is decided at its head. Interruptions are one function over that queue (`interrupt`).
 //!
 //! | file | is |
 //! |---|---|
-//! | `check`, `envelope` | commands in: check, ask, decide, forward |
-//! | `hear`, `answer` | replies in: ask, decide, answer |
+//! | `check`, `envelope`, `rewrite`, `decide` | commands in: check, ask, decide, forward |
+//! | `hear`, `judge`, `answer` | replies in: ask, decide, answer |
 //! | `upstreams`, `replay`, `loss` | hops opened, told the envelope again, lost and replaced |
-//! | `attempt`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
+//! | `attempt`, `routed`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
-//! | `ask`, `notes` | what is shown to whoever is asked; what is kept for the record |
+//! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
+//! | `notes` | what is kept for the record |
 
+mod allowed;
 mod answer;
 mod ask;
 mod attempt;
+pub mod callout;
 mod check;
 mod chunks;
 mod content;
+mod decide;
 mod domain;
 mod envelope;
 mod hear;
+mod heed;
+mod inquiry;
 mod interrupt;
 pub mod io;
+mod judge;
 mod loss;
 mod notes;
 mod owed;
 pub mod record;
 mod replay;
+mod rewrite;
 pub mod route;
+mod routed;
 pub mod settings;
 mod timers;
 mod transaction;
@@ -54,7 +63,7 @@ use self::route::PoolId;
 use self::settings::{Entrance, Settings};
 use self::transaction::{Hello, Transaction};
 use self::upstreams::Upstreams;
-use self::verdict::{CommandVerdict, Stage};
+use self::verdict::{CommandAnswer, Giver, Stage};
 use crate::dialog::{Downstream, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, Verb, own};
 
@@ -152,27 +161,16 @@ impl Session {
     pub fn start(&mut self, now: Instant, out: &mut Out) {
         let turn = &mut Turn { now, out };
         self.head_since = now;
-        let mut greet = true;
-        if self.settings.rules.stages().has(Stage::Connect) {
-            let answer = self.settings.rules.command(&self.question(Stage::Connect, Verb::Other, b""));
-            self.note_command(turn, Stage::Connect, &answer);
-            match answer.verdict {
-                Some(CommandVerdict::Route(pool)) => self.pool = pool,
-                Some(CommandVerdict::Reply(reply)) => {
-                    greet = false;
-                    self.refuse_client(turn, Said::Written(reply), SessionEnd::Verdict);
-                }
-                Some(CommandVerdict::Disconnect(reply)) => {
-                    greet = false;
-                    self.hang_up(turn, Some(Said::disconnect(reply)), SessionEnd::Verdict);
-                }
-                Some(CommandVerdict::Accept) | None => {}
-            }
-        }
-        if greet && (self.settings.own_greeting || self.is_by_recipient()) {
-            self.tell_own_greeting(turn);
-        } else if greet {
-            self.forward(turn, What::Greeting);
+        let stage = Stage::Connect;
+        let answer = match self.settings.rules.stages().has(stage) {
+            true => self.settings.rules.command(&self.question(stage, Verb::Other, b"")),
+            false => CommandAnswer::default(),
+        };
+        self.note_command(turn, stage, &answer);
+        if answer.verdict.is_some() {
+            self.decide(turn, What::Greeting, answer.verdict, answer.by.last().copied().map(Giver::Rule));
+        } else {
+            self.consult(turn, stage, What::Greeting, Verb::Other, b"");
         }
         self.after(turn);
     }
@@ -200,6 +198,7 @@ impl Session {
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
+            Input::Told { ticket, answer } => self.told(turn, ticket, answer),
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }
@@ -284,7 +283,12 @@ impl Session {
             && self.content.as_ref().is_none_or(|content| content.is_between_chunks())
             && self.owed.len() < OWED
             && self.owed.tail().is_none_or(|tail| {
-                !tail.what.holds_back() && !matches!(tail.answer, Answer::Held(_) | Answer::Trying(_))
+                !tail.what.holds_back()
+                    && match &tail.answer {
+                        Answer::Held(_) | Answer::Trying(_) => false,
+                        Answer::Asked(inquiry) => !inquiry.is_about_command(),
+                        Answer::Hop(_) | Answer::Heard(..) | Answer::Own(_) => true,
+                    }
             })
             && !matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(_)))
     }

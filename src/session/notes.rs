@@ -10,7 +10,7 @@ use super::io::{Event, HopId, MessageEnd, Output, VerdictKind};
 use super::owed::Said;
 use super::record::{RecipientRecord, Record};
 use super::transaction::{Recipient, Transaction};
-use super::verdict::{CommandAnswer, CommandVerdict, ReplyVerdict, RuleId, Stage};
+use super::verdict::{CommandAnswer, CommandVerdict, Giver, ReplyVerdict, Stage};
 use super::{Session, Turn};
 
 impl Session {
@@ -22,12 +22,14 @@ impl Session {
                 Some(verdict) if Some(i) == decider => kind_of_command_verdict(stage, verdict),
                 _ => VerdictKind::Rewrite,
             };
-            self.note(turn, stage, by, kind);
+            self.note(turn, stage, Giver::Rule(by), kind);
         }
     }
 
-    pub(super) fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: RuleId, kind: VerdictKind) {
-        turn.out.count(Event::Verdict(kind));
+    pub(super) fn note(&mut self, turn: &mut Turn<'_>, stage: Stage, by: Giver, kind: VerdictKind) {
+        if kind != VerdictKind::Failed {
+            turn.out.count(Event::Verdict(kind));
+        }
         let most = self.settings.limits.recipients;
         if let Some(notes) = self.transaction.as_mut().and_then(|transaction| transaction.notes.as_mut())
             && notes.verdicts.len() < most
@@ -75,7 +77,7 @@ impl Session {
             verdicts: notes
                 .verdicts
                 .into_iter()
-                .map(|(stage, by, kind)| (stage, self.settings.rules.name(by).into(), kind))
+                .map(|(stage, by, kind)| (stage, self.giver(by).into(), kind))
                 .collect(),
             end,
             reply,
@@ -83,6 +85,14 @@ impl Session {
             mended: transaction.mended,
             took: turn.now.saturating_duration_since(transaction.since),
         })));
+    }
+
+    /// The name of whoever gave a verdict.
+    fn giver(&self, by: Giver) -> &str {
+        match by {
+            Giver::Rule(rule) => self.settings.rules.name(rule),
+            Giver::Callout(callout) => self.settings.callouts.name(callout),
+        }
     }
 
     /// The transaction whose content was answered is over.

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::attempt::Ladder;
-use super::io::{HopId, SessionEnd};
+use super::inquiry::Inquiry;
+use super::io::{HopId, SessionEnd, Ticket};
 use super::route::PoolId;
 use super::transaction::{Carries, Hello, Mail, Recipient, Transaction};
 use crate::dialog::Say;
@@ -68,6 +69,8 @@ pub enum Answer {
     Own(Said),
     /// The recipient is being tried.
     Trying(Box<Ladder>),
+    /// Callouts are being asked, or will be when it is the head.
+    Asked(Box<Inquiry>),
 }
 
 /// A reply of our own.
@@ -155,6 +158,7 @@ impl What {
 pub struct Fifo {
     entries: VecDeque<Owed>,
     first: u32,
+    tickets: u32,
 }
 
 impl Fifo {
@@ -179,6 +183,12 @@ impl Fifo {
             self.entries = VecDeque::new();
         }
         Some(head)
+    }
+
+    /// A ticket that no question of this session has had.
+    pub fn ticket(&mut self) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        Ticket(self.tickets)
     }
 
     /// Keeps only what must be heard out: up to the last message that a hop has.

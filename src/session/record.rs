@@ -29,7 +29,7 @@ pub struct Record {
     pub recipients: Vec<RecipientRecord>,
     /// The hop that had the transaction last.
     pub hop: Option<Arc<str>>,
-    /// What was decided, where and by which rule.
+    /// What was decided, where and by which rule or callout.
     pub verdicts: Vec<(Stage, Box<str>, VerdictKind)>,
     /// How the message ended; `None`: no content was sent.
     pub end: Option<MessageEnd>,

@@ -1,12 +1,14 @@
 //! What a session must know of the configuration, in the shape it is used.
 //!
 //! In:    built once from `proxy.yaml` when it is loaded or reloaded; shared by reference count.
-//! Out:   limits, deadlines, policy and the two services a session calls: [`Rules`] and [`Hops`].
+//! Out:   limits, deadlines, policy and the services a session calls: [`Rules`], [`Callouts`] and [`Hops`].
 //! Never: changes while a session holds it: running sessions keep theirs over a reload.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::callout::Callouts;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
 use crate::smtp::BareNewline;
@@ -33,6 +35,8 @@ pub struct Settings {
     pub trace: bool,
     /// The local rules.
     pub rules: Box<dyn Rules>,
+    /// The callouts.
+    pub callouts: Arc<dyn Callouts>,
     /// The pools.
     pub hops: Box<dyn Hops>,
 }
@@ -92,6 +96,8 @@ pub struct Timeouts {
     pub attempts: Duration,
     /// A hop's reply to the content.
     pub end_of_data: Duration,
+    /// All callouts of one question together.
+    pub callouts: Duration,
 }
 
 impl Default for Timeouts {
@@ -105,6 +111,7 @@ impl Default for Timeouts {
             answer: Duration::from_secs(240),
             attempts: Duration::from_secs(60),
             end_of_data: Duration::from_secs(600),
+            callouts: Duration::from_secs(60),
         }
     }
 }

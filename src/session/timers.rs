@@ -27,6 +27,8 @@ pub enum Wait {
     Answer,
     /// The ladder at the head.
     Attempts,
+    /// A callout's answer.
+    Callout,
     /// 221.
     Quit,
     /// Something from this hop.
@@ -52,6 +54,13 @@ impl Session {
             match self.owed.head() {
                 Some(head) => match (&head.what, &head.answer) {
                     (What::Message(_), Answer::Hop(_)) => {}
+                    (What::Message(_), Answer::Asked(inquiry)) => {
+                        inquiry.deadline().into_iter().for_each(|until| consider(Wait::Callout, until));
+                    }
+                    (_, Answer::Asked(inquiry)) => {
+                        inquiry.deadline().into_iter().for_each(|until| consider(Wait::Callout, until));
+                        consider(Wait::Answer, self.head_since + timeouts.answer);
+                    }
                     (What::Quit, _) => consider(Wait::Quit, self.head_since + QUIT),
                     (_, Answer::Trying(ladder)) => {
                         consider(Wait::Attempts, ladder.until);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::io::VerdictKind;
 use super::record::{Address, RecipientRecord};
 use super::route::{Place, PoolId};
-use super::verdict::{RuleId, Stage};
+use super::verdict::{Giver, Stage};
 use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own};
 
 /// EHLO or HELO.
@@ -33,8 +33,13 @@ impl Hello {
             (false, true) => b"EHLO ",
             (false, false) => b"HELO ",
         });
-        line.extend_from_slice(self.sent.as_deref().unwrap_or(&self.given));
+        line.extend_from_slice(self.said());
         line.extend_from_slice(b"\r\n");
+    }
+
+    /// The name as it goes upstream.
+    pub fn said(&self) -> &[u8] {
+        self.sent.as_deref().unwrap_or(&self.given)
     }
 }
 
@@ -126,6 +131,11 @@ impl Mail {
 
     fn declares_size(&self) -> bool {
         self.sent.params_octets().split(|&octet| octet == b' ').any(is_size)
+    }
+
+    /// The reverse-path as the client gave it.
+    pub fn given_octets(&self) -> &[u8] {
+        self.given.as_deref().unwrap_or(self.sent.path_octets())
     }
 
     /// For the record.
@@ -291,7 +301,7 @@ pub struct Notes {
     /// Every recipient and its reply.
     pub recipients: Vec<RecipientRecord>,
     /// What was decided.
-    pub verdicts: Vec<(Stage, RuleId, VerdictKind)>,
+    pub verdicts: Vec<(Stage, Giver, VerdictKind)>,
 }
 
 #[cfg(test)]

@@ -253,6 +253,7 @@ impl Session {
 
     /// Says QUIT and closes, without waiting for the 221. A hop in the midst of something is closed bare.
     pub(super) fn dismiss(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.ask_again(turn, hop);
         self.answer_for(hop, &own::NEED_MAIL);
         let polite = self
             .upstreams

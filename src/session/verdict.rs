@@ -3,13 +3,16 @@
 //! In:    the dialog so far as a borrowed [`Question`]; for reply stages the hop's reply beside it.
 //! Out:   a [`CommandAnswer`] or a [`ReplyVerdict`]: two types, so that a verdict that makes no sense for its
 //!        stage cannot be written down (OPES modes A and B; mode C and retry).
-//! Never: knows who decides. Rules implement [`Rules`]; remote callouts will answer with the same types.
+//! Never: knows who decides. Rules implement [`Rules`]; callouts ([`callout`](super::callout)) answer with the same
+//!        types.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::callout::CalloutId;
 use super::route::{Domain, PoolId};
-use crate::smtp::{Params, Path, Reply, ReplyRef, Verb};
+use super::transaction::Transaction;
+use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
 /// A moment in the dialog at which somebody may be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -48,8 +51,32 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in the order of their numbers.
+    pub const ALL: [Stage; 15] = [
+        Stage::Connect,
+        Stage::Helo,
+        Stage::Auth,
+        Stage::Mail,
+        Stage::Rcpt,
+        Stage::Data,
+        Stage::Other,
+        Stage::ConnectReply,
+        Stage::HeloReply,
+        Stage::AuthReply,
+        Stage::MailReply,
+        Stage::RcptReply,
+        Stage::DataReply,
+        Stage::OtherReply,
+        Stage::MessageReply,
+    ];
+
+    /// Whether it is asked about a hop's reply.
+    pub fn is_reply(self) -> bool {
+        self as u8 >= Stage::ConnectReply as u8
+    }
+
     /// Its name in the configuration and in logs.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Stage::Connect => "connect",
             Stage::Helo => "helo",
@@ -81,6 +108,12 @@ impl Stages {
         Stages(self.0 | 1 << stage as u16)
     }
 
+    /// The stages in either.
+    #[must_use]
+    pub fn and(self, others: Stages) -> Stages {
+        Stages(self.0 | others.0)
+    }
+
     /// Whether a stage is in the set.
     pub fn has(self, stage: Stage) -> bool {
         self.0 & 1 << stage as u16 != 0
@@ -91,15 +124,30 @@ impl Stages {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u16);
 
+/// Who gave a verdict; what it means does not depend on that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Giver {
+    /// A rule.
+    Rule(RuleId),
+    /// A callout.
+    Callout(CalloutId),
+}
+
 /// The dialog so far, as it stands when somebody is asked. What the stage cannot know is `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// When.
     pub stage: Stage,
+    /// The session, as logs and negative replies name it.
+    pub session: SessionId,
     /// Which listener, by its place in the file.
     pub listener: u16,
     /// The client's address.
     pub client: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The host that the current dialog is with, `host:port`.
+    pub hop: Option<&'a str>,
     /// The name the client gave in EHLO or HELO; at `helo` the new one.
     pub helo: Option<&'a [u8]>,
     /// Whether a hop said 235.
@@ -112,6 +160,8 @@ pub struct Question<'a> {
     pub recipient_given: Option<Path<'a>>,
     /// How many recipients of this transaction were accepted.
     pub recipients: usize,
+    /// The transaction so far, once its MAIL was taken.
+    pub envelope: Option<Envelope<'a>>,
     /// The parameters of MAIL or RCPT.
     pub params: Params<'a>,
     /// SIZE= at MAIL.
@@ -120,6 +170,57 @@ pub struct Question<'a> {
     pub verb: Verb,
     /// Its argument, or the mechanism of AUTH.
     pub argument: &'a [u8],
+}
+
+/// A transaction so far: MAIL and the recipients that were accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a>(pub(super) &'a Transaction);
+
+/// A recipient that was answered 2xx.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted<'a> {
+    /// The forward-path as the client gave it, without brackets.
+    pub given: &'a [u8],
+    /// As it went to the hop that accepted it.
+    pub sent: &'a [u8],
+    /// Its parameters as sent.
+    pub parameters: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    /// The reverse-path as the client gave it, without brackets.
+    pub fn sender_given(self) -> &'a [u8] {
+        self.0.mail.given_octets()
+    }
+
+    /// The reverse-path as it goes, or went, upstream.
+    pub fn sender(self) -> &'a [u8] {
+        self.0.mail.sent.path_octets()
+    }
+
+    /// MAIL's parameters as they go upstream, joined by single spaces.
+    pub fn parameters(self) -> &'a [u8] {
+        self.0.mail.sent.params_octets()
+    }
+
+    /// Whether a hop answered MAIL 2xx and the client heard so.
+    pub fn is_accepted(self) -> bool {
+        self.0.accepted
+    }
+
+    /// The accepted recipients, in the client's order.
+    pub fn recipients(self) -> impl ExactSizeIterator<Item = Accepted<'a>> {
+        self.0.recipients.iter().map(|recipient| Accepted {
+            given: recipient.given_octets(),
+            sent: recipient.sent.path_octets(),
+            parameters: recipient.sent.params_octets(),
+        })
+    }
+
+    /// How many recipients a verdict swallowed on purpose.
+    pub fn swallowed(self) -> usize {
+        self.0.swallowed
+    }
 }
 
 /// What was said to a command: rewrites accumulate, the first deciding verdict ends the stage.

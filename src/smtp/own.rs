@@ -197,6 +197,8 @@ own! {
     NOT_AUTHORIZED = 550, Some("5.7.0"), "Insufficient authorization";
     /// A callout that did not answer, where that is to be temporary.
     CALLOUT_FAILED = 451, Some("4.3.0"), "Try again later";
+    /// The same where the connection is in question.
+    CALLOUT_FAILED_CLOSING = 421, Some("4.3.0"), "Try again later, closing";
     /// A callout that did not answer, where that is to be a refusal.
     CALLOUT_REJECTED = 554, Some("5.3.0"), "Cannot be checked";
     /// A verdict that refuses without words of its own.

@@ -10,6 +10,7 @@
 
 mod bare;
 mod bench;
+mod callouts;
 mod cases;
 mod extensions;
 mod failover;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     trials.extend(cases::trials());
     trials.extend(extensions::trials());
     trials.extend(verdicts::trials());
+    trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(lmtp::trials());
     trials.extend(bare::trials());

@@ -36,9 +36,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Two MTAs, gatepost before them (`main` is A, `other` is B), and a tap on every line.
-struct Stand {
-    gatepost: Gatepost,
+/// Two MTAs, gatepost before them (`main` is A, `other` is B) with rules or callouts, and a tap on every line.
+pub struct Stand {
+    pub gatepost: Gatepost,
     downstream: Tap,
     tap_a: Tap,
     tap_b: Tap,
@@ -47,7 +47,7 @@ struct Stand {
 }
 
 impl Stand {
-    fn with(rules: &str) -> Self {
+    pub fn with(rules: &str) -> Self {
         let a = Postfix::start(&Spec::receiving("a.example"));
         let b = Postfix::start(&Spec { guests: &["moved@a.example"], ..Spec::receiving("b.example") });
         let (tap_a, tap_b) = (Tap::before(a.address()), Tap::before(b.address()));
@@ -58,14 +58,14 @@ impl Stand {
     }
 
     /// What the one client heard, once all dialogs are over.
-    fn heard(&self) -> Heard {
+    pub fn heard(&self) -> Heard {
         let said = self.downstream.take();
         assert_eq!(said.len(), 1, "one client");
         Heard::from_server(&said[0].server)
     }
 
     /// What gatepost said to A and to B.
-    fn said_to_hops(&self) -> (String, String) {
+    pub fn said_to_hops(&self) -> (String, String) {
         let text = |tap: &Tap| -> String {
             tap.take().iter().map(|said| String::from_utf8_lossy(&said.client).into_owned()).collect()
         };
@@ -76,17 +76,17 @@ impl Stand {
     }
 
     /// The mailboxes of A and of B that got mail.
-    fn mailboxes(&self) -> (Vec<String>, Vec<String>) {
+    pub fn mailboxes(&self) -> (Vec<String>, Vec<String>) {
         let of = |postfix: &Postfix| postfix.take_stored().into_iter().map(|stored| stored.mailbox).collect();
         (of(&self.a), of(&self.b))
     }
 
-    fn curl(&self, from: &str, to: &[&str]) -> String {
+    pub fn curl(&self, from: &str, to: &[&str]) -> String {
         let (scratch, file) = with_message("verdict", &messages::plain());
         curl(&scratch, self.downstream.address(), from, to, &file, &[])
     }
 
-    fn swaks(&self, to: &[&str]) -> String {
+    pub fn swaks(&self, to: &[&str]) -> String {
         let (scratch, file) = with_message("verdict", &messages::plain().replace("\r\n", "\n"));
         swaks(&scratch, self.downstream.address(), FROM, to, &file, &["--pipeline"])
     }

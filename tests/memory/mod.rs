@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gatepost::session::Session;
+use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
@@ -64,6 +65,7 @@ impl Pair {
             records: false,
             trace: false,
             rules: Box::new(NoRules),
+            callouts: Arc::new(NoCallouts),
             hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
         });
         let now = Instant::now();

@@ -7,7 +7,9 @@
 //! **In**: a file of `tests/dialogs`. **Out**: nothing, or the dialog as it went, as a diff.
 //! **Never**: sleeps; compares what a script feeds.
 
+pub mod callouts;
 pub mod parse;
+pub mod prompt;
 pub mod pure;
 pub mod run;
 pub mod settings;

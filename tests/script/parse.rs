@@ -20,6 +20,8 @@ pub enum Party {
     Client,
     /// A host, right column, by its name in the pool.
     Host(Rc<str>),
+    /// A callout, between them, by its name.
+    Callout(Rc<str>),
 }
 
 impl fmt::Display for Party {
@@ -27,6 +29,7 @@ impl fmt::Display for Party {
         match self {
             Party::Client => f.write_str("client"),
             Party::Host(name) => write!(f, "[{name}]"),
+            Party::Callout(name) => write!(f, "callout {name}"),
         }
     }
 }
@@ -60,6 +63,8 @@ pub enum Action {
     Anything(Party),
     /// Gatepost looks this domain up, and hears so.
     LookUp(String, LookUp),
+    /// A callout answers its latest question; `late`: although nobody waits for that any more.
+    Told { callout: Party, answer: Rc<str>, late: bool },
     /// Time passes.
     Pass(Duration),
     /// The process is asked to stop.
@@ -86,7 +91,8 @@ impl Action {
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
-            Action::Stalls(_) | Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => false,
+            Action::Stalls(_) | Action::LookUp(..) | Action::Told { .. } | Action::Pass(_) => false,
+            Action::Shutdown => false,
         }
     }
 
@@ -97,6 +103,7 @@ impl Action {
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
+            Action::Told { callout, .. } => Some(callout),
             Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => None,
         }
     }
@@ -132,6 +139,8 @@ pub struct Script {
     pub split: bool,
     /// Whether it may be run over sockets.
     pub sockets: bool,
+    /// Whether it may be run with callouts that it knows nothing of.
+    pub asked: bool,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -147,6 +156,7 @@ impl Script {
             early: true,
             split: true,
             sockets: true,
+            asked: true,
             steps: Vec::new(),
         };
         match text.lines().next().and_then(|line| line.strip_prefix("# ")) {
@@ -190,6 +200,7 @@ impl Script {
                     "# not early" => self.early = false,
                     "# not split" => self.split = false,
                     "# not over sockets" => self.sockets = false,
+                    "# not asked" => self.asked = false,
                     _ => {}
                 }
                 continue;
@@ -204,7 +215,14 @@ impl Script {
                 apart = true;
                 continue;
             }
-            let action = action(line).map_err(|what| at(&what))?;
+            let asked = self.steps.iter().rev().find_map(|step| match &step.action {
+                Action::Line(callout @ Party::Callout(_), _) => Some(callout),
+                _ => None,
+            });
+            let action = match between(words, asked) {
+                Some(action) => action,
+                None => action(line).map_err(|what| at(&what))?,
+            };
             self.steps.push(Step {
                 file: file.clone(),
                 line: index + 1,
@@ -222,6 +240,22 @@ fn included(from: &Path, name: &str) -> PathBuf {
     let folder = from.parent().unwrap_or(Path::new("."));
     let folder = if folder.ends_with("include") { folder.to_owned() } else { folder.join("include") };
     folder.join(name).with_extension("txt")
+}
+
+/// What stands between the columns: callouts asked, and what they answer. A verdict is the callout's that was asked last.
+fn between(words: &str, asked: Option<&Party>) -> Option<Action> {
+    let (word, rest) = words.split_once(' ')?;
+    match word {
+        "ask" => {
+            let (name, question) = rest.split_once(' ')?;
+            Some(Action::Line(Party::Callout(name.into()), format!("{question}\r\n").into_bytes()))
+        }
+        "cancel" => Some(Action::Line(Party::Callout(rest.into()), b"cancel\r\n".to_vec())),
+        "verdict" | "late" => {
+            Some(Action::Told { callout: asked?.clone(), answer: rest.into(), late: word == "late" })
+        }
+        _ => None,
+    }
 }
 
 fn action(line: &str) -> Result<Action, String> {

@@ -6,18 +6,22 @@
 //! It drives the session as the shell does (see the contract in `src/session/io.rs`): a peer is read only while the
 //! session wants it, what it did not take is presented again with more behind it, deadlines are obeyed in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
-use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
+use gatepost::session::callout::CalloutAnswer;
+use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::record::Record;
 use gatepost::session::route::{Destination, Domain, NotFound};
+use gatepost::session::verdict::Stage;
 use gatepost::smtp::SessionId;
 
+use super::callouts;
 use super::parse::{LookUp, Party};
+use super::prompt::Prompt;
 use super::run::Driver;
 use super::settings::{Hosts, World};
 
@@ -39,6 +43,13 @@ pub struct Pure {
     looking: Option<Domain>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
+    /// The pools' names, by their numbers.
+    pools: Vec<String>,
+    /// Callouts that answer by themselves, and what they have answered.
+    prompt: Option<Arc<Prompt>>,
+    told: VecDeque<(Ticket, CalloutAnswer)>,
+    /// Each callout's latest question, and whether it is open.
+    asked: BTreeMap<Party, (Ticket, Stage, bool)>,
     /// The transactions that ended.
     pub records: Vec<Record>,
     fault: Option<String>,
@@ -73,6 +84,10 @@ impl Pure {
             looking: None,
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
+            pools: world.pools.clone(),
+            prompt: world.prompt.clone(),
+            told: VecDeque::new(),
+            asked: BTreeMap::new(),
             records: Vec::new(),
             fault: None,
         };
@@ -94,6 +109,10 @@ impl Pure {
     fn pump(&mut self) {
         for _ in 0..TURNS {
             let mut moved = false;
+            if let Some((ticket, answer)) = self.told.pop_front() {
+                self.handle(Input::Told { ticket, answer: Ok(answer) });
+                moved = true;
+            }
             for index in 0..self.links.len() {
                 moved |= self.read(index);
             }
@@ -199,7 +218,22 @@ impl Pure {
                 }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
-                Output::Hidden(..) | Output::Trace(..) => {}
+                Output::Ask(ask) => {
+                    if let Some(prompt) = &self.prompt {
+                        self.told.push_back((ask.ticket, prompt.take()));
+                        continue;
+                    }
+                    let callout = Party::Callout(Rc::from(ask.callouts.name(ask.callout)));
+                    self.heard.entry(callout.clone()).or_default().extend_from_slice(&ask.question);
+                    self.asked.insert(callout, (ask.ticket, ask.stage, true));
+                }
+                Output::Cancel(ticket) => {
+                    for (callout, asked) in self.asked.iter_mut().filter(|(_, asked)| asked.0 == ticket) {
+                        asked.2 = false;
+                        self.heard.entry(callout.clone()).or_default().extend_from_slice(b"cancel\r\n");
+                    }
+                }
+                Output::CalloutFailed(..) | Output::Hidden(..) | Output::Trace(..) => {}
             }
         }
         said
@@ -268,6 +302,18 @@ impl Driver for Pure {
             LookUp::Silent => return Ok(()),
         };
         self.handle(Input::LookedUp(found));
+        self.pump();
+        Ok(())
+    }
+
+    fn tell(&mut self, callout: &Party, answer: &str, late: bool) -> Result<(), String> {
+        let (ticket, stage, open) = self.asked.get_mut(callout).ok_or("it was not asked")?;
+        if *open == late {
+            return Err(format!("its question is {}", if *open { "open" } else { "not open any more" }));
+        }
+        *open = false;
+        let (ticket, answer) = (*ticket, callouts::answer(*stage, answer, &self.pools)?);
+        self.handle(Input::Told { ticket, answer });
         self.pump();
         Ok(())
     }

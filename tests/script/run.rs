@@ -29,6 +29,8 @@ pub trait Driver {
     fn stall(&mut self, party: &Party);
     /// What becomes of a lookup that gatepost asked for; an error if it did not.
     fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String>;
+    /// A callout answers its latest question; `late`: nobody waits for that any more.
+    fn tell(&mut self, callout: &Party, answer: &str, late: bool) -> Result<(), String>;
     /// Time passes.
     fn pass(&mut self, time: Duration);
     /// The process is asked to stop.
@@ -52,6 +54,9 @@ pub enum Manner {
     Early,
     /// As written, over sockets: who speaks first is not compared.
     Sockets,
+    /// As written, with callouts that the script knows nothing of: a group of commands is asked about one by one, so
+    /// that who speaks first is not compared either.
+    Asked,
 }
 
 /// A line to be rewritten: file, line, new text.
@@ -174,6 +179,7 @@ impl Walk<'_> {
             Action::Stalls(party) => self.driver.stall(party),
             Action::Anything(party) => self.driver.heard(party, &|_| true).clear(),
             Action::LookUp(domain, answer) => self.driver.look_up(domain, answer)?,
+            Action::Told { callout, answer, late } => self.driver.tell(callout, answer, *late)?,
             Action::Pass(time) => self.driver.pass(*time),
             Action::Shutdown => self.driver.shutdown(),
         }

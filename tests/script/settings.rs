@@ -12,15 +12,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatepost::callout::CalloutSet;
 use gatepost::config::{self, types};
 use gatepost::hop::PoolSpec;
 use gatepost::rules::RuleSet;
+use gatepost::session::callout::Callouts;
 use gatepost::session::route::{
     Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
-use gatepost::session::verdict::Rules;
+use gatepost::session::verdict::{NoRules, Rules, Stages};
 use gatepost::smtp::BareNewline;
+
+use super::callouts::Spoken;
+use super::prompt::Prompt;
 
 /// All that surrounds a session.
 pub struct World {
@@ -28,11 +33,31 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// Through which door the client comes.
     pub entrance: Entrance,
+    /// The pools' names, by their numbers.
+    pub pools: Vec<String>,
+    /// Callouts that answer by themselves.
+    pub prompt: Option<Arc<Prompt>>,
+}
+
+/// Who answers a session's questions.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// The script's callouts, with its lines.
+    Written,
+    /// Its rules, each as a callout.
+    Ruled,
+    /// Its rules as rules, and behind them one callout at these stages, which has nothing to say.
+    Passing(Stages),
 }
 
 /// Reads a configuration as a session takes it.
 pub fn world(yaml: &str) -> Result<World, String> {
-    of(&loaded(yaml)?.config)
+    of(&loaded(yaml)?.config, Asked::Written)
+}
+
+/// The same with other callouts than the script's.
+pub fn world_asking(yaml: &str, asked: Asked) -> Result<World, String> {
+    of(&loaded(yaml)?.config, asked)
 }
 
 /// Reads a configuration.
@@ -47,12 +72,27 @@ pub fn loaded(yaml: &str) -> Result<config::Loaded, String> {
     config::load_text("script", &text, std::iter::empty()).map_err(|errors| errors.to_string())
 }
 
-fn of(config: &types::Config) -> Result<World, String> {
+fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     let names: Vec<&String> = config.upstreams.keys().collect();
     let pool = |name: &str| names.iter().position(|&known| known == name).map(|at| PoolId(at as u16));
     let listeners: Vec<Vec<String>> = config.listeners.iter().map(|_| Vec::new()).collect();
-    let rules = RuleSet::compile(&config.rules, &pool, &listeners)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let compiled = |rules: &[types::Rule]| {
+        RuleSet::compile(rules, &pool, &listeners)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let rules = compiled(&config.rules)?;
+    let prompt = match asked {
+        Asked::Written => None,
+        Asked::Passing(stages) => Some(Arc::new(Prompt::passing(stages))),
+        Asked::Ruled => {
+            let each: Result<Vec<RuleSet>, String> = config.rules.chunks(1).map(compiled).collect();
+            Some(Arc::new(Prompt::ruled(each?)))
+        }
+    };
+    let rules: Box<dyn Rules> = match asked {
+        Asked::Ruled => Box::new(NoRules),
+        Asked::Written | Asked::Passing(_) => Box::new(rules),
+    };
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
     let kinds = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream).kind).collect();
     let listener = &config.listeners[0];
@@ -62,11 +102,23 @@ fn of(config: &types::Config) -> Result<World, String> {
         auth: listener.auth == types::AuthShown::Hop,
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
     };
-    let settings = settings(config, Box::new(rules), Box::new(Listed { kinds, ..Listed::new(&pools) }));
-    Ok(World { settings: Arc::new(settings), entrance })
+    let callouts = CalloutSet::compile(config, &pool, &listeners)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let callouts: Arc<dyn Callouts> = match &prompt {
+        Some(prompt) => prompt.clone(),
+        None => Arc::new(Spoken(callouts)),
+    };
+    let settings = settings(config, rules, callouts, Box::new(Listed { kinds, ..Listed::new(&pools) }));
+    let pools = names.into_iter().cloned().collect();
+    Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
 }
 
-fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) -> Settings {
+fn settings(
+    config: &types::Config,
+    rules: Box<dyn Rules>,
+    callouts: Arc<dyn Callouts>,
+    hops: Box<dyn Hops>,
+) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
         hostname: config.host_name().into(),
@@ -90,6 +142,7 @@ fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) 
             answer: timeouts.answer,
             attempts: timeouts.attempts,
             end_of_data: timeouts.end_of_data,
+            callouts: timeouts.callouts,
         },
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
@@ -100,6 +153,7 @@ fn settings(config: &types::Config, rules: Box<dyn Rules>, hops: Box<dyn Hops>) 
         records: true,
         trace: false,
         rules,
+        callouts,
         hops,
     }
 }

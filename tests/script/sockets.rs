@@ -67,7 +67,10 @@ pub fn suits(script: &Script) -> bool {
         // A port that was refused is not opened again behind gatepost's back.
         fates(script).values().any(|fate| fate.windows(2).any(|two| two == [false, true]))
     };
-    script.sockets && !script.steps.iter().any(|step| needs_time(&step.action)) && !again(script)
+    script.sockets
+        && !script.yaml.contains("callouts:")
+        && !script.steps.iter().any(|step| needs_time(&step.action))
+        && !again(script)
 }
 
 /// What becomes of each host's connections.
@@ -245,7 +248,9 @@ impl Driver for Sockets {
         };
         let stream = match party {
             Party::Client => self.client.take(),
-            Party::Host(_) => self.hosts.get_mut(party).and_then(|host| host.stream.take()),
+            Party::Host(_) | Party::Callout(_) => {
+                self.hosts.get_mut(party).and_then(|host| host.stream.take())
+            }
         };
         stream.map(reset);
         self.ended.insert(party.clone(), true);
@@ -269,6 +274,10 @@ impl Driver for Sockets {
 
     fn look_up(&mut self, _: &str, _: &LookUp) -> Result<(), String> {
         Err("no domain is looked up over sockets".to_owned())
+    }
+
+    fn tell(&mut self, callout: &Party, _: &str, _: bool) -> Result<(), String> {
+        Err(format!("{callout} has no socket here"))
     }
 
     fn pass(&mut self, _: Duration) {}

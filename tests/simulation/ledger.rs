@@ -63,6 +63,12 @@ pub struct Tally {
     pub mended: u64,
     /// Connections gatepost made.
     pub connections: u64,
+    /// Questions to callouts.
+    pub asked: u64,
+    /// Of them, those that ended in a failure.
+    pub failed: u64,
+    /// Answers nobody waited for.
+    pub late: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -73,6 +79,9 @@ impl std::ops::AddAssign for Tally {
         self.chunked += more.chunked;
         self.mended += more.mended;
         self.connections += more.connections;
+        self.asked += more.asked;
+        self.failed += more.failed;
+        self.late += more.late;
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::verdict::{
-    CommandAnswer, CommandVerdict, Question, ReplyVerdict, RuleId, Rules, Rung, Stage, Stages,
+    CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stage, Stages,
 };
-use gatepost::smtp::{Reply, ReplyRef};
+use gatepost::smtp::{Code, Reply, ReplyRef};
 
 use super::rng::{Rng, hash};
 
@@ -60,19 +60,83 @@ impl Chance {
         let stage = [question.stage as u8];
         Rng::new(hash(self.seed, &[&stage, &sender, &recipient, question.argument, more]))
     }
+}
 
-    fn pool(&self, dice: &mut Rng) -> PoolId {
-        PoolId(dice.below(usize::from(self.pools)) as u16)
+/// Anything that may be said about a command.
+pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrites, Option<CommandVerdict>) {
+    let mut rewrites = Rewrites::default();
+    if dice.percent(10) {
+        let local = Some(format!("{id}@rewritten.example").into_bytes().into_boxed_slice());
+        match stage {
+            Stage::Rcpt => rewrites.recipient = local,
+            Stage::Mail => rewrites.sender = local,
+            _ => {}
+        }
+    }
+    let no = |dice: &mut Rng| match dice.percent(50) {
+        true => reply("450 4.7.1", "rule", id),
+        false => reply("550 5.7.1", "rule", id),
+    };
+    let roll = dice.below(100);
+    let verdict = match stage {
+        _ if roll == 0 => CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
+        Stage::Connect if roll < 4 => CommandVerdict::Reply(reply("554 5.7.1", "rule", id)),
+        Stage::Connect | Stage::Helo | Stage::Mail if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Rcpt if roll < 20 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Rcpt if roll < 26 => CommandVerdict::Reply(reply("250 2.1.5", "swallowed", id)),
+        Stage::Other if roll < 10 => CommandVerdict::Reply(reply("250 2.0.0", "rule", id)),
+        Stage::Connect if roll < 32 => return (rewrites, None),
+        _ if roll < 32 => CommandVerdict::Reply(no(dice)),
+        _ if roll < 40 => CommandVerdict::Accept,
+        _ => return (rewrites, None),
+    };
+    (rewrites, Some(verdict))
+}
+
+/// Anything that may be said about a hop's reply with this code.
+pub fn of_reply(stage: Stage, id: &str, code: Code, pools: u16, dice: &mut Rng) -> Option<ReplyVerdict> {
+    let put = |code: &str| Some(ReplyVerdict::Substitute(reply(code, "rule", id)));
+    let roll = dice.below(100);
+    if roll == 0 && stage != Stage::MessageReply {
+        return Some(ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))));
+    }
+    if roll > 40 {
+        return None;
+    }
+    match stage {
+        Stage::RcptReply if code.is_negative() && roll < 35 => {
+            let rungs = (0..1 + dice.below(4)).map(|at| {
+                let domain = || Domain { name: format!("d{}.example", at % 2).into(), port: 25, pool: None };
+                let mx = dice.percent(15).then(domain);
+                let pool = (mx.is_none() && dice.percent(60)).then(|| pool(pools, dice));
+                let recipient = ((pool.is_none() && mx.is_none()) || dice.percent(40))
+                    .then(|| format!("{id}@rung{at}.example").into_bytes().into_boxed_slice());
+                Rung { recipient, pool, mx }
+            });
+            Some(ReplyVerdict::Retry(rungs.collect()))
+        }
+        Stage::MessageReply if code.is_positive() => put("250 2.0.0"),
+        _ if code.is_negative() => put(if dice.percent(50) { "450 4.7.1" } else { "550 5.7.1" }),
+        Stage::MessageReply => None,
+        Stage::OtherReply if roll < 20 => put("250 2.0.0"),
+        _ if roll < 8 => put(if dice.percent(50) { "450 4.7.1" } else { "550 5.7.1" }),
+        _ if roll < 20 => Some(ReplyVerdict::Accept),
+        _ => None,
     }
 }
 
-fn reply(code: &str, what: &str, id: &str) -> Arc<Reply> {
+fn pool(pools: u16, dice: &mut Rng) -> PoolId {
+    PoolId(dice.below(usize::from(pools)) as u16)
+}
+
+/// A reply that names what it is about.
+pub fn reply(code: &str, what: &str, id: &str) -> Arc<Reply> {
     let line = if id.is_empty() { format!("{code} {what}") } else { format!("{code} {what} [{id}]") };
     Arc::new(Reply::parse_written(&[&line]).unwrap_or_else(|_| panic!("{line} is no reply")))
 }
 
 /// The id of what is asked about.
-fn id(question: &Question<'_>) -> String {
+pub fn id(question: &Question<'_>) -> String {
     let local = |path: gatepost::smtp::Path<'_>| String::from_utf8_lossy(path.local()).into_owned();
     match question.stage {
         Stage::Rcpt | Stage::RcptReply => question.recipient.map(local).unwrap_or_default(),
@@ -92,44 +156,9 @@ impl Rules for Chance {
 
     fn command(&self, question: &Question<'_>) -> CommandAnswer {
         let mut dice = self.dice(question, b"");
-        let mut answer = CommandAnswer::default();
-        let id = id(question);
-        let decided = |verdict| (Some(verdict), vec![RuleId(1)]);
-        let local = |domain: &str| Some(format!("{id}@{domain}").into_bytes().into_boxed_slice());
-        if dice.percent(10) {
-            match question.stage {
-                Stage::Rcpt => answer.rewrites.recipient = local("rewritten.example"),
-                Stage::Mail => answer.rewrites.sender = local("rewritten.example"),
-                _ => {}
-            }
-        }
-        let no = |dice: &mut Rng| {
-            CommandVerdict::Reply(match dice.percent(50) {
-                true => reply("450 4.7.1", "rule", &id),
-                false => reply("550 5.7.1", "rule", &id),
-            })
-        };
-        let roll = dice.below(100);
-        (answer.verdict, answer.by) = match question.stage {
-            _ if roll == 0 => decided(CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", &id)))),
-            Stage::Connect if roll < 4 => decided(CommandVerdict::Reply(reply("554 5.7.1", "rule", &id))),
-            Stage::Connect | Stage::Helo | Stage::Mail if roll < 12 => {
-                decided(CommandVerdict::Route(self.pool(&mut dice)))
-            }
-            Stage::Rcpt if roll < 20 => decided(CommandVerdict::Route(self.pool(&mut dice))),
-            Stage::Rcpt if roll < 26 => decided(CommandVerdict::Reply(reply("250 2.1.5", "swallowed", &id))),
-            Stage::Other if roll < 10 => decided(CommandVerdict::Reply(reply("250 2.0.0", "rule", &id))),
-            _ if roll < 32 => decided(no(&mut dice)),
-            _ if roll < 40 => decided(CommandVerdict::Accept),
-            _ => (None, Vec::new()),
-        };
-        if question.stage == Stage::Connect
-            && matches!(&answer.verdict, Some(CommandVerdict::Reply(_)))
-            && roll >= 4
-        {
-            (answer.verdict, answer.by) = (None, Vec::new());
-        }
-        answer
+        let (rewrites, verdict) = of_command(question.stage, &id(question), self.pools, &mut dice);
+        let by = if verdict.is_some() { vec![RuleId(1)] } else { Vec::new() };
+        CommandAnswer { rewrites, verdict, by }
     }
 
     fn reply(
@@ -139,37 +168,10 @@ impl Rules for Chance {
         after: Option<RuleId>,
     ) -> Option<(ReplyVerdict, RuleId)> {
         let mut dice = self.dice(question, &[u8::from(after.is_some())]);
-        let (id, code) = (id(question), heard.code());
-        let rule = RuleId(if after.is_some() { 3 } else { 2 });
-        let put = |code: &str| Some((ReplyVerdict::Substitute(reply(code, "rule", &id)), rule));
-        let roll = dice.below(100);
-        if roll == 0 && question.stage != Stage::MessageReply {
-            return Some((ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", &id))), rule));
-        }
-        if roll > 40 {
-            return None;
-        }
-        match question.stage {
-            Stage::RcptReply if code.is_negative() && after.is_none() && roll < 35 => {
-                let rungs = (0..1 + dice.below(4)).map(|at| {
-                    let domain =
-                        || Domain { name: format!("d{}.example", at % 2).into(), port: 25, pool: None };
-                    let mx = dice.percent(15).then(domain);
-                    let pool = (mx.is_none() && dice.percent(60)).then(|| self.pool(&mut dice));
-                    let recipient = ((pool.is_none() && mx.is_none()) || dice.percent(40))
-                        .then(|| format!("{id}@rung{at}.example").into_bytes().into_boxed_slice());
-                    Rung { recipient, pool, mx }
-                });
-                Some((ReplyVerdict::Retry(rungs.collect()), rule))
-            }
-            Stage::MessageReply if code.is_positive() => put("250 2.0.0"),
-            _ if code.is_negative() => put(if dice.percent(50) { "450 4.7.1" } else { "550 5.7.1" }),
-            Stage::MessageReply => None,
-            Stage::OtherReply if roll < 20 => put("250 2.0.0"),
-            _ if roll < 8 => put(if dice.percent(50) { "450 4.7.1" } else { "550 5.7.1" }),
-            _ if roll < 20 => Some((ReplyVerdict::Accept, rule)),
-            _ => None,
-        }
+        let verdict = of_reply(question.stage, &id(question), heard.code(), self.pools, &mut dice)?;
+        // There is no second ladder.
+        let again = after.is_some() && matches!(verdict, ReplyVerdict::Retry(_));
+        (!again).then_some((verdict, RuleId(if after.is_some() { 3 } else { 2 })))
     }
 
     fn name(&self, _: RuleId) -> &str {

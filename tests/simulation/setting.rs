@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use gatepost::session::callout::Callouts;
 use gatepost::session::route::PoolKind;
 use gatepost::session::settings::{Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
@@ -13,8 +14,11 @@ use super::rng::Rng;
 use super::rules::Chance;
 use crate::script::settings::Listed;
 
+/// The pools there are.
+pub const POOLS: u16 = 4;
+
 /// Draws one. `reject`: bare CR and LF in content are refused.
-pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
+pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Settings {
     let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
     let main = &["a", "b", "c"][..1 + rng.below(3)];
     let branch = &["d", "e"][..1 + rng.below(2)];
@@ -41,7 +45,8 @@ pub fn settings(rng: &mut Rng, reject: bool) -> Settings {
         forward_extensions: Vec::new(),
         records: rng.percent(50),
         trace: rng.percent(30),
-        rules: Box::new(Chance::new(rng, 4)),
+        rules: Box::new(Chance::new(rng, POOLS)),
+        callouts,
         hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
     }
 }

@@ -18,16 +18,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
-use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer};
+use gatepost::session::callout::{CalloutAnswer, Fault};
+use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::settings::Entrance;
 use gatepost::smtp::SessionId;
 
+use super::callouts::{Desk, Whims};
 use super::client::Client;
 use super::hop::{Act, Hop};
 use super::ledger::{Ledger, Tally};
 use super::rng::Rng;
-use super::setting::settings;
+use super::setting::{POOLS, settings};
 
 /// How much is read ahead of the session.
 const BUFFER: usize = 32 << 10;
@@ -42,6 +44,7 @@ enum Event {
     Connect(usize, HopId),
     LookedUp(usize, Domain),
     Hop(usize, Act),
+    Told(Ticket, Result<CalloutAnswer, Fault>),
     Shutdown,
 }
 
@@ -82,6 +85,9 @@ pub struct Stage<'a> {
     links: [Link; 1 + HOPS],
     client: Client,
     client_left: bool,
+    callouts: Arc<Whims>,
+    desk: Desk,
+    ended: usize,
     ledger: Ledger,
     transcript: &'a mut String,
     recording: bool,
@@ -93,7 +99,8 @@ impl<'a> Stage<'a> {
     pub fn new(seed: u64, transcript: &'a mut String, recording: bool) -> Stage<'a> {
         let mut rng = Rng::new(seed);
         let reject = rng.percent(30);
-        let settings = Arc::new(settings(&mut rng, reject));
+        let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
+        let settings = Arc::new(settings(&mut rng, reject, callouts.clone()));
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), auth: true, client };
         let start = Instant::now();
@@ -111,6 +118,9 @@ impl<'a> Stage<'a> {
             lookups: 0,
             links: Default::default(),
             client_left: false,
+            callouts,
+            desk: Desk::default(),
+            ended: 0,
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
@@ -165,6 +175,7 @@ impl<'a> Stage<'a> {
         }
         let open = self.links.iter().skip(1).any(|link| link.open);
         assert!(!open, "law 7: the session is over and a hop's connection is open");
+        self.desk.closes();
         self.ledger.tally.connections = self.connections as u64;
         self.ledger.tally
     }
@@ -214,6 +225,12 @@ impl<'a> Stage<'a> {
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
                 self.handle(Input::Shutdown);
+            }
+            Event::Told(ticket, answer) => {
+                let waited = self.desk.answered(ticket);
+                self.note(|| format!("    {ticket:?} (waited for: {waited}) {answer:?}"));
+                self.ledger.tally.late += u64::from(!waited);
+                self.handle(Input::Told { ticket, answer });
             }
             Event::Client(..) | Event::ClientEof | Event::ClientLost => {}
         }
@@ -361,6 +378,7 @@ impl<'a> Stage<'a> {
             }
             Output::Close(peer) | Output::Abort(peer) => {
                 let connection = self.links[peer.index()].connection;
+                self.ended += 1;
                 self.note(|| format!("[{connection}] <closed>"));
                 self.links[peer.index()] = Link::default();
                 if peer == Peer::Downstream {
@@ -368,6 +386,22 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::LookUp(domain) => self.looks_up(domain),
+            Output::Ask(ask) => {
+                self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
+                self.desk.asks(&ask, self.ended);
+                self.ledger.tally.asked += 1;
+                for (delay, answer) in self.callouts.fate(&ask) {
+                    self.at(delay, Event::Told(ask.ticket, answer));
+                }
+            }
+            Output::Cancel(ticket) => {
+                self.note(|| format!("    cancel {ticket:?}"));
+                self.desk.cancelled(ticket);
+            }
+            Output::CalloutFailed(_, stage, fault) => {
+                self.ledger.tally.failed += 1;
+                self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
+            }
             Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::types::{Action, Decide, Mark, Match, Rule as Written, Stage as At};
 use crate::config::types::{Template, TemplatePiece, Variable};
 use crate::session::verdict::Stage;
-use crate::smtp::{Params, Path, Reply, Verb};
+use crate::smtp::{Params, Path, Reply, SessionId, Verb};
 
 /// The pools `main`, `branch`, `legacy`.
 fn pools(name: &str) -> Option<PoolId> {
@@ -80,14 +80,18 @@ fn path(octets: &[u8]) -> Path<'_> {
 fn question(stage: Stage) -> Question<'static> {
     Question {
         stage,
+        session: SessionId(1),
         listener: 0,
         client: [192, 0, 2, 1].into(),
+        port: 40000,
+        hop: None,
         helo: Some(b"Client.example"),
         authenticated: false,
         sender: Some(path(b"s@src.example")),
         recipient: Some(path(b"jones@example.net")),
         recipient_given: Some(path(b"jones@example.net")),
         recipients: 0,
+        envelope: None,
         params: Params::default(),
         size: None,
         verb: Verb::Rcpt,

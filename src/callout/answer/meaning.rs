@@ -1,0 +1,237 @@
+//! What an answer means at its stage, and whether it may be said there.
+//!
+//! **In**: an answer whose form is right, the stage, what the configuration grants.
+//! **Out**: the verdict; or which member is wrong, and what is wrong with it.
+//! **Never**: lets a value through that could not stand in a command or in a reply: no CR, LF or NUL, no code that is
+//! none, no address that is none. Never mends one.
+//!
+//! RFC 5321 section 4.1.2 (paths, parameters), 4.2 (replies); RFC 2034 (enhanced codes).
+
+use std::sync::Arc;
+
+use super::{Attempt, Close, Given, Grants, Lines, Object, Pairs, Rewrite, Said, True, bounded};
+use crate::session::callout::CalloutAnswer;
+use crate::session::route::PoolId;
+use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
+use crate::smtp::{Code, EnhancedCode, Params, Path, Reply};
+
+/// Most lines of a reply, as in a rule.
+const MOST_LINES: usize = 100;
+/// Of a value that no command has room for.
+const TOO_LONG: &str = "longer than limits.command_line";
+
+/// Where in the answer, and what is wrong with it.
+pub(super) struct Wrong(pub(super) String, pub(super) String);
+
+fn wrong<T>(key: impl Into<String>, what: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong(key.into(), what.into()))
+}
+
+impl Said {
+    /// What it means at `stage`.
+    pub(super) fn at(self, stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Wrong> {
+        self.suits(stage)?;
+        let disconnect = self.disconnect.map(|Close(lines)| match lines {
+            None => Ok(None),
+            Some(lines) => negative("disconnect", lines.reply("disconnect")?).map(Some),
+        });
+        let disconnect = disconnect.transpose()?;
+        if stage.is_reply() {
+            let verdict = if let Some(lines) = self.substitute {
+                Some(ReplyVerdict::Substitute(substitute(stage, lines.reply("substitute")?)?))
+            } else if let Some(attempts) = self.retry {
+                Some(ReplyVerdict::Retry(ladder(attempts, grants)?))
+            } else if let Some(reply) = disconnect {
+                Some(ReplyVerdict::Disconnect(reply))
+            } else {
+                self.accept.map(|True| ReplyVerdict::Accept)
+            };
+            return Ok(CalloutAnswer::Reply(verdict));
+        }
+        let rewrites =
+            self.rewrite.map(|Object(rewrite)| rewrite.at(stage, grants)).transpose()?.unwrap_or_default();
+        let verdict = if let Some(lines) = self.reply {
+            Some(CommandVerdict::Reply(reply_at(stage, lines.reply("reply")?, grants)?))
+        } else if let Some(Object(route)) = self.route {
+            Some(CommandVerdict::Route(pool("route.upstream", &route.upstream, grants)?))
+        } else if let Some(reply) = disconnect {
+            Some(CommandVerdict::Disconnect(reply))
+        } else {
+            self.accept.map(|True| CommandVerdict::Accept)
+        };
+        Ok(CalloutAnswer::Command { rewrites, verdict })
+    }
+
+    /// Each member is one the stage takes, and at most one decides.
+    fn suits(&self, stage: Stage) -> Result<(), Wrong> {
+        let early = stage as u8 <= Stage::Rcpt as u8;
+        let deciding = [
+            ("reply", self.reply.is_some(), !stage.is_reply()),
+            ("route", self.route.is_some(), early),
+            ("substitute", self.substitute.is_some(), stage.is_reply()),
+            ("retry", self.retry.is_some(), stage == Stage::RcptReply),
+            ("accept", self.accept.is_some(), true),
+            ("disconnect", self.disconnect.is_some(), stage != Stage::MessageReply),
+        ];
+        let rewrite = matches!(stage, Stage::Helo | Stage::Mail | Stage::Rcpt);
+        let all = [("rewrite", self.rewrite.is_some(), rewrite)];
+        if let Some((key, ..)) = all.iter().chain(&deciding).find(|(_, given, allowed)| *given && !allowed) {
+            return wrong(*key, format!("not allowed at {}", stage.as_str()));
+        }
+        let mut given = deciding.iter().filter(|(_, given, _)| *given);
+        match (given.next(), given.next()) {
+            (Some((first, ..)), Some((second, ..))) => wrong(*second, format!("contradicts {first}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rewrite {
+    fn at(self, stage: Stage, grants: &Grants) -> Result<Rewrites, Wrong> {
+        let given = [
+            ("sender", self.sender.is_some(), stage == Stage::Mail),
+            ("recipient", self.recipient.is_some(), stage == Stage::Rcpt),
+            ("helo", self.helo.is_some(), stage == Stage::Helo),
+            ("parameters", self.parameters.is_some(), stage != Stage::Helo),
+        ];
+        if let Some((key, ..)) = given.iter().find(|(_, given, allowed)| *given && !allowed) {
+            return wrong(format!("rewrite.{key}"), format!("not allowed at {}", stage.as_str()));
+        }
+        let sender = self.sender.map(|Given(octets)| match &*octets {
+            b"<>" => Ok(Box::default()),
+            _ => mailbox("rewrite.sender", octets, grants),
+        });
+        let recipient = self.recipient.map(|Given(octets)| mailbox("rewrite.recipient", octets, grants));
+        let helo = self.helo.map(|Given(octets)| {
+            let good = (1..=grants.line).contains(&octets.len())
+                && octets.iter().all(|octet| (b'!'..=b'~').contains(octet));
+            if good { Ok(octets) } else { wrong("rewrite.helo", "not one word of printable ASCII") }
+        });
+        Ok(Rewrites {
+            sender: sender.transpose()?,
+            recipient: recipient.transpose()?,
+            helo: helo.transpose()?,
+            parameters: self.parameters.map(|pairs| parameters(pairs, grants)).transpose()?,
+        })
+    }
+}
+
+/// A path that is not the null path.
+fn mailbox(key: &str, octets: Box<[u8]>, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
+    match Path::parse(&octets) {
+        _ if octets.len() > grants.line => wrong(key, TOO_LONG),
+        Ok(path) if !path.is_null() => Ok(octets),
+        _ => wrong(key, "not an address"),
+    }
+}
+
+/// Parameters as they stand in a command.
+fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
+    let mut octets = Vec::new();
+    for (keyword, Given(value)) in pairs {
+        let start = octets.len();
+        octets.extend_from_slice(keyword.as_bytes());
+        if !value.is_empty() {
+            octets.push(b'=');
+            octets.extend_from_slice(&value);
+        }
+        // Each alone, too: a value with a space in it would be two, a keyword with a sign another's.
+        let one = Params::parse(&octets[start..]).unwrap_or_default();
+        let as_given = one.iter().next().is_some_and(|param| param.keyword == keyword.as_bytes());
+        if !as_given || one.iter().count() != 1 {
+            return wrong(bounded(&format!("rewrite.parameters.{keyword}")), "not a parameter");
+        }
+        octets.push(b' ');
+    }
+    octets.pop();
+    match Params::parse(&octets) {
+        _ if octets.len() > grants.line => wrong("rewrite.parameters", TOO_LONG),
+        Ok(_) => Ok(octets.into()),
+        Err(_) => wrong("rewrite.parameters", "too many, or one of them twice"),
+    }
+}
+
+fn pool(key: &str, name: &str, grants: &Grants) -> Result<PoolId, Wrong> {
+    match grants.pools.get(name) {
+        Some(pool) => Ok(*pool),
+        None => wrong(key, bounded(&format!("no upstream is called {name:?}"))),
+    }
+}
+
+fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, Wrong> {
+    if attempts.is_empty() || attempts.len() > grants.attempts {
+        return wrong(
+            "retry",
+            format!("{} attempts; from 1 to limits.attempts ({})", attempts.len(), grants.attempts),
+        );
+    }
+    let rung = |(at, Object(attempt)): (usize, Object<Attempt>)| {
+        if attempt.recipient.is_none() && attempt.upstream.is_none() {
+            return wrong(format!("retry[{at}]"), "needs recipient, upstream or both");
+        }
+        let recipient =
+            attempt.recipient.map(|Given(octets)| mailbox(&format!("retry[{at}].recipient"), octets, grants));
+        let upstream = attempt.upstream.map(|name| pool(&format!("retry[{at}].upstream"), &name, grants));
+        Ok(Rung { recipient: recipient.transpose()?, pool: upstream.transpose()?, mx: None })
+    };
+    attempts.into_iter().enumerate().map(rung).collect()
+}
+
+/// A reply in the hop's place.
+fn reply_at(stage: Stage, reply: Arc<Reply>, grants: &Grants) -> Result<Arc<Reply>, Wrong> {
+    match (reply.code().class(), stage) {
+        (4 | 5, _) | (2, Stage::Other) => Ok(reply),
+        (2, Stage::Rcpt) if grants.discard => Ok(reply),
+        (2, Stage::Rcpt) => {
+            wrong("reply", "a 2xx at rcpt swallows the recipient, which needs effects: [discard]")
+        }
+        (2, _) => wrong("reply", format!("a reply at {} is 4xx or 5xx", stage.as_str())),
+        _ => wrong("reply", "a reply is never 3xx"),
+    }
+}
+
+/// A reply in place of the hop's, as far as the stage tells.
+fn substitute(stage: Stage, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
+    match reply.code().class() {
+        3 => wrong("substitute", "never makes a 3xx"),
+        2 if stage == Stage::HeloReply => {
+            wrong("substitute", "only a 4xx or 5xx may be put in at helo-reply")
+        }
+        _ => Ok(reply),
+    }
+}
+
+fn negative(key: &str, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
+    if reply.code().is_negative() {
+        Ok(reply)
+    } else {
+        wrong(key, "the last reply to a client is 4xx or 5xx")
+    }
+}
+
+impl Lines {
+    /// The reply they are, held to what a reply in a rule is held to.
+    fn reply(self, key: &str) -> Result<Arc<Reply>, Wrong> {
+        let lines: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        if lines.len() > MOST_LINES {
+            return wrong(key, format!("more than {MOST_LINES} lines"));
+        }
+        let reply = Reply::parse_written(&lines).or_else(|fault| wrong(key, fault.to_string()))?;
+        // RFC 5321 section 4.2: the second digit is from 0 to 5.
+        if reply.code().get() / 10 % 10 > 5 {
+            return wrong(key, format!("{} is no reply code", reply.code()));
+        }
+        if !reply.as_bytes().is_ascii() {
+            return wrong(key, "a reply is ASCII");
+        }
+        if reply.as_ref().lines().any(|line| contradicts(line, reply.code())) {
+            return wrong(key, "an enhanced code of another class than the reply");
+        }
+        Ok(Arc::new(reply))
+    }
+}
+
+/// RFC 2034 section 4: an enhanced code has the class of its reply.
+fn contradicts(line: &[u8], code: Code) -> bool {
+    EnhancedCode::parse(line).is_some_and(|enhanced| enhanced.class != code.class())
+}

@@ -1,0 +1,43 @@
+//! Callouts as the shell sees them: questions carried to services and their answers back.
+//!
+//! In:    a question in the callout's own octets, as its codec encoded it.
+//! Out:   the answer, decoded into the two verdict types, or why there is none.
+//! Never: decides what a failure means, or keeps a deadline: the session does both, and drops the future of a question
+//!        nobody waits for any more.
+//!
+//! The pure half of a set of callouts (whom to ask, what to write) is
+//! [`Callouts`](crate::session::callout::Callouts), whose `carrier` is an `Arc<dyn Asker>`; [`CalloutSet`] is both.
+
+mod answer;
+#[cfg(test)]
+mod documents;
+mod http;
+mod octets;
+mod question;
+mod set;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
+use crate::session::io::CalloutEnd;
+use crate::session::verdict::Stage;
+
+pub use set::{CalloutError, CalloutSet};
+
+/// Carries questions to callouts. One serves all workers; what it keeps for a worker's runtime, such as
+/// connections, it keeps by thread.
+pub trait Asker: Send + Sync {
+    /// Asks. The future runs on the asking worker's thread and may be dropped at any await: the answer is then not
+    /// wanted any more, and nothing may be left open that takes up a place for it.
+    fn ask(
+        &self,
+        callout: CalloutId,
+        stage: Stage,
+        question: Box<[u8]>,
+    ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
+
+    /// Counts a question that ended, in whatever way the session says it did.
+    fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration);
+}

@@ -1,0 +1,255 @@
+//! A question as JSON: the stage, the connection, the dialog so far, the command or the hop's reply.
+//!
+//! **In**: a borrowed [`Question`]; for reply stages the hop's reply beside it.
+//! **Out**: one JSON object, the same members at every stage; what the stage cannot know is null.
+//! **Never**: shows an AUTH exchange (of AUTH the mechanism only) or content; changes or drops an octet.
+//!
+//! `docs/callout.md` says what each member means, `docs/callout.schema.json` is made from these types. Names are those of
+//! MTA Hooks (draft-degennaro-mta-hooks-01 section 5) where it has one.
+
+use serde::{Serialize, Serializer};
+
+use super::octets::Shown;
+use crate::session::verdict::{Question, Stage};
+use crate::smtp::{EnhancedCode, Params, Path, ReplyRef};
+
+/// What is the same in every question of a configuration.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// The name gatepost goes by.
+    pub(super) hostname: Box<str>,
+    /// The first address of each listener, by its place in the file.
+    pub(super) listeners: Vec<Box<str>>,
+}
+
+/// The question in octets.
+pub(super) fn encode(server: &Server, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
+    let asked = Asked::new(server, question, reply);
+    let mut json = Vec::with_capacity(1024);
+    // Writing into a vector does not fail, and every key is text.
+    if serde_json::to_writer(&mut json, &asked).is_err() {
+        json.clear();
+    }
+    json.into()
+}
+
+/// The whole question.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Question"))]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asked<'a> {
+    /// The version of this format.
+    protocol: Protocol,
+    /// The stage, as in the configuration.
+    #[cfg_attr(test, schemars(extend("enum" = Stage::ALL.map(Stage::as_str))))]
+    stage: &'static str,
+    /// The session, as logs and gatepost's own negative replies name it.
+    session: String,
+    /// Who asks.
+    server: ServerSeen<'a>,
+    /// Who connected.
+    client: Client<'a>,
+    /// Whether the client has authenticated through to the hop.
+    authenticated: bool,
+    /// The hop that is spoken to, host:port.
+    hop: Option<&'a str>,
+    /// MAIL and the recipients that were accepted.
+    envelope: Option<EnvelopeSeen<'a>>,
+    /// At rcpt and rcpt-reply: the recipient in question.
+    recipient: Option<Address<'a>>,
+    /// The command that is asked about, or that the hop has answered.
+    command: Option<Command<'a>>,
+    /// At the stages of replies: what the hop said.
+    response: Option<Response<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Protocol {
+    /// "1.0".
+    version: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Server"))]
+struct ServerSeen<'a> {
+    /// The name gatepost goes by.
+    name: &'a str,
+    /// The first address of the listener, as configured.
+    listener: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Client<'a> {
+    /// The address.
+    ip: String,
+    /// The port.
+    port: u16,
+    /// The name given in EHLO or HELO.
+    ehlo: Option<Shown<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Envelope"))]
+struct EnvelopeSeen<'a> {
+    /// The sender.
+    from: Address<'a>,
+    /// The recipients that a hop has accepted, in the client's order.
+    to: Vec<Address<'a>>,
+    /// How many recipients were swallowed on purpose.
+    discarded: usize,
+}
+
+/// A sender or recipient.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Address<'a> {
+    /// As it goes, or went, upstream, without brackets; null is the null path.
+    address: Option<Shown<'a>>,
+    /// As the client gave it.
+    given: Option<Shown<'a>>,
+    /// The ESMTP parameters: values by keyword in upper case, "" for those without.
+    parameters: Parameters<'a>,
+}
+
+impl<'a> Address<'a> {
+    fn new(address: &'a [u8], given: &'a [u8], parameters: Params<'a>) -> Self {
+        let shown = |path: &'a [u8]| (!path.is_empty()).then_some(Shown(path));
+        Self { address: shown(address), given: shown(given), parameters: Parameters(parameters) }
+    }
+}
+
+#[derive(Debug)]
+struct Parameters<'a>(Params<'a>);
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|param| {
+            let keyword = String::from_utf8_lossy(param.keyword).to_ascii_uppercase();
+            (keyword, Shown(param.value.unwrap_or_default()))
+        }))
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Command<'a> {
+    /// The verb, in upper case.
+    verb: &'static str,
+    /// What stands behind the verb of EHLO, HELO and at other; of AUTH the mechanism; else null.
+    argument: Option<Shown<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    /// The reply code.
+    code: u16,
+    /// The enhanced code the first line begins with.
+    enhanced_code: Option<String>,
+    /// The text of the first line, without the codes.
+    message: Shown<'a>,
+    /// All lines as the hop said them, without line ends.
+    lines: Vec<Shown<'a>>,
+}
+
+impl<'a> Response<'a> {
+    fn new(reply: ReplyRef<'a>) -> Self {
+        let enhanced = reply.enhanced();
+        let first = reply.lines().next().unwrap_or_default();
+        let message = match enhanced.and(EnhancedCode::parse(first)) {
+            Some(_) => memchr::memchr(b' ', first).map_or(&[][..], |space| &first[space + 1..]),
+            None => first,
+        };
+        let octets = reply.as_bytes();
+        let lines = octets.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
+        Self {
+            code: reply.code().get(),
+            enhanced_code: enhanced.map(|code| code.to_string()),
+            message: Shown(message),
+            lines: lines.map(|line| Shown(line.strip_suffix(b"\r").unwrap_or(line))).collect(),
+        }
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn new(server: &'a Server, question: &Question<'a>, reply: Option<ReplyRef<'a>>) -> Self {
+        let listener = server.listeners.get(usize::from(question.listener));
+        let stage = question.stage;
+        Self {
+            protocol: Protocol { version: "1.0" },
+            stage: stage.as_str(),
+            session: question.session.to_string(),
+            server: ServerSeen {
+                name: &server.hostname,
+                listener: listener.map(|name| &**name).unwrap_or_default(),
+            },
+            client: Client {
+                ip: question.client.to_string(),
+                port: question.port,
+                ehlo: question.helo.map(Shown),
+            },
+            authenticated: question.authenticated,
+            hop: question.hop,
+            envelope: envelope(question),
+            recipient: question.recipient.map(|path| {
+                let given = question.recipient_given.map_or(path.as_bytes(), |given| given.as_bytes());
+                Address::new(path.as_bytes(), given, question.params)
+            }),
+            command: command(question),
+            response: reply.map(Response::new),
+        }
+    }
+}
+
+/// The transaction so far; at `mail` there is only the sender that is asked about.
+fn envelope<'a>(question: &Question<'a>) -> Option<EnvelopeSeen<'a>> {
+    if question.stage == Stage::Mail {
+        let sender = question.sender.map_or(&b""[..], |path: Path<'a>| path.as_bytes());
+        let given = question.envelope.map_or(sender, |envelope| envelope.sender_given());
+        let from = Address::new(sender, given, question.params);
+        return Some(EnvelopeSeen { from, to: Vec::new(), discarded: 0 });
+    }
+    let envelope = question.envelope?;
+    // What was kept was parsed before it was kept.
+    let parameters = |octets| Params::parse(octets).unwrap_or_default();
+    Some(EnvelopeSeen {
+        from: Address::new(envelope.sender(), envelope.sender_given(), parameters(envelope.parameters())),
+        to: envelope
+            .recipients()
+            .map(|to| Address::new(to.sent, to.given, parameters(to.parameters)))
+            .collect(),
+        discarded: envelope.swallowed(),
+    })
+}
+
+/// The command; a connection and a message have none.
+fn command<'a>(question: &Question<'a>) -> Option<Command<'a>> {
+    if matches!(question.stage, Stage::Connect | Stage::ConnectReply | Stage::MessageReply) {
+        return None;
+    }
+    let argument = (!question.argument.is_empty()).then_some(Shown(question.argument));
+    Some(Command { verb: question.verb.as_str(), argument })
+}
+
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+    use std::collections::BTreeMap;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+    use super::{Parameters, Shown};
+
+    impl JsonSchema for Parameters<'_> {
+        fn schema_name() -> Cow<'static, str> {
+            "Parameters".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            BTreeMap::<String, Shown<'_>>::json_schema(generator)
+        }
+    }
+}

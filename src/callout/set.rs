@@ -1,0 +1,214 @@
+//! The callouts of one configuration: whom to ask, what to write, and who carries it.
+//!
+//! **In**: the configuration's callouts, compiled once; then questions of sessions.
+//! **Out**: as [`Callouts`] has it for the session; as [`Asker`] has it for the shell.
+//! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included; asks at
+//! a stage for which no callout is configured: that costs a session one bit test.
+//!
+//! Another kind than `http` brings its own codec beside `question` and `answer`, and its own leaf beside `http`.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Asker;
+use super::answer::{self, Grants};
+use super::http::Client;
+use super::question::{self, Server};
+use crate::config::types::{self as config, CalloutKind, Config, Effect};
+use crate::metrics::CalloutCounts;
+use crate::rules::{Asked, When, known};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
+use crate::session::io::CalloutEnd;
+use crate::session::route::PoolId;
+use crate::session::verdict::{Question, Stage, Stages};
+use crate::smtp::ReplyRef;
+
+/// All callouts of one configuration.
+pub struct CalloutSet {
+    /// By [`CalloutId`].
+    callouts: Vec<Callout>,
+    /// By stage, in file order.
+    by_stage: Vec<Vec<CalloutId>>,
+    stages: Stages,
+    server: Server,
+    carrier: Arc<dyn Asker>,
+}
+
+/// The pure half of one.
+struct Callout {
+    name: Box<str>,
+    when: When,
+    terms: Terms,
+}
+
+/// What is wrong with a callout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalloutError {
+    /// The callout's name.
+    pub callout: String,
+    /// Where it stands in the file.
+    pub mark: config::Mark,
+    /// The key within it, such as `when.recipient`.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for CalloutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "callout {}: {}: {}", self.callout, self.key, self.problem)
+    }
+}
+
+impl std::error::Error for CalloutError {}
+
+impl CalloutSet {
+    /// Compiles a configuration's callouts. `listeners` as for [`RuleSet::compile`](crate::rules::RuleSet::compile).
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them.
+    pub fn compile(
+        config: &Config,
+        pools: &dyn Fn(&str) -> Option<PoolId>,
+        listeners: &[Vec<String>],
+    ) -> Result<Self, Vec<CalloutError>> {
+        let mut callouts = Vec::new();
+        let mut by_stage: Vec<Vec<CalloutId>> = vec![Vec::new(); Stage::ALL.len()];
+        let mut stages = Stages::default();
+        let mut errors = Vec::new();
+        for (callout, number) in config.callouts.iter().zip(0..=u16::MAX) {
+            let wrong = |(key, problem)| CalloutError {
+                callout: callout.name.clone(),
+                mark: callout.mark,
+                key: format!("when.{key}"),
+                problem,
+            };
+            match When::compile(&callout.when, listeners) {
+                Ok(when) => {
+                    callouts.push(Callout {
+                        name: callout.name.as_str().into(),
+                        when,
+                        terms: terms(callout),
+                    });
+                }
+                Err(unmatched) => errors.extend(unmatched.into_iter().map(wrong)),
+            }
+            for stage in callout.stages.iter().filter_map(|stage| known(*stage)) {
+                by_stage[stage as usize].push(CalloutId(number));
+                stages = stages.with(stage);
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let first = |names: &Vec<String>| names.first().map(String::as_str).unwrap_or_default().into();
+        let server =
+            Server { hostname: config.host_name().into(), listeners: listeners.iter().map(first).collect() };
+        let carrier = Arc::new(Carrier::new(config, pools));
+        Ok(Self { callouts, by_stage, stages, server, carrier })
+    }
+
+    fn get(&self, callout: CalloutId) -> &Callout {
+        &self.callouts[usize::from(callout.0)]
+    }
+}
+
+impl Callouts for CalloutSet {
+    fn stages(&self) -> Stages {
+        self.stages
+    }
+
+    fn next(
+        &self,
+        question: &Question<'_>,
+        reply: Option<ReplyRef<'_>>,
+        after: Option<CalloutId>,
+    ) -> Option<CalloutId> {
+        let asked = Asked::new(question, reply);
+        let all = self.by_stage[question.stage as usize].iter().copied();
+        all.filter(|id| Some(*id) > after).find(|id| asked.fits(&self.get(*id).when))
+    }
+
+    fn encode(&self, _: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
+        question::encode(&self.server, question, reply)
+    }
+
+    fn terms(&self, callout: CalloutId) -> Terms {
+        self.get(callout).terms
+    }
+
+    fn name(&self, callout: CalloutId) -> &str {
+        &self.get(callout).name
+    }
+
+    fn carrier(&self) -> &dyn Any {
+        &self.carrier
+    }
+}
+
+fn terms(callout: &config::Callout) -> Terms {
+    Terms {
+        timeout: callout.timeout,
+        on_error: match callout.on_error {
+            config::OnError::Pass => OnError::Pass,
+            config::OnError::Tempfail => OnError::Tempfail,
+            config::OnError::Reject => OnError::Reject,
+        },
+        may_discard: callout.effects.contains(&Effect::Discard),
+        refuse_postmaster: callout.refuse_postmaster,
+    }
+}
+
+/// The half that waits: a service for each callout.
+struct Carrier(Vec<Arc<Service>>);
+
+struct Service {
+    client: Client,
+    grants: Grants,
+    counts: Arc<CalloutCounts>,
+}
+
+impl Carrier {
+    fn new(config: &Config, pools: &dyn Fn(&str) -> Option<PoolId>) -> Self {
+        let pools: Vec<(Box<str>, PoolId)> =
+            config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
+        let service = |callout: &config::Callout| {
+            let CalloutKind::Http(url) = &callout.kind;
+            Arc::new(Service {
+                counts: CalloutCounts::of(&callout.name),
+                client: Client::new(url, callout.concurrency, &config.dns),
+                grants: Grants {
+                    pools: pools.iter().cloned().collect(),
+                    attempts: config.limits.attempts,
+                    line: config.limits.command_line,
+                    discard: callout.effects.contains(&Effect::Discard),
+                },
+            })
+        };
+        Self(config.callouts.iter().map(service).collect())
+    }
+}
+
+impl Asker for Carrier {
+    fn ask(
+        &self,
+        callout: CalloutId,
+        stage: Stage,
+        question: Box<[u8]>,
+    ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>> {
+        let service = Arc::clone(&self.0[usize::from(callout.0)]);
+        Box::pin(async move {
+            let answer = service.client.ask(question).await?;
+            answer::decode(&answer, stage, &service.grants)
+        })
+    }
+
+    fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {
+        self.0[usize::from(callout.0)].counts.ended(stage, end, took);
+    }
+}

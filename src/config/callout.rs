@@ -1,0 +1,91 @@
+//! Callouts as they were written and checked: who is asked, when, how long, and what holds where no answer comes.
+//!
+//! **In**: nothing; the decoder fills these. **Out**: [`Callout`] and its parts, from which `callout/` makes what asks.
+//! **Never**: a resolved name or an open connection; `when` stays the text that was written, as in a rule.
+//!
+//! What a loaded callout keeps: its name is no other callout's and no rule's; its stages are not empty; every key of
+//! `when` can be known at each of them; its URL is one that can be asked (RFC 9110 section 4.2.1).
+
+use std::fmt;
+use std::time::Duration;
+
+use super::rule::{Mark, Match, Stage};
+
+/// One callout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Callout {
+    /// Its name, for logs and metrics; no other callout and no rule has it.
+    pub name: String,
+    /// What it speaks, and where it is.
+    pub kind: CalloutKind,
+    /// When it is asked; never empty, each stage once.
+    pub stages: Vec<Stage>,
+    /// What must hold for it to be asked; the default holds always.
+    pub when: Match,
+    /// How long one question may take, the wait for a free place included.
+    pub timeout: Duration,
+    /// What holds where no answer comes, or none that can be used.
+    pub on_error: OnError,
+    /// Questions at once, of all workers together; more wait.
+    pub concurrency: usize,
+    /// What its verdicts may do besides deciding; each once.
+    pub effects: Vec<Effect>,
+    /// Whether it may refuse `<postmaster>` (RFC 5321 section 4.5.1).
+    pub refuse_postmaster: bool,
+    /// Where in the file it stands.
+    pub mark: Mark,
+}
+
+/// What a callout speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CalloutKind {
+    /// One POST of JSON per question.
+    Http(HttpUrl),
+}
+
+/// Where an HTTP callout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl {
+    /// A name or an address (IPv6 without brackets).
+    pub host: String,
+    /// The port, never 0.
+    pub port: u16,
+    /// Path and query; begins with `/`.
+    pub path: String,
+}
+
+impl HttpUrl {
+    /// The port of a URL that names none.
+    pub const PORT: u16 = 80;
+
+    /// Host and port as they stand in a URL and in the Host field (RFC 9110 section 7.2).
+    pub fn authority(&self) -> String {
+        let v6 = self.host.contains(':');
+        let host = if v6 { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == Self::PORT { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.path)
+    }
+}
+
+/// What holds where a callout has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// As if it had not been asked.
+    Pass,
+    /// `451 4.3.0`.
+    Tempfail,
+    /// `554 5.3.0`.
+    Reject,
+}
+
+/// What a verdict may do besides deciding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Swallow a recipient: answer it 2xx, and no hop hears of it.
+    Discard,
+}

@@ -1,0 +1,155 @@
+//! Callouts: name, kind, stages, what must hold, and what holds when they fail.
+//!
+//! **In**: the node `callouts`. **Out**: [`Callout`]s in file order, each checked against what its stages can know.
+//! **Never**: resolves the name in a URL or connects; takes a kind that this version does not speak for one it does.
+//!
+//! `stages` and `when` are read as a rule's `stages` and `match` are (`rules`): the same words mean the same.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::Uri;
+
+use super::callout::{Callout, CalloutKind, Effect, HttpUrl, OnError};
+use super::rule::Match;
+use super::rules::{matching, name, stages, unique};
+use super::settings::{LATER, count};
+use super::types::is_host_name;
+use super::walk::{Node, Section, shown};
+
+/// Names of [`OnError`].
+pub(super) const ON_ERROR: [(&str, OnError); 3] =
+    [("pass", OnError::Pass), ("tempfail", OnError::Tempfail), ("reject", OnError::Reject)];
+/// Names of [`Effect`].
+pub(super) const EFFECT: [(&str, Effect); 1] = [("discard", Effect::Discard)];
+
+/// Kinds of callouts, and whether this version speaks them.
+const KINDS: [(&str, bool); 4] = [("http", true), ("milter", false), ("policy", false), ("ocp", false)];
+
+/// Longest URL.
+const LONGEST_URL: usize = 2000;
+
+/// Decodes `callouts`.
+pub(super) fn callouts(node: &Node<'_>) -> Vec<Callout> {
+    let entries = node.list();
+    let callouts: Vec<Callout> =
+        entries.iter().map(|entry| callout(entry).unwrap_or_else(|| unread(entry))).collect();
+    unique("callout", &entries, callouts.iter().map(|callout| callout.name.as_str()));
+    callouts
+}
+
+/// One that cannot be read keeps its place, so that those behind it keep their numbers; and the defaults.
+fn unread(node: &Node<'_>) -> Callout {
+    let nowhere = HttpUrl { host: String::new(), port: HttpUrl::PORT, path: String::new() };
+    Callout {
+        name: String::new(),
+        kind: CalloutKind::Http(nowhere),
+        stages: Vec::new(),
+        when: Match::default(),
+        timeout: Duration::from_secs(30),
+        on_error: OnError::Tempfail,
+        concurrency: 100,
+        effects: Vec::new(),
+        refuse_postmaster: false,
+        mark: node.mark(),
+    }
+}
+
+fn callout(node: &Node<'_>) -> Option<Callout> {
+    let default = unread(node);
+    let mut section = node.section()?;
+    let name = section.require("name", "").and_then(|node| name(&node, "callout")).unwrap_or_default();
+    if !kind(&mut section) {
+        // Its other keys are its kind's, which is not known here; it was reported and nothing of it is used.
+        return None;
+    }
+    let url = section.require("url", "").and_then(|node| url(&node));
+    let stages = section.require("stages", "").map(|node| stages(&node, "callouts")).unwrap_or_default();
+    let callout = Callout {
+        name,
+        kind: url.map_or(default.kind, CalloutKind::Http),
+        when: section.get_or("when", default.when, |node| matching(node, &stages, 0)),
+        stages,
+        timeout: section.get_or("timeout", default.timeout, |node| node.duration(Duration::from_millis(1))),
+        on_error: section.get_or("on_error", default.on_error, |node| node.choice(&ON_ERROR)),
+        concurrency: section.get_or("concurrency", default.concurrency, |node| count(node, 1, 10_000)),
+        effects: section.get("effects").map(|node| effects(&node)).unwrap_or_default(),
+        refuse_postmaster: section.get_or("refuse_postmaster", default.refuse_postmaster, |node| node.flag()),
+        mark: default.mark,
+    };
+    section.end();
+    Some(callout)
+}
+
+/// Whether the `type` is one this version speaks.
+fn kind(section: &mut Section<'_>) -> bool {
+    let Some(node) = section.require("type", "") else { return false };
+    let spoken = node.choice(&KINDS);
+    if spoken == Some(false) {
+        node.error(format!("{} is {LATER}", shown(&node.scalar().unwrap_or_default())));
+    }
+    spoken == Some(true)
+}
+
+fn effects(node: &Node<'_>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for node in node.one_or_list() {
+        match node.choice(&EFFECT) {
+            Some(effect) if effects.contains(&effect) => node.error("the same effect twice"),
+            Some(effect) => effects.push(effect),
+            None => {}
+        }
+    }
+    effects
+}
+
+/// `http://host:port/path?query`.
+fn url(node: &Node<'_>) -> Option<HttpUrl> {
+    const WANTED: &str = "a URL, such as http://127.0.0.1:8080/";
+    let text = node.text()?;
+    if text.len() > LONGEST_URL {
+        node.error(format!("a URL has at most {LONGEST_URL} octets"));
+        return None;
+    }
+    let fault = |text: &str| {
+        node.error(text);
+        None
+    };
+    let Ok(uri) = text.parse::<Uri>() else { return node.expected(WANTED) };
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return fault(&format!("https is {LATER}")),
+        _ => return node.expected(WANTED),
+    }
+    let (Some(authority), Some(path)) = (uri.authority(), uri.path_and_query()) else {
+        return node.expected(WANTED);
+    };
+    if authority.as_str().contains('@') {
+        return fault("a name and password in a URL are not sent; leave them out");
+    }
+    if text.contains('#') {
+        return fault("a fragment is not sent; leave out what stands behind #");
+    }
+    let literal = authority.host().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = literal.unwrap_or(authority.host());
+    let digits = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let good = match literal {
+        Some(literal) => literal.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()),
+        None => {
+            is_host_name(host.strip_suffix('.').unwrap_or(host))
+                && (!digits || host.parse::<IpAddr>().is_ok())
+        }
+    };
+    // What stands behind the host; a port too large for one is no port to `Uri`, and none is given.
+    let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+        None => HttpUrl::PORT,
+        Some(digits) => match digits.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return fault("ports are from 1 to 65535"),
+        },
+    };
+    if !good {
+        return node.expected(WANTED);
+    }
+    Some(HttpUrl { host: host.to_owned(), port, path: path.as_str().to_owned() })
+}

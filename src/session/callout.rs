@@ -1,0 +1,194 @@
+//! Callouts as a session sees them: whom to ask, in what octets, and what an answer or a failure may be.
+//!
+//! In:    the dialog so far as a borrowed [`Question`]; for reply stages the hop's reply beside it.
+//! Out:   who is asked next ([`Callouts::next`]) and the question encoded ([`Callouts::encode`]); then, through
+//!        [`Output::Ask`] and [`Input::Told`], a [`CalloutAnswer`] of the two verdict types that rules give, or a
+//!        [`Fault`].
+//! Never: opens a connection, waits, or trusts: what a callout says is checked as a rule's word is (`allowed`), and a
+//!        verdict that its stage does not allow is a failed callout. Nothing about a verdict depends on who gave it.
+//!
+//! A callout is a conversation that the shell owns; a question is one exchange in it. Questions alone are served:
+//! whoever must be told more than it is asked (a milter, OCP) will be told by outputs beside `Ask`, under the same
+//! tickets, and answer by inputs beside `Told`.
+//!
+//! [`Output::Ask`]: super::io::Output::Ask
+//! [`Input::Told`]: super::io::Input::Told
+
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stages};
+use crate::smtp::ReplyRef;
+
+/// A callout, by its place in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+pub struct CalloutId(pub u16);
+
+/// The callouts of one configuration, as far as no network is needed.
+pub trait Callouts: Send + Sync {
+    /// The stages at which any callout is asked: a stage nobody asks costs one bit test.
+    fn stages(&self) -> Stages;
+
+    /// The first callout behind `after`, in file order, that is asked at this stage and whose `when` holds. Called
+    /// again when that one has answered, with its rewrites in the question.
+    fn next(
+        &self,
+        question: &Question<'_>,
+        reply: Option<ReplyRef<'_>>,
+        after: Option<CalloutId>,
+    ) -> Option<CalloutId>;
+
+    /// The question in the callout's own octets, complete: nothing borrowed is left when it is asked.
+    fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]>;
+
+    /// What holds for a callout.
+    fn terms(&self, callout: CalloutId) -> Terms;
+
+    /// The callout's name, for records.
+    fn name(&self, callout: CalloutId) -> &str;
+
+    /// What the shell asks with; the session hands it on and never looks into it.
+    fn carrier(&self) -> &dyn Any;
+}
+
+/// What holds for one callout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// How long it may take to answer one question, connecting included.
+    pub timeout: Duration,
+    /// What is done when it fails.
+    pub on_error: OnError,
+    /// `effects: [discard]`: its 2xx at `rcpt` swallows the recipient.
+    pub may_discard: bool,
+    /// Its refusals of `<postmaster>` are carried out, too (RFC 5321 4.5.1 has that mailbox accepted).
+    pub refuse_postmaster: bool,
+}
+
+/// What is done when a callout fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnError {
+    /// As if it had passed.
+    Pass,
+    /// `451 4.3.0`, or `421` where the connection is in question.
+    #[default]
+    Tempfail,
+    /// `554 5.3.0`.
+    Reject,
+}
+
+/// What a callout said. An answer of the other kind than its stage is a failed callout.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CalloutAnswer {
+    /// To a command.
+    Command {
+        /// New values, unchecked.
+        rewrites: Rewrites,
+        /// What decides; `None`: pass.
+        verdict: Option<CommandVerdict>,
+    },
+    /// To a hop's reply; `None`: pass.
+    Reply(Option<ReplyVerdict>),
+}
+
+/// Why a callout failed, for the log: `callout directory: rcpt: malformed answer: unknown verdict "maybe"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// In one word, for metrics.
+    pub kind: FaultKind,
+    /// What exactly; no control characters, bounded by whoever writes it.
+    pub what: Box<str>,
+}
+
+impl Fault {
+    /// A fault and its words.
+    pub fn new(kind: FaultKind, what: impl Into<Box<str>>) -> Fault {
+        Fault { kind, what: what.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.as_str(), self.what)
+    }
+}
+
+/// How a callout fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// No connection could be made.
+    Unreachable,
+    /// As many questions as it may have are open already.
+    Busy,
+    /// The connection broke before the answer was whole.
+    Lost,
+    /// No answer in time.
+    TimedOut,
+    /// The service says it cannot answer.
+    Refused,
+    /// The answer cannot be read, or is too large.
+    Malformed,
+    /// The answer can be read, and its stage does not allow it, or a value in it is not valid there.
+    NotAllowed,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [FaultKind; 7] = [
+        FaultKind::Unreachable,
+        FaultKind::Busy,
+        FaultKind::Lost,
+        FaultKind::TimedOut,
+        FaultKind::Refused,
+        FaultKind::Malformed,
+        FaultKind::NotAllowed,
+    ];
+
+    /// Its name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Unreachable => "unreachable",
+            FaultKind::Busy => "busy",
+            FaultKind::Lost => "lost",
+            FaultKind::TimedOut => "timed_out",
+            FaultKind::Refused => "refused",
+            FaultKind::Malformed => "malformed",
+            FaultKind::NotAllowed => "not_allowed",
+        }
+    }
+}
+
+/// No callouts at all.
+#[derive(Debug, Default)]
+pub struct NoCallouts;
+
+impl Callouts for NoCallouts {
+    fn stages(&self) -> Stages {
+        Stages::default()
+    }
+
+    fn next(&self, _: &Question<'_>, _: Option<ReplyRef<'_>>, _: Option<CalloutId>) -> Option<CalloutId> {
+        None
+    }
+
+    fn encode(&self, _: CalloutId, _: &Question<'_>, _: Option<ReplyRef<'_>>) -> Box<[u8]> {
+        Box::default()
+    }
+
+    fn terms(&self, _: CalloutId) -> Terms {
+        Terms {
+            timeout: Duration::ZERO,
+            on_error: OnError::Tempfail,
+            may_discard: false,
+            refuse_postmaster: false,
+        }
+    }
+
+    fn name(&self, _: CalloutId) -> &str {
+        ""
+    }
+
+    fn carrier(&self) -> &dyn Any {
+        &()
+    }
+}

@@ -1,0 +1,147 @@
+//! The questions that `docs/callout.md` shows are those that one session asks.
+//!
+//! In:    the document; a dialog, whose client and hop are played here, with a callout asked at every stage.
+//! Out:   each question the document shows, asked in that dialog, member for member.
+//! Never: opens a socket: the session is pure, and its callout passes on everything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatepost::config;
+use gatepost::hop::Registry;
+use gatepost::prepare::prepare;
+use gatepost::session::Session;
+use gatepost::session::callout::CalloutAnswer;
+use gatepost::session::io::{Ask, HopId, Input, Out, Output, Peer};
+use gatepost::session::settings::{Entrance, Settings};
+use gatepost::session::verdict::{Rewrites, Stage};
+use gatepost::smtp::SessionId;
+use serde_json::Value;
+
+const DOCUMENT: &str = include_str!("../docs/callout.md");
+
+const YAML: &str = "\
+hostname: mx.example.com
+upstreams: { main: { hosts: [\"192.0.2.25:25\"] } }
+callouts:
+  - name: everything
+    type: http
+    url: \"http://127.0.0.1:8080/\"
+    stages: [connect, helo, auth, mail, rcpt, data, other, connect-reply, helo-reply, auth-reply, mail-reply,
+             rcpt-reply, data-reply, message-reply, other-reply]
+";
+
+/// What is said, and by whom: `C` the client, `S` the hop.
+const DIALOG: &[(char, &str)] = &[
+    ('S', "220 mx1.example.com ESMTP"),
+    ('C', "EHLO client.example.org"),
+    ('S', "250-mx1.example.com\r\n250-SIZE 52428800\r\n250 AUTH PLAIN"),
+    ('C', "VRFY jones"),
+    ('S', "502 5.5.1 Not implemented"),
+    ('C', "AUTH PLAIN AGpvbmVzAHNlY3JldA=="),
+    ('S', "535 5.7.8 Authentication failed"),
+    ('C', "MAIL FROM:<smith@example.org> SIZE=1200"),
+    ('S', "250 2.1.0 Sender ok"),
+    ('C', "RCPT TO:<jones@example.com>"),
+    ('S', "250 2.1.5 Recipient ok"),
+    ('C', "RCPT TO:<doe@example.com>"),
+    ('S', "550 5.1.1 No such user here"),
+    ('C', "DATA"),
+    ('S', "354 Go ahead"),
+    ('C', "Subject: x\r\n\r\nsecret\r\n."),
+    ('S', "550 5.7.1 Looks like spam"),
+];
+
+/// A session whose callout passes, and what it asked.
+struct Play {
+    session: Session,
+    out: Out,
+    now: Instant,
+    asked: Vec<Value>,
+}
+
+impl Play {
+    fn new(settings: Arc<Settings>, entrance: Entrance) -> Play {
+        let now = Instant::now();
+        let session = Session::new(settings, entrance, SessionId(0x018f_6b2c_9d3e_4a51), now);
+        let mut play = Play { session, out: Out::default(), now, asked: Vec::new() };
+        play.session.start(now, &mut play.out);
+        play.carry_out();
+        play
+    }
+
+    fn hear(&mut self, from: Peer, line: &str) {
+        let octets = format!("{line}\r\n");
+        let mut rest = octets.as_bytes();
+        while !rest.is_empty() {
+            let taken = self.session.receive(self.now, from, rest, &mut self.out);
+            assert!(taken > 0, "nobody reads {line}");
+            rest = &rest[taken..];
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        self.out.tx.iter_mut().for_each(|tx| tx.clear());
+        for output in std::mem::take(&mut self.out.outputs) {
+            let input = match output {
+                Output::Open { hop, .. } => Input::Opened(hop),
+                Output::Ask(asked) => {
+                    let Ask { ticket, stage, question, .. } = *asked;
+                    self.asked.push(serde_json::from_slice(&question).expect("a question is JSON"));
+                    Input::Told { ticket, answer: Ok(pass(stage)) }
+                }
+                _ => continue,
+            };
+            self.session.handle(self.now, input, &mut self.out);
+            self.carry_out();
+        }
+    }
+}
+
+fn pass(stage: Stage) -> CalloutAnswer {
+    if stage.is_reply() {
+        return CalloutAnswer::Reply(None);
+    }
+    CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: None }
+}
+
+#[tokio::test]
+async fn the_documents_questions_are_asked() {
+    let loaded = config::load_text("proxy.yaml", YAML, []).unwrap();
+    let registry = Arc::new(Registry::new(Instant::now()));
+    let prepared = prepare(&loaded, &registry).await.unwrap_or_else(|errors| panic!("{errors}"));
+    let client = SocketAddr::from(([192, 0, 2, 7], 40112));
+    let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, auth: true, client };
+    let mut play = Play::new(prepared.settings, entrance);
+    for (who, line) in DIALOG {
+        let from = if *who == 'C' { Peer::Downstream } else { Peer::Upstream(HopId(0)) };
+        play.hear(from, line);
+    }
+    let asked: Vec<&str> = play.asked.iter().map(|asked| asked["stage"].as_str().unwrap()).collect();
+    for stage in Stage::ALL {
+        assert!(asked.contains(&stage.as_str()), "asked at {asked:?}, not at {}", stage.as_str());
+    }
+    let secrets = ["secret", "AGpvbmVz"];
+    assert!(!play.asked.iter().any(|asked| secrets.iter().any(|word| asked.to_string().contains(word))));
+    let mut differences = String::new();
+    for shown in shown() {
+        if !play.asked.contains(&shown) {
+            let stage = &shown["stage"];
+            let near = play.asked.iter().filter(|asked| asked["stage"] == *stage).map(Value::to_string);
+            differences += &format!("shown {shown}\nasked {}\n", near.collect::<Vec<_>>().join("\n      "));
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// The questions of the document.
+fn shown() -> Vec<Value> {
+    let blocks = DOCUMENT.split("<!-- question ").skip(1);
+    let json = |block: &str| block.split("```json\n").nth(1)?.split("```").next().map(str::to_owned);
+    let questions = blocks.map(|block| serde_json::from_str(&json(block).expect("JSON follows")).unwrap());
+    let questions: Vec<Value> = questions.collect();
+    assert_eq!(questions.len(), Stage::ALL.len(), "one for each stage");
+    questions
+}

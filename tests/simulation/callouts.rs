@@ -1,0 +1,192 @@
+//! Callouts that answer late, never, twice, or nonsense, by chance.
+//!
+//! **In**: the questions of a session. **Out**: who is asked, and when what comes back, drawn from the seed and the
+//! question. **Never**: says `wrong` where a session might rightly believe it.
+//!
+//! [`Desk`] keeps the books of the questions: at most one is open at a time, none when the session is over, and no
+//! callout is asked twice about one recipient, or twice about one reply.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, OnError, Terms};
+use gatepost::session::io::{Ask, Ticket};
+use gatepost::session::route::PoolId;
+use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
+use gatepost::smtp::{Code, ReplyRef};
+
+use super::rng::{Rng, hash};
+use super::rules::{id, of_command, of_reply, reply};
+
+/// How many there are.
+const CALLOUTS: u16 = 3;
+
+/// Who is asked, by chance.
+pub struct Whims {
+    seed: u64,
+    stages: Stages,
+    pools: u16,
+}
+
+impl Whims {
+    /// Asked at some stages, or at none.
+    pub fn new(rng: &mut Rng, pools: u16) -> Whims {
+        let mut stages = Stages::default();
+        if rng.percent(40) {
+            for stage in Stage::ALL {
+                if rng.percent(30) {
+                    stages = stages.with(stage);
+                }
+            }
+        }
+        Whims { seed: rng.next(), stages, pools }
+    }
+
+    /// What becomes of a question: milliseconds, and what is said then.
+    pub fn fate(&self, ask: &Ask) -> Vec<(u64, Result<CalloutAnswer, Fault>)> {
+        let mut dice = Rng::new(hash(self.seed, &[b"fate", &ask.callout.0.to_be_bytes(), &ask.question]));
+        let prompt = dice.next() % 30;
+        match dice.below(100) {
+            0..=69 => vec![(prompt, self.answer(ask))],
+            70..=79 => vec![(dice.next() % 90_000, self.answer(ask))],
+            80..=84 => Vec::new(),
+            85..=89 => {
+                vec![(prompt, self.answer(ask)), (prompt + dice.next() % 9_000, self.answer(ask))]
+            }
+            90..=94 => {
+                let fault = Fault::new(FaultKind::ALL[dice.below(FaultKind::ALL.len())], "by chance");
+                vec![(prompt, Err(fault))]
+            }
+            _ => vec![(prompt, Ok(nonsense(ask.stage, &mut dice)))],
+        }
+    }
+
+    fn answer(&self, ask: &Ask) -> Result<CalloutAnswer, Fault> {
+        let mut dice = Rng::new(hash(self.seed, &[&ask.callout.0.to_be_bytes(), &ask.question]));
+        let text = String::from_utf8_lossy(&ask.question).into_owned();
+        let (code, id) = text.split_once(' ').expect("a code and an id");
+        Ok(match code.parse().ok().and_then(Code::new) {
+            Some(code) => CalloutAnswer::Reply(of_reply(ask.stage, id, code, self.pools, &mut dice)),
+            None => {
+                let (rewrites, verdict) = of_command(ask.stage, id, self.pools, &mut dice);
+                CalloutAnswer::Command { rewrites, verdict }
+            }
+        })
+    }
+}
+
+/// What no stage allows.
+fn nonsense(stage: Stage, dice: &mut Rng) -> CalloutAnswer {
+    let wrong = |code: &str| reply(code, "wrong", "");
+    let command = |verdict| CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: Some(verdict) };
+    let rung = |path: &[u8]| Rung { recipient: Some(path.into()), ..Rung::default() };
+    match (stage.is_reply(), dice.below(5)) {
+        (false, 0) => CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(wrong("550")))),
+        (false, 1) => command(CommandVerdict::Reply(wrong("354"))),
+        (false, 2) => {
+            let rewrites =
+                Rewrites { recipient: Some(b"a@b@wrong".as_slice().into()), ..Rewrites::default() };
+            CalloutAnswer::Command { rewrites, verdict: None }
+        }
+        (false, 3) if !matches!(stage, Stage::Rcpt | Stage::Other) => {
+            command(CommandVerdict::Reply(wrong("250")))
+        }
+        (false, _) => command(CommandVerdict::Disconnect(Some(wrong("221")))),
+        (true, 0) => command(CommandVerdict::Route(PoolId(0))),
+        (true, 1) => CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(wrong("354")))),
+        (true, 2) => CalloutAnswer::Reply(Some(ReplyVerdict::Retry(vec![rung(b"a@b@wrong")]))),
+        (true, 3) => CalloutAnswer::Reply(Some(ReplyVerdict::Retry(Vec::new()))),
+        (true, _) => CalloutAnswer::Reply(Some(ReplyVerdict::Disconnect(Some(wrong("221"))))),
+    }
+}
+
+impl Callouts for Whims {
+    fn stages(&self) -> Stages {
+        self.stages
+    }
+
+    fn next(
+        &self,
+        question: &Question<'_>,
+        heard: Option<ReplyRef<'_>>,
+        after: Option<CalloutId>,
+    ) -> Option<CalloutId> {
+        let code = heard.map_or(0, |heard| heard.code().get()).to_be_bytes();
+        let id = id(question);
+        let asked = |callout: &CalloutId| {
+            let parts: [&[u8]; 4] = [&callout.0.to_be_bytes(), &[question.stage as u8], id.as_bytes(), &code];
+            hash(self.seed, &parts) % 100 < 45
+        };
+        (0..CALLOUTS).map(CalloutId).filter(|callout| Some(*callout) > after).find(asked)
+    }
+
+    fn encode(&self, _: CalloutId, question: &Question<'_>, heard: Option<ReplyRef<'_>>) -> Box<[u8]> {
+        let code = heard.map_or_else(|| "-".to_owned(), |heard| heard.code().get().to_string());
+        format!("{code} {}", id(question)).into_bytes().into_boxed_slice()
+    }
+
+    fn terms(&self, callout: CalloutId) -> Terms {
+        let mut dice = Rng::new(hash(self.seed, &[b"terms", &callout.0.to_be_bytes()]));
+        let on_error = match dice.below(4) {
+            0 | 1 => OnError::Pass,
+            2 => OnError::Tempfail,
+            _ => OnError::Reject,
+        };
+        Terms {
+            timeout: Duration::from_millis(500 + dice.next() % 40_000),
+            on_error,
+            may_discard: dice.percent(50),
+            refuse_postmaster: false,
+        }
+    }
+
+    fn name(&self, _: CalloutId) -> &str {
+        "whim"
+    }
+
+    fn carrier(&self) -> &dyn Any {
+        &()
+    }
+}
+
+/// The books of a session's questions.
+#[derive(Default, Debug)]
+pub struct Desk {
+    open: Option<Ticket>,
+    /// Recipients and replies, by callout; with how many connections were closed by then.
+    asked: BTreeSet<(CalloutId, Stage, Box<[u8]>, usize)>,
+}
+
+impl Desk {
+    /// A question goes out; so many connections with hops have ended.
+    pub fn asks(&mut self, ask: &Ask, ended: usize) {
+        assert!(self.open.is_none(), "law 7: a second question is open: {ask:?}");
+        self.open = Some(ask.ticket);
+        let once = match ask.stage {
+            Stage::Rcpt => Some(0),
+            // The reply of a hop that is lost is void; the next one's is asked about anew.
+            Stage::RcptReply => Some(ended),
+            _ => None,
+        };
+        if let Some(ended) = once {
+            let new = self.asked.insert((ask.callout, ask.stage, ask.question.clone(), ended));
+            assert!(new, "asked twice: {ask:?} {}", ask.question.escape_ascii());
+        }
+    }
+
+    /// A question is taken back.
+    pub fn cancelled(&mut self, ticket: Ticket) {
+        assert_eq!(self.open.take(), Some(ticket), "what is cancelled was not open");
+    }
+
+    /// An answer is handed in; whether it was waited for.
+    pub fn answered(&mut self, ticket: Ticket) -> bool {
+        self.open.take_if(|open| *open == ticket).is_some()
+    }
+
+    /// The session is over.
+    pub fn closes(&self) {
+        assert!(self.open.is_none(), "law 7: the session is over and a question is open");
+    }
+}
