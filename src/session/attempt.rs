@@ -17,7 +17,7 @@ use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
 use super::route::{Destination, Domain, NotFound, Place, PoolId, TargetId};
 use super::transaction::Recipient;
-use super::upstreams::{Stand, Tried, Why};
+use super::upstreams::{NoHop, Stand, Tried, Why};
 use super::verdict::{ReplyVerdict, RuleId, Rung, Stage};
 use super::{Session, Turn, closes};
 use crate::dialog::{Expect, Say};
@@ -119,7 +119,9 @@ impl Session {
                 self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::TOO_MANY_RECIPIENTS)));
                 return;
             }
-            match self.current_or_open(turn) {
+            // After 235 no other hop may take the place of one that is lost.
+            let bereft = self.flags.authenticated && self.upstreams.current().is_none();
+            match if bereft { Err(NoHop::None) } else { self.current_or_open(turn) } {
                 Ok(hop) => {
                     let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
                     if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
