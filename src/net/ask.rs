@@ -74,10 +74,8 @@ impl Asking {
 
     /// Counts a question that ended.
     pub fn note(&self, event: Event) {
-        if let Event::Asked(callout, stage, end, took) = event {
-            if let Some(asker) = &self.asker {
-                asker.ended(callout, stage, end, took);
-            }
+        if let (Event::Asked(callout, stage, end, took), Some(asker)) = (event, &self.asker) {
+            asker.ended(callout, stage, end, took);
         }
     }
 }

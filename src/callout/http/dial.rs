@@ -34,14 +34,14 @@ pub(super) struct Dialler {
 enum Host {
     Ip(IpAddr),
     /// Resolved by each worker for itself: a resolver's tasks live on the runtime that first needed them.
-    Name(Box<str>, Dns, ThreadLocal<Resolver>),
+    Name(Box<str>, Dns, Box<ThreadLocal<Resolver>>),
 }
 
 impl Dialler {
     pub(super) fn new(url: &HttpUrl, dns: &Dns) -> Self {
         let host = match url.host.parse() {
             Ok(ip) => Host::Ip(ip),
-            Err(_) => Host::Name(url.host.as_str().into(), dns.clone(), ThreadLocal::new()),
+            Err(_) => Host::Name(url.host.as_str().into(), dns.clone(), Box::default()),
         };
         Self { host, port: url.port }
     }
