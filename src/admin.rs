@@ -300,7 +300,7 @@ mod tests {
         }
         assert!(!status.readiness().0);
         assert!(status.readiness().1.starts_with("not ready\nupstream main: down, 0 of 1 hosts\n"));
-        picked.lease.succeeded();
+        picked.lease.succeeded(std::time::Instant::now());
         assert!(status.readiness().0);
         status.set_phase(Phase::Draining);
         assert!(status.readiness().1.starts_with("not ready\ndraining\n"));

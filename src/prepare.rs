@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::callout::CalloutSet;
 use crate::config::Loaded;
 use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
-use crate::hop::{HopSet, HostReport, Pools, Refresher, Registry};
+use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
@@ -30,6 +30,8 @@ pub struct Prepared {
     pub pools: Arc<Pools>,
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
+    /// What asks their hosts whether they would serve.
+    pub prober: Prober,
     /// Every address to listen on.
     pub doors: Vec<Entry>,
     /// `limits.sessions`, as it can be kept.
@@ -49,7 +51,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let config = &loaded.config;
     let mut errors = String::new();
     let pools = Arc::new(Pools::new(config, registry));
-    let hops = HopSet::new(&pools);
+    let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
     // A million lines take a moment, in which a signal or a scrape is not kept waiting.
     let compiled = spawn_blocking(move || {
@@ -70,6 +72,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     match (compiled, callouts, sessions) {
         (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
             settings: Arc::new(settings(config, rules, callouts, hops)),
+            prober: Prober::new(config, Arc::clone(&pools)),
             pools,
             refresher,
             doors,

@@ -115,7 +115,8 @@ struct Control {
     activated: Activated,
     /// Where the doors are: as configured, and as the kernel has it.
     listening: Vec<(SocketAddr, SocketAddr)>,
-    refreshing: Task<()>,
+    /// What is done beside: fresh addresses, probes.
+    beside: [Task<()>; 2],
     grace: Duration,
 }
 
@@ -154,7 +155,7 @@ impl Control {
             workers.push((orders, worker));
         }
         let grace = config.shutdown_grace;
-        let Prepared { settings, refresher, doors, .. } = prepared;
+        let Prepared { settings, refresher, prober, doors, .. } = prepared;
         let mut control = Control {
             fixed: Fixed::of(config),
             path,
@@ -165,7 +166,7 @@ impl Control {
             workers,
             activated,
             listening: Vec::new(),
-            refreshing: tokio::spawn(refresher.run()),
+            beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
             grace,
         };
         let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
@@ -282,13 +283,13 @@ impl Control {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
         }
         let limits = &loaded.config.limits;
-        let Prepared { settings, pools, refresher, doors, sessions, .. } = prepared;
+        let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
         let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
         self.listen(&serving, &doors)?;
         self.sessions.set(sessions, limits.sessions_per_client, &limits.exempt);
         self.status.reloaded(&loaded.config, pools);
-        self.refreshing.abort();
-        self.refreshing = tokio::spawn(refresher.run());
+        self.beside.iter().for_each(Task::abort);
+        self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];
         self.grace = loaded.config.shutdown_grace;
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
 //! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
 
+use super::hops::{SMTP_PORT, domain};
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
 use super::scalar::is_keyword;
@@ -125,7 +126,7 @@ fn retry(node: &Node<'_>, matches: &Match) -> Option<Decide> {
         return None;
     }
     // One that cannot be read keeps its place, so that those behind it keep their numbers.
-    let nothing = || Rung { recipient: None, upstream: None, map: None };
+    let nothing = || Rung { recipient: None, upstream: None, mx: None, map: None };
     Some(Decide::Retry(entries.iter().map(|node| rung(node).unwrap_or_else(nothing)).collect()))
 }
 
@@ -133,17 +134,25 @@ fn rung(node: &Node<'_>) -> Option<Rung> {
     let mut section = node.section()?;
     let recipient = section.get("recipient");
     let upstream = section.get("upstream");
+    let mx = section.get("mx");
     let map = section.get("map");
-    match (&map, &recipient, &upstream) {
-        (None, None, None) => section.node().error("needs recipient, upstream or both, or map"),
-        (Some(map), Some(_), _) => map.key_error("contradicts \"recipient\": the map says which"),
-        (Some(map), _, Some(_)) => map.key_error("contradicts \"upstream\": the map says which"),
-        _ => {}
+    if recipient.is_none() && upstream.is_none() && mx.is_none() && map.is_none() {
+        section.node().error("needs recipient, upstream, mx or map");
+    }
+    if let (Some(_), Some(mx)) = (&upstream, &mx) {
+        mx.key_error("contradicts \"upstream\": an attempt has only one of them");
+    }
+    if let Some(map) = &map {
+        let others = [("recipient", &recipient), ("upstream", &upstream), ("mx", &mx)];
+        if let Some((key, _)) = others.iter().find(|(_, node)| node.is_some()) {
+            map.key_error(format!("contradicts \"{key}\": the map says which"));
+        }
     }
     section.end();
     Some(Rung {
         recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::RcptReply), false)),
         upstream: upstream.and_then(|node| node.text()),
+        mx: mx.and_then(|node| domain(&node, SMTP_PORT)),
         map: map.and_then(|node| node.text()).map(Into::into),
     })
 }

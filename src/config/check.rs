@@ -139,17 +139,21 @@ fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
 fn strangers(config: &Config, context: &Context, i: usize) {
     let listener = &config.listeners[i];
     let pool = &listener.upstream;
-    let hosts = config.upstreams.get(pool).is_some_and(|pool| matches!(pool.source, Source::Hosts(_)));
+    let Some(source) = config.upstreams.get(pool).map(|pool| &pool.source) else { return };
     let open = listener.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    if let (true, Some(address)) = (hosts, open) {
-        context.warning(
-            &format!("listeners[{i}].address"),
-            format!(
-                "the MTA behind \"{pool}\" sees gatepost's address for every client of {address}; \
-                 if it trusts that address it is an open relay"
-            ),
-        );
-    }
+    let Some(address) = open else { return };
+    let text = match source {
+        Source::Sink(_) => return,
+        Source::RecipientMx => format!(
+            "whoever reaches {address} can send to any domain through \"{pool}\" unless a rule forbids it: \
+             an open relay"
+        ),
+        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) => format!(
+            "the MTA behind \"{pool}\" sees gatepost's address for every client of {address}; \
+             if it trusts that address it is an open relay"
+        ),
+    };
+    context.warning(&format!("listeners[{i}].address"), text);
 }
 
 #[cfg(test)]

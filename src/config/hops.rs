@@ -3,16 +3,19 @@
 //! **In**: the nodes `listeners` and `upstreams`. **Out**: [`Listener`]s and [`Upstream`]s by name.
 //! **Never**: resolves a name, opens a socket, or looks whether a listener's pool exists (that is `check`).
 //!
-//! TLS, PROXY headers, XCLIENT, interception, identity, MX and SRV, LMTP and active probes are keys of the contract that
-//! this version does not serve: their values that mean "off" are taken, every other is an error, so that nothing
-//! that was asked for is silently missing.
+//! TLS, PROXY headers, XCLIENT, interception and identity are keys of the contract that this version does not serve:
+//! their values that mean "off" are taken, every other is an error, so that nothing that was asked for is silently
+//! missing. RFC 2033 5 (LMTP and port 25); RFC 2782 (SRV).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::settings::{LATER, count, path};
-use super::types::{AuthShown, Balance, HostSpec, Listener, Source, Target, Upstream, is_host_name};
+use super::types::{
+    AuthShown, Balance, HostSpec, Listener, Protocol, Source, Target, Upstream, is_host_name,
+};
 use super::walk::{Node, Section, shown};
 
 /// Names of [`AuthShown`].
@@ -24,6 +27,14 @@ pub(super) const BALANCE: [(&str, Balance); 3] = [
     ("round_robin", Balance::RoundRobin),
     ("least_sessions", Balance::LeastSessions),
 ];
+
+/// Names of [`Protocol`].
+pub(super) const PROTOCOL: [(&str, Protocol); 2] = [("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)];
+
+/// The port of SMTP between hosts (RFC 5321 4.5.4.2), where nothing else may be spoken.
+pub(super) const SMTP_PORT: u16 = 25;
+/// The shortest time between two probes of a host.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a pool's hosts may come from, of which exactly one is given.
 const SOURCES: [&str; 6] = ["hosts", "mx", "srv", "recipient_mx", "original_destination", "sink"];
@@ -90,15 +101,61 @@ fn upstream(node: &Node<'_>) -> Option<Upstream> {
     let source = source(&mut section, port);
     let balance = section.get_or("balance", default.balance, |node| node.choice(&BALANCE));
     let sessions = section.get_or("sessions", default.sessions, |node| count(node, 0, 10_000_000));
-    later_word(&mut section, "protocol", &["smtp"], &["lmtp"]);
+    let protocol = section.get_or("protocol", default.protocol, |node| node.choice(&PROTOCOL));
+    let health = section.get("health").map_or(Some(default.health), |node| health(&node));
     later_tls(&mut section);
     let identities = ["xclient", "xforward", "proxy_v1", "proxy_v2", "source_address"];
     later_word(&mut section, "identity", &["none", "off"], &identities);
-    if let Some(node) = section.get("health").filter(|node| !is_off(node)) {
-        node.key_error(LATER);
-    }
+    let upstream =
+        Upstream { source, port, balance, protocol, sessions, health: health.unwrap_or(default.health) };
+    contradictions(&mut section, &upstream);
     section.end();
-    Some(Upstream { source, port, balance, sessions })
+    Some(upstream)
+}
+
+/// Reports keys that make no sense with where the hosts come from.
+fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
+    let sink = section.get("sink").is_some();
+    let mut says = |key, text: &str| {
+        if let Some(node) = section.get(key).filter(|node| !is_off(node)) {
+            node.key_error(text);
+        }
+    };
+    match &upstream.source {
+        Source::Srv(_) => says("port", "contradicts \"srv\": the port stands in the record"),
+        Source::RecipientMx => {
+            says("health", "contradicts \"recipient_mx\": its hosts are not known before RCPT");
+        }
+        Source::Hosts(_) | Source::Sink(_) | Source::Mx(_) => {}
+    }
+    if upstream.protocol == Protocol::Lmtp {
+        match &upstream.source {
+            // (It is also what stands for a source that could not be read.)
+            Source::Sink(_) if sink => says("protocol", "contradicts \"sink\", which speaks SMTP"),
+            Source::RecipientMx => says("protocol", "contradicts \"recipient_mx\": mail hosts speak SMTP"),
+            Source::Mx(_) if upstream.port == SMTP_PORT => says("protocol", LMTP_PORT),
+            Source::Hosts(hosts) => {
+                let smtp = |host: &HostSpec| matches!(host.target, Target::Tcp { port: SMTP_PORT, .. });
+                if hosts.iter().any(smtp) {
+                    says("protocol", LMTP_PORT);
+                }
+            }
+            Source::Mx(_) | Source::Srv(_) | Source::Sink(_) => {}
+        }
+    }
+}
+
+const LMTP_PORT: &str = "LMTP is never spoken on port 25 (RFC 2033 5): name the port, such as 24";
+
+/// `off`, or `{ interval: 10s }`.
+fn health(node: &Node<'_>) -> Option<Option<Duration>> {
+    if is_off(node) {
+        return Some(None);
+    }
+    let mut section = node.section()?;
+    let interval = section.require("interval", "").and_then(|node| node.duration(SHORTEST_INTERVAL));
+    section.end();
+    interval.map(Some)
 }
 
 /// Exactly one of [`SOURCES`].
@@ -123,10 +180,44 @@ fn source(section: &mut Section<'_>, port: u16) -> Source {
         match *key {
             "hosts" => source = Source::Hosts(hosts(node, port)),
             "sink" => source = Source::Sink(path(node).unwrap_or_default()),
+            "mx" => source = Source::Mx(mail_domain(node).unwrap_or_default()),
+            "srv" => source = Source::Srv(service(node).unwrap_or_default()),
+            "recipient_mx" if node.flag() == Some(true) => source = Source::RecipientMx,
+            "recipient_mx" => {}
             _ => node.key_error(LATER),
         }
     }
     source
+}
+
+/// `_smtp._tcp.example.com` (RFC 2782).
+fn service(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    let mut labels = name.split('.');
+    let underscored =
+        |label: Option<&str>| label.is_some_and(|label| label.len() > 1 && label.starts_with('_'));
+    let good = underscored(labels.next()) && underscored(labels.next()) && labels.next().is_some();
+    if good && is_host_name(name.strip_suffix('.').unwrap_or(&name)) {
+        return Some(name.strip_suffix('.').unwrap_or(&name).to_owned());
+    }
+    node.expected("a service and its domain, such as _smtp._tcp.example.com")
+}
+
+/// `mx: example.com`; its port stands apart.
+fn mail_domain(node: &Node<'_>) -> Option<String> {
+    let (name, port) = domain(node, 0)?;
+    if port != 0 {
+        node.error("the port stands under \"port\"");
+    }
+    Some(name)
+}
+
+/// A domain whose mail hosts are looked up, `name` or `name:port`.
+pub(super) fn domain(node: &Node<'_>, port: u16) -> Option<(String, u16)> {
+    match target(node, port)? {
+        Target::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((host, port)),
+        Target::Tcp { .. } | Target::Unix(_) => node.expected("a domain, such as example.com"),
+    }
 }
 
 fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {

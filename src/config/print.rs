@@ -8,7 +8,7 @@
 use std::fmt::{self, Write};
 
 use super::callouts::{EFFECT, ON_ERROR};
-use super::hops::{AUTH, BALANCE};
+use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
@@ -59,14 +59,26 @@ fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) ->
     writeln!(f, "  {}:", quoted(key))?;
     match &upstream.source {
         Source::Sink(path) => writeln!(f, "    sink: {}", quoted(&path.to_string_lossy()))?,
+        Source::Mx(domain) => writeln!(f, "    mx: {}", quoted(domain))?,
+        Source::Srv(service) => writeln!(f, "    srv: {}", quoted(service))?,
+        Source::RecipientMx => writeln!(f, "    recipient_mx: true")?,
         Source::Hosts(hosts) => {
             writeln!(f, "    hosts:")?;
             hosts.iter().try_for_each(|host| print_host(f, host))?;
         }
     }
-    writeln!(f, "    port: {}", upstream.port)?;
+    // The port of a host found by SRV stands in its record.
+    if !matches!(upstream.source, Source::Srv(_)) {
+        writeln!(f, "    port: {}", upstream.port)?;
+    }
     writeln!(f, "    balance: {}", name(&BALANCE, upstream.balance))?;
-    writeln!(f, "    sessions: {}", upstream.sessions)
+    writeln!(f, "    protocol: {}", name(&PROTOCOL, upstream.protocol))?;
+    writeln!(f, "    sessions: {}", upstream.sessions)?;
+    match upstream.health {
+        None => writeln!(f, "    health: off"),
+        Some(_) if matches!(upstream.source, Source::RecipientMx) => Ok(()),
+        Some(interval) => writeln!(f, "    health: {{ interval: {} }}", print_duration(interval)),
+    }
 }
 
 fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
@@ -212,8 +224,10 @@ fn decision(decide: &Decide) -> String {
                 let recipient =
                     rung.recipient.as_ref().map(|t| format!("recipient: {}", quoted(&t.to_string())));
                 let upstream = rung.upstream.as_ref().map(|name| format!("upstream: {}", quoted(name)));
+                let mx =
+                    rung.mx.as_ref().map(|(name, port)| format!("mx: {}", quoted(&format!("{name}:{port}"))));
                 let map = rung.map.as_ref().map(|file| format!("map: {}", quoted(&file.to_string_lossy())));
-                mapping(&recipient.into_iter().chain(upstream).chain(map).collect::<Vec<_>>())
+                mapping(&recipient.into_iter().chain(upstream).chain(mx).chain(map).collect::<Vec<_>>())
             });
             format!("retry: [{}]", rungs.collect::<Vec<_>>().join(", "))
         }

@@ -288,13 +288,15 @@ pub enum Decide {
     Disconnect(Option<Vec<String>>),
 }
 
-/// One attempt of a ladder; `map` is set, or at least one of the two others.
+/// One attempt of a ladder; `map` is set, or at least one of the others, and not both `upstream` and `mx`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
     /// The recipient to try, made from the one first sent to a hop.
     pub recipient: Option<Template>,
     /// The pool to try, a key of the configuration's upstreams.
     pub upstream: Option<String>,
+    /// The domain whose hosts are tried, and the port they are dialled at.
+    pub mx: Option<(String, u16)>,
     /// The file in which recipient, pool or both are looked up; for a recipient that is not in it there is no attempt.
     pub map: Option<PathBuf>,
 }

@@ -31,6 +31,10 @@ upstreams:
     balance: round_robin
     sessions: 90
   branch: { sink: "./a \"b\" ü" }
+  store: { hosts: ["unix:/run/lmtp"], protocol: lmtp, health: { interval: 90s } }
+  found: { mx: example.com, port: 26, health: off }
+  service: { srv: _smtp._tcp.example.com. }
+  out: { recipient_mx: true, port: 2525 }
 rules:
   - { name: always, stages: [connect, helo, auth, mail, rcpt, data, other], do: accept }
   - name: everything
@@ -52,7 +56,7 @@ rules:
   - { name: b, stages: mail, do: { rewrite: { sender: "<>", parameters: { add: "NOTIFY=NEVER", remove: [auth] } } } }
   - { name: c, stages: rcpt, do: { rewrite: { recipient: "{local}+{{x}}@{domain}" }, route: { upstream: branch } } }
   - { name: d, stages: helo, do: { rewrite: { helo: "[{client}]" }, accept: true } }
-  - { name: e, stages: rcpt-reply, do: { retry: [{ recipient: "{local}@b.example" }, { upstream: main }] } }
+  - { name: e, stages: rcpt-reply, do: { retry: [{ recipient: "{local}@b.example" }, { upstream: main }, { mx: "c.example:26" }] } }
   - { name: f, stages: rcpt-reply, do: { retry: [{ recipient: "\"a b\"@b.example", upstream: branch }] } }
   - { name: m, stages: rcpt, do: { map: "./recipients.map", rewrite: { parameters: { add: [NOTIFY=NEVER] } } } }
   - { name: n, stages: rcpt-reply, do: { retry: [{ map: "old \"map\"" }] } }

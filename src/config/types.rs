@@ -140,12 +140,16 @@ pub enum AuthShown {
 pub struct Upstream {
     /// Where its hosts come from.
     pub source: Source,
-    /// The port of hosts that name none; already applied to [`Target::Tcp`].
+    /// The port of hosts that name none and of those found by MX; already applied to [`Target::Tcp`].
     pub port: u16,
     /// In which order hosts are tried.
     pub balance: Balance,
+    /// What its hosts speak.
+    pub protocol: Protocol,
     /// Open dialogs per host; 0 means no bound of ours.
     pub sessions: usize,
+    /// How often each host is probed; `None`: never. The sink is not, nor are hosts known only at RCPT.
+    pub health: Option<Duration>,
 }
 
 impl Default for Upstream {
@@ -154,7 +158,9 @@ impl Default for Upstream {
             source: Source::Sink(PathBuf::from(DEFAULT_SINK)),
             port: 25,
             balance: Balance::First,
+            protocol: Protocol::Smtp,
             sessions: 0,
+            health: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -169,6 +175,12 @@ pub enum Source {
     Hosts(Vec<HostSpec>),
     /// The embedded SMTP server that stores into a Maildir at this path.
     Sink(PathBuf),
+    /// The mail hosts of a domain, by its MX records.
+    Mx(String),
+    /// The hosts of a service, by its SRV records.
+    Srv(String),
+    /// The mail hosts of each recipient's domain, looked up at RCPT.
+    RecipientMx,
 }
 
 /// One host of a pool, before its name is resolved.
@@ -194,10 +206,19 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// In which order the hosts of a pool are tried.
+/// What the hosts of a pool speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033; never on port 25.
+    Lmtp,
+}
+
+/// In which order the hosts of a pool are tried. Those found by MX or SRV: within one preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// File order: the first that serves.
+    /// File order: the first that serves. Of a preference any, by weight.
     First,
     /// In turn, by weight.
     RoundRobin,

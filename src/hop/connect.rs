@@ -39,12 +39,12 @@ mod tests {
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
-    use crate::config::types::Balance;
+    use crate::config::types::Upstream;
     use crate::hop::{Endpoint, HostSpec, Pool, PoolSpec, Registry};
 
     fn target(endpoint: Endpoint) -> Target {
-        let hosts = vec![HostSpec { endpoint, weight: 1 }];
-        let spec = PoolSpec { name: "main".into(), balance: Balance::First, hosts, sessions: 0 };
+        let mut spec = PoolSpec::new("main", &Upstream::default());
+        spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
         Pool::new(spec, &Registry::new(Instant::now())).targets()[0].clone()
     }
 

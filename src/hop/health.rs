@@ -7,16 +7,15 @@
 //!        failures (see [`Why`]); what else goes wrong in a dialog is no failure of the host.
 //!
 //! The figures: three failures in a row eject an address for 1 s; each further trial that fails doubles the time,
-//! up to 60 s. When the time is over one dialog at a time tries it (half-open: a trial not reported within 10 s
-//! lapses); its success clears everything. A pool whose addresses are all ejected tries them anyway.
+//! up to 60 s. When the time is over one dialog or probe at a time tries it (half-open: one let go of without a report
+//! leaves the trial to the next, one not heard of for 10 s lapses); its success clears everything, and for 10 s the
+//! address gets a share that grows with the time, while others are there. A pool whose addresses are all ejected
+//! tries them anyway.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::target::{Address, Target, TargetId};
+use super::target::{Target, TargetId};
 
 /// Failures in a row after which an address is ejected.
 pub const FAILURES_TO_EJECT: u32 = 3;
@@ -24,6 +23,8 @@ pub const FAILURES_TO_EJECT: u32 = 3;
 pub const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// How long a trial keeps others from trying the same address.
 pub const TRIAL: Duration = Duration::from_secs(10);
+/// How long an address that came back takes to have its whole share again, and the least share until then, in per cent.
+pub const SLOW_START: (Duration, u8) = (Duration::from_secs(10), 10);
 
 /// What counts as a failure of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +69,37 @@ pub enum Change {
     Restored,
 }
 
+/// What a probe came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It greeted and answered EHLO.
+    Good,
+    /// It refused us: its word to one client, which counts neither for nor against it.
+    Refused,
+    /// It failed, in one of the ways that count.
+    Failed,
+}
+
+impl Probe {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Refused, Self::Failed];
+
+    /// Its name as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What happened to one host of one pool, since the process began.
 #[derive(Debug, Default)]
 pub struct HopCounts {
     connects: AtomicU64,
+    open: AtomicU32,
+    probes: [AtomicU64; Probe::ALL.len()],
     failures: [AtomicU64; Why::ALL.len()],
     ejections: AtomicU64,
 }
@@ -80,6 +108,16 @@ impl HopCounts {
     /// Dialogs begun.
     pub fn connects(&self) -> u64 {
         self.connects.load(Relaxed)
+    }
+
+    /// Dialogs of this pool open with it.
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    /// Probes with this result.
+    pub fn probes(&self, result: Probe) -> u64 {
+        self.probes[result as usize].load(Relaxed)
     }
 
     /// Failures of one kind.
@@ -126,10 +164,12 @@ pub struct AddressState {
     ejections: AtomicU32,
     /// 0: not ejected (a real one is never 0: the shortest backoff is a second).
     until_ms: AtomicU64,
+    /// When it came back after an ejection; 0: long ago, or never ejected.
+    back_ms: AtomicU64,
 }
 
 impl AddressState {
-    fn new(id: TargetId, base: Instant) -> Self {
+    pub(super) fn new(id: TargetId, base: Instant) -> Self {
         Self {
             id,
             base,
@@ -137,6 +177,7 @@ impl AddressState {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             until_ms: AtomicU64::new(0),
+            back_ms: AtomicU64::new(0),
         }
     }
 
@@ -163,13 +204,38 @@ impl AddressState {
         until == 0 || until <= self.millis(now)
     }
 
-    /// Claims the trial of an address that is due for one. False if there is none to claim, or another was faster.
-    fn claim_trial(&self, now: Instant) -> bool {
-        let until = self.until_ms.load(Relaxed);
+    /// The share in per cent that it should have while it gathers strength after an ejection; `None`: the whole.
+    pub(super) fn share(&self, now: Instant) -> Option<u8> {
+        let back = self.back_ms.load(Relaxed);
+        if back == 0 {
+            return None;
+        }
+        let (time, least) = SLOW_START;
+        let share = self.millis(now).saturating_sub(back) * 100 / time.as_millis() as u64;
+        match u8::try_from(share) {
+            Ok(share) if share < 100 => Some(share.max(least)),
+            _ => {
+                // Whoever set it anew in between is right, too.
+                let _ = self.back_ms.compare_exchange(back, 0, Relaxed, Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Claims the trial of an address that is due for one. `None` if there is none to claim, or another was faster.
+    fn claim_trial(&self, now: Instant) -> Option<Trial> {
+        let due = self.until_ms.load(Relaxed);
         let now = self.millis(now);
-        until != 0
-            && until <= now
-            && self.until_ms.compare_exchange(until, now + TRIAL.as_millis() as u64, Relaxed, Relaxed).is_ok()
+        let lapses = now + TRIAL.as_millis() as u64;
+        let claimed =
+            due != 0 && due <= now && self.until_ms.compare_exchange(due, lapses, Relaxed, Relaxed).is_ok();
+        claimed.then_some(Trial { due, lapses })
+    }
+
+    /// A trial that nobody reported on is the next one's.
+    fn give_up_trial(&self, trial: Trial) {
+        // Failed if there was a report, or it has lapsed and another has begun.
+        let _ = self.until_ms.compare_exchange(trial.lapses, trial.due, Relaxed, Relaxed);
     }
 
     fn failed(&self, trial: bool, now: Instant) -> Change {
@@ -190,7 +256,7 @@ impl AddressState {
         Change::Ejected(backoff)
     }
 
-    fn succeeded(&self) -> Change {
+    fn succeeded(&self, now: Instant) -> Change {
         // Loads first: the common case must not write to a line that all workers share.
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
@@ -201,15 +267,24 @@ impl AddressState {
         if self.until_ms.load(Relaxed) == 0 || self.until_ms.swap(0, Relaxed) == 0 {
             return Change::None;
         }
+        self.back_ms.store(self.millis(now).max(1), Relaxed);
         Change::Restored
     }
 }
 
-/// One dialog with one target, counted as open until this is dropped.
+/// A claim to try an ejected address: when that became due, and when the claim lapses.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    due: u64,
+    lapses: u64,
+}
+
+/// One dialog with one target, counted as open until this is dropped; or one probe of it, which is not counted.
 #[derive(Debug)]
 pub struct Lease {
     target: Target,
-    trial: bool,
+    trial: Option<Trial>,
+    probe: bool,
 }
 
 impl Lease {
@@ -220,7 +295,20 @@ impl Lease {
         }
         target.0.state.open.fetch_add(1, Relaxed);
         target.0.counts.connects.fetch_add(1, Relaxed);
-        Some(Self { trial: target.0.state.claim_trial(now), target: target.clone() })
+        target.0.counts.open.fetch_add(1, Relaxed);
+        Some(Self { trial: target.0.state.claim_trial(now), target: target.clone(), probe: false })
+    }
+
+    /// Takes a probe of `target`, unless it is ejected and not due for a trial.
+    pub(super) fn probe(target: &Target, now: Instant) -> Option<Self> {
+        let trial = target.0.state.claim_trial(now);
+        let free = trial.is_some() || !target.0.state.is_ejected();
+        free.then(|| Self { trial, target: target.clone(), probe: true })
+    }
+
+    /// Counts what the probe came to.
+    pub(super) fn probed(&self, result: Probe) {
+        self.target.0.counts.probes[result as usize].fetch_add(1, Relaxed);
     }
 
     /// Whom it is with.
@@ -232,7 +320,7 @@ impl Lease {
     pub fn failed(&self, why: Why, now: Instant) -> Change {
         let counts = &self.target.0.counts;
         counts.failures[why as usize].fetch_add(1, Relaxed);
-        let change = self.target.0.state.failed(self.trial, now);
+        let change = self.target.0.state.failed(self.trial.is_some(), now);
         if let Change::Ejected(_) = change {
             counts.ejections.fetch_add(1, Relaxed);
         }
@@ -240,87 +328,22 @@ impl Lease {
     }
 
     /// The host gave service: its greeting was taken, and no 421 came before the client's first command.
-    pub fn succeeded(&self) -> Change {
-        self.target.0.state.succeeded()
+    pub fn succeeded(&self, now: Instant) -> Change {
+        self.target.0.state.succeeded(now)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(trial) = self.trial {
+            self.target.0.state.give_up_trial(trial);
+        }
+        if self.probe {
+            return;
+        }
+        self.target.0.counts.open.fetch_sub(1, Relaxed);
         self.target.0.state.open.fetch_sub(1, Relaxed);
         self.target.0.host.open.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The states of all hosts, by what they are called and where they are, so that they outlive a refresh of the
-/// names and a reload of the configuration. Used on the control thread only; a state nobody holds is forgotten.
-#[derive(Debug)]
-pub struct Registry {
-    base: Instant,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    last_id: u64,
-    hosts: HashMap<Arc<str>, Weak<HostState>>,
-    addresses: HashMap<(Arc<str>, Address), Weak<AddressState>>,
-    /// By pool and host. Kept for good: a counter that began again would read as a restart.
-    counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
-    /// What names last resolved to, for a reload while DNS is out of order. Kept for good, like the counts.
-    names: HashMap<Box<str>, Vec<IpAddr>>,
-}
-
-impl Registry {
-    /// An empty one; times are counted from `base`.
-    pub fn new(base: Instant) -> Self {
-        Self { base, known: Mutex::default() }
-    }
-
-    /// The state of the host of this name.
-    pub(super) fn host(&self, name: &Arc<str>) -> Arc<HostState> {
-        let mut known = self.lock();
-        if let Some(state) = known.hosts.get(name).and_then(Weak::upgrade) {
-            return state;
-        }
-        known.hosts.retain(|_, state| state.strong_count() > 0);
-        let state = Arc::new(HostState::default());
-        known.hosts.insert(name.clone(), Arc::downgrade(&state));
-        state
-    }
-
-    /// The state of the host of this name at this address.
-    pub(super) fn address(&self, name: &Arc<str>, address: &Address) -> Arc<AddressState> {
-        let mut known = self.lock();
-        let key = (name.clone(), address.clone());
-        if let Some(state) = known.addresses.get(&key).and_then(Weak::upgrade) {
-            return state;
-        }
-        known.addresses.retain(|_, state| state.strong_count() > 0);
-        known.last_id += 1;
-        let state = Arc::new(AddressState::new(TargetId(known.last_id), self.base));
-        known.addresses.insert(key, Arc::downgrade(&state));
-        state
-    }
-
-    /// The counters of the host of this name in this pool.
-    pub(super) fn counts(&self, pool: &Arc<str>, host: &Arc<str>) -> Arc<HopCounts> {
-        self.lock().counts.entry((pool.clone(), host.clone())).or_default().clone()
-    }
-
-    /// What `name` last resolved to, whoever asked.
-    pub(super) fn last_good(&self, name: &str) -> Vec<IpAddr> {
-        self.lock().names.get(name).cloned().unwrap_or_default()
-    }
-
-    /// Keeps what `name` resolves to now.
-    pub(super) fn remember(&self, name: &str, addresses: &[IpAddr]) {
-        self.lock().names.insert(name.into(), addresses.into());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Nothing below can panic half-way, so a poisoned map is a whole one.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -338,13 +361,13 @@ mod tests {
         let (state, now) = state();
         assert_eq!(state.failed(false, now), Change::None);
         assert_eq!(state.failed(false, now), Change::None);
-        assert_eq!(state.succeeded(), Change::None);
+        assert_eq!(state.succeeded(now), Change::None);
         assert_eq!(state.failed(false, now), Change::None);
         assert_eq!(state.failed(false, now), Change::None);
         assert!(state.is_ready(now));
         assert_eq!(state.failed(false, now), Change::Ejected(Duration::from_secs(1)));
         assert!(!state.is_ready(now));
-        assert_eq!(state.succeeded(), Change::Restored);
+        assert_eq!(state.succeeded(now), Change::Restored);
         assert!(state.is_ready(now) && !state.is_ejected());
     }
 
@@ -359,8 +382,8 @@ mod tests {
         for seconds in [2, 4, 8, 16, 32, 60, 60, 60] {
             now += Duration::from_secs(60);
             assert!(state.is_ready(now) && state.is_ejected());
-            assert!(state.claim_trial(now));
-            assert!(!state.claim_trial(now), "one trial at a time");
+            assert!(state.claim_trial(now).is_some());
+            assert!(state.claim_trial(now).is_none(), "one trial at a time");
             assert!(!state.is_ready(now));
             assert_eq!(state.failed(true, now), Change::Ejected(Duration::from_secs(seconds)));
         }
@@ -373,20 +396,39 @@ mod tests {
             state.failed(false, now);
         }
         let due = now + Duration::from_secs(2);
-        assert!(state.claim_trial(due));
+        assert!(state.claim_trial(due).is_some());
         assert!(!state.is_ready(due + TRIAL / 2));
-        assert!(state.claim_trial(due + TRIAL));
+        assert!(state.claim_trial(due + TRIAL).is_some());
     }
 
     #[test]
-    fn states_outlive_a_refresh_but_not_their_last_holder() {
-        let registry = Registry::new(Instant::now());
-        let (name, address): (Arc<str>, _) = ("a:25".into(), Address::Ip(([127, 0, 0, 1], 25).into()));
-        let first = registry.address(&name, &address);
-        assert_eq!(registry.address(&name, &address).id(), first.id());
-        assert_ne!(registry.address(&"b:25".into(), &address).id(), first.id());
-        let id = first.id();
-        drop(first);
-        assert_ne!(registry.address(&name, &address).id(), id, "an identity is never used again");
+    fn a_trial_let_go_of_is_the_next_ones() {
+        let (state, now) = state();
+        for _ in 0..3 {
+            state.failed(false, now);
+        }
+        let due = now + Duration::from_secs(2);
+        let left = state.claim_trial(due).unwrap();
+        state.give_up_trial(left);
+        let next = state.claim_trial(due).unwrap();
+        assert!(!state.is_ready(due));
+        assert_eq!(state.succeeded(due), Change::Restored);
+        state.give_up_trial(next);
+        assert!(!state.is_ejected(), "a report stands");
+    }
+
+    #[test]
+    fn one_that_came_back_gets_its_share_little_by_little() {
+        let (state, now) = state();
+        assert_eq!(state.share(now), None);
+        for _ in 0..3 {
+            state.failed(false, now);
+        }
+        let back = now + Duration::from_secs(60);
+        state.succeeded(back);
+        assert_eq!(state.share(back), Some(SLOW_START.1));
+        assert_eq!(state.share(back + SLOW_START.0 / 2), Some(50));
+        assert_eq!(state.share(back + SLOW_START.0), None);
+        assert_eq!(state.share(back), None, "once");
     }
 }

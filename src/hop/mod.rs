@@ -3,23 +3,33 @@
 //! In:    the upstreams of the configuration; the outcome of each attempt at a host.
 //! Out:   one [`Pick`] per attempt: the host to dial next, with the [`Lease`] that counts the dialog; an open
 //!        [`Stream`](crate::net::stream::Stream) for it.
-//! Never: speaks SMTP to a hop (the session does; only the [`sink`] speaks, as a server), or decides what the
-//!        client hears.
+//! Never: speaks SMTP to a hop for a client (the session does; the [`sink`] speaks as a server, a [`probe`] for
+//!        itself), or decides what the client hears.
 //!
-//! The order of the flow: [`resolve`] turns names into addresses, [`pool`] picks one of them, [`mod@connect`] dials
-//! it, [`health`] hears how it went. RFC 5321 5 (several addresses of one host are tried in order).
+//! The order of the flow: [`dns`] answers; [`resolve`] keeps the pools fresh with it and the [`directory`] has what only
+//! recipients name; [`pool`] picks a target, [`mod@connect`] dials it, [`health`] hears how it went, from sessions and
+//! from the [`probe`]. RFC 5321 5 (several addresses of one host are tried in order).
 
+mod balance;
 pub mod connect;
+pub mod directory;
+pub mod dns;
 pub mod health;
 pub mod pool;
+pub mod probe;
+pub mod registry;
 pub mod resolve;
 pub mod serve;
 pub mod sink;
 pub mod target;
 
 pub use connect::connect;
-pub use health::{Change, HopCounts, Lease, Registry, Why};
+pub use directory::{Directory, LookUp};
+pub use dns::{ResolveError, Resolver};
+pub use health::{Change, HopCounts, Lease, Probe, Why};
 pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
-pub use resolve::{HostReport, Pools, Refresher, Resolver, resolve_all};
+pub use probe::Prober;
+pub use registry::Registry;
+pub use resolve::{HostReport, Pools, Refresher, resolve_all};
 pub use serve::HopSet;
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

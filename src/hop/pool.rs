@@ -1,57 +1,91 @@
-//! A pool: the hosts one upstream names, and which of them is next.
+//! A pool: the hosts of one upstream, and which of them is next.
 //!
-//! In:    the upstream's hosts; their addresses, whenever the resolver has new ones; at each attempt, what this
-//!        transaction has tried.
+//! In:    the upstream's hosts, as written or as DNS has them; their addresses, whenever the resolver has new ones;
+//!        at each attempt, what this transaction has tried.
 //! Out:   a [`Pick`]: the target to dial with the lease of its dialog, or why there is none.
 //! Never: locks or waits on a worker's way: a pick reads one snapshot and some atomics. It remembers no session;
 //!        what was tried is the caller's to say.
 //!
-//! Order: targets that are ejected come after those that are not ("all down" means "try anyway"). Within that,
-//! `first` takes hosts as written, `round_robin` by weight in turn, `least_sessions` the fewest open dialogs for
-//! its weight. The addresses of one name follow each other under `first` (RFC 5321 5.1) and take turns otherwise.
-//! Dialogs are bounded per host, not per address: the bound stands for the host's own process limit.
+//! Order: a target that just came back gets its share little by little, and one that is ejected comes after all that
+//! are not ("all down" means "try anyway"). Within that by preference (RFC 5321 5.1, RFC 2782); hosts written down
+//! under `first` have the one of their place. Of one preference: `first` draws by weight, `round_robin` goes in turn by
+//! weight, `least_sessions` takes the fewest open dialogs for its weight. The addresses of one name follow each other
+//! under `first` and take turns otherwise. Dialogs are bounded per host, not per address: the bound stands
+//! for the host's own process limit.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
-use super::health::{HopCounts, HostState, Lease, Registry};
+use super::balance::{by_weight, in_turn, least_open, random, runs, schedule};
+use super::dns::{Found, Question};
+use super::health::{HopCounts, HostState, Lease};
+use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
-use crate::config::types::{Balance, Source, Upstream};
-
-/// The longest turn of `round_robin`; heavier weights are scaled down to it.
-const SCHEDULE_MAX: u32 = 1024;
+use crate::config::types::{Balance, Protocol, Source, Upstream};
+use crate::session::route::PoolKind;
 
 /// A pool as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSpec {
     /// The upstream's name.
     pub name: Box<str>,
+    /// What its hosts speak, and whether they are those of each recipient's domain.
+    pub kind: PoolKind,
     /// How its hosts share the load.
     pub balance: Balance,
-    /// Its hosts, in order.
+    /// Its hosts, in order; none where DNS names them.
     pub hosts: Vec<HostSpec>,
+    /// What is asked of DNS for its hosts, and the port they are dialled at where the answer says none.
+    pub found_by: Option<(Question, u16)>,
     /// Open dialogs per host; 0 is no bound.
     pub sessions: u32,
+    /// How often each host is probed.
+    pub probed: Option<Duration>,
 }
 
 impl PoolSpec {
     /// What the upstream called `name` says.
     pub fn new(name: &str, upstream: &Upstream) -> Self {
-        let hosts = match &upstream.source {
-            Source::Hosts(hosts) => hosts
-                .iter()
-                .map(|host| HostSpec { endpoint: Endpoint::from(&host.target), weight: host.weight })
-                .collect(),
-            Source::Sink(path) => {
-                vec![HostSpec { endpoint: Endpoint::Sink(path.as_path().into()), weight: 1 }]
-            }
+        let lmtp = upstream.protocol == Protocol::Lmtp;
+        let mut spec = Self {
+            name: name.into(),
+            kind: if lmtp { PoolKind::Lmtp } else { PoolKind::Smtp },
+            balance: upstream.balance,
+            hosts: Vec::new(),
+            found_by: None,
+            sessions: u32::try_from(upstream.sessions).unwrap_or(u32::MAX),
+            probed: upstream.health,
         };
-        let sessions = u32::try_from(upstream.sessions).unwrap_or(u32::MAX);
-        Self { name: name.into(), balance: upstream.balance, hosts, sessions }
+        let in_order = upstream.balance == Balance::First;
+        match &upstream.source {
+            Source::Hosts(hosts) => {
+                let host = |(place, host): (usize, &crate::config::types::HostSpec)| HostSpec {
+                    endpoint: Endpoint::from(&host.target),
+                    preference: if in_order { u16::try_from(place).unwrap_or(u16::MAX) } else { 0 },
+                    weight: host.weight,
+                };
+                spec.hosts = hosts.iter().enumerate().map(host).collect();
+            }
+            Source::Sink(path) => {
+                let endpoint = Endpoint::Sink(path.as_path().into());
+                spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
+                // It is a part of this process.
+                spec.probed = None;
+            }
+            Source::Mx(domain) => {
+                spec.found_by = Some((Question::Mx(domain.as_str().into()), upstream.port));
+            }
+            Source::Srv(service) => {
+                spec.found_by = Some((Question::Srv(service.as_str().into()), upstream.port));
+            }
+            Source::RecipientMx => spec.kind = PoolKind::ByRecipient(upstream.port),
+        }
+        spec
     }
 }
 
@@ -99,12 +133,32 @@ pub struct HostHealth {
 #[derive(Debug)]
 pub struct Pool {
     name: Arc<str>,
+    kind: PoolKind,
     balance: Balance,
     sessions: u32,
-    hosts: Box<[Host]>,
-    schedule: Box<[u16]>,
+    found_by: Option<(Question, u16)>,
+    probed: Option<Duration>,
+    /// Where all hosts are counted as one: there are as many as recipients have domains.
+    together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
-    targets: ArcSwap<Box<[Target]>>,
+    now: ArcSwap<Snapshot>,
+}
+
+/// The hosts and targets of a moment.
+#[derive(Debug, Default)]
+struct Snapshot {
+    hosts: Box<[Host]>,
+    targets: Box<[Target]>,
+    /// Targets of one preference each, the most preferred first.
+    ranks: Box<[Rank]>,
+}
+
+/// Targets of one preference.
+#[derive(Debug)]
+struct Rank {
+    targets: Range<usize>,
+    /// The turn of its hosts under `round_robin`.
+    schedule: Box<[u16]>,
 }
 
 /// A host of a pool.
@@ -120,39 +174,88 @@ impl Pool {
     /// A pool whose named hosts have no address yet; the others are ready.
     pub fn new(spec: PoolSpec, registry: &Registry) -> Self {
         let name: Arc<str> = spec.name.into();
-        let hosts: Box<[Host]> = spec
-            .hosts
-            .into_iter()
-            .map(|spec| {
-                let host: Arc<str> = spec.endpoint.to_string().into();
-                Host { state: registry.host(&host), counts: registry.counts(&name, &host), name: host, spec }
-            })
-            .collect();
-        let weights: Vec<u32> = hosts.iter().map(|host| host.spec.weight.max(1)).collect();
+        let by_recipient = matches!(spec.kind, PoolKind::ByRecipient(_));
         let pool = Self {
+            together: by_recipient.then(|| registry.counts(&name, &TOGETHER.into())),
             name,
+            kind: spec.kind,
             balance: spec.balance,
             sessions: spec.sessions,
-            schedule: schedule(&weights),
+            found_by: spec.found_by,
+            probed: spec.probed,
             turn: AtomicUsize::new(0),
-            targets: ArcSwap::from_pointee(Box::default()),
-            hosts,
+            now: ArcSwap::default(),
         };
-        let unresolved = vec![Vec::new(); pool.hosts.len()];
-        pool.publish(&unresolved, registry);
+        let unresolved = vec![Vec::new(); spec.hosts.len()];
+        pool.set(spec.hosts, &unresolved, registry);
+        pool
+    }
+
+    /// The hosts that a domain was found to have, in the manner of this pool, which has none of its own.
+    pub fn of_domain(&self, found: &[Found], registry: &Registry) -> Self {
+        let port = match self.kind {
+            PoolKind::ByRecipient(port) => port,
+            PoolKind::Smtp | PoolKind::Lmtp => 0,
+        };
+        let pool = Self {
+            name: self.name.clone(),
+            kind: PoolKind::Smtp,
+            balance: self.balance,
+            sessions: self.sessions,
+            found_by: None,
+            probed: None,
+            together: self.together.clone(),
+            turn: AtomicUsize::new(0),
+            now: ArcSwap::default(),
+        };
+        pool.set_found(found, port, registry);
         pool
     }
 
     /// Takes the addresses its hosts have now, one list a host in the hosts' order; those that need no resolving
     /// ignore theirs. What is known about an address that stays, stays.
     pub fn publish(&self, addresses: &[Vec<Address>], registry: &Registry) {
+        let hosts = self.now.load().hosts.iter().map(|host| host.spec.clone()).collect();
+        self.set(hosts, addresses, registry);
+    }
+
+    /// Takes the hosts that DNS has for it now. What is known about an address that stays, stays.
+    pub fn publish_found(&self, found: &[Found], registry: &Registry) {
+        let port = self.found_by.as_ref().map_or(0, |(_, port)| *port);
+        self.set_found(found, port, registry);
+    }
+
+    fn set_found(&self, found: &[Found], port: u16, registry: &Registry) {
+        let hosts = found
+            .iter()
+            .map(|found| HostSpec {
+                endpoint: Endpoint::Name { name: found.name.clone(), port: found.port.unwrap_or(port) },
+                preference: found.preference,
+                weight: found.weight,
+            })
+            .collect();
+        let addresses: Vec<Vec<Address>> = found
+            .iter()
+            .map(|found| found.at(found.port.unwrap_or(port)).map(Address::Ip).collect())
+            .collect();
+        self.set(hosts, &addresses, registry);
+    }
+
+    fn set(&self, hosts: Vec<HostSpec>, addresses: &[Vec<Address>], registry: &Registry) {
+        let host = |spec: HostSpec| {
+            let name: Arc<str> = spec.endpoint.to_string().into();
+            let counts = self.together.clone().unwrap_or_else(|| registry.counts(&self.name, &name));
+            Host { state: registry.host(&name), counts, name, spec }
+        };
+        let hosts: Box<[Host]> = hosts.into_iter().map(host).collect();
         let mut targets = Vec::new();
-        for (host_index, host) in self.hosts.iter().enumerate() {
+        for (host_index, host) in hosts.iter().enumerate() {
             let fixed = host.spec.endpoint.fixed();
             let resolved = addresses.get(host_index).map(Vec::as_slice).unwrap_or_default();
             for address in fixed.as_ref().map_or(resolved, std::slice::from_ref) {
                 targets.push(Target(Arc::new(Inner {
                     host_index,
+                    preference: host.spec.preference,
                     weight: host.spec.weight.max(1),
                     name: host.name.clone(),
                     address: address.clone(),
@@ -162,34 +265,38 @@ impl Pool {
                 })));
             }
         }
-        self.targets.store(Arc::new(targets.into_boxed_slice()));
+        // Targets of one host stay together, and hosts in their order.
+        targets.sort_by_key(|target| target.0.preference);
+        // More targets than this are not addressed; the resolver keeps far below.
+        targets.truncate(usize::from(u16::MAX));
+        let ranks = ranks(&targets);
+        self.now.store(Arc::new(Snapshot { hosts, targets: targets.into_boxed_slice(), ranks }));
     }
 
     /// The next target for a transaction that has tried `tried`, with its lease.
     pub fn next(&self, tried: &[TargetId], now: Instant) -> Pick {
-        let targets = self.targets.load();
+        let snapshot = self.now.load();
+        let targets = &snapshot.targets;
         let mut order: SmallVec<[u16; 16]> = SmallVec::new();
-        self.order(&targets, tried.is_empty(), &mut order);
-        order.retain(|&mut index| !tried.contains(&targets[usize::from(index)].id()));
-        if order.is_empty() {
-            return Pick::None;
-        }
-        let mut picked = None;
-        for ready in [true, false] {
-            for &index in &order {
-                let target = &targets[usize::from(index)];
-                if picked.is_some() || target.0.state.is_ready(now) != ready {
-                    continue;
-                }
-                picked = Lease::take(target, self.sessions, now);
-            }
-        }
-        let Some(lease) = picked else { return Pick::Busy };
-        let id = lease.target().id();
-        let more = order
+        self.order(&snapshot, tried.is_empty(), &mut order);
+        let untried: SmallVec<[(&Target, Ready); 8]> = order
             .iter()
             .map(|&index| &targets[usize::from(index)])
-            .any(|target| target.id() != id && (self.sessions == 0 || target.0.host.open() < self.sessions));
+            .filter(|target| !tried.contains(&target.id()))
+            .map(|target| (target, ready_for(target, now)))
+            .collect();
+        if untried.is_empty() {
+            return Pick::None;
+        }
+        // One that is still gathering strength steps back now and then, one that is ejected always.
+        let picked = [Ready::Yes, Ready::SteppingBack, Ready::No].into_iter().find_map(|ready| {
+            let mut equals = untried.iter().filter(|(_, at)| *at == ready);
+            equals.find_map(|(target, _)| Lease::take(target, self.sessions, now))
+        });
+        let Some(lease) = picked else { return Pick::Busy };
+        let id = lease.target().id();
+        let free = |target: &Target| self.sessions == 0 || target.0.host.open() < self.sessions;
+        let more = untried.iter().any(|(target, _)| target.id() != id && free(target));
         Pick::Host(Picked { lease, more })
     }
 
@@ -198,122 +305,112 @@ impl Pool {
         &self.name
     }
 
-    /// Its hosts' names with their ports, in order.
-    pub fn hosts(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.hosts.iter().map(|host| &host.name)
+    /// What its hosts are like.
+    pub fn kind(&self) -> PoolKind {
+        self.kind
+    }
+
+    /// How often its hosts are probed.
+    pub fn probed(&self) -> Option<Duration> {
+        self.probed
+    }
+
+    /// What is asked of DNS for its hosts, and the port they are dialled at where the answer says none.
+    pub fn found_by(&self) -> Option<&(Question, u16)> {
+        self.found_by.as_ref()
     }
 
     /// Where its hosts are, in order, for the resolver.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.hosts.iter().map(|host| &host.spec.endpoint)
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.now.load().hosts.iter().map(|host| host.spec.endpoint.clone()).collect()
     }
 
     /// Its targets now.
-    pub fn targets(&self) -> Arc<Box<[Target]>> {
-        self.targets.load_full()
+    pub fn targets(&self) -> Vec<Target> {
+        self.now.load().targets.to_vec()
     }
 
     /// How each of its hosts is, in order.
     pub fn health(&self) -> Vec<HostHealth> {
-        let targets = self.targets.load();
-        let up = |index| targets.iter().any(|t| t.0.host_index == index && !t.0.state.is_ejected());
+        if let Some(counts) = &self.together {
+            let (host, counts) = (Arc::from(TOGETHER), counts.clone());
+            return vec![HostHealth { host, up: true, open: counts.open(), counts }];
+        }
+        let snapshot = self.now.load();
+        let up = |index| snapshot.targets.iter().any(|t| t.0.host_index == index && !t.0.state.is_ejected());
         let health = |(index, host): (usize, &Host)| HostHealth {
             host: host.name.clone(),
             up: up(index),
             open: host.state.open(),
             counts: host.counts.clone(),
         };
-        self.hosts.iter().enumerate().map(health).collect()
+        snapshot.hosts.iter().enumerate().map(health).collect()
     }
 
-    /// Whether any host can be counted on: one that is not ejected.
+    /// Whether any host can be counted on: one that is not ejected, or any of those that recipients will name.
     pub fn is_ready(&self) -> bool {
-        self.targets.load().iter().any(|target| !target.0.state.is_ejected())
+        matches!(self.kind, PoolKind::ByRecipient(_))
+            || self.now.load().targets.iter().any(|target| !target.0.state.is_ejected())
     }
 
-    /// Indices of `targets` in the order of the balance, health aside.
-    fn order(&self, targets: &[Target], first_attempt: bool, order: &mut SmallVec<[u16; 16]>) {
-        // More targets than this are not addressed; the resolver keeps far below.
-        let count = targets.len().min(usize::from(u16::MAX));
-        let indices = 0..count as u16;
-        if count <= 1 || self.balance == Balance::First {
-            order.extend(indices);
-            return;
-        }
+    /// Indices of the targets by preference and balance, health aside.
+    fn order(&self, snapshot: &Snapshot, first_attempt: bool, order: &mut SmallVec<[u16; 16]>) {
         // Only a first attempt moves the turn: a failover must not skip the next client's host.
-        let turn = match first_attempt {
-            true => self.turn.fetch_add(1, Relaxed),
-            false => self.turn.load(Relaxed),
+        let turn = match (self.balance, first_attempt) {
+            (Balance::First, _) => 0,
+            _ if snapshot.targets.len() <= 1 => 0,
+            (_, true) => self.turn.fetch_add(1, Relaxed),
+            (_, false) => self.turn.load(Relaxed),
         };
-        match self.balance {
-            Balance::First => {}
-            Balance::RoundRobin => {
-                let length = self.schedule.len();
-                let round = turn / length;
-                let mut seen: SmallVec<[u16; 16]> = SmallVec::new();
-                for step in 0..length {
-                    let host = self.schedule[(turn + step) % length];
-                    if seen.contains(&host) {
-                        continue;
-                    }
-                    seen.push(host);
-                    // Targets stand in their hosts' order, so those of one host are a run.
-                    let from = targets[..count].partition_point(|t| t.0.host_index < usize::from(host));
-                    let to = targets[..count].partition_point(|t| t.0.host_index <= usize::from(host));
-                    let run = to - from;
-                    order.extend((0..run).map(|offset| (from + (round + offset) % run) as u16));
-                    if seen.len() == self.hosts.len() {
-                        break;
-                    }
+        for rank in &snapshot.ranks {
+            let targets = &snapshot.targets[rank.targets.clone()];
+            let from = rank.targets.start;
+            let place = |index: usize| (from + index) as u16;
+            match self.balance {
+                _ if targets.len() == 1 => order.push(place(0)),
+                Balance::First => by_weight(targets, &mut |index| order.push(place(index))),
+                Balance::RoundRobin => {
+                    in_turn(targets, &rank.schedule, turn, &mut |index| order.push(place(index)));
+                }
+                Balance::LeastSessions => {
+                    least_open(targets, turn, &mut |index| order.push(place(index)));
                 }
             }
-            Balance::LeastSessions => {
-                // The sort is stable: of equally loaded ones, the turn decides.
-                order.extend((0..count).map(|offset| ((turn % count + offset) % count) as u16));
-                let mut loads: SmallVec<[(u64, u64); 16]> = SmallVec::new();
-                loads.extend(
-                    targets[..count]
-                        .iter()
-                        .map(|target| (u64::from(target.0.state.open()), u64::from(target.0.weight))),
-                );
-                order.sort_by(|&a, &b| {
-                    let ((a_open, a_weight), (b_open, b_weight)) =
-                        (loads[usize::from(a)], loads[usize::from(b)]);
-                    (a_open * b_weight).cmp(&(b_open * a_weight))
-                });
-            }
         }
     }
 }
 
-/// The turn of `round_robin`: every host as often as its weight, spread as evenly as can be (each step takes the
-/// host that is most behind its share).
-fn schedule(weights: &[u32]) -> Box<[u16]> {
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut weights: Vec<u64> = weights.iter().map(|weight| u64::from(weight / divisor)).collect();
-    let sum: u64 = weights.iter().sum();
-    if sum > u64::from(SCHEDULE_MAX) {
-        for weight in &mut weights {
-            *weight = (*weight * u64::from(SCHEDULE_MAX) / sum).max(1);
-        }
-    }
-    let total: u64 = weights.iter().sum();
-    let mut behind = vec![0_i64; weights.len()];
-    (0..total)
-        .map(|_| {
-            for (behind, weight) in behind.iter_mut().zip(&weights) {
-                *behind += *weight as i64;
-            }
-            let most = behind.iter().copied().max().unwrap_or_default();
-            let host = behind.iter().position(|&each| each == most).unwrap_or_default();
-            behind[host] -= total as i64;
-            host as u16
-        })
-        .collect()
+/// What all hosts of recipients' domains are called together.
+const TOGETHER: &str = "*";
+
+/// Whether a target is to be tried before others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Yes,
+    SteppingBack,
+    No,
 }
 
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
+fn ready_for(target: &Target, now: Instant) -> Ready {
+    let state = &target.0.state;
+    match state.is_ready(now) {
+        false => Ready::No,
+        true if state.share(now).is_some_and(|share| random() % 100 >= u64::from(share)) => {
+            Ready::SteppingBack
+        }
+        true => Ready::Yes,
+    }
+}
+
+fn ranks(targets: &[Target]) -> Box<[Rank]> {
+    let mut from = 0;
+    let same = |one: &Target, other: &Target| one.0.preference == other.0.preference;
+    let rank = |targets: &[Target]| {
+        from += targets.len();
+        let weights: Vec<u32> = runs(targets).map(|run| targets[run.start].0.weight).collect();
+        Rank { targets: from - targets.len()..from, schedule: schedule(&weights) }
+    };
+    targets.chunk_by(same).map(rank).collect()
 }
 
 #[cfg(test)]

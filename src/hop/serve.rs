@@ -1,41 +1,63 @@
 //! The pools as sessions see them.
 //!
-//! In:    [`Hops::pick`] with a pool's number and what was tried.
+//! In:    [`Hops::pick`] with a pool's number and what was tried; a domain to look up.
 //! Out:   a [`Host`], which is a [`Lease`]: its dialog counts as open until the session lets go of it.
 //! Never: knows a session, or which of its dialogs a host is for.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Change, Lease, Pick, Pool, Pools, Why};
-use crate::session::route::{self, Hops, Host, HostNews, PoolId, TargetId};
+use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
+use crate::session::route::{self, Domain, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
 #[derive(Debug)]
-pub struct HopSet(Box<[Arc<Pool>]>);
+pub struct HopSet {
+    pools: Box<[Arc<Pool>]>,
+    directory: Directory,
+}
 
 impl HopSet {
-    /// The pools, numbered.
-    pub fn new(pools: &Pools) -> HopSet {
-        HopSet(pools.iter().cloned().collect())
+    /// The pools, numbered, and what finds the hosts of domains.
+    pub fn new(pools: &Pools, directory: Directory) -> HopSet {
+        HopSet { pools: pools.iter().cloned().collect(), directory }
     }
 
     /// The number of the pool called `name`.
     pub fn id(&self, name: &str) -> Option<PoolId> {
-        let index = self.0.iter().position(|pool| **pool.name() == *name)?;
+        let index = self.pools.iter().position(|pool| **pool.name() == *name)?;
         u16::try_from(index).ok().map(PoolId)
+    }
+
+    /// Looks the hosts of a domain up.
+    pub fn look_up(&self, domain: Domain) -> LookUp {
+        let pool = domain.pool.and_then(|pool| self.pool(pool)).cloned();
+        self.directory.look_up(domain, pool)
+    }
+
+    fn pool(&self, pool: PoolId) -> Option<&Arc<Pool>> {
+        self.pools.get(usize::from(pool.0))
     }
 }
 
 impl Hops for HopSet {
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> route::Pick {
-        match self.0.get(usize::from(pool.0)).map(|pool| pool.next(tried, now)) {
-            Some(Pick::Host(picked)) => {
-                route::Pick::Host(route::Picked { host: Arc::new(picked.lease), more: picked.more })
-            }
-            Some(Pick::Busy) => route::Pick::Busy,
-            Some(Pick::None) | None => route::Pick::None,
+        self.pool(pool).map_or(route::Pick::None, |pool| picked(pool.next(tried, now)))
+    }
+
+    fn kind(&self, pool: PoolId) -> PoolKind {
+        self.pool(pool).map_or(PoolKind::Smtp, |pool| pool.kind())
+    }
+}
+
+/// A pick as a session sees it.
+pub(super) fn picked(pick: Pick) -> route::Pick {
+    match pick {
+        Pick::Host(picked) => {
+            route::Pick::Host(route::Picked { host: Arc::new(picked.lease), more: picked.more })
         }
+        Pick::Busy => route::Pick::Busy,
+        Pick::None => route::Pick::None,
     }
 }
 
@@ -50,18 +72,22 @@ impl Host for Lease {
 
     fn news(&self, news: HostNews, now: Instant) {
         let change = match news {
-            HostNews::Serves => self.succeeded(),
+            HostNews::Serves => self.succeeded(now),
             HostNews::NotConnected => self.failed(Why::Connect, now),
             HostNews::ConnectTimedOut => self.failed(Why::ConnectTimeout, now),
             HostNews::NoService => self.failed(Why::NoService, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),
         };
-        let host = self.target().name();
-        match change {
-            Change::None => {}
-            Change::Ejected(time) => tracing::warn!(host, ?time, "hop: ejected"),
-            Change::Restored => tracing::info!(host, "hop: restored"),
-        }
+        tell(change, self.target().name());
+    }
+}
+
+/// Says what others will notice.
+pub(super) fn tell(change: Change, host: &str) {
+    match change {
+        Change::None => {}
+        Change::Ejected(time) => tracing::warn!(host, ?time, "hop: ejected"),
+        Change::Restored => tracing::info!(host, "hop: restored"),
     }
 }

@@ -101,12 +101,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A host and its share.
+/// A host, its rank and its share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     /// Where it is.
     pub endpoint: Endpoint,
-    /// Its share under `round_robin` and `least_sessions`; 0 is taken as 1.
+    /// Hosts of a lower one are tried first, as in MX and SRV records.
+    pub preference: u16,
+    /// Its share among those of the same preference; 0 is taken as 1.
     pub weight: u32,
 }
 
@@ -118,6 +120,7 @@ pub struct Target(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) host_index: usize,
+    pub(super) preference: u16,
     pub(super) weight: u32,
     pub(super) name: Arc<str>,
     pub(super) address: Address,

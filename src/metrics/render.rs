@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::meter::{Meter, Sums};
 use super::{BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, process};
-use crate::hop::{HostHealth, Pools, Why};
+use crate::hop::{HostHealth, Pools, Probe, Why};
 
 static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
 
@@ -39,6 +39,7 @@ struct HostSeries {
     connects: Counter,
     failures: [Counter; Why::ALL.len()],
     ejections: Counter,
+    probes: [Counter; Probe::ALL.len()],
     up: Gauge,
     open: Gauge,
 }
@@ -136,6 +137,9 @@ impl Metrics {
                     counter.absolute(counts.failures(why));
                 }
                 series.ejections.absolute(counts.ejections());
+                for (result, counter) in Probe::ALL.into_iter().zip(&series.probes) {
+                    counter.absolute(counts.probes(result));
+                }
                 series.up.set(if up { 1.0 } else { 0.0 });
                 series.open.set(f64::from(open));
             }
@@ -160,7 +164,13 @@ impl HostSeries {
             labels.push(Label::new("reason", why.as_str()));
             counter("gatepost_hop_failures_total", labels)
         });
+        let probes = Probe::ALL.map(|result| {
+            let mut labels = labels();
+            labels.push(Label::new("result", result.as_str()));
+            counter("gatepost_hop_probes_total", labels)
+        });
         Self {
+            probes,
             connects: counter("gatepost_hop_connects_total", labels()),
             failures,
             ejections: counter("gatepost_hop_ejections_total", labels()),

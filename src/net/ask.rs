@@ -1,23 +1,29 @@
-//! The questions a session has open: leaves that are there only while they run.
+//! The questions a session has open, to callouts and to DNS: leaves that are there only while they run.
 //!
-//! In:    what a session wants asked, or not asked any more.
-//! Out:   one [`Input::Told`] for each question that was not cancelled, when its answer is in.
+//! In:    what a session wants asked, or not asked any more; a domain it wants looked up.
+//! Out:   one [`Input::Told`] for each question that was not cancelled, when its answer is in; one
+//!        [`Input::LookedUp`] for the latest domain.
 //! Never: keeps a deadline (the session does), or runs on for nobody: a question that is cancelled, or whose session
 //!        ends or panics, is dropped where it stands.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::callout::Asker;
+use crate::hop::{HopSet, LookUp};
 use crate::session::callout::{CalloutAnswer, Fault};
 use crate::session::io::{Ask, Event, Input, Ticket};
+use crate::session::route::{Domain, Hops};
 
-/// One session's open questions, and who carries them; made with its first question.
+/// One session's open questions, and who carries those to callouts; made with its first question.
+#[derive(Default)]
 pub struct Asking {
-    asker: Arc<dyn Asker>,
+    asker: Option<Arc<dyn Asker>>,
     open: Vec<Leaf>,
+    look_up: Option<LookUp>,
 }
 
 struct Leaf {
@@ -29,9 +35,16 @@ struct Leaf {
 pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
     let Ask { ticket, callouts, callout, stage, question } = question;
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
-    let asking =
-        asking.get_or_insert_with(|| Box::new(Asking { asker: Arc::clone(asker), open: Vec::new() }));
-    asking.open.push(Leaf { ticket, answer: asking.asker.ask(callout, stage, question) });
+    let asking = asking.get_or_insert_default();
+    asking.open.push(Leaf { ticket, answer: asker.ask(callout, stage, question) });
+    asking.asker.get_or_insert_with(|| Arc::clone(asker));
+}
+
+/// Looks a domain up; one that was being looked up is of no interest any more.
+pub fn look_up(asking: &mut Option<Box<Asking>>, hops: &dyn Hops, domain: Domain) {
+    let hops: &dyn Any = hops;
+    let Some(hops) = hops.downcast_ref::<HopSet>() else { return };
+    asking.get_or_insert_default().look_up = Some(hops.look_up(domain));
 }
 
 /// Forgets a question.
@@ -44,6 +57,12 @@ pub fn cancel(asking: &mut Option<Box<Asking>>, ticket: Ticket) {
 impl Asking {
     /// The next answer that is in.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Input> {
+        if let Some(look_up) = &mut self.look_up
+            && let Poll::Ready(found) = Pin::new(look_up).poll(cx)
+        {
+            self.look_up = None;
+            return Some(Input::LookedUp(found));
+        }
         for (index, leaf) in self.open.iter_mut().enumerate() {
             if let Poll::Ready(answer) = leaf.answer.as_mut().poll(cx) {
                 let ticket = self.open.swap_remove(index).ticket;
@@ -55,8 +74,8 @@ impl Asking {
 
     /// Counts a question that ended.
     pub fn note(&self, event: Event) {
-        if let Event::Asked(callout, stage, end, took) = event {
-            self.asker.ended(callout, stage, end, took);
+        if let (Event::Asked(callout, stage, end, took), Some(asker)) = (event, &self.asker) {
+            asker.ended(callout, stage, end, took);
         }
     }
 }

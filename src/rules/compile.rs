@@ -16,9 +16,9 @@ use super::condition::Condition;
 use super::map::Maps;
 use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
-use crate::session::route::PoolId;
+use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
-use crate::smtp::Reply;
+use crate::smtp::{Reply, canonical_domain};
 
 /// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +151,12 @@ impl Rule {
                         return Ok(RungTemplate::Map(map(file)?));
                     }
                     let pool = rung.upstream.as_ref().map(pool).transpose()?;
-                    Ok(RungTemplate::To { recipient: rung.recipient.clone(), pool })
+                    let mx = rung.mx.as_ref().map(|(name, port)| Domain {
+                        name: canonical_domain(name.as_bytes()).into_boxed_str(),
+                        port: *port,
+                        pool: None,
+                    });
+                    Ok(RungTemplate::To { recipient: rung.recipient.clone(), pool, mx })
                 });
                 let rungs = rungs.collect::<Result<_, String>>().map_err(|e| ("retry", e))?;
                 self.on_reply = Some(OnReply::Retry(rungs));

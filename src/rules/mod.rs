@@ -28,7 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::config::types as config;
-use crate::session::route::PoolId;
+use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{
     CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stages,
 };
@@ -90,7 +90,7 @@ enum OnReply {
 #[derive(Debug)]
 enum RungTemplate {
     /// There, for everybody.
-    To { recipient: Option<config::Template>, pool: Option<PoolId> },
+    To { recipient: Option<config::Template>, pool: Option<PoolId>, mx: Option<Domain> },
     /// Where this says, for those it knows.
     Map(Arc<Map>),
 }
@@ -196,14 +196,14 @@ impl Rule {
 impl RungTemplate {
     fn expand(&self, facts: &Facts<'_>) -> Option<Rung> {
         match self {
-            Self::To { recipient, pool } => {
+            Self::To { recipient, pool, mx } => {
                 let recipient = recipient.as_ref().map(|recipient| template::expand(recipient, facts));
-                Some(Rung { recipient, pool: *pool })
+                Some(Rung { recipient, pool: *pool, mx: mx.clone() })
             }
             Self::Map(map) => {
                 let entry = map.find(facts.address(Field::Recipient)?)?;
                 let recipient = entry.recipient(facts.path(Field::Recipient)?);
-                Some(Rung { recipient, pool: entry.pool })
+                Some(Rung { recipient, pool: entry.pool, mx: None })
             }
         }
     }

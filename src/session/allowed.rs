@@ -81,7 +81,7 @@ pub fn reply_fault(
 
 fn rung_fault(rung: &Rung, most: usize) -> Option<&'static str> {
     match &rung.recipient {
-        None if rung.pool.is_none() => Some("an attempt that names nothing to try"),
+        None if rung.pool.is_none() && rung.mx.is_none() => Some("an attempt that names nothing to try"),
         Some(path) if path.is_empty() || path.len() > most || Path::parse(path).is_err() => {
             Some("an attempt at a recipient that is no address")
         }
@@ -156,7 +156,7 @@ mod tests {
         assert!(reply_stages("550 no", &said("250 yes")).is_empty());
         assert!(reply_stages("354 go", &said("354 go")).is_empty());
         assert!(reply_stages("354 go", &said("250 yes")).is_empty());
-        let rung = |path: &str| Rung { recipient: Some(path.as_bytes().into()), pool: None };
+        let rung = |path: &str| Rung { recipient: Some(path.as_bytes().into()), ..Rung::default() };
         let retry = |path: &str| ReplyVerdict::Retry(vec![rung(path)]);
         assert_eq!(reply_stages("550 no", &retry("a@b.test")), ["rcpt-reply"]);
         assert!(reply_stages("250 yes", &retry("a@b.test")).is_empty());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd, TraceSide};
 use super::notes::{first_line, said_line};
 use super::owed::{Answer, Owed, Said, What};
+use super::route::Place;
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use super::upstreams::Tried;
 use super::{Phase, Session, Turn, closes};
@@ -169,6 +170,10 @@ impl Session {
                 self.tell(turn, said);
                 self.drop_transaction(turn, None, None);
             }
+            What::Mail(_) => {
+                self.mail_taken_here();
+                self.tell(turn, said);
+            }
             What::Rcpt(recipient) => {
                 let swallowed = said.code().is_positive();
                 match &mut self.transaction {
@@ -227,17 +232,20 @@ impl Session {
         self.content = None;
         let extended = hello.extended;
         if let Some(up) = self.upstreams.get_mut(hop) {
-            up.dialog.extensions = if extended { Extensions::of(reply) } else { Extensions::default() };
+            up.dialog.extensions =
+                if extended || up.lmtp { Extensions::of(reply) } else { Extensions::default() };
         }
         let settings = Arc::clone(&self.settings);
         let host = self.upstreams.get(hop).map(|up| Arc::clone(&up.host));
+        let lmtp = self.upstreams.get(hop).is_some_and(|up| up.lmtp);
+        let recipients = if lmtp { 1 } else { settings.limits.recipients };
         let mut hidden: Vec<Box<[u8]>> = Vec::new();
         let start = turn.out.to(Peer::Downstream).len();
         self.shown = Extensions::default();
         if extended {
             let shown = Shown {
                 message_size: settings.limits.message_size,
-                recipients: u32::try_from(settings.limits.recipients).unwrap_or(u32::MAX),
+                recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
                 auth: self.entrance.auth,
                 hostname: settings.own_greeting.then_some(&settings.hostname),
                 forward: &settings.forward_extensions,
@@ -252,9 +260,18 @@ impl Session {
                 turn.out.count(Event::HiddenKeyword);
                 turn.out.outputs.push(Output::Hidden(host, keyword));
             }
-            self.heard_hello(turn, start);
+            let tx = turn.out.to(Peer::Downstream);
+            let line: Vec<u8> = match settings.trace {
+                true => tx.slices(&[]).flatten().skip(start).copied().collect(),
+                false => Vec::new(),
+            };
+            self.heard_hello(turn, &line, true);
         } else if settings.own_greeting {
             self.tell(turn, &Said::Written(super::line_of(250, &settings.hostname)));
+        } else if lmtp {
+            // LHLO is answered like EHLO; a client that said HELO expects one line.
+            let name = reply.lines().next().unwrap_or_default();
+            self.tell(turn, &Said::Written(super::line_of(250, &String::from_utf8_lossy(name))));
         } else {
             self.relay(turn, reply);
         }
@@ -262,16 +279,14 @@ impl Session {
     }
 
     /// Counts and traces the EHLO reply that was composed in place.
-    pub(super) fn heard_hello(&mut self, turn: &mut Turn<'_>, start: usize) {
-        turn.out.count(Event::Answered { class: 2, by_hop: true });
-        turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
+    pub(super) fn heard_hello(&mut self, turn: &mut Turn<'_>, line: &[u8], by_hop: bool) {
+        turn.out.count(Event::Answered { class: 2, by_hop });
+        if by_hop {
+            turn.out.count(Event::Waited(turn.now.saturating_duration_since(self.head_since)));
+        }
         self.heard_at = turn.now;
         self.upstreams.episode_over();
-        if self.settings.trace {
-            let tx = turn.out.to(Peer::Downstream);
-            let line: Vec<u8> = tx.slices(&[]).flatten().skip(start).copied().collect();
-            self.trace(turn, Peer::Downstream, TraceSide::Server, &line);
-        }
+        self.trace(turn, Peer::Downstream, TraceSide::Server, line);
     }
 
     pub(super) fn conclude_rcpt(
@@ -317,7 +332,7 @@ impl Session {
         reply: ReplyRef<'_>,
         instead: Option<Arc<Reply>>,
     ) {
-        let up = self.upstreams.get(hop).map(|up| (Arc::clone(up.host.name()), up.pool));
+        let up = self.upstreams.get(hop).map(|up| (Arc::clone(up.host.name()), up.place.clone()));
         let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
         self.answer(turn, reply, instead);
         self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
@@ -326,7 +341,7 @@ impl Session {
             if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
                 transaction.needs.add(params, &shown);
             }
-            transaction.pinned = transaction.pinned.or(up.map(|(_, pool)| pool));
+            transaction.pinned = transaction.pinned.take().or(up.map(|(_, place)| place));
             transaction.recipients.push(recipient);
         }
     }
@@ -449,7 +464,7 @@ impl Session {
 
     /// MAIL goes to another pool than the session's: the transaction's own dialog is opened.
     pub(super) fn mail_elsewhere(&mut self, turn: &mut Turn<'_>, mail: Mail, pool: super::route::PoolId) {
-        match self.open(turn, pool, Tried::new()) {
+        match self.open(turn, Place::Pool(pool), Tried::new()) {
             Ok(hop) => {
                 self.upstreams.set_away(Some(hop));
                 self.owed.put_back(What::Mail(mail), Answer::Hop(hop));

@@ -13,16 +13,16 @@ use std::time::Instant;
 use smallvec::{SmallVec, smallvec};
 
 use super::inquiry::About;
-use super::io::{AttemptEnd, Event, HopId, VerdictKind};
+use super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
 use super::notes::first_line;
 use super::owed::{Answer, Owed, Said, What};
-use super::route::{PoolId, TargetId};
+use super::route::{Destination, Domain, NotFound, Place, PoolId, TargetId};
 use super::transaction::Recipient;
-use super::upstreams::{Stand, Tried};
+use super::upstreams::{NoHop, Stand, Tried, Why};
 use super::verdict::{Giver, Rung, Stage};
-use super::{Session, Turn};
+use super::{Session, Turn, closes};
 use crate::dialog::{Expect, Say};
-use crate::smtp::{Canonical, Path, Reply, ReplyRef, own};
+use crate::smtp::{Canonical, Own, Path, Reply, ReplyRef, own};
 
 /// What is being tried for one recipient.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Ladder {
     /// Whose ladder this is; `None`: a route.
     by: Option<Giver>,
     /// Where the recipient was first sent, and what was said there.
-    origin: PoolId,
+    origin: Place,
     first: Option<Box<Reply>>,
     transient: Option<Box<Reply>>,
     /// An attempt found no host, or there was no time or number left for it.
@@ -45,6 +45,32 @@ pub struct Ladder {
     /// The recipient as this attempt has it.
     pub recipient: Box<Recipient>,
     mail_refusal: Option<Box<Reply>>,
+    /// Whether the hosts of a domain are being looked up for the attempt.
+    looking: bool,
+    /// Why a route that was named by a domain leads nowhere.
+    nowhere: Option<&'static Own>,
+}
+
+impl Ladder {
+    /// Rungs for a recipient that was sent first to `origin`; nothing is tried yet.
+    fn new(rungs: Vec<Rung>, origin: Place, recipient: Box<Recipient>, until: Instant) -> Ladder {
+        Ladder {
+            until,
+            rungs: rungs.into_iter(),
+            by: None,
+            origin,
+            first: None,
+            transient: None,
+            failed: false,
+            attempts: 0,
+            seen: smallvec![],
+            hop: None,
+            recipient,
+            mail_refusal: None,
+            looking: false,
+            nowhere: None,
+        }
+    }
 }
 
 impl Session {
@@ -61,33 +87,43 @@ impl Session {
         let first = Box::new(reply.to_owned());
         let up = self.upstreams.get(hop);
         let seen = up.map(|up| (canonical(&recipient), up.host.id()));
+        let origin = up.map_or_else(|| self.current_place(), |up| up.place.clone());
+        let until = turn.now + self.settings.timeouts.attempts;
         let ladder = Ladder {
-            until: turn.now + self.settings.timeouts.attempts,
-            rungs: rungs.into_iter(),
             by,
-            origin: up.map_or_else(|| self.current_pool(), |up| up.pool),
             transient: reply.code().is_transient().then(|| first.clone()),
             first: Some(first),
-            failed: false,
-            attempts: 0,
             seen: seen.into_iter().collect(),
-            hop: None,
-            recipient: recipient.clone(),
-            mail_refusal: None,
+            ..Ladder::new(rungs, origin, recipient.clone(), until)
         };
         self.owed.put_back(What::Rcpt(recipient), Answer::Trying(Box::new(ladder)));
         self.next_rung(turn);
     }
 
-    /// A recipient whose way leads to another pool than the transaction's.
+    /// A recipient whose way leads elsewhere than the transaction's, or that had to wait for the one before it.
     pub(super) fn begin_route(&mut self, turn: &mut Turn<'_>, recipient: Box<Recipient>, pool: PoolId) {
         let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.accepted) else {
             self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::NEED_MAIL)));
             return;
         };
         let (pinned, own) = (transaction.pinned.is_some(), transaction.pool);
-        if pool == self.current_pool() {
-            match self.current_or_open(turn) {
+        let rung = match self.domain_of(&recipient, pool) {
+            None => Rung { pool: Some(pool), ..Rung::default() },
+            Some(Ok(domain)) => Rung { mx: Some(domain), ..Rung::default() },
+            Some(Err(own)) => {
+                self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(own)));
+                return;
+            }
+        };
+        let here = self.current_place();
+        if rung.mx.as_ref().map_or(here == Place::Pool(pool), |domain| here.is_of(domain)) {
+            if self.is_full() {
+                self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::TOO_MANY_RECIPIENTS)));
+                return;
+            }
+            // After 235 no other hop may take the place of one that is lost.
+            let bereft = self.flags.authenticated && self.upstreams.current().is_none();
+            match if bereft { Err(NoHop::None) } else { self.current_or_open(turn) } {
                 Ok(hop) => {
                     let number = self.owed.put_back(What::Rcpt(recipient), Answer::Hop(hop));
                     if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
@@ -100,80 +136,129 @@ impl Session {
             }
             return;
         }
-        if pinned && pool != own {
-            // Routed elsewhere by a verdict after pinning: not even asked.
+        if pinned && (pool != own || rung.mx.is_some()) {
+            // Routed elsewhere by a verdict or by its domain after pinning: not even asked.
             self.owed.put_back(What::Rcpt(recipient), Answer::Own(Said::Own(&own::OTHER_HOP)));
             return;
         }
-        let ladder = Ladder {
-            until: turn.now + self.settings.timeouts.answer,
-            rungs: vec![Rung { recipient: None, pool: Some(pool) }].into_iter(),
-            by: None,
-            origin: pool,
-            first: None,
-            transient: None,
-            failed: false,
-            attempts: 0,
-            seen: smallvec![],
-            hop: None,
-            recipient: recipient.clone(),
-            mail_refusal: None,
-        };
+        let until = turn.now + self.settings.timeouts.answer;
+        let ladder = Ladder::new(vec![rung], Place::Pool(pool), recipient.clone(), until);
         self.owed.put_back(What::Rcpt(recipient), Answer::Trying(Box::new(ladder)));
         self.next_rung(turn);
     }
 
     /// Tries the next rung that is not a repetition.
-    fn next_rung(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn next_rung(&mut self, turn: &mut Turn<'_>) {
         let most = self.settings.limits.attempts;
         loop {
-            let authenticated = self.flags.authenticated;
-            let current = self.upstreams.current().and_then(|hop| Some((hop, self.upstreams.get(hop)?)));
-            let current = current.map(|(hop, up)| (hop, up.pool, up.stand));
             let Some((recipient, ladder)) = self.trying() else { return };
             let Some(rung) = ladder.rungs.next() else { break };
             if ladder.attempts >= most {
                 ladder.failed = true;
                 break;
             }
-            let by = ladder.by;
-            let pool = rung.pool.unwrap_or(ladder.origin);
             let tried = match rung.recipient {
                 Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
                 Some(path) => Box::new(recipient.rewritten(&path)),
                 None => Box::new(recipient.clone()),
             };
-            ladder.recipient = tried;
-            let here =
-                current.filter(|&(_, at, stand)| at == pool && stand == Stand::Ready).map(|(hop, ..)| hop);
-            if authenticated && here.is_none() {
-                if let Some(by) = by {
-                    self.note(turn, Stage::RcptReply, by, VerdictKind::Skipped);
-                }
-                continue;
-            }
-            let home = self.upstreams.home().filter(|&home| {
-                self.upstreams.get(home).is_some_and(|up| up.pool == pool && up.stand == Stand::Ready)
+            ladder.recipient = tried.clone();
+            // Where hosts are the recipient's domain's, a new recipient has hosts of its own.
+            let origin = ladder.origin.clone();
+            let pool = rung.pool.or(match &origin {
+                Place::Found(found) if rung.mx.is_none() => found.domain().pool,
+                _ => None,
             });
-            match here.or(home) {
-                Some(hop) => {
-                    if self.set_out(hop) {
-                        return self.attempt_says(turn, hop);
-                    }
-                }
-                None => {
-                    if self.try_at(turn, pool, Tried::new()) {
-                        return;
-                    }
-                }
+            let domain = rung.mx.map(Ok).or_else(|| self.domain_of(&tried, pool?));
+            let under_way = match domain {
+                None => self.try_place(turn, pool.map_or(origin, Place::Pool)),
+                Some(Err(nowhere)) => self.leads_nowhere(turn, nowhere),
+                Some(Ok(domain)) => match self.current_place() {
+                    here if here.is_of(&domain) => self.try_place(turn, here),
+                    _ => self.look_up(turn, domain),
+                },
+            };
+            if under_way {
+                return;
             }
         }
         self.ladder_failed(turn);
     }
 
+    /// Makes the attempt at a place; returns whether it is under way.
+    fn try_place(&mut self, turn: &mut Turn<'_>, place: Place) -> bool {
+        let ready = |hop: &HopId| {
+            self.upstreams.get(*hop).is_some_and(|up| up.place == place && up.stand == Stand::Ready)
+        };
+        let here = self.upstreams.current().filter(ready);
+        let home = self.upstreams.home().filter(ready);
+        if here.is_none() && self.stays(turn) {
+            return false;
+        }
+        match here.or(home) {
+            Some(hop) => {
+                let new = self.set_out(hop);
+                if new {
+                    self.attempt_says(turn, hop);
+                }
+                new
+            }
+            None => self.try_at(turn, place, Tried::new()),
+        }
+    }
+
+    /// Whether the session must stay with its hop, because the client authenticated through to it.
+    fn stays(&mut self, turn: &mut Turn<'_>) -> bool {
+        if self.flags.authenticated
+            && let Some(by) = self.trying().and_then(|(_, ladder)| ladder.by)
+        {
+            self.note(turn, Stage::RcptReply, by, VerdictKind::Skipped);
+        }
+        self.flags.authenticated
+    }
+
+    /// Has the hosts of a domain looked up for the attempt; returns whether that is under way.
+    fn look_up(&mut self, turn: &mut Turn<'_>, domain: Domain) -> bool {
+        if self.stays(turn) {
+            return false;
+        }
+        if let Some((_, ladder)) = self.trying() {
+            ladder.looking = true;
+            turn.out.outputs.push(Output::LookUp(domain));
+        }
+        true
+    }
+
+    /// A domain was looked up: the attempt is made at its hosts.
+    pub(super) fn looked_up(&mut self, turn: &mut Turn<'_>, found: Result<Arc<dyn Destination>, NotFound>) {
+        let Some((_, ladder)) = self.trying().filter(|(_, ladder)| ladder.looking) else { return };
+        ladder.looking = false;
+        let under_way = match found {
+            Ok(found) => self.try_place(turn, Place::Found(found)),
+            Err(not_found) => self.leads_nowhere(turn, not_found.reply()),
+        };
+        if !under_way {
+            self.next_rung(turn);
+        }
+    }
+
+    /// The attempt's way leads nowhere: as good as a refusal in these words. Nothing is under way.
+    fn leads_nowhere(&mut self, turn: &mut Turn<'_>, nowhere: &'static Own) -> bool {
+        turn.out.count(Event::Attempt(AttemptEnd::Refused));
+        let id = self.id;
+        if let Some((_, ladder)) = self.trying() {
+            ladder.attempts += 1;
+            ladder.nowhere = Some(nowhere);
+            if nowhere.code().is_transient() && ladder.transient.is_none() {
+                ladder.transient = Some(Box::new(nowhere.reply(id)));
+            }
+        }
+        false
+    }
+
     /// Opens a dialog for the attempt; returns whether one is under way.
-    fn try_at(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) -> bool {
-        match self.open(turn, pool, tried) {
+    fn try_at(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried) -> bool {
+        match self.open(turn, place, tried) {
             Ok(hop) if self.set_out(hop) => true,
             Ok(hop) => {
                 self.forget_hop(turn, hop, false);
@@ -208,7 +293,11 @@ impl Session {
     /// Says the attempt: RCPT alone where the transaction is, MAIL before it elsewhere.
     pub(super) fn attempt_says(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         if !self.fits(hop) {
-            return self.lost_because(turn, hop, super::upstreams::Why::Unfit, None);
+            let missed = self.missed_by(hop);
+            if let Some((_, ladder)) = self.trying() {
+                ladder.nowhere = ladder.nowhere.or(missed);
+            }
+            return self.lost_because(turn, hop, Why::Unfit, None);
         }
         let Some((_, ladder)) = self.trying() else { return };
         let recipient = ladder.recipient.clone();
@@ -237,12 +326,16 @@ impl Session {
         reply: ReplyRef<'_>,
     ) {
         if reply.code().is_intermediate() {
-            return self.lost_because(turn, hop, super::upstreams::Why::Malformed, None);
+            return self.lost_because(turn, hop, Why::Malformed, None);
         }
         let Some((_, ladder)) = self.trying().filter(|(_, ladder)| ladder.hop == Some(hop)) else { return };
         if expect == Expect::RungMail {
             if reply.code().is_negative() {
                 ladder.mail_refusal = Some(Box::new(reply.to_owned()));
+                let settles = self.may_settle();
+                if let Some(up) = self.upstreams.get_mut(hop).filter(|_| settles) {
+                    up.in_mail = false;
+                }
             }
             return;
         }
@@ -259,7 +352,7 @@ impl Session {
                 self.judge(turn, what, hop, reply, None);
                 // While callouts are asked about it, the hop is kept: a ladder may begin from there.
                 if !self.is_asked_about(hop) {
-                    self.withdraw(turn, hop);
+                    self.leave_attempt(turn, hop);
                     self.head_since = turn.now;
                 }
                 self.settle(turn);
@@ -332,6 +425,15 @@ impl Session {
         }
     }
 
+    /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it.
+    pub(super) fn leave_attempt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.may_settle() && self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+            self.adopt(turn, hop);
+        } else {
+            self.withdraw(turn, hop);
+        }
+    }
+
     /// Leaves a hop where an attempt was made: the transaction's own is not touched, home hears RSET, any other QUIT.
     pub(super) fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let again = self.trying().is_some_and(|(_, ladder)| ladder.hop == Some(hop));
@@ -349,14 +451,18 @@ impl Session {
         }
     }
 
-    /// The hop of an attempt was lost: the next host of its pool, or the next rung.
-    pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) {
+    /// The hop of an attempt was lost: the next host of its place, or the next rung.
+    pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried, why: Why) {
         self.ask_no_more(turn);
         if let Some((_, ladder)) = self.trying() {
             ladder.hop = None;
             ladder.attempts = ladder.attempts.saturating_sub(1);
+            if why != Why::Unfit {
+                // It might have taken what the others cannot.
+                ladder.nowhere = Some(&own::ATTEMPTS_FAILED);
+            }
         }
-        if !self.try_at(turn, pool, tried) {
+        if !self.try_at(turn, place, tried) {
             self.next_rung(turn);
         }
     }
@@ -392,7 +498,7 @@ impl Session {
     fn ladder_failed(&mut self, turn: &mut Turn<'_>) {
         let Some(Owed { what, answer: Answer::Trying(ladder) }) = self.owed.pop() else { return };
         self.head_since = turn.now;
-        let Ladder { first, transient, failed, by, .. } = *ladder;
+        let Ladder { first, transient, failed, by, nowhere, .. } = *ladder;
         let summed_up = match first {
             Some(first) if !failed && transient.is_none() => *first,
             _ => match transient {
@@ -406,7 +512,13 @@ impl Session {
                 self.judge(turn, what, hop, summed_up.as_ref(), Some(by));
             }
             None => {
-                let said = Said::Written(Arc::new(summed_up));
+                // Its own reasons come first; a host's refusal of the session is one, unless it would end this one.
+                let refusal = self.upstreams.refusal.take().filter(|refusal| !closes(refusal.code().get()));
+                let said = match (refusal, nowhere) {
+                    (Some(refusal), _) => Said::Written(Arc::new(*refusal)),
+                    (None, Some(nowhere)) => Said::Own(nowhere),
+                    (None, None) => Said::Written(Arc::new(summed_up)),
+                };
                 self.owed.put_back(what, Answer::Own(said));
             }
         }

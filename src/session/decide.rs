@@ -9,7 +9,7 @@
 use super::check::without_hop;
 use super::io::{SessionEnd, VerdictKind};
 use super::owed::{Said, What};
-use super::route::PoolId;
+use super::route::{PoolId, PoolKind};
 use super::verdict::{CommandVerdict, Giver, Stage};
 use super::{Session, Turn};
 use crate::smtp::{Verb, own};
@@ -51,7 +51,11 @@ impl Session {
     /// The way of a command that nobody has anything against.
     fn go_on(&mut self, turn: &mut Turn<'_>, what: What) {
         match what {
-            What::Greeting if self.settings.own_greeting => self.tell_own_greeting(turn),
+            What::Greeting if self.settings.own_greeting || self.is_by_recipient() => {
+                self.tell_own_greeting(turn);
+            }
+            What::Hello(hello) if self.is_by_recipient() => self.hello_here(turn, *hello),
+            What::Mail(mail) if self.may_settle() => self.mail_here(turn, mail),
             What::Rcpt(_) => {
                 let pool = self.transaction.as_ref().map_or(self.pool, |transaction| transaction.pool);
                 self.forward_to(turn, what, pool);
@@ -60,9 +64,11 @@ impl Session {
                 self.tell(turn, &Said::Own(&own::START_INPUT));
                 self.begin_discard(turn);
             }
-            What::Other(verb, _)
-                if self.is_stuffing() || (self.upstreams.current().is_none() && verb != Verb::Other) =>
-            {
+            What::Data if self.upstreams.current().is_none() && self.may_settle() => {
+                // No recipient has named a hop that could say it.
+                self.owe(turn, what, Said::Own(&own::NO_VALID_RECIPIENTS));
+            }
+            What::Other(verb, _) if self.is_stuffing() || self.has_nobody_for(verb) => {
                 self.reply_own(turn, without_hop(verb));
             }
             what => self.forward(turn, what),
@@ -89,7 +95,9 @@ impl Session {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.pool = pool;
                 }
-                return self.hold(turn, what, pool);
+                if !self.may_settle() {
+                    return self.hold(turn, what, pool);
+                }
             }
             What::Rcpt(_) => return self.forward_to(turn, what, pool),
             _ => {}
@@ -98,11 +106,21 @@ impl Session {
     }
 
     fn forward_to(&mut self, turn: &mut Turn<'_>, what: What, pool: PoolId) {
-        if self.current_pool() == pool {
+        let What::Rcpt(recipient) = &what else { return };
+        let along = self.is_on_the_way(recipient, pool);
+        let first = !self.owed.iter().any(|owed| matches!(owed.what, What::Rcpt(_)));
+        if along && self.is_full() {
+            self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
+        } else if along && (first || self.settings.hops.kind(pool) != PoolKind::Lmtp) {
             self.forward(turn, what);
         } else {
             self.hold(turn, what, pool);
         }
+    }
+
+    /// Whether no hop is there to hear a command that opens none.
+    fn has_nobody_for(&self, verb: Verb) -> bool {
+        self.upstreams.current().is_none() && (verb != Verb::Other || self.is_by_recipient())
     }
 
     /// The session's transactions go to another pool from now on.

@@ -96,12 +96,14 @@ impl Session {
         self.consult(turn, stage, what, Verb::Rcpt, b"");
     }
 
-    /// Whether a parameter belongs to an extension that the hop offers and the client was not shown.
+    /// Whether a parameter belongs to an extension that the hop offers, or may, and the client was not shown.
     pub(super) fn uses_hidden(&self, params: Params<'_>) -> bool {
-        let offered = self.upstreams.offered();
+        let (offered, by_recipient) = (self.upstreams.offered(), self.is_by_recipient());
         params.iter().any(|param| {
             needed_by(param).is_some_and(|keyword| {
-                offered.has(keyword) && !self.shown.has(keyword) && self.hello_was_extended()
+                (by_recipient || offered.has(keyword))
+                    && !self.shown.has(keyword)
+                    && self.hello_was_extended()
             })
         })
     }

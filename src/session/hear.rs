@@ -134,7 +134,8 @@ impl Session {
         match self.hello.take() {
             Some(hello) => {
                 up.stand = Stand::Hello;
-                self.say(turn, hop, Expect::Hello, Say::Last, |line| hello.write(line));
+                let lmtp = up.lmtp;
+                self.say(turn, hop, Expect::Hello, Say::Last, |line| hello.write(lmtp, line));
                 self.hello = Some(hello);
             }
             None => {
@@ -152,7 +153,7 @@ impl Session {
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
         let Some(up) = self.upstreams.get_mut(hop) else { return };
         up.stand = Stand::Ready;
-        if extended {
+        if extended || up.lmtp {
             up.dialog.extensions = Extensions::of(reply);
         }
         self.resume(turn, hop);

@@ -261,7 +261,7 @@ impl Session {
                     None => self.conclude(turn, what, hop, reply, None),
                 }
                 if trial {
-                    self.withdraw(turn, hop);
+                    self.leave_attempt(turn, hop);
                 }
             }
             About::Accepted { ladder, hop, reply } => {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::record::Record;
-use super::route::Host;
+use super::route::{Destination, Domain, Host, NotFound};
 use super::verdict::Stage;
 use crate::smtp::{Piece, Verb};
 
@@ -50,12 +50,14 @@ impl Peer {
 pub struct Ticket(pub u32);
 
 /// Something that happened, other than octets arriving.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Input {
     /// The connection asked for by [`Output::Open`] stands.
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// What became of the latest [`Output::LookUp`].
+    LookedUp(Result<Arc<dyn Destination>, NotFound>),
     /// The peer will send no more (a FIN).
     Eof(Peer),
     /// The connection broke.
@@ -89,6 +91,9 @@ pub enum Output {
         /// The host.
         host: Arc<dyn Host>,
     },
+    /// Find the hosts of a domain; answered by [`Input::LookedUp`]. One at a time: a new one takes the place of any
+    /// before it.
+    LookUp(Domain),
     /// Close a connection, after what was queued for it is in the kernel.
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.

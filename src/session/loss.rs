@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::check::without_hop;
 use super::io::{Event, HopId, SessionEnd};
 use super::owed::{Answer, Said, What};
-use super::route::{HostNews, PoolId};
+use super::route::{HostNews, Place};
 use super::upstreams::{NoHop, Stand, Tried, Why};
 use super::{Session, Turn, closes};
 use crate::smtp::{Own, Reply, own};
@@ -49,14 +49,14 @@ impl Session {
         let mut tried = up.tried;
         tried.push(up.host.id());
         if trial {
-            self.attempt_lost(turn, up.pool, tried);
+            self.attempt_lost(turn, up.place, tried, why);
         } else {
             self.settle_loss(turn, hop, why);
             if !current {
                 self.answer_for(hop, &own::OTHER_HOP);
             }
             if current && self.needs_hop(hop) {
-                self.replace(turn, hop, up.pool, away, tried);
+                self.replace(turn, hop, up.place, away, tried);
             }
             if attempted {
                 self.attempt_gone(turn);
@@ -128,11 +128,11 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         lost: HopId,
-        pool: PoolId,
+        place: Place,
         away: bool,
         tried: Tried,
     ) {
-        match self.open(turn, pool, tried) {
+        match self.open(turn, place, tried) {
             Ok(hop) => {
                 turn.out.count(Event::FailedOver);
                 if away {

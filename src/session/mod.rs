@@ -16,7 +16,7 @@
 //! | `check`, `envelope`, `rewrite`, `decide` | commands in: check, ask, decide, forward |
 //! | `hear`, `judge`, `answer` | replies in: ask, decide, answer |
 //! | `upstreams`, `replay`, `loss` | hops opened, told the envelope again, lost and replaced |
-//! | `attempt`, `routed` | a recipient tried elsewhere |
+//! | `attempt`, `routed`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
@@ -31,6 +31,7 @@ mod check;
 mod chunks;
 mod content;
 mod decide;
+mod domain;
 mod envelope;
 mod hear;
 mod heed;
@@ -193,6 +194,7 @@ impl Session {
         match input {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
@@ -228,6 +230,11 @@ impl Session {
     /// before it says 421 for a session that panicked.
     pub fn is_between_replies(&self) -> bool {
         self.content.is_none() && self.phase == Phase::Open
+    }
+
+    /// The pools its configuration has, for the shell to look domains up with.
+    pub fn hops(&self) -> &dyn route::Hops {
+        &*self.settings.hops
     }
 
     /// The session's name in logs and replies.

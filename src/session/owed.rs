@@ -101,7 +101,7 @@ impl What {
     /// Writes the command as it goes upstream; nothing for what is no command.
     pub fn write(&self, carries: Carries, line: &mut Vec<u8>) {
         match self {
-            What::Hello(hello) => hello.write(line),
+            What::Hello(hello) => hello.write(carries.lmtp, line),
             What::Mail(mail) => mail.write(carries, line),
             What::Rcpt(recipient) => recipient.write(carries, line),
             What::Data => line.extend_from_slice(b"DATA\r\n"),

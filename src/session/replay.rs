@@ -59,7 +59,11 @@ impl Session {
     /// What a hop can be told. SIZE the client may have been shown on gatepost's own account.
     pub(super) fn carries(&self, hop: HopId) -> Carries {
         let offers = |keyword| self.upstreams.get(hop).is_some_and(|up| up.dialog.extensions.has(keyword));
-        Carries { size: offers(Keyword::Size) || !self.shown.has(Keyword::Size), dsn: offers(Keyword::Dsn) }
+        Carries {
+            lmtp: self.upstreams.get(hop).is_some_and(|up| up.lmtp),
+            size: offers(Keyword::Size) || !self.shown.has(Keyword::Size),
+            dsn: offers(Keyword::Dsn),
+        }
     }
 
     /// Whether a hop offers what the transaction has used.
@@ -81,6 +85,7 @@ impl Session {
         }
         up.said(turn.now);
         let carries = Carries {
+            lmtp: up.lmtp,
             size: up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size),
             dsn: up.dialog.extensions.has(Keyword::Dsn),
         };

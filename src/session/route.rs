@@ -1,6 +1,6 @@
 //! Where mail goes: pools, hosts, and how a session asks for one.
 //!
-//! In:    a pool and the hosts already tried.
+//! In:    a pool, or the domain of a recipient, and the hosts already tried.
 //! Out:   the next host to try, by [`Hops`]; what became of it goes back, so that failing hosts can be ejected.
 //! Never: resolves a name or opens a socket; `hop/` implements the trait, tests script it.
 
@@ -9,9 +9,94 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::smtp::{Own, own};
+
 /// A pool of `upstreams:`, by its place in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct PoolId(pub u16);
+
+/// What a session must know of a pool before it asks for a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PoolKind {
+    /// Its hosts speak SMTP.
+    #[default]
+    Smtp,
+    /// Its hosts speak LMTP (RFC 2033): LHLO, and one recipient in a transaction.
+    Lmtp,
+    /// Its hosts are those of each recipient's domain, at this port: none is known before RCPT.
+    ByRecipient(u16),
+}
+
+/// A domain whose hosts are to be found by MX.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub struct Domain {
+    /// The domain, in lower case and A-labels, or an address literal in its brackets.
+    pub name: Box<str>,
+    /// The port its hosts are dialled at.
+    pub port: u16,
+    /// The pool it was looked up for; `None`: a rung named it.
+    pub pool: Option<PoolId>,
+}
+
+/// The hosts of a domain, as they were found. Held as long as they are used.
+pub trait Destination: Send + Sync + fmt::Debug {
+    /// Whose hosts they are.
+    fn domain(&self) -> &Domain;
+
+    /// The next of them that is not among `tried`.
+    fn pick(&self, tried: &[TargetId], now: Instant) -> Pick;
+}
+
+/// Why a domain has no hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum NotFound {
+    /// There is no such domain, or it has neither MX nor address.
+    NoDomain,
+    /// It says that it takes no mail (RFC 7505).
+    NullMx,
+    /// Its best host is gatepost itself.
+    Loop,
+    /// DNS gave no answer for now.
+    Unknown,
+}
+
+impl NotFound {
+    /// What the client hears.
+    pub fn reply(self) -> &'static Own {
+        match self {
+            NotFound::NoDomain => &own::NO_SUCH_DOMAIN,
+            NotFound::NullMx => &own::NULL_MX,
+            NotFound::Loop => &own::MAIL_LOOP,
+            NotFound::Unknown => &own::DNS_UNKNOWN,
+        }
+    }
+}
+
+/// Where a transaction or an attempt goes.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A pool of the configuration.
+    Pool(PoolId),
+    /// A domain's hosts.
+    Found(Arc<dyn Destination>),
+}
+
+impl Place {
+    /// Whether these are the hosts of this domain.
+    pub fn is_of(&self, domain: &Domain) -> bool {
+        matches!(self, Place::Found(found) if found.domain() == domain)
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Pool(one), Place::Pool(other)) => one == other,
+            (Place::Found(one), place) => place.is_of(one.domain()),
+            (Place::Pool(_), Place::Found(_)) => false,
+        }
+    }
+}
 
 /// One address of one host. Equal wherever the same host stands at the same address; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -67,7 +152,13 @@ pub enum HostNews {
 }
 
 /// The pools, as a session sees them.
-pub trait Hops: Send + Sync {
+pub trait Hops: Any + Send + Sync {
     /// The next host of a pool that is not among `tried`.
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> Pick;
+
+    /// What its hosts are like.
+    fn kind(&self, pool: PoolId) -> PoolKind {
+        let _ = pool;
+        PoolKind::Smtp
+    }
 }

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use super::io::VerdictKind;
 use super::record::{Address, RecipientRecord};
-use super::route::PoolId;
+use super::route::{Place, PoolId};
 use super::verdict::{Giver, Stage};
-use crate::smtp::{Extensions, Keyword, Params, Path, needed_by};
+use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own};
 
 /// EHLO or HELO.
 #[derive(Clone, Debug)]
@@ -26,9 +26,13 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Writes the command.
-    pub fn write(&self, line: &mut Vec<u8>) {
-        line.extend_from_slice(if self.extended { b"EHLO " } else { b"HELO " });
+    /// Writes the command; to an LMTP host it is always LHLO (RFC 2033 4.1).
+    pub fn write(&self, lmtp: bool, line: &mut Vec<u8>) {
+        line.extend_from_slice(match (lmtp, self.extended) {
+            (true, _) => b"LHLO ",
+            (false, true) => b"EHLO ",
+            (false, false) => b"HELO ",
+        });
         line.extend_from_slice(self.said());
         line.extend_from_slice(b"\r\n");
     }
@@ -90,9 +94,11 @@ impl Spoken {
     }
 }
 
-/// What a hop can be told that depends on what it offers.
+/// What a hop can be told that depends on what it is and offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Carries {
+    /// LHLO.
+    pub lmtp: bool,
     /// SIZE=.
     pub size: bool,
     /// ORCPT=.
@@ -234,6 +240,20 @@ impl Needs {
         }
     }
 
+    /// What is said to a client whose transaction needs more than is offered, where no hop was known before.
+    pub fn missed_by(&self, offered: &Extensions) -> &'static Own {
+        let missed = |keyword| self.extensions.has(keyword) && !offered.has(keyword);
+        if missed(Keyword::SmtpUtf8) {
+            &own::HOP_LACKS_SMTPUTF8
+        } else if missed(Keyword::EightBitMime) {
+            &own::HOP_LACKS_8BITMIME
+        } else if self.extensions.iter().any(missed) {
+            &own::HOP_LACKS_EXTENSION
+        } else {
+            &own::HOP_LACKS_SIZE
+        }
+    }
+
     /// Whether a hop that offers this will do. PIPELINING and CHUNKING are bridged.
     pub fn met_by(&self, offered: &Extensions) -> bool {
         let size = match (self.size, offered.size()) {
@@ -253,8 +273,8 @@ pub struct Transaction {
     pub mail: Mail,
     /// Where its recipients go unless a verdict says otherwise.
     pub pool: PoolId,
-    /// The pool of the hop that accepted the first recipient: the transaction stays there.
-    pub pinned: Option<PoolId>,
+    /// Where the hop is that accepted the first recipient: the transaction stays there.
+    pub pinned: Option<Place>,
     /// Whether MAIL was answered 2xx.
     pub accepted: bool,
     /// The recipients answered 2xx by the transaction's hop, in order.
@@ -292,7 +312,7 @@ mod tests {
     fn a_rewritten_recipient_names_the_original() {
         let given = Recipient { sent: Spoken::new(b"a+b@ex.test", b"NOTIFY=NEVER"), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test").write(Carries { size: true, dsn: true }, &mut line);
+        given.rewritten(b"c@d.test").write(Carries { lmtp: false, size: true, dsn: true }, &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test> NOTIFY=NEVER ORCPT=rfc822;a+2Bb@ex.test\r\n");
     }
 
@@ -300,7 +320,7 @@ mod tests {
     fn no_original_recipient_is_invented_without_dsn() {
         let given = Recipient { sent: Spoken::new(b"a@ex.test", b""), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test").write(Carries { size: true, dsn: false }, &mut line);
+        given.rewritten(b"c@d.test").write(Carries { lmtp: false, size: true, dsn: false }, &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test>\r\n");
     }
 }

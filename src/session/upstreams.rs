@@ -1,6 +1,6 @@
 //! The upstream dialogs of a session: which there are, how each is opened and let go.
 //!
-//! In:    a pool to reach; what became of the connection.
+//! In:    a pool or a domain's hosts to reach; what became of the connection.
 //! Out:   a dialog in one of a few slots, or the news that there is no host left.
 //! Never: holds more dialogs than slots, or closes one that owes the reply to a message.
 //!
@@ -13,7 +13,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::io::{HOPS, HopId, Output, Peer};
-use super::route::{Host, Pick, PoolId, TargetId};
+use super::route::{Host, Pick, Place, PoolKind, TargetId};
 use super::{Session, Turn};
 use crate::dialog::{self, Expect, Say};
 use crate::smtp::{Extensions, Reply, own};
@@ -37,10 +37,12 @@ pub enum Stand {
 /// One dialog with a hop.
 #[derive(Debug)]
 pub struct Upstream {
-    pub pool: PoolId,
+    pub place: Place,
     pub host: Arc<dyn Host>,
-    /// Whether another host of the pool could be tried instead.
+    /// Whether another host of the place could be tried instead.
     pub more: bool,
+    /// Whether it speaks LMTP.
+    pub lmtp: bool,
     pub stand: Stand,
     pub dialog: dialog::Upstream,
     /// Since when its next word is awaited.
@@ -165,16 +167,22 @@ pub enum NoHop {
 }
 
 impl Session {
-    /// Begins to open a dialog with the next untried host of a pool.
-    pub(super) fn open(&mut self, turn: &mut Turn<'_>, pool: PoolId, tried: Tried) -> Result<HopId, NoHop> {
+    /// Begins to open a dialog with the next untried host of a place.
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried) -> Result<HopId, NoHop> {
         let Some(hop) = self.upstreams.vacant() else { return Err(NoHop::Busy) };
-        match self.settings.hops.pick(pool, &tried, turn.now) {
+        let hops = &self.settings.hops;
+        let (pick, lmtp) = match &place {
+            Place::Pool(pool) => (hops.pick(*pool, &tried, turn.now), hops.kind(*pool) == PoolKind::Lmtp),
+            Place::Found(found) => (found.pick(&tried, turn.now), false),
+        };
+        match pick {
             Pick::Host(picked) => {
                 self.upstreams.born = self.upstreams.born.wrapping_add(1);
                 self.upstreams.slots[usize::from(hop.0)] = Some(Box::new(Upstream {
-                    pool,
+                    place,
                     host: Arc::clone(&picked.host),
                     more: picked.more,
+                    lmtp,
                     stand: Stand::Connecting,
                     dialog: dialog::Upstream::default(),
                     since: turn.now,
@@ -196,7 +204,7 @@ impl Session {
         if let Some(hop) = self.upstreams.current() {
             return Ok(hop);
         }
-        let hop = self.open(turn, self.current_pool(), Tried::new())?;
+        let hop = self.open(turn, self.current_place(), Tried::new())?;
         if self.upstreams.estranged {
             self.upstreams.away = Some(hop);
         } else {
@@ -205,15 +213,20 @@ impl Session {
         Ok(hop)
     }
 
-    /// The pool that the current dialog is with, or will be when it is opened.
-    pub(super) fn current_pool(&self) -> PoolId {
+    /// Where the current dialog is, or will be when it is opened.
+    pub(super) fn current_place(&self) -> Place {
         match (&self.transaction, self.upstreams.current().and_then(|hop| self.upstreams.get(hop))) {
-            (_, Some(up)) => up.pool,
+            (_, Some(up)) => up.place.clone(),
             (Some(transaction), None) if self.upstreams.estranged => {
-                transaction.pinned.unwrap_or(transaction.pool)
+                transaction.pinned.clone().unwrap_or(Place::Pool(transaction.pool))
             }
-            _ => self.pool,
+            _ => Place::Pool(self.pool),
         }
+    }
+
+    /// Whether the session's hop is not known before RCPT.
+    pub(super) fn is_by_recipient(&self) -> bool {
+        matches!(self.settings.hops.kind(self.pool), PoolKind::ByRecipient(_))
     }
 
     /// The connection stands: the greeting is next.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::callout::CalloutId;
-use super::route::PoolId;
+use super::route::{Domain, PoolId};
 use super::transaction::{Mail, Needs, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
@@ -303,13 +303,15 @@ pub enum ReplyVerdict {
     Disconnect(Option<Arc<Reply>>),
 }
 
-/// One attempt of a ladder. At least one is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One attempt of a ladder. At least one is given; not both a pool and a domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rung {
     /// Another forward-path, without brackets; `None`: the one first sent.
     pub recipient: Option<Box<[u8]>>,
     /// Another pool; `None`: the one first asked.
     pub pool: Option<PoolId>,
+    /// The hosts of a domain, found by its MX.
+    pub mx: Option<Domain>,
 }
 
 /// Local rules, compiled. The session asks; it does not know what they look like.

@@ -253,6 +253,24 @@ own! {
     ATTEMPTS_FAILED = 451, Some("4.4.1"), "Recipient cannot be tried now";
     /// The hop was lost in an AUTH exchange (RFC 4954 4).
     AUTH_LOST = 454, Some("4.7.0"), "Temporary authentication failure";
+    /// No hop is known before a recipient is, and what it has to offer only then (RFC 6531 3.5).
+    HOP_LACKS_SMTPUTF8 = 550, Some("5.6.7"), "The recipient's host does not take SMTPUTF8";
+    /// The same for 8BITMIME: gatepost converts nothing (RFC 6152 3).
+    HOP_LACKS_8BITMIME = 550, Some("5.6.3"), "The recipient's host does not take 8BITMIME";
+    /// The same for SIZE (RFC 1870 6.1).
+    HOP_LACKS_SIZE = 552, Some("5.3.4"), "Message too big for the recipient's host";
+    /// The same for any other extension that MAIL uses.
+    HOP_LACKS_EXTENSION = 550, Some("5.5.4"), "The recipient's host does not take a parameter of MAIL";
+    /// A recipient without a domain, where the domain names the hop.
+    NO_DOMAIN = 550, Some("5.1.2"), "The recipient has no domain to send it to";
+    /// A recipient's domain that does not exist.
+    NO_SUCH_DOMAIN = 550, Some("5.1.2"), "The recipient's domain does not exist or has no hosts";
+    /// A recipient's domain that takes no mail (RFC 7505 4.2).
+    NULL_MX = 556, Some("5.1.10"), "The recipient's domain takes no mail (null MX)";
+    /// A recipient's domain whose host is gatepost.
+    MAIL_LOOP = 550, Some("5.4.6"), "Mail for the recipient's domain would come back here";
+    /// A recipient's domain that DNS says nothing about for now.
+    DNS_UNKNOWN = 451, Some("4.4.3"), "The recipient's domain cannot be looked up now";
     /// MAIL needs SMTPUTF8 and the hop has not got it (RFC 6531 3.5).
     NEED_SMTPUTF8 = 553, Some("5.6.7"), "SMTPUTF8 is not supported by the next hop";
 }

@@ -15,6 +15,7 @@ mod callouts;
 mod cases;
 mod extensions;
 mod failover;
+mod lmtp;
 mod matrix;
 mod messages;
 mod verdicts;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     trials.extend(verdicts::trials());
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
+    trials.extend(lmtp::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -33,8 +33,51 @@ fn a_host_that_refuses_is_put_aside_and_comes_back() {
         gate.client().quit();
         (of_first("gatepost_hop_up") == 1.0).then_some(())
     });
-    let reply = first_reply(gate.listener);
-    assert!(reply.starts_with("220 first.example"), "{reply}");
+    // Its share grows while another is there.
+    wait_for("the first host to greet", PATIENCE, || {
+        first_reply(gate.listener).starts_with("220 first.example").then_some(())
+    });
+}
+
+#[test]
+fn probes_find_out_before_a_client_does() {
+    let address = free_address();
+    let gate = Gate::start(&format!("{{ hosts: [\"{address}\"], health: {{ interval: 1s }} }}"), "");
+    // Untried counts as good, until three probes say otherwise.
+    wait_for("/readyz to say that the pool is down", PATIENCE, || {
+        gate.http("/readyz").starts_with("HTTP/1.1 503").then_some(())
+    });
+    assert!(gate.metric("gatepost_hop_probes_total", &["result=\"failed\""]) >= FAILURES_TO_EJECT as f64);
+    let _hop = Hop::start_at(address, "back.example", true);
+    wait_for("/readyz to say that it is back", PATIENCE, || {
+        gate.http("/readyz").starts_with("HTTP/1.1 200").then_some(())
+    });
+    assert!(gate.metric("gatepost_hop_probes_total", &["result=\"good\""]) >= 1.0);
+    assert_eq!(gate.metric("gatepost_hop_connects_total", &[]), 0.0, "no client was there");
+    gate.client().quit();
+}
+
+#[test]
+fn a_client_that_leaves_early_does_not_keep_a_host_aside() {
+    let (first, second) = (free_address(), Hop::start("second.example"));
+    let hosts = format!("{{ hosts: [\"{first}\", \"{}\"], health: off }}", second.address);
+    let gate = Gate::start(&hosts, "");
+    for _ in 0..FAILURES_TO_EJECT {
+        first_reply(gate.listener);
+    }
+    let _first = Hop::start_at(first, "first.example", true);
+    // Each of these is the trial of the first host and leaves behind the greeting: the next one is a trial again.
+    wait_for("the first host to be due for a trial", PATIENCE, || {
+        first_reply(gate.listener).starts_with("220 first.example").then_some(())
+    });
+    let tried = std::time::Instant::now();
+    for _ in 0..3 {
+        wait_for("the first host to be tried again", PATIENCE, || {
+            first_reply(gate.listener).starts_with("220 first.example").then_some(())
+        });
+    }
+    assert!(tried.elapsed() < std::time::Duration::from_secs(10), "no trial had to lapse");
+    assert_eq!(gate.metric("gatepost_hop_up", &[&format!("host=\"{first}\"")]), 0.0, "none was reported");
 }
 
 #[test]

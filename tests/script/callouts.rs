@@ -168,7 +168,7 @@ fn pool(name: &str, pools: &[String]) -> Result<PoolId, String> {
 
 /// `<recipient>`, a pool, or both.
 fn rung(words: &str, pools: &[String]) -> Result<Rung, String> {
-    let mut rung = Rung { recipient: None, pool: None };
+    let mut rung = Rung::default();
     for word in words.split(' ') {
         match word.strip_prefix('<').and_then(|word| word.strip_suffix('>')) {
             Some(path) => rung.recipient = Some(path.as_bytes().into()),

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use gatepost::session::route::NotFound;
+
 /// Who stands at the other end of one of gatepost's connections.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Party {
@@ -59,12 +61,25 @@ pub enum Action {
     Stalls(Party),
     /// Whatever gatepost has said to the host so far.
     Anything(Party),
+    /// Gatepost looks this domain up, and hears so.
+    LookUp(String, LookUp),
     /// A callout answers its latest question; `late`: although nobody waits for that any more.
     Told { callout: Party, answer: Rc<str>, late: bool },
     /// Time passes.
     Pass(Duration),
     /// The process is asked to stop.
     Shutdown,
+}
+
+/// What DNS says to a lookup.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LookUp {
+    /// These hosts, in order.
+    Hosts(Vec<Rc<str>>),
+    /// That there are none.
+    NotFound(NotFound),
+    /// Nothing.
+    Silent,
 }
 
 impl Action {
@@ -76,7 +91,8 @@ impl Action {
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
-            Action::Stalls(_) | Action::Told { .. } | Action::Pass(_) | Action::Shutdown => false,
+            Action::Stalls(_) | Action::LookUp(..) | Action::Told { .. } | Action::Pass(_) => false,
+            Action::Shutdown => false,
         }
     }
 
@@ -88,7 +104,7 @@ impl Action {
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
             Action::Told { callout, .. } => Some(callout),
-            Action::Pass(_) | Action::Shutdown => None,
+            Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => None,
         }
     }
 }
@@ -248,6 +264,9 @@ fn action(line: &str) -> Result<Action, String> {
     if let Some(time) = words.strip_prefix("+ ") {
         return Ok(Action::Pass(duration(time.trim_end()).ok_or("no time")?));
     }
+    if let Some((domain, answer)) = words.strip_prefix("lookup ").and_then(|rest| rest.rsplit_once(": ")) {
+        return Ok(Action::LookUp(domain.to_owned(), look_up(answer.trim_end())));
+    }
     let (party, words) = match (right, words.strip_prefix('[').and_then(|rest| rest.split_once("] "))) {
         (true, Some((host, rest))) => (Party::Host(Rc::from(host)), rest),
         (true, None) => (Party::Host(Rc::from("a")), words),
@@ -287,6 +306,17 @@ fn action(line: &str) -> Result<Action, String> {
             Ok(if side == own { Action::Octets(party, octets) } else { Action::Feed(party, octets) })
         }
         _ => Err("no notation".to_owned()),
+    }
+}
+
+fn look_up(text: &str) -> LookUp {
+    match text {
+        "<no domain>" => LookUp::NotFound(NotFound::NoDomain),
+        "<null mx>" => LookUp::NotFound(NotFound::NullMx),
+        "<loop>" => LookUp::NotFound(NotFound::Loop),
+        "<unknown>" => LookUp::NotFound(NotFound::Unknown),
+        "<silent>" => LookUp::Silent,
+        hosts => LookUp::Hosts(hosts.split_whitespace().map(Rc::from).collect()),
     }
 }
 

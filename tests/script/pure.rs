@@ -15,14 +15,15 @@ use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::record::Record;
+use gatepost::session::route::{Destination, Domain, NotFound};
 use gatepost::session::verdict::Stage;
 use gatepost::smtp::SessionId;
 
 use super::callouts;
-use super::parse::Party;
+use super::parse::{LookUp, Party};
 use super::prompt::Prompt;
 use super::run::Driver;
-use super::settings::World;
+use super::settings::{Hosts, World};
 
 /// How much the shell reads of one peer before the session must have taken some.
 const BUFFER: usize = 32 << 10;
@@ -39,6 +40,7 @@ pub struct Pure {
     piece: usize,
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
+    looking: Option<Domain>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The pools' names, by their numbers.
@@ -79,6 +81,7 @@ impl Pure {
             piece,
             links,
             connecting: Vec::new(),
+            looking: None,
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
@@ -213,6 +216,7 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Ask(ask) => {
                     if let Some(prompt) = &self.prompt {
@@ -283,6 +287,25 @@ impl Driver for Pure {
         }
     }
 
+    fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String> {
+        let asked = self.looking.take().ok_or("gatepost looks nothing up")?;
+        let text = match asked.port {
+            25 => asked.name.to_string(),
+            port => format!("{}:{port}", asked.name),
+        };
+        if text != domain {
+            return Err(format!("gatepost looks {text} up"));
+        }
+        let found: Result<Arc<dyn Destination>, NotFound> = match answer {
+            LookUp::Hosts(hosts) => Ok(Arc::new(Hosts::new(asked, hosts))),
+            LookUp::NotFound(not_found) => Err(*not_found),
+            LookUp::Silent => return Ok(()),
+        };
+        self.handle(Input::LookedUp(found));
+        self.pump();
+        Ok(())
+    }
+
     fn tell(&mut self, callout: &Party, answer: &str, late: bool) -> Result<(), String> {
         let (ticket, stage, open) = self.asked.get_mut(callout).ok_or("it was not asked")?;
         if *open == late {
@@ -336,6 +359,9 @@ impl Driver for Pure {
     fn finish(&mut self) -> Option<String> {
         let open = self.links.iter().any(|link| link.party.is_some());
         let over = self.session.is_over();
+        if let Some(domain) = self.looking.take().filter(|_| !over) {
+            self.fault.get_or_insert(format!("gatepost looks {} up", domain.name));
+        }
         if over == open {
             self.fault.get_or_insert(format!("is_over is {over}, connections open: {open}"));
         }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::parse::{Action, Party, Script, Step};
+use super::parse::{Action, LookUp, Party, Script, Step};
 
 /// How octets, ends and time get into gatepost, and what it said gets out.
 pub trait Driver {
@@ -27,6 +27,8 @@ pub trait Driver {
     fn connecting(&mut self) -> Vec<Party>;
     /// A host takes no more octets.
     fn stall(&mut self, party: &Party);
+    /// What becomes of a lookup that gatepost asked for; an error if it did not.
+    fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String>;
     /// A callout answers its latest question; `late`: nobody waits for that any more.
     fn tell(&mut self, callout: &Party, answer: &str, late: bool) -> Result<(), String>;
     /// Time passes.
@@ -176,6 +178,7 @@ impl Walk<'_> {
             Action::Opened(_) => {}
             Action::Stalls(party) => self.driver.stall(party),
             Action::Anything(party) => self.driver.heard(party, &|_| true).clear(),
+            Action::LookUp(domain, answer) => self.driver.look_up(domain, answer)?,
             Action::Told { callout, answer, late } => self.driver.tell(callout, answer, *late)?,
             Action::Pass(time) => self.driver.pass(*time),
             Action::Shutdown => self.driver.shutdown(),

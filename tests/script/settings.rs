@@ -7,15 +7,19 @@
 //! What a script does not set is as the defaults have it, but: `hostname: gate.example.org`, and one pool `main`
 //! with one host `a`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gatepost::callout::CalloutSet;
 use gatepost::config::{self, types};
+use gatepost::hop::PoolSpec;
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
-use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
+use gatepost::session::route::{
+    Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
+};
 use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
 use gatepost::smtp::BareNewline;
@@ -95,6 +99,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Asked::Written | Asked::Passing(_) => Box::new(rules),
     };
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
+    let kinds = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream).kind).collect();
     let listener = &config.listeners[0];
     let entrance = Entrance {
         listener: 0,
@@ -108,7 +113,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
     };
-    let settings = settings(config, rules, callouts, Box::new(Listed::new(&pools)));
+    let settings = settings(config, rules, callouts, Box::new(Listed { kinds, ..Listed::new(&pools) }));
     let pools = names.into_iter().cloned().collect();
     Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
 }
@@ -167,7 +172,8 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
                 types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
             })
             .collect(),
-        types::Source::Sink(_) => Vec::new(),
+        types::Source::Sink(_) | types::Source::RecipientMx => Vec::new(),
+        types::Source::Mx(name) | types::Source::Srv(name) => vec![Arc::from(name.as_str())],
     }
 }
 
@@ -187,30 +193,69 @@ impl Host for Named {
     fn news(&self, _: HostNews, _: Instant) {}
 }
 
+impl Named {
+    /// The host of this name. The same name is the same host, in whatever pool.
+    fn new(name: &Arc<str>) -> Arc<Named> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name)))
+    }
+}
+
 /// Pools whose hosts are tried in the order written.
-pub struct Listed(pub Vec<Vec<Arc<Named>>>);
+pub struct Listed {
+    /// The hosts of each.
+    pub pools: Vec<Vec<Arc<Named>>>,
+    /// What they are like; SMTP where nothing is said.
+    pub kinds: Vec<PoolKind>,
+}
 
 impl Listed {
     /// The pools with these hosts.
     pub fn new(pools: &[Vec<Arc<str>>]) -> Listed {
-        // The same name is the same host, in whatever pool.
-        let mut names: Vec<&Arc<str>> = pools.iter().flatten().collect();
-        names.sort();
-        names.dedup();
-        let named = |name: &Arc<str>| {
-            let number = names.binary_search(&name).expect("it holds all names");
-            Arc::new(Named(TargetId(number as u64), Arc::clone(name)))
-        };
-        Listed(pools.iter().map(|pool| pool.iter().map(named).collect()).collect())
+        let pools = pools.iter().map(|pool| pool.iter().map(Named::new).collect()).collect();
+        Listed { pools, kinds: Vec::new() }
     }
 }
 
 impl Hops for Listed {
     fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
-        let mut left = self.0[usize::from(pool.0)].iter().filter(|host| !tried.contains(&host.0));
-        match left.next() {
-            None => Pick::None,
-            Some(host) => Pick::Host(Picked { host: host.clone(), more: left.next().is_some() }),
-        }
+        first_of(&self.pools[usize::from(pool.0)], tried)
+    }
+
+    fn kind(&self, pool: PoolId) -> PoolKind {
+        self.kinds.get(usize::from(pool.0)).copied().unwrap_or_default()
+    }
+}
+
+/// The hosts of a domain that a script's lookup found.
+#[derive(Debug)]
+pub struct Hosts {
+    domain: Domain,
+    hosts: Vec<Arc<Named>>,
+}
+
+impl Hosts {
+    /// These, in order.
+    pub fn new<S: AsRef<str>>(domain: Domain, names: &[S]) -> Hosts {
+        Hosts { domain, hosts: names.iter().map(|name| Named::new(&name.as_ref().into())).collect() }
+    }
+}
+
+impl Destination for Hosts {
+    fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    fn pick(&self, tried: &[TargetId], _: Instant) -> Pick {
+        first_of(&self.hosts, tried)
+    }
+}
+
+fn first_of(hosts: &[Arc<Named>], tried: &[TargetId]) -> Pick {
+    let mut left = hosts.iter().filter(|host| !tried.contains(&host.0));
+    match left.next() {
+        None => Pick::None,
+        Some(host) => Pick::Host(Picked { host: host.clone(), more: left.next().is_some() }),
     }
 }

@@ -24,7 +24,7 @@ use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
 use gatepost::systemd::Beat;
 
-use super::parse::{Action, Party, Script};
+use super::parse::{Action, LookUp, Party, Script};
 use super::run::Driver;
 use super::settings;
 
@@ -54,7 +54,15 @@ struct Host {
 /// Whether a script may be run this way.
 pub fn suits(script: &Script) -> bool {
     let needs_time = |action: &Action| {
-        matches!(action, Action::Pass(_) | Action::Silent(_) | Action::Stalls(_) | Action::Anything(_))
+        // (No name server stands behind these, either.)
+        matches!(
+            action,
+            Action::LookUp(..)
+                | Action::Pass(_)
+                | Action::Silent(_)
+                | Action::Stalls(_)
+                | Action::Anything(_)
+        )
     };
     let again = |script: &Script| {
         // A port that was refused is not opened again behind gatepost's back.
@@ -266,6 +274,10 @@ impl Driver for Sockets {
     }
 
     fn stall(&mut self, _: &Party) {}
+
+    fn look_up(&mut self, _: &str, _: &LookUp) -> Result<(), String> {
+        Err("no domain is looked up over sockets".to_owned())
+    }
 
     fn tell(&mut self, callout: &Party, _: &str, _: bool) -> Result<(), String> {
         Err(format!("{callout} has no socket here"))

@@ -80,7 +80,7 @@ impl Whims {
 fn nonsense(stage: Stage, dice: &mut Rng) -> CalloutAnswer {
     let wrong = |code: &str| reply(code, "wrong", "");
     let command = |verdict| CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: Some(verdict) };
-    let rung = |path: &[u8]| Rung { recipient: Some(path.into()), pool: None };
+    let rung = |path: &[u8]| Rung { recipient: Some(path.into()), ..Rung::default() };
     match (stage.is_reply(), dice.below(5)) {
         (false, 0) => CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(wrong("550")))),
         (false, 1) => command(CommandVerdict::Reply(wrong("354"))),

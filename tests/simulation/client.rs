@@ -79,6 +79,9 @@ const NASTY: [&[u8]; 14] = [
     b"\xff\xfe",
 ];
 
+/// Where recipients are: most at one place.
+const DOMAINS: [&str; 4] = ["example.com", "example.com", "example.com", "other.example"];
+
 impl Client {
     /// Plans a session.
     pub fn new(mut rng: Rng) -> Client {
@@ -169,7 +172,7 @@ impl Client {
                 plan.push(unit(
                     Kind::Rcpt,
                     &recipient,
-                    format!("RCPT TO:<{recipient}@example.com>\r\n"),
+                    format!("RCPT TO:<{recipient}@{}>\r\n", self.rng.pick(&DOMAINS)),
                     false,
                 ));
             }

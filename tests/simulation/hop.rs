@@ -60,6 +60,8 @@ pub struct Hop {
     /// Within an AUTH exchange: how many more challenges it has.
     auth: Option<usize>,
     dead: bool,
+    /// It was spoken to in LMTP.
+    lmtp: bool,
     /// It takes no more octets.
     pub stalled: bool,
     said_early: bool,
@@ -100,6 +102,7 @@ impl Hop {
             discard: 0,
             auth: None,
             dead: false,
+            lmtp: false,
             stalled: false,
             said_early: false,
             rng,
@@ -206,7 +209,12 @@ impl Hop {
             "law 4: a command with a control octet: {text:?}"
         );
         let upper = text.to_ascii_uppercase();
-        let verb = upper.split(' ').next().unwrap_or_default().to_owned();
+        let mut verb = upper.split(' ').next().unwrap_or_default().to_owned();
+        let hello = matches!(verb.as_str(), "LHLO" | "EHLO" | "HELO");
+        assert!(!(self.lmtp && hello) || verb == "LHLO", "an LMTP host hears {text:?}");
+        if verb == "LHLO" {
+            (self.lmtp, verb) = (true, "EHLO".to_owned());
+        }
         let known =
             ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT"];
         assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
@@ -243,6 +251,7 @@ impl Hop {
             }
             "RCPT" if self.sender.is_none() => format!("503 5.5.1 need mail [{id}]"),
             "RCPT" if roll < 70 => {
+                assert!(!self.lmtp || self.rcpts.is_empty(), "law 1: LMTP would answer the content twice");
                 self.rcpts.push(id.clone());
                 format!("250 2.1.5 recipient ok [{id}]")
             }

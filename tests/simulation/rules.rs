@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use gatepost::session::route::PoolId;
+use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::verdict::{
     CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stage, Stages,
 };
@@ -106,10 +106,12 @@ pub fn of_reply(stage: Stage, id: &str, code: Code, pools: u16, dice: &mut Rng) 
     match stage {
         Stage::RcptReply if code.is_negative() && roll < 35 => {
             let rungs = (0..1 + dice.below(4)).map(|at| {
-                let pool = dice.percent(60).then(|| pool(pools, dice));
-                let recipient = (pool.is_none() || dice.percent(40))
+                let domain = || Domain { name: format!("d{}.example", at % 2).into(), port: 25, pool: None };
+                let mx = dice.percent(15).then(domain);
+                let pool = (mx.is_none() && dice.percent(60)).then(|| pool(pools, dice));
+                let recipient = ((pool.is_none() && mx.is_none()) || dice.percent(40))
                     .then(|| format!("{id}@rung{at}.example").into_bytes().into_boxed_slice());
-                Rung { recipient, pool }
+                Rung { recipient, pool, mx }
             });
             Some(ReplyVerdict::Retry(rungs.collect()))
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use gatepost::session::callout::Callouts;
+use gatepost::session::route::PoolKind;
 use gatepost::session::settings::{Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
@@ -14,7 +15,7 @@ use super::rules::Chance;
 use crate::script::settings::Listed;
 
 /// The pools there are.
-pub const POOLS: u16 = 3;
+pub const POOLS: u16 = 4;
 
 /// Draws one. `reject`: bare CR and LF in content are refused.
 pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Settings {
@@ -22,7 +23,11 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
     let main = &["a", "b", "c"][..1 + rng.below(3)];
     let branch = &["d", "e"][..1 + rng.below(2)];
     let third: &[&str] = if rng.percent(50) { &["a", "f"] } else { &["f"] };
-    let pools = [names(main), names(branch), names(third)];
+    let pools = [names(main), names(branch), names(third), Vec::new()];
+    // Some sessions start where the hop is each recipient's, or at a host that speaks LMTP.
+    let first = [PoolKind::ByRecipient(25), PoolKind::Lmtp].get(rng.below(12)).copied().unwrap_or_default();
+    let third = if rng.percent(20) { PoolKind::Lmtp } else { PoolKind::Smtp };
+    let kinds = vec![first, PoolKind::Smtp, third, PoolKind::ByRecipient(25)];
     let limits = Limits {
         recipients: if rng.percent(20) { 2 } else { 1000 },
         message_size: if rng.percent(15) { 2000 } else { 1 << 20 },
@@ -42,6 +47,6 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         trace: rng.percent(30),
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
-        hops: Box::new(Listed::new(&pools)),
+        hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
     }
 }

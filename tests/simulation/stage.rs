@@ -6,6 +6,8 @@
 //! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
 //! and carries out what the session wants. After every step it asserts what can be seen from outside.
 
+#[path = "dns.rs"]
+mod dns;
 #[path = "turn.rs"]
 mod turn;
 
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
-use gatepost::session::route::PoolId;
+use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::settings::Entrance;
 use gatepost::smtp::SessionId;
 
@@ -40,6 +42,7 @@ enum Event {
     ClientLost,
     ClientWakes,
     Connect(usize, HopId),
+    LookedUp(usize, Domain),
     Hop(usize, Act),
     Told(Ticket, Result<CalloutAnswer, Fault>),
     Shutdown,
@@ -78,6 +81,7 @@ pub struct Stage<'a> {
     events: BTreeMap<(u64, usize), Event>,
     count: usize,
     connections: usize,
+    lookups: usize,
     links: [Link; 1 + HOPS],
     client: Client,
     client_left: bool,
@@ -111,6 +115,7 @@ impl<'a> Stage<'a> {
             events: BTreeMap::new(),
             count: 0,
             connections: 0,
+            lookups: 0,
             links: Default::default(),
             client_left: false,
             callouts,
@@ -215,6 +220,7 @@ impl<'a> Stage<'a> {
             }
             Event::ClientWakes => self.client_speaks(),
             Event::Connect(connection, hop) => self.connected(connection, hop),
+            Event::LookedUp(number, domain) => self.looked_up(number, domain),
             Event::Hop(connection, act) => self.hop_acts(connection, act),
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
@@ -379,6 +385,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
                 self.desk.asks(&ask, self.ended);

@@ -6,17 +6,19 @@
 //!        for an event and has a deadline), or leaves a process behind.
 //!
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
-//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `leash` (nothing is left running),
-//! `gatepost`, `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `tap`,
-//! `transcript`, `maildir`.
+//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `dovecot`, `leash` (nothing is left
+//! running), `gatepost`, `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on
+//! cue), `tap`, `transcript`, `maildir`.
 
 pub mod clients;
+pub mod dovecot;
 pub mod exim;
 pub mod gatepost;
 pub mod leash;
 pub mod maildir;
 pub mod mta;
 pub mod opensmtpd;
+#[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
 pub mod peers;
 pub mod postfix;
 pub mod raw;

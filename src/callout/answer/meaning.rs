@@ -172,7 +172,7 @@ fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, 
         let recipient =
             attempt.recipient.map(|Given(octets)| mailbox(&format!("retry[{at}].recipient"), octets, grants));
         let upstream = attempt.upstream.map(|name| pool(&format!("retry[{at}].upstream"), &name, grants));
-        Ok(Rung { recipient: recipient.transpose()?, pool: upstream.transpose()? })
+        Ok(Rung { recipient: recipient.transpose()?, pool: upstream.transpose()?, mx: None })
     };
     attempts.into_iter().enumerate().map(rung).collect()
 }

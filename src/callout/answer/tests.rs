@@ -125,8 +125,8 @@ fn replies() {
             r#"{"retry":[{"recipient":"a@b.example"},{"recipient":"c@d.example","upstream":"main"}]}"#,
             Stage::RcptReply,
             Some(ReplyVerdict::Retry(vec![
-                Rung { recipient: Some(b"a@b.example"[..].into()), pool: None },
-                Rung { recipient: Some(b"c@d.example"[..].into()), pool: Some(PoolId(0)) },
+                Rung { recipient: Some(b"a@b.example"[..].into()), ..Rung::default() },
+                Rung { recipient: Some(b"c@d.example"[..].into()), pool: Some(PoolId(0)), mx: None },
             ])),
         ),
     ];

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use thread_local::ThreadLocal;
@@ -21,7 +22,11 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config::types::{Dns, HttpUrl};
 use crate::hop::Resolver;
+use crate::hop::dns::Question;
 use crate::session::callout::{Fault, FaultKind};
+
+/// How long a name may take; the question's own time is usually over before.
+const DNS: Duration = Duration::from_secs(10);
 
 /// Where a service is.
 pub(super) struct Dialler {
@@ -62,8 +67,9 @@ impl Dialler {
         }
         let resolver =
             self.resolvers.get_or_try(|| Resolver::new(&self.dns)).map_err(|error| error.to_string())?;
-        let found = resolver.lookup(&self.host).await.map_err(|error| format!("{}: {error}", self.host))?;
-        Ok(found.addresses)
+        let question = Question::Name(self.host.clone());
+        let found = resolver.ask(&question, DNS).await.map_err(|error| format!("{}: {error}", self.host))?;
+        Ok(found.hosts.into_iter().flat_map(|host| host.addresses).collect())
     }
 }
 

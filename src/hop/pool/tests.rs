@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::health::{Change, Why};
+use super::super::balance::SCHEDULE_MAX;
+use super::super::health::{Change, SLOW_START, Why};
 use super::*;
 
 fn address(last: u8) -> Address {
@@ -10,12 +11,30 @@ fn address(last: u8) -> Address {
 }
 
 fn host(last: u8, weight: u32) -> HostSpec {
-    HostSpec { endpoint: Endpoint::Ip(([192, 0, 2, last], 25).into()), weight }
+    HostSpec { endpoint: Endpoint::Ip(([192, 0, 2, last], 25).into()), preference: 0, weight }
 }
 
+fn named() -> HostSpec {
+    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
+    HostSpec { endpoint, preference: 0, weight: 1 }
+}
+
+fn spec(balance: Balance, hosts: Vec<HostSpec>, sessions: u32) -> PoolSpec {
+    let upstream = Upstream { balance, sessions: sessions as usize, ..Upstream::default() };
+    PoolSpec { hosts, ..PoolSpec::new("main", &upstream) }
+}
+
+/// Hosts by address; under `first` each of a preference of its own, as those of a file are.
 fn pool(balance: Balance, hosts: &[(u8, u32)], sessions: u32) -> Pool {
-    let hosts = hosts.iter().map(|&(last, weight)| host(last, weight)).collect();
-    Pool::new(PoolSpec { name: "main".into(), balance, hosts, sessions }, &Registry::new(Instant::now()))
+    let mut specs: Vec<HostSpec> = hosts.iter().map(|&(last, weight)| host(last, weight)).collect();
+    if balance == Balance::First {
+        specs.iter_mut().enumerate().for_each(|(place, spec)| spec.preference = place as u16);
+    }
+    Pool::new(spec(balance, specs, sessions), &Registry::new(Instant::now()))
+}
+
+fn found(name: &str, preference: u16, weight: u32, last: u8) -> Found {
+    Found { name: name.into(), port: None, preference, weight, addresses: vec![[192, 0, 2, last].into()] }
 }
 
 fn pick(pool: &Pool, tried: &[TargetId], now: Instant) -> Picked {
@@ -46,7 +65,7 @@ fn round_robin_follows_the_weights_evenly() {
     assert_eq!(names(&pool(Balance::RoundRobin, &[(1, 2), (2, 1), (3, 1)], 0), 8), [0, 1, 2, 0, 0, 1, 2, 0]);
     assert_eq!(names(&pool(Balance::RoundRobin, &[(1, 7), (2, 7)], 0), 4), [0, 1, 0, 1]);
     let heavy = pool(Balance::RoundRobin, &[(1, u32::MAX), (2, 1)], 0);
-    assert!(heavy.schedule.len() <= SCHEDULE_MAX as usize + 1);
+    assert!(heavy.now.load().ranks[0].schedule.len() <= SCHEDULE_MAX as usize + 1);
 }
 
 #[test]
@@ -84,10 +103,7 @@ fn full_hosts_are_passed_over_and_all_full_is_busy() {
 #[test]
 fn the_bound_is_the_hosts_not_the_addresses() {
     let registry = Registry::new(Instant::now());
-    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
-    let hosts = vec![HostSpec { endpoint, weight: 1 }];
-    let spec = PoolSpec { name: "main".into(), balance: Balance::First, hosts, sessions: 1 };
-    let pool = Pool::new(spec, &registry);
+    let pool = Pool::new(spec(Balance::First, vec![named()], 1), &registry);
     let now = Instant::now();
     assert!(matches!(pool.next(&[], now), Pick::None), "no address yet");
     assert!(!pool.is_ready());
@@ -119,17 +135,86 @@ fn ejected_hosts_come_last_and_are_tried_anyway() {
     let trial = pick(&pool, &[], later);
     assert_eq!(trial.target().host_index(), 0);
     assert_eq!(pick(&pool, &[], later).target().host_index(), 1);
-    assert_eq!(trial.lease.succeeded(), Change::Restored);
+    assert_eq!(trial.lease.succeeded(later), Change::Restored);
     assert!(pool.is_ready());
-    assert_eq!(pick(&pool, &[], later).target().host_index(), 0);
+    assert_eq!(pick(&pool, &[], later + SLOW_START.0).target().host_index(), 0);
+}
+
+#[test]
+fn a_trial_that_is_let_go_of_is_free_at_once() {
+    let pool = pool(Balance::First, &[(1, 1), (2, 1)], 0);
+    let now = Instant::now();
+    for _ in 0..3 {
+        pick(&pool, &[], now).lease.failed(Why::Connect, now);
+    }
+    let later = now + Duration::from_secs(1);
+    for _ in 0..3 {
+        assert_eq!(pick(&pool, &[], later).target().host_index(), 0);
+    }
+}
+
+#[test]
+fn a_host_that_came_back_takes_its_share_step_by_step() {
+    let pool = pool(Balance::First, &[(1, 1), (2, 1)], 0);
+    let now = Instant::now();
+    for _ in 0..3 {
+        pick(&pool, &[], now).lease.failed(Why::Connect, now);
+    }
+    let back = now + Duration::from_secs(1);
+    pick(&pool, &[], back).lease.succeeded(back);
+    let share = |at: Instant| (0..1000).filter(|_| pick(&pool, &[], at).target().host_index() == 0).count();
+    let half = share(back + SLOW_START.0 / 2);
+    assert!((400..600).contains(&half), "{half} of 1000");
+    assert_eq!(share(back + SLOW_START.0), 1000);
+}
+
+#[test]
+fn found_hosts_go_by_preference_and_share_by_weight() {
+    let registry = Registry::new(Instant::now());
+    let upstream = Upstream { source: Source::Srv("_smtp._tcp.example.com".into()), ..Upstream::default() };
+    let pool = Pool::new(PoolSpec::new("main", &upstream), &registry);
+    let now = Instant::now();
+    assert!(matches!(pool.next(&[], now), Pick::None) && !pool.is_ready(), "nothing is known yet");
+    pool.publish_found(
+        &[found("c", 20, 1, 3), found("a", 10, 100, 1), found("b", 10, 300, 2), found("z", 10, 1, 4)],
+        &registry,
+    );
+    let first = |name: &str| {
+        (0..2000).filter(|_| pick(&pool, &[], now).target().name() == format!("{name}:25")).count()
+    };
+    let (a, b, z) = (first("a"), first("b"), first("z"));
+    assert!((350..650).contains(&a) && (1350..1650).contains(&b) && z < 40, "{a} {b} {z}");
+    // All of a preference are tried before the next.
+    let mut tried = Vec::new();
+    let mut names = Vec::new();
+    while let Pick::Host(picked) = pool.next(&tried, now) {
+        tried.push(picked.target().id());
+        names.push(picked.target().name().to_owned());
+    }
+    assert_eq!((names.len(), names.last().map(String::as_str)), (4, Some("c:25")));
+    // What DNS takes away is gone, what stays is the same.
+    pool.publish_found(&[found("c", 20, 1, 3)], &registry);
+    assert_eq!(pool.targets()[0].id(), tried[3]);
+    assert_eq!(pool.health().len(), 1);
+}
+
+#[test]
+fn hosts_of_recipients_are_counted_as_one() {
+    let registry = Registry::new(Instant::now());
+    let upstream = Upstream { source: Source::RecipientMx, port: 2525, ..Upstream::default() };
+    let pool = Pool::new(PoolSpec::new("out", &upstream), &registry);
+    assert!(pool.is_ready());
+    let domain = pool.of_domain(&[found("mx.example.net", 10, 1, 1)], &registry);
+    let held = pick(&domain, &[], Instant::now());
+    assert_eq!(held.target().to_string(), "mx.example.net:2525 (192.0.2.1:2525)");
+    let health = &pool.health()[0];
+    assert_eq!((&*health.host, health.up, health.open, health.counts.connects()), ("*", true, 1, 1));
 }
 
 #[test]
 fn a_refresh_keeps_what_is_known() {
     let registry = Registry::new(Instant::now());
-    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
-    let hosts = vec![HostSpec { endpoint, weight: 1 }];
-    let spec = PoolSpec { name: "main".into(), balance: Balance::RoundRobin, hosts, sessions: 0 };
+    let spec = spec(Balance::RoundRobin, vec![named()], 0);
     let (pool, now) = (Pool::new(spec.clone(), &registry), Instant::now());
     pool.publish(&[vec![address(1), address(2)]], &registry);
     let one = pick(&pool, &[], now);
@@ -151,9 +236,7 @@ fn a_refresh_keeps_what_is_known() {
 #[test]
 fn addresses_of_a_name_take_turns_under_round_robin() {
     let registry = Registry::new(Instant::now());
-    let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
-    let hosts = vec![HostSpec { endpoint, weight: 1 }, host(9, 1)];
-    let spec = PoolSpec { name: "main".into(), balance: Balance::RoundRobin, hosts, sessions: 0 };
+    let spec = spec(Balance::RoundRobin, vec![named(), host(9, 1)], 0);
     let (pool, now) = (Pool::new(spec, &registry), Instant::now());
     pool.publish(&[vec![address(1), address(2)], vec![]], &registry);
     let seen: Vec<String> = (0..4).map(|_| pick(&pool, &[], now).target().address().to_string()).collect();

@@ -7,6 +7,7 @@ use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::UdpSocket as TokioUdpSocket;
 
+use super::super::dns::TTL;
 use super::*;
 use crate::config::types::{HostSpec, Source, Target, Upstream};
 
@@ -102,22 +103,23 @@ async fn a_failure_keeps_the_last_good_addresses() {
     assert_eq!(pool.targets()[0].address().to_string(), "192.0.2.1:25");
 
     // A zero TTL is taken as the shortest one.
-    let name = refresher.names.get("store.example.net").unwrap();
-    assert!(name.due > Instant::now() + *TTL.start() / 2);
+    let question = Question::Name("store.example.net".into());
+    let answer = &refresher.questions[&question];
+    assert!(answer.due > Instant::now() + *TTL.start() / 2);
 
     zone.lock().unwrap().0.clear();
     refresher.resolver = Resolver::new(&Dns { servers: vec![server(zone.clone()).await] });
-    refresher.names.values_mut().for_each(|name| name.due = Instant::now());
+    refresher.questions.values_mut().for_each(|answer| answer.due = Instant::now());
     refresher.round(FIRST).await;
-    assert!(refresher.names["store.example.net"].error.is_some());
+    assert!(refresher.questions[&question].error.is_some());
     assert_eq!(pool.targets()[0].address().to_string(), "192.0.2.1:25");
 
     zone.lock().unwrap().0 = vec![v4(1), v4(2)];
     let kept = pool.targets()[0].id();
     refresher.resolver = Resolver::new(&Dns { servers: vec![server(zone).await] });
-    refresher.names.values_mut().for_each(|name| name.due = Instant::now());
+    refresher.questions.values_mut().for_each(|answer| answer.due = Instant::now());
     refresher.round(FIRST).await;
-    assert!(refresher.names["store.example.net"].error.is_none());
+    assert!(refresher.questions[&question].error.is_none());
     assert_eq!((pool.targets().len(), pool.targets()[0].id()), (2, kept));
 }
 

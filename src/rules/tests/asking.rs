@@ -142,6 +142,7 @@ fn ladders_and_what_comes_after_them() {
     let rung = |recipient: Option<&str>, pool: Option<&str>| WrittenRung {
         recipient: recipient.map(template),
         upstream: pool.map(str::to_owned),
+        mx: None,
         map: None,
     };
     let retry = |rungs: Vec<WrittenRung>| {
@@ -155,8 +156,8 @@ fn ladders_and_what_comes_after_them() {
     let (asked, refusal) = (question(Stage::RcptReply), reply("550 5.1.1 who"));
     let (verdict, by) = set.reply(&asked, refusal.as_ref(), None).unwrap();
     let rungs = vec![
-        Rung { recipient: box_of("jones@legacy.example"), pool: None },
-        Rung { recipient: None, pool: Some(PoolId(2)) },
+        Rung { recipient: box_of("jones@legacy.example"), ..Rung::default() },
+        Rung { pool: Some(PoolId(2)), ..Rung::default() },
     ];
     assert_eq!((verdict, by), (ReplyVerdict::Retry(rungs), RuleId(0)));
     let (verdict, by) = set.reply(&asked, refusal.as_ref(), Some(RuleId(0))).unwrap();

@@ -74,6 +74,7 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
     let rung = |map: Option<&PathBuf>, upstream: Option<&str>| WrittenRung {
         recipient: None,
         upstream: upstream.map(str::to_owned),
+        mx: None,
         map: map.cloned(),
     };
     let set = compile_with(|file| {
@@ -100,14 +101,17 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
     let to = |recipient: &str| Some(recipient.as_bytes().into());
     assert_eq!(
         heard("moved@example.net"),
-        (0, vec![Rung { recipient: to("there@example.org"), pool: None }])
+        (0, vec![Rung { recipient: to("there@example.org"), pool: None, mx: None }])
     );
     assert_eq!(
         heard("both@example.net"),
-        (0, vec![Rung { recipient: to("both@example.org"), pool: Some(branch) }])
+        (0, vec![Rung { recipient: to("both@example.org"), pool: Some(branch), mx: None }])
     );
     // A ladder without a rung is none: the next rule is asked.
-    assert_eq!(heard("stranger@example.net"), (1, vec![Rung { recipient: None, pool: Some(main) }]));
+    assert_eq!(
+        heard("stranger@example.net"),
+        (1, vec![Rung { recipient: None, pool: Some(main), mx: None }])
+    );
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Probes of hosts played here: what each behaviour counts as.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::types::{Source, Upstream};
+use crate::hop::{PoolSpec, Registry};
+
+/// A pool with one host at that address.
+fn pool(address: std::net::SocketAddr, lmtp: bool) -> Pool {
+    let host = crate::config::types::Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    let spec = crate::config::types::HostSpec { target: host, weight: 1 };
+    let mut upstream = Upstream { source: Source::Hosts(vec![spec]), ..Upstream::default() };
+    if lmtp {
+        upstream.protocol = crate::config::types::Protocol::Lmtp;
+    }
+    Pool::new(PoolSpec::new("main", &upstream), &Registry::new(Instant::now()))
+}
+
+fn voice(patience: Duration) -> Arc<Voice> {
+    let hostname = "gate.example.org".to_owned();
+    Arc::new(Voice { hostname, connect: patience, greeting: patience, reply: patience })
+}
+
+/// A host that greets so and answers the first command so, for one dialog; what it heard.
+async fn host(greeting: &'static str, answer: &'static str) -> (std::net::SocketAddr, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(greeting.as_bytes()).await.unwrap();
+        let mut octets = vec![0; 1000];
+        let mut length = stream.read(&mut octets).await.unwrap_or(0);
+        // What the probe does not want to hear any more breaks here, and nowhere else.
+        let _ = stream.write_all(answer.as_bytes()).await;
+        while let Ok(more @ 1..) = stream.read(&mut octets[length..]).await {
+            length += more;
+        }
+        String::from_utf8(octets[..length].to_vec()).unwrap()
+    });
+    (address, heard)
+}
+
+type Heard = tokio::task::JoinHandle<String>;
+
+#[tokio::test]
+async fn what_each_behaviour_counts_as() {
+    let good = "250-host\r\n250 PIPELINING\r\n";
+    let cases = [
+        ("220 host\r\n", good, Ok(Probe::Good)),
+        ("220-host\r\n220 host\r\n", good, Ok(Probe::Good)),
+        ("220 host\r\n", "550 5.7.1 who are you\r\n", Ok(Probe::Refused)),
+        ("554 5.7.1 go away\r\n", "", Ok(Probe::Refused)),
+        ("421 4.3.2 busy\r\n", "", Err(Why::Greeting)),
+        ("450 4.3.2 busy\r\n", "", Err(Why::Greeting)),
+        ("220 host\r\n", "421 4.3.2 busy\r\n", Err(Why::NoService)),
+        ("220 host\r\n", "what\r\n", Err(Why::NoService)),
+        ("SSH-2.0-OpenSSH\r\n", "", Err(Why::NoGreeting)),
+    ];
+    for (greeting, answer, expected) in cases {
+        let (address, heard) = host(greeting, answer).await;
+        let pool = pool(address, false);
+        let said = voice(Duration::from_secs(10)).ask(&pool.targets()[0], false).await;
+        assert_eq!(said, expected, "{greeting} {answer}");
+        let expected = match (expected, greeting.starts_with("220")) {
+            (Ok(_), true) => "EHLO gate.example.org\r\nQUIT\r\n",
+            (Err(_), true) => "EHLO gate.example.org\r\n",
+            _ => "",
+        };
+        assert_eq!(heard.await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn silence_and_closed_doors_count() {
+    let voice = voice(Duration::from_millis(50));
+    for (greeting, expected) in [("", Why::NoGreeting), ("220 host\r\n", Why::NoService)] {
+        let (address, _heard) = host(greeting, "").await;
+        assert_eq!(voice.ask(&pool(address, false).targets()[0], false).await, Err(expected));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    assert_eq!(voice.ask(&pool(address, false).targets()[0], false).await, Err(Why::Connect));
+}
+
+#[tokio::test]
+async fn a_round_ejects_and_restores_by_the_same_count_as_sessions() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (pool, voice) = (pool(address, false), voice(Duration::from_secs(10)));
+    for _ in 0..2 {
+        round(&pool, &voice).await;
+    }
+    assert!(pool.is_ready(), "two failures are not enough");
+    round(&pool, &voice).await;
+    assert!(!pool.is_ready());
+    let counts = pool.health()[0].counts.clone();
+    assert_eq!((counts.probes(Probe::Failed), counts.failures(Why::Connect), counts.connects()), (3, 3, 0));
+    round(&pool, &voice).await;
+    assert_eq!(counts.probes(Probe::Failed), 3, "put aside: not due for a trial yet");
+}
+
+#[tokio::test]
+async fn an_lmtp_host_hears_lhlo() {
+    let (address, heard) = host("220 store\r\n", "250 store\r\n").await;
+    let pool = pool(address, true);
+    round(&pool, &voice(Duration::from_secs(10))).await;
+    assert_eq!(heard.await.unwrap(), "LHLO gate.example.org\r\nQUIT\r\n");
+    assert_eq!(pool.health()[0].counts.probes(Probe::Good), 1);
+}
