@@ -64,19 +64,26 @@ impl Context<'_> {
         let most = self.loaded.config.limits.attempts;
         let mut all = Vec::new();
         for rung in rungs.iter().take(most) {
-            let bound = rung.pool.is_some_and(|pool| self.is_bound(pool));
-            let upstream = rung.pool.map_or(self.known.upstream, |pool| self.pool(pool));
+            let bound = match rung.pool {
+                Some(pool) => self.is_bound(pool),
+                None => rung.mx.is_some() && self.known.moment.authenticated,
+            };
+            let place = match (&rung.mx, rung.pool) {
+                (Some(domain), _) => format!("the mail hosts of {}", domain.name),
+                (None, Some(pool)) => format!("upstream {}", self.pool(pool)),
+                (None, None) => format!("upstream {}", self.known.upstream),
+            };
             let line = match &rung.recipient {
                 Some(recipient) if Path::parse(recipient).is_err() || recipient.is_empty() => {
                     format!("<{}> is no address and is skipped", text(recipient))
                 }
                 _ if bound => {
-                    format!("upstream {upstream} is skipped: the client authenticated through to its hop")
+                    format!("{place}: skipped, the client authenticated through to its hop")
                 }
                 recipient => {
                     let now = self.known.recipient.map(|path| path.as_bytes()).unwrap_or_default();
                     let to = recipient.as_deref().unwrap_or(now);
-                    format!("RCPT TO:<{}> is tried at upstream {upstream}", text(to))
+                    format!("RCPT TO:<{}> is tried at {place}", text(to))
                 }
             };
             all.push(line);

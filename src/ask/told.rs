@@ -80,7 +80,8 @@ impl Context<'_> {
     fn rung(&self, rung: &Rung) -> String {
         let recipient = rung.recipient.as_deref().map(|path| format!("recipient <{}>", text(path)));
         let pool = rung.pool.map(|pool| format!("upstream {}", self.pool(pool)));
-        let parts: Vec<String> = recipient.into_iter().chain(pool).collect();
+        let mx = rung.mx.as_ref().map(|domain| format!("mx {}", domain.name));
+        let parts: Vec<String> = recipient.into_iter().chain(pool).chain(mx).collect();
         // A map can say of a recipient that it stays where it is.
         if parts.is_empty() { "the same again".to_owned() } else { parts.join(" ") }
     }

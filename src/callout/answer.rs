@@ -116,7 +116,7 @@ struct Route {
     upstream: String,
 }
 
-/// One attempt; at least one of the two.
+/// One attempt; at least one of them, and not both upstream and mx.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -125,6 +125,8 @@ struct Attempt {
     recipient: Option<Given>,
     /// Another pool.
     upstream: Option<String>,
+    /// The mail hosts of this domain, "legacy.example" or "legacy.example:2525".
+    mx: Option<String>,
 }
 
 /// Keys and values: serde would take a list of the values as well, which is no answer.

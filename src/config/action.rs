@@ -6,12 +6,13 @@
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
 //! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
 
-use super::hops::{SMTP_PORT, domain};
+use super::hops::domain;
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
 use super::scalar::is_keyword;
 use super::stage::{allows, reply_fault, rewrites, substitute_fault, variables};
 use super::template::template;
+use super::types::SMTP_PORT;
 use super::walk::{Node, Section, shown};
 
 /// The verdicts that decide.

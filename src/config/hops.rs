@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::settings::{LATER, count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Listener, Protocol, Source, Target, Upstream, is_host_name,
+    AuthShown, Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
 };
 use super::walk::{Node, Section, shown};
 
@@ -31,8 +31,6 @@ pub(super) const BALANCE: [(&str, Balance); 3] = [
 /// Names of [`Protocol`].
 pub(super) const PROTOCOL: [(&str, Protocol); 2] = [("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)];
 
-/// The port of SMTP between hosts (RFC 5321 4.5.4.2), where nothing else may be spoken.
-pub(super) const SMTP_PORT: u16 = 25;
 /// The shortest time between two probes of a host.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 

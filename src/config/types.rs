@@ -92,8 +92,11 @@ impl Default for Config {
     }
 }
 
+/// The port of SMTP between hosts (RFC 5321 4.5.4.2), where nothing else may be spoken.
+pub(crate) const SMTP_PORT: u16 = 25;
+
 /// Whether `name` is a host name as SMTP may say it: labels of letters, digits, `-` and `_`.
-pub(super) fn is_host_name(name: &str) -> bool {
+pub(crate) fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

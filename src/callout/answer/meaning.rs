@@ -7,13 +7,15 @@
 //!
 //! RFC 5321 section 4.1.2 (paths, parameters), 4.2 (replies); RFC 2034 (enhanced codes).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Attempt, Close, Given, Grants, Lines, Object, Pairs, Rewrite, Said, True, bounded};
+use crate::config::types::{SMTP_PORT, is_host_name};
 use crate::session::callout::CalloutAnswer;
-use crate::session::route::PoolId;
+use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
-use crate::smtp::{Code, EnhancedCode, Params, Path, Reply};
+use crate::smtp::{Code, EnhancedCode, Params, Path, Reply, canonical_domain};
 
 /// Most lines of a reply, as in a rule.
 const MOST_LINES: usize = 100;
@@ -158,6 +160,20 @@ fn pool(key: &str, name: &str, grants: &Grants) -> Result<PoolId, Wrong> {
     }
 }
 
+/// A domain whose mail hosts are looked up, `name` or `name:port`.
+fn domain(key: &str, given: &str) -> Result<Domain, Wrong> {
+    let (name, port) = match given.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().ok().filter(|port| *port > 0)),
+        None => (given, Some(SMTP_PORT)),
+    };
+    match port {
+        Some(port) if is_host_name(name) && name.parse::<IpAddr>().is_err() => {
+            Ok(Domain { name: canonical_domain(name.as_bytes()).into_boxed_str(), port, pool: None })
+        }
+        _ => wrong(key, "not a domain, such as legacy.example or legacy.example:2525"),
+    }
+}
+
 fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, Wrong> {
     if attempts.is_empty() || attempts.len() > grants.attempts {
         return wrong(
@@ -166,13 +182,17 @@ fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, 
         );
     }
     let rung = |(at, Object(attempt)): (usize, Object<Attempt>)| {
-        if attempt.recipient.is_none() && attempt.upstream.is_none() {
-            return wrong(format!("retry[{at}]"), "needs recipient, upstream or both");
+        if attempt.recipient.is_none() && attempt.upstream.is_none() && attempt.mx.is_none() {
+            return wrong(format!("retry[{at}]"), "needs recipient, upstream or mx");
+        }
+        if attempt.upstream.is_some() && attempt.mx.is_some() {
+            return wrong(format!("retry[{at}].mx"), "contradicts upstream: an attempt has only one of them");
         }
         let recipient =
             attempt.recipient.map(|Given(octets)| mailbox(&format!("retry[{at}].recipient"), octets, grants));
         let upstream = attempt.upstream.map(|name| pool(&format!("retry[{at}].upstream"), &name, grants));
-        Ok(Rung { recipient: recipient.transpose()?, pool: upstream.transpose()?, mx: None })
+        let mx = attempt.mx.map(|name| domain(&format!("retry[{at}].mx"), &name));
+        Ok(Rung { recipient: recipient.transpose()?, pool: upstream.transpose()?, mx: mx.transpose()? })
     };
     attempts.into_iter().enumerate().map(rung).collect()
 }

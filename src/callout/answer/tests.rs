@@ -1,6 +1,7 @@
 //! Every way an answer can be wrong, and what is said about it; and what the right ones mean.
 
 use super::*;
+use crate::session::route::Domain;
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung};
 use crate::smtp::Reply;
 
@@ -129,6 +130,14 @@ fn replies() {
                 Rung { recipient: Some(b"c@d.example"[..].into()), pool: Some(PoolId(0)), mx: None },
             ])),
         ),
+        (
+            r#"{"retry":[{"mx":"Legacy.example:2525"}]}"#,
+            Stage::RcptReply,
+            Some(ReplyVerdict::Retry(vec![Rung {
+                mx: Some(Domain { name: "legacy.example".into(), port: 2525, pool: None }),
+                ..Rung::default()
+            }])),
+        ),
     ];
     for (json, stage, expected) in table {
         assert_eq!(said(json, stage), CalloutAnswer::Reply(expected), "{json}");
@@ -172,7 +181,7 @@ fn what_is_malformed() {
         (br#"{"retry":{}}"#, "retry: invalid type: map, expected a sequence at line 1 column 9"),
         (
             br#"{"retry":[{"upstrem":"main"}]}"#,
-            "retry[0].upstrem: unknown field `upstrem`, expected `recipient` or `upstream` at line 1 column 20",
+            "retry[0].upstrem: unknown field `upstrem`, expected one of `recipient`, `upstream`, `mx` at line 1 column 20",
         ),
         (
             br#"{"rewrite":{"recipient":["a@b"]}}"#,
@@ -280,7 +289,22 @@ fn what_is_not_allowed() {
             Stage::RcptReply,
             "retry: 3 attempts; from 1 to limits.attempts (2)",
         ),
-        (r#"{"retry":[{}]}"#, Stage::RcptReply, "retry[0]: needs recipient, upstream or both"),
+        (r#"{"retry":[{}]}"#, Stage::RcptReply, "retry[0]: needs recipient, upstream or mx"),
+        (
+            r#"{"retry":[{"upstream":"main","mx":"legacy.example"}]}"#,
+            Stage::RcptReply,
+            "retry[0].mx: contradicts upstream: an attempt has only one of them",
+        ),
+        (
+            r#"{"retry":[{"mx":"192.0.2.1"}]}"#,
+            Stage::RcptReply,
+            "retry[0].mx: not a domain, such as legacy.example or legacy.example:2525",
+        ),
+        (
+            r#"{"retry":[{"mx":"legacy.example:0"}]}"#,
+            Stage::RcptReply,
+            "retry[0].mx: not a domain, such as legacy.example or legacy.example:2525",
+        ),
         (
             r#"{"retry":[{"recipient":"nobody at all"}]}"#,
             Stage::RcptReply,
