@@ -196,6 +196,7 @@ impl Session {
             return false;
         }
         match here.or(home) {
+            Some(hop) if !self.takes_attempt(hop) => self.leads_nowhere(turn, &own::HOP_LACKS_SMTPUTF8),
             Some(hop) => {
                 let new = self.set_out(hop);
                 if new {
@@ -205,6 +206,13 @@ impl Session {
             }
             None => self.try_at(turn, place, Tried::new()),
         }
+    }
+
+    /// Whether a hop takes the address that is being tried, which was not the client's (RFC 6531 3.4).
+    fn takes_attempt(&mut self, hop: HopId) -> bool {
+        let Some((_, ladder)) = self.trying() else { return false };
+        let tried = ladder.recipient.clone();
+        tried.given.is_none() || self.hop_takes(hop, tried.sent.path_octets())
     }
 
     /// Whether the session must stay with its hop, because the client authenticated through to it.
@@ -292,8 +300,9 @@ impl Session {
 
     /// Says the attempt: RCPT alone where the transaction is, MAIL before it elsewhere.
     pub(super) fn attempt_says(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if !self.fits(hop) {
-            let missed = self.missed_by(hop);
+        let fits = self.fits(hop);
+        if !fits || !self.takes_attempt(hop) {
+            let missed = if fits { Some(&own::HOP_LACKS_SMTPUTF8) } else { self.missed_by(hop) };
             if let Some((_, ladder)) = self.trying() {
                 ladder.nowhere = ladder.nowhere.or(missed);
             }

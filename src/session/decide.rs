@@ -111,6 +111,8 @@ impl Session {
         let first = !self.owed.iter().any(|owed| matches!(owed.what, What::Rcpt(_)));
         if along && self.is_full() {
             self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
+        } else if along && recipient.given.is_some() && !self.takes_path(recipient.sent.path_octets()) {
+            self.reply_own(turn, &own::NEED_SMTPUTF8);
         } else if along && (first || self.settings.hops.kind(pool) != PoolKind::Lmtp) {
             self.forward(turn, what);
         } else {

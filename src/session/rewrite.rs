@@ -7,9 +7,10 @@
 //! RFC 5321 4.1.2 (syntax), 4.5.3.1 (limits); RFC 6531 3.4 (SMTPUTF8).
 
 use super::Session;
+use super::io::HopId;
 use super::owed::What;
 use super::transaction::{Mail, Spoken};
-use super::upstreams::Stand;
+use super::upstreams::{Stand, Upstream};
 use super::verdict::Rewrites;
 use crate::smtp::{Keyword, Own, Params, Path, own};
 
@@ -57,7 +58,8 @@ impl Session {
     /// them.
     pub(super) fn rewrite(&self, what: &mut What, rewrites: Rewrites) -> Result<bool, &'static Own> {
         let Rewrites { sender, recipient, helo, parameters } = rewrites;
-        if ![&sender, &recipient].into_iter().flatten().all(|path| self.takes_path(path)) {
+        // Where a recipient goes is known when all is said about it: whether it is taken there is looked at then.
+        if sender.as_ref().is_some_and(|path| !self.takes_path(path)) {
             return Err(&own::NEED_SMTPUTF8);
         }
         match what {
@@ -92,9 +94,13 @@ impl Session {
     }
 
     /// Whether the current hop takes a path that was not the client's.
-    fn takes_path(&self, path: &[u8]) -> bool {
-        let up = self.upstreams.current().and_then(|hop| self.upstreams.get(hop));
-        path.is_ascii()
-            || up.is_none_or(|up| up.stand != Stand::Ready || up.dialog.extensions.has(Keyword::SmtpUtf8))
+    pub(super) fn takes_path(&self, path: &[u8]) -> bool {
+        self.upstreams.current().is_none_or(|hop| self.hop_takes(hop, path))
+    }
+
+    /// Whether a hop does.
+    pub(super) fn hop_takes(&self, hop: HopId, path: &[u8]) -> bool {
+        let lacks = |up: &Upstream| up.stand == Stand::Ready && !up.dialog.extensions.has(Keyword::SmtpUtf8);
+        path.is_ascii() || !self.upstreams.get(hop).is_some_and(lacks)
     }
 }
