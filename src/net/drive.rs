@@ -33,7 +33,7 @@ use crate::log;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
-use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
+use crate::session::io::{self as session_io, HOPS, HopId, Input, Out, Output, Peer, SessionEnd};
 use crate::session::route::Host;
 use crate::session::settings::{Entrance, Settings};
 use crate::show;
@@ -118,7 +118,7 @@ impl Drive {
         }
         self.heed_tide(now, scratch);
         self.flush(cx, scratch, now);
-        let before = waiting(scratch);
+        let before = waiting(&scratch.out);
         let fired = self.timer_fired(cx, now);
         if self.close_by.is_some_and(|until| until <= now) {
             self.let_client_go(scratch);
@@ -144,7 +144,7 @@ impl Drive {
                 busy |= self.read_client(scratch, now);
             }
             self.carry_out(cx, scratch, now);
-            if waiting(scratch) != before {
+            if waiting(&scratch.out) != before {
                 // Written when the others who are ready have been read, too: their hops wake up once for all.
                 self.due = Some(now);
                 cx.waker().wake_by_ref();
@@ -536,9 +536,11 @@ fn own_all(scratch: &mut Scratch, received: &[u8]) {
     scratch.out.tx.iter_mut().for_each(|tx| tx.own(received));
 }
 
-/// Octets that wait for anybody.
-fn waiting(scratch: &Scratch) -> usize {
-    scratch.out.spoken.map(|peer| scratch.out.tx[peer].len()).sum()
+/// Octets that wait, by peer: one may lose as many as another is told.
+fn waiting(out: &Out) -> [usize; 1 + HOPS] {
+    let mut waiting = [0; 1 + HOPS];
+    out.spoken.into_iter().for_each(|peer| waiting[peer] = out.tx[peer].len());
+    waiting
 }
 
 /// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much
@@ -564,5 +566,20 @@ impl Future for Drive {
             show::over(this.session.id(), this.session.client());
             Poll::Ready(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_lost_hop_was_not_told_hides_nothing_that_the_client_is() {
+        let mut out = Out::default();
+        out.to(Peer::Upstream(HopId(0))).put(b"NOOP\r\n");
+        let before = waiting(&out);
+        out.tx[1].clear();
+        out.to(Peer::Downstream).put(b"250 -\n");
+        assert_ne!(waiting(&out), before);
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
+use tokio::task::coop::has_budget_remaining;
 
 use super::buffers::{Pool, Rx};
 use super::stream::Stream;
@@ -60,7 +61,8 @@ impl Link {
     /// Has the task woken when there is something to read.
     pub fn watch(&mut self, cx: &mut Context<'_>) {
         if !self.watched && !self.ended {
-            self.watched = self.stream.watch(cx).is_pending();
+            // A task that has used up its budget is told Pending, and woken to ask again: nobody watches then.
+            self.watched = self.stream.watch(cx).is_pending() && has_budget_remaining();
         }
     }
 
@@ -90,5 +92,31 @@ impl Link {
         }
         tx.clear();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+
+    use tokio::net::UnixStream;
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_without_budget_watches_again_when_it_has_some() {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let mut link = Link::new(Stream::Unix(stream));
+        let mut turns = 0;
+        poll_fn(|cx| {
+            turns += 1;
+            while turns == 1 && pin!(consume_budget()).poll(cx).is_ready() {}
+            link.watch(cx);
+            assert_eq!(link.watched, turns > 1);
+            if link.watched { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }

@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// Does what was decided about the first BDAT. Its octets come whatever that is: a refusal is said when they are
-    /// read.
+    /// read, unless the dialog is closed with it.
     pub(super) fn decide_chunks(
         &mut self,
         turn: &mut Turn<'_>,
@@ -85,7 +85,9 @@ impl Session {
         let swallowed = self.transaction.as_ref().is_some_and(|with| with.recipients.is_empty());
         let outlet = match verdict {
             Some(CommandVerdict::Reply(said)) => Outlet::Nowhere(Said::Written(said)),
-            Some(CommandVerdict::Disconnect(said)) => Outlet::Nowhere(Said::disconnect(said)),
+            Some(CommandVerdict::Disconnect(said)) => {
+                return self.owe(turn, What::Close(SessionEnd::Verdict), Said::disconnect(said));
+            }
             Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None if swallowed => {
                 Outlet::Nowhere(Said::Own(&own::DISCARDED))
             }

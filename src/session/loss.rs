@@ -156,13 +156,15 @@ impl Session {
 
     /// No host is left: the client hears the first refusal a hop spoke, or that there is none, and is closed.
     pub(super) fn no_hop(&mut self, turn: &mut Turn<'_>, none: NoHop) {
+        let refusal = self.upstreams.refusal.take().map(|reply| Said::Written(Arc::new(*reply)));
+        // It must not be heard as the answer to content that a hop has judged (law 3).
+        self.conclude_judged(turn);
         self.settle(turn);
         let own: &'static Own = match none {
             NoHop::Busy => &own::HOP_BUSY,
             NoHop::None if self.flags.reached => &own::HOP_LOST,
             NoHop::None => &own::HOP_UNREACHABLE,
         };
-        let refusal = self.upstreams.refusal.take().map(|reply| Said::Written(Arc::new(*reply)));
         if self.in_content() {
             return self.refuse_content(turn, refusal.unwrap_or(Said::Own(&own::CONTENT_LOST)));
         }

@@ -32,7 +32,8 @@ pub struct Param<'a> {
 impl<'a> Params<'a> {
     /// Checks the form of all of them; the error says what is wrong, and where.
     pub fn parse(raw: &'a [u8]) -> Result<Params<'a>, (CommandFault, usize)> {
-        let raw = raw.trim_ascii();
+        // Not CR or LF: rewrites are held to this, too.
+        let raw = grammar::trim_white(raw);
         if raw.is_empty() {
             return Ok(Params::default());
         }
@@ -162,6 +163,8 @@ mod tests {
             (b"-A=1", BadParameter, 0),
             (b"A=1 <b>", BadParameter, 3),
             (b"A=\x01", BadParameter, 1),
+            (b"A=1\r\n", BadParameter, 3),
+            (b"\nA=1", BadParameter, 0),
             (b"A=1 a=2", DuplicateParameter, 4),
             (b"NOTIFY=NEVER B notify=DELAY", DuplicateParameter, 15),
             (b"SIZE", BadNumber, 0),

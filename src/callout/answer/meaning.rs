@@ -139,7 +139,9 @@ fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> 
         }
         // Each alone, too: a value with a space in it would be two, a keyword with a sign another's.
         let one = Params::parse(&octets[start..]).unwrap_or_default();
-        let as_given = one.iter().next().is_some_and(|param| param.keyword == keyword.as_bytes());
+        let as_given = one.iter().next().is_some_and(|param| {
+            param.keyword == keyword.as_bytes() && param.value.unwrap_or_default() == &*value
+        });
         if !as_given || one.iter().count() != 1 {
             return wrong(bounded(&format!("rewrite.parameters.{keyword}")), "not a parameter");
         }

@@ -264,6 +264,16 @@ fn what_is_not_allowed() {
             Stage::Mail,
             "rewrite.parameters.RET: not a parameter",
         ),
+        (
+            r#"{"rewrite":{"parameters":{"RET":"HDRS\r\n"}}}"#,
+            Stage::Mail,
+            "rewrite.parameters.RET: not a parameter",
+        ),
+        (
+            r#"{"rewrite":{"parameters":{"RET":"HDRS "}}}"#,
+            Stage::Mail,
+            "rewrite.parameters.RET: not a parameter",
+        ),
         (r#"{"rewrite":{"parameters":{"A B":""}}}"#, Stage::Mail, "rewrite.parameters.A B: not a parameter"),
         (r#"{"rewrite":{"parameters":{"":"x"}}}"#, Stage::Mail, "rewrite.parameters.: not a parameter"),
         (r#"{"rewrite":{"parameters":{"A=b":"c"}}}"#, Stage::Mail, "rewrite.parameters.A=b: not a parameter"),
