@@ -196,6 +196,9 @@ impl Session {
             return false;
         }
         match here.or(home) {
+            Some(hop) if here == Some(hop) && self.is_full() => {
+                self.leads_nowhere(turn, &own::TOO_MANY_RECIPIENTS)
+            }
             Some(hop) => {
                 let new = self.set_out(hop);
                 if new {

@@ -145,10 +145,14 @@ pub(super) fn chunk(i: &[u8]) -> IResult<&[u8], (&[u8], bool)> {
 
 /// Without the white space before and behind.
 pub(super) fn trim_white(mut octets: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = octets && is_white(*first) {
+    while let [first, rest @ ..] = octets
+        && is_white(*first)
+    {
         octets = rest;
     }
-    while let [rest @ .., last] = octets && is_white(*last) {
+    while let [rest @ .., last] = octets
+        && is_white(*last)
+    {
         octets = rest;
     }
     octets
