@@ -197,6 +197,9 @@ impl Session {
         }
         match here.or(home) {
             Some(hop) if !self.takes_attempt(hop) => self.leads_nowhere(turn, &own::HOP_LACKS_SMTPUTF8),
+            Some(hop) if here == Some(hop) && self.is_full() => {
+                self.leads_nowhere(turn, &own::TOO_MANY_RECIPIENTS)
+            }
             Some(hop) => {
                 let new = self.set_out(hop);
                 if new {
