@@ -1,0 +1,87 @@
+//! What the session wants done, done.
+//!
+//! In:    outputs and events of a turn.
+//! Out:   hops dialled and closed, questions asked, records written, events counted.
+//! Never: decides anything.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use super::{CLOSING, Drive};
+use crate::hop::{self, Lease};
+use crate::log;
+use crate::net::ask;
+use crate::net::slots::Slot;
+use crate::net::worker::Scratch;
+use crate::session::io::{self as session_io, HopId, Output, Peer, SessionEnd};
+use crate::session::route::Host;
+use crate::show;
+
+impl Drive {
+    /// Does what the session wants done.
+    pub(super) fn carry_out(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
+        if scratch.out.outputs.is_empty() && scratch.out.events.is_empty() {
+            return;
+        }
+        for event in scratch.out.events.drain(..) {
+            if let session_io::Event::Ended(end) = event {
+                self.quit = end == SessionEnd::Quit;
+            }
+            if let Some(asking) = &self.asking {
+                asking.note(event);
+            }
+            scratch.meter.note(event);
+        }
+        let mut outputs = std::mem::take(&mut scratch.out.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Open { hop, host } => self.dial(hop, &host, now),
+                Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
+                Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
+                    if let Some(link) = &mut self.client {
+                        link.closing = true;
+                        self.close_by = Some(now + CLOSING);
+                    }
+                    self.flush_client(cx, scratch, now);
+                }
+                Output::Close(Peer::Upstream(hop)) => {
+                    let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+                    let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
+                    if let Some(link) = self.hops.link(usize::from(hop.0)) {
+                        // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
+                        let _ = link.poll_flush(cx, tx, received);
+                    }
+                    tx.clear();
+                    self.hops.vacate(usize::from(hop.0));
+                }
+                Output::Abort(Peer::Upstream(hop)) => {
+                    scratch.out.tx[Peer::Upstream(hop).index()].clear();
+                    self.hops.vacate(usize::from(hop.0));
+                }
+                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::CalloutFailed(name, stage, fault) => {
+                    log::callout_failed(self.session.id(), &name, stage, &fault);
+                }
+                Output::Record(record) => log::transaction(&record),
+                Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
+                Output::Trace(peer, side, line) => {
+                    log::line(self.session.id(), peer, side, &line);
+                    show::line(self.session.id(), self.session.client(), peer, side, line);
+                }
+            }
+        }
+        scratch.out.outputs = outputs;
+    }
+
+    pub(super) fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {
+        let any: &dyn Any = &**host;
+        if let Some(lease) = any.downcast_ref::<Lease>() {
+            let target = lease.target().clone();
+            let connecting = Box::pin(async move { hop::connect(&target).await });
+            self.hops.put(usize::from(hop.0), Slot::Connecting(connecting, now));
+        }
+    }
+}

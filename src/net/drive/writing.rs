@@ -1,0 +1,106 @@
+//! The turn's writing: each peer once, and what it did not take kept for the next turn.
+//!
+//! In:    what the session said.
+//! Out:   octets in the kernel; the rest put away with the connection.
+//! Never: keeps a receive buffer that nothing refers to.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::Drive;
+use crate::net::slots::Slot;
+use crate::net::worker::Scratch;
+use crate::session::io::{HOPS, HopId, Input, Out, Peer};
+
+impl Drive {
+    /// Writes each peer once.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
+        let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+        let mut broken: Option<HopId> = None;
+        for peer in scratch.out.spoken.filter(|peer| *peer > 0) {
+            let tx = &mut scratch.out.tx[peer];
+            match self.hops.at(peer - 1) {
+                Slot::Linked(link) => {
+                    if let Poll::Ready(Err(_)) = link.poll_flush(cx, tx, received) {
+                        tx.clear();
+                        broken = Some(HopId(peer as u8 - 1));
+                    }
+                }
+                Slot::Connecting(..) => {}
+                Slot::Vacant => tx.clear(),
+            }
+        }
+        if let Some(hop) = broken {
+            self.session.handle(now, Input::Lost(Peer::Upstream(hop)), &mut scratch.out);
+        }
+        self.flush_client(cx, scratch, now);
+    }
+
+    pub(super) fn flush_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
+        let tx = &mut scratch.out.tx[0];
+        let Some(link) = &mut self.client else { return tx.clear() };
+        match link.poll_flush(cx, tx, &[]) {
+            Poll::Ready(Ok(())) if link.closing && self.linger.is_none() => self.close_client(scratch, now),
+            Poll::Pending | Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                tx.clear();
+                let closing = link.closing;
+                self.let_client_go(scratch);
+                if !closing {
+                    self.session.handle(now, Input::Lost(Peer::Downstream), &mut scratch.out);
+                }
+            }
+        }
+    }
+
+    /// Octets that could not be written last time come first.
+    pub(super) fn bring_unsent(&mut self, scratch: &mut Scratch) {
+        if let Some(unsent) = self.client.as_mut().and_then(|link| link.unsent.take()) {
+            scratch.bring(0, unsent);
+        }
+        for place in self.hops.taken() {
+            if let Some(unsent) = self.hops.link(place).and_then(|link| link.unsent.take()) {
+                scratch.bring(1 + place, unsent);
+            }
+        }
+    }
+
+    /// What could not be written is kept here; buffers that nothing refers to go back.
+    pub(super) fn put_away(&mut self, scratch: &mut Scratch) {
+        let borrowed = scratch.out.borrows();
+        if let Some(link) = &mut self.client
+            && !borrowed
+        {
+            link.rx.settle(&mut scratch.pool);
+        }
+        for peer in scratch.out.spoken.drain() {
+            let link = if peer == 0 { self.client.as_mut() } else { self.hops.link(peer - 1) };
+            match link {
+                Some(link) if !scratch.out.tx[peer].is_empty() => link.unsent = Some(scratch.put_away(peer)),
+                _ => scratch.out.tx[peer].clear(),
+            }
+        }
+    }
+}
+
+/// Octets that wait, by peer: one may lose as many as another is told.
+pub(super) fn waiting(out: &Out) -> [usize; 1 + HOPS] {
+    let mut waiting = [0; 1 + HOPS];
+    out.spoken.into_iter().for_each(|peer| waiting[peer] = out.tx[peer].len());
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_lost_hop_was_not_told_hides_nothing_that_the_client_is() {
+        let mut out = Out::default();
+        out.to(Peer::Upstream(HopId(0))).put(b"NOOP\r\n");
+        let before = waiting(&out);
+        out.tx[1].clear();
+        out.to(Peer::Downstream).put(b"250 -\n");
+        assert_ne!(waiting(&out), before);
+    }
+}
