@@ -12,13 +12,15 @@ use tokio::task::spawn_blocking;
 
 use crate::callout::CalloutSet;
 use crate::config::Loaded;
-use crate::config::types::{self, AuthShown, Config, Greeting, LogLevel};
+use crate::config::types::{self, Config, Greeting, ListenerTlsMode, LogLevel};
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
-use crate::session::route::PoolId;
-use crate::session::settings::{Limits, Settings, Timeouts};
+use crate::session::callout::Callouts;
+use crate::session::route::{Hops, PoolId};
+use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeouts};
+use crate::session::verdict::Rules;
 use crate::show;
 use crate::smtp::BareNewline;
 
@@ -71,7 +73,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let doors = doors(config, &hops);
     match (compiled, callouts, sessions) {
         (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, rules, callouts, hops)),
+            settings: Arc::new(settings(config, Box::new(rules), Arc::new(callouts), Box::new(hops))),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
             refresher,
@@ -153,18 +155,19 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
         // The configuration was checked: the upstream is there, and there are not so many listeners.
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let auth = listener.auth == AuthShown::Hop;
-        doors.extend(listener.addresses.iter().map(|&address| Entry {
-            address,
-            listener: number,
-            pool,
-            auth,
-        }));
+        let entry = |&address| Entry { address, listener: number, pool };
+        doors.extend(listener.addresses.iter().map(entry));
     }
     doors
 }
 
-fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet) -> Settings {
+/// What sessions of a configuration go by, with who decides and where their mail goes.
+pub fn settings(
+    config: &Config,
+    rules: Box<dyn Rules>,
+    callouts: Arc<dyn Callouts>,
+    hops: Box<dyn Hops>,
+) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
         hostname: config.host_name().into(),
@@ -183,6 +186,7 @@ fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet)
             command: timeouts.command,
             content: timeouts.content,
             connect: timeouts.connect,
+            tls: timeouts.tls,
             greeting: timeouts.greeting,
             reply: timeouts.reply,
             answer: timeouts.answer,
@@ -190,6 +194,7 @@ fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet)
             end_of_data: timeouts.end_of_data,
             callouts: timeouts.callouts,
         },
+        doors: config.listeners.iter().map(door).collect(),
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
             types::BareNewline::Reject => BareNewline::Reject,
@@ -198,8 +203,26 @@ fn settings(config: &Config, rules: RuleSet, callouts: CalloutSet, hops: HopSet)
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,
         trace: config.log.level >= LogLevel::Trace || show::is_on(),
-        rules: Box::new(rules),
-        callouts: Arc::new(callouts),
-        hops: Box::new(hops),
+        rules,
+        callouts,
+        hops,
+    }
+}
+
+fn door(listener: &types::Listener) -> Door {
+    Door {
+        tls: match listener.tls.mode {
+            ListenerTlsMode::Off => DoorTls::Off,
+            ListenerTlsMode::StartTls => DoorTls::StartTls,
+            ListenerTlsMode::Implicit => DoorTls::Implicit,
+            ListenerTlsMode::Passthrough => DoorTls::Passthrough,
+        },
+        require_tls: listener.tls.require,
+        auth: match listener.auth {
+            types::AuthShown::Hop => AuthShown::Hop,
+            types::AuthShown::Tls => AuthShown::Tls,
+            types::AuthShown::Off => AuthShown::Off,
+        },
+        xclient: listener.xclient.clone(),
     }
 }

@@ -142,7 +142,7 @@ mod tests {
     use crate::session::route::PoolId;
 
     fn door(address: &str) -> Entry {
-        Entry { address: address.parse().unwrap(), listener: 0, pool: PoolId(0), auth: true }
+        Entry { address: address.parse().unwrap(), listener: 0, pool: PoolId(0) }
     }
 
     fn activated(addresses: &[&str]) -> Activated {

@@ -113,7 +113,7 @@ async fn the_documents_questions_are_asked() {
     let registry = Arc::new(Registry::new(Instant::now()));
     let prepared = prepare(&loaded, &registry).await.unwrap_or_else(|errors| panic!("{errors}"));
     let client = SocketAddr::from(([192, 0, 2, 7], 40112));
-    let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, auth: true, client };
+    let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, client, facts: None };
     let mut play = Play::new(prepared.settings, entrance);
     for (who, line) in DIALOG {
         let from = if *who == 'C' { Peer::Downstream } else { Peer::Upstream(HopId(0)) };

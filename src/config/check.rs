@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
 use super::scalar::print_duration;
-use super::types::{Config, Decide, Source, Target};
+use super::types::{Config, Decide, Identity, Source, Target};
 use super::walk::{Context, shown};
 
 /// Checks the sections against each other.
@@ -139,16 +139,21 @@ fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
 fn strangers(config: &Config, context: &Context, i: usize) {
     let listener = &config.listeners[i];
     let pool = &listener.upstream;
-    let Some(source) = config.upstreams.get(pool).map(|pool| &pool.source) else { return };
+    let Some(upstream) = config.upstreams.get(pool) else { return };
     let open = listener.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
     let Some(address) = open else { return };
-    let text = match source {
+    let text = match &upstream.source {
         Source::Sink(_) => return,
+        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) | Source::OriginalDestination
+            if upstream.identity != Identity::None =>
+        {
+            return;
+        }
         Source::RecipientMx => format!(
             "whoever reaches {address} can send to any domain through \"{pool}\" unless a rule forbids it: \
              an open relay"
         ),
-        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) => format!(
+        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) | Source::OriginalDestination => format!(
             "the MTA behind \"{pool}\" sees gatepost's address for every client of {address}; \
              if it trusts that address it is an open relay"
         ),

@@ -3,18 +3,18 @@
 //! **In**: the nodes `listeners` and `upstreams`. **Out**: [`Listener`]s and [`Upstream`]s by name.
 //! **Never**: resolves a name, opens a socket, or looks whether a listener's pool exists (that is `check`).
 //!
-//! TLS, PROXY headers, XCLIENT, interception and identity are keys of the contract that this version does not serve:
-//! their values that mean "off" are taken, every other is an error, so that nothing that was asked for is silently
-//! missing. RFC 2033 5 (LMTP and port 25); RFC 2782 (SRV).
+//! TLS, PROXY headers, XCLIENT, interception and identity are decoded in `edges`. RFC 2033 5 (LMTP and port 25);
+//! RFC 2782 (SRV).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::{LATER, count, path};
+use super::edges::{self, is_off};
+use super::settings::{count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
+    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
 };
 use super::walk::{Node, Section, shown};
 
@@ -58,18 +58,23 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
         node.error("needs at least one address");
     }
     let upstream = section.get_or("upstream", default.upstream, Node::text);
-    let auth = section.get_or("auth", default.auth, |node| node.choice(&AUTH));
+    let tls = edges::listener_tls(&mut section);
+    let offers_tls = matches!(tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+    let default_auth = if offers_tls { AuthShown::Tls } else { default.auth };
+    let auth = section.get_or("auth", default_auth, |node| node.choice(&AUTH));
+    let proxy_protocol = edges::proxy_protocol(&mut section);
     if auth == AuthShown::Tls
+        && !offers_tls
+        && proxy_protocol.from.is_empty()
         && let Some(node) = section.get("auth")
     {
         node.warning("AUTH is never shown: without TLS on this listener there is nothing to show it under");
     }
-    later_tls(&mut section);
-    later_peers(&mut section, "proxy_protocol");
-    later_peers(&mut section, "xclient");
-    later_word(&mut section, "intercept", &["off"], &["redirect", "tproxy"]);
+    let xclient = edges::xclient(&mut section);
+    let intercept = section.get_or("intercept", default.intercept, |node| node.choice(&edges::INTERCEPT));
     section.end();
-    Some(Listener { addresses: addresses.unwrap_or_default(), upstream, auth })
+    let addresses = addresses.unwrap_or_default();
+    Some(Listener { addresses, upstream, auth, tls, proxy_protocol, xclient, intercept })
 }
 
 /// Decodes `upstreams`.
@@ -101,11 +106,18 @@ fn upstream(node: &Node<'_>) -> Option<Upstream> {
     let sessions = section.get_or("sessions", default.sessions, |node| count(node, 0, 10_000_000));
     let protocol = section.get_or("protocol", default.protocol, |node| node.choice(&PROTOCOL));
     let health = section.get("health").map_or(Some(default.health), |node| health(&node));
-    later_tls(&mut section);
-    let identities = ["xclient", "xforward", "proxy_v1", "proxy_v2", "source_address"];
-    later_word(&mut section, "identity", &["none", "off"], &identities);
-    let upstream =
-        Upstream { source, port, balance, protocol, sessions, health: health.unwrap_or(default.health) };
+    let upstream = Upstream {
+        source,
+        port,
+        balance,
+        protocol,
+        sessions,
+        health: health.unwrap_or(default.health),
+        tls: edges::upstream_tls(&mut section),
+        identity: section.get_or("identity", default.identity, |node| node.choice(&edges::IDENTITY)),
+        identity_required: section.get_or("identity_required", default.identity_required, Node::flag),
+        identity_login: section.get_or("identity_login", default.identity_login, Node::flag),
+    };
     contradictions(&mut section, &upstream);
     section.end();
     Some(upstream)
@@ -124,6 +136,10 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
         Source::RecipientMx => {
             says("health", "contradicts \"recipient_mx\": its hosts are not known before RCPT");
         }
+        Source::OriginalDestination => {
+            let text = "contradicts \"original_destination\": the client names the host";
+            ["health", "port", "balance"].into_iter().for_each(|key| says(key, text));
+        }
         Source::Hosts(_) | Source::Sink(_) | Source::Mx(_) => {}
     }
     if upstream.protocol == Protocol::Lmtp {
@@ -137,6 +153,9 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
                 if hosts.iter().any(smtp) {
                     says("protocol", LMTP_PORT);
                 }
+            }
+            Source::OriginalDestination => {
+                says("protocol", "contradicts \"original_destination\": clients that are intercepted speak SMTP");
             }
             Source::Mx(_) | Source::Srv(_) | Source::Sink(_) => {}
         }
@@ -181,8 +200,8 @@ fn source(section: &mut Section<'_>, port: u16) -> Source {
             "mx" => source = Source::Mx(mail_domain(node).unwrap_or_default()),
             "srv" => source = Source::Srv(service(node).unwrap_or_default()),
             "recipient_mx" if node.flag() == Some(true) => source = Source::RecipientMx,
-            "recipient_mx" => {}
-            _ => node.key_error(LATER),
+            "original_destination" if node.flag() == Some(true) => source = Source::OriginalDestination,
+            _ => {}
         }
     }
     source
@@ -226,7 +245,7 @@ fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {
     let mut hosts: Vec<HostSpec> = Vec::new();
     for entry in entries {
         // One that cannot be read keeps its place, so that those behind it keep their numbers.
-        let nothing = || HostSpec { target: Target::Unix(PathBuf::new()), weight: 0 };
+        let nothing = || HostSpec { target: Target::Unix(PathBuf::new()), weight: 0, server_name: None };
         let host = host(&entry, port).unwrap_or_else(nothing);
         if host.weight > 0 && hosts.iter().any(|other| other.target == host.target) {
             entry.error("the same host twice; give it a weight instead");
@@ -238,14 +257,14 @@ fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {
 
 fn host(node: &Node<'_>, port: u16) -> Option<HostSpec> {
     if node.scalar().is_some() {
-        return Some(HostSpec { target: target(node, port)?, weight: 1 });
+        return Some(HostSpec { target: target(node, port)?, weight: 1, server_name: None });
     }
     let mut section = node.section()?;
     let target = section.require("address", "").and_then(|node| target(&node, port));
     let weight = section.get_or("weight", 1, |node| node.number(1, 1000).and_then(|n| u32::try_from(n).ok()));
-    later_tls(&mut section);
+    let server_name = edges::host_tls(&mut section);
     section.end();
-    Some(HostSpec { target: target?, weight })
+    Some(HostSpec { target: target?, weight, server_name })
 }
 
 /// `name`, `name:port`, `192.0.2.1:25`, `[v6]:port`, `unix:/path`.
@@ -292,47 +311,5 @@ fn parse_port(node: &Node<'_>, digits: &str) -> Option<u16> {
             node.error(format!("{} is not a port; ports are from 1 to 65535", shown(digits)));
             None
         }
-    }
-}
-
-/// Whether a value says "off" in one word.
-fn is_off(node: &Node<'_>) -> bool {
-    node.value().to_bool() == Some(false) || node.scalar().is_some_and(|text| text == "off")
-}
-
-/// `tls`: `off`, or keys and values of which only `mode: off` and `require: false` are taken.
-fn later_tls(section: &mut Section<'_>) {
-    let Some(node) = section.get("tls").filter(|node| !is_off(node)) else { return };
-    if node.scalar().is_some() || node.value().to_bool().is_some() {
-        return node.key_error(LATER);
-    }
-    let Some(mut tls) = node.section() else { return };
-    for key in ["mode", "require", "verify", "server_name", "certificate", "key"] {
-        if let Some(node) = tls.get(key).filter(|node| !is_off(node)) {
-            node.key_error(LATER);
-        }
-    }
-    tls.end();
-}
-
-/// `proxy_protocol` and `xclient`: taken if nobody is listed.
-fn later_peers(section: &mut Section<'_>, key: &'static str) {
-    let Some(node) = section.get(key).filter(|node| !is_off(node)) else { return };
-    let Some(mut peers) = node.section() else { return };
-    let listed = peers.get("from").is_some_and(|node| !node.list().is_empty());
-    let required = key == "proxy_protocol" && peers.get("required").is_some_and(|node| !is_off(&node));
-    if listed || required {
-        node.key_error(LATER);
-    }
-    peers.end();
-}
-
-/// A word that is taken if it is one of `now`, and named as coming later if it is one of `later`.
-fn later_word(section: &mut Section<'_>, key: &'static str, now: &[&'static str], later: &[&'static str]) {
-    let Some(node) = section.get(key) else { return };
-    let words: Vec<(&str, bool)> =
-        now.iter().map(|word| (*word, false)).chain(later.iter().map(|word| (*word, true))).collect();
-    if node.choice(&words) == Some(true) {
-        node.error(format!("{} is {LATER}", shown(&node.scalar().unwrap_or_default())));
     }
 }

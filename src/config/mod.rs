@@ -11,6 +11,8 @@ mod action;
 pub mod callout;
 mod callouts;
 mod check;
+pub mod edge;
+mod edges;
 mod env;
 mod error;
 mod hops;

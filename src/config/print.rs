@@ -6,14 +6,18 @@
 //! (`hostname` and `limits.sessions`, where the default follows the machine).
 
 use std::fmt::{self, Write};
+use std::path::Path;
+
+use ipnet::IpNet;
 
 use super::callouts::{EFFECT, ON_ERROR};
+use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, Limits, Listener, Match, Rewrites, Rule, SizeRange,
-    Source, Stage, Target, Upstream,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites, Rule, SizeRange,
+    Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {
@@ -52,7 +56,52 @@ impl fmt::Display for Config {
 fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
     writeln!(f, "  - address: {}", list(listener.addresses.iter().map(ToString::to_string)))?;
     writeln!(f, "    upstream: {}", quoted(&listener.upstream))?;
-    writeln!(f, "    auth: {}", name(&AUTH, listener.auth))
+    writeln!(f, "    auth: {}", name(&AUTH, listener.auth))?;
+    print_listener_tls(f, &listener.tls)?;
+    let proxy = &listener.proxy_protocol;
+    let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
+    if !proxy.from.is_empty() {
+        let (from, required) = (networks(&proxy.from), proxy.required);
+        writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
+    }
+    writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
+    writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
+}
+
+fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Result {
+    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, tls.mode))];
+    let pairs: Vec<String> = tls.certificates.iter().map(|pair| mapping(&key_pair(pair))).collect();
+    if !pairs.is_empty() {
+        keys.push(format!("certificates: [{}]", pairs.join(", ")));
+    }
+    if tls.require {
+        keys.push("require: true".into());
+    }
+    keys.extend(tls.client_roots.as_ref().map(|roots| format!("client_roots: {}", quoted_path(roots))));
+    if tls.implicit {
+        keys.push("implicit: true".into());
+    }
+    writeln!(f, "    tls: {}", mapping(&keys))
+}
+
+fn print_upstream_tls(f: &mut fmt::Formatter<'_>, tls: &UpstreamTls) -> fmt::Result {
+    let mut keys = vec![format!("mode: {}", name(&UPSTREAM_TLS, tls.mode))];
+    if matches!(tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit) {
+        keys.push(format!("verify: {}", tls.verify));
+    }
+    keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));
+    keys.extend(tls.server_name.as_ref().map(|name| format!("server_name: {}", quoted(name))));
+    keys.extend(tls.certificate.iter().flat_map(key_pair));
+    writeln!(f, "    tls: {}", mapping(&keys))
+}
+
+fn key_pair(pair: &KeyPair) -> [String; 2] {
+    let KeyPair { certificate, key } = pair;
+    [format!("certificate: {}", quoted_path(certificate)), format!("key: {}", quoted_path(key))]
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
 }
 
 fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) -> fmt::Result {
@@ -62,19 +111,27 @@ fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) ->
         Source::Mx(domain) => writeln!(f, "    mx: {}", quoted(domain))?,
         Source::Srv(service) => writeln!(f, "    srv: {}", quoted(service))?,
         Source::RecipientMx => writeln!(f, "    recipient_mx: true")?,
+        Source::OriginalDestination => writeln!(f, "    original_destination: true")?,
         Source::Hosts(hosts) => {
             writeln!(f, "    hosts:")?;
             hosts.iter().try_for_each(|host| print_host(f, host))?;
         }
     }
     // The port of a host found by SRV stands in its record.
-    if !matches!(upstream.source, Source::Srv(_)) {
+    if !matches!(upstream.source, Source::Srv(_) | Source::OriginalDestination) {
         writeln!(f, "    port: {}", upstream.port)?;
     }
-    writeln!(f, "    balance: {}", name(&BALANCE, upstream.balance))?;
+    if !matches!(upstream.source, Source::OriginalDestination) {
+        writeln!(f, "    balance: {}", name(&BALANCE, upstream.balance))?;
+    }
     writeln!(f, "    protocol: {}", name(&PROTOCOL, upstream.protocol))?;
     writeln!(f, "    sessions: {}", upstream.sessions)?;
+    print_upstream_tls(f, &upstream.tls)?;
+    writeln!(f, "    identity: {}", name(&IDENTITY, upstream.identity))?;
+    writeln!(f, "    identity_required: {}", upstream.identity_required)?;
+    writeln!(f, "    identity_login: {}", upstream.identity_login)?;
     match upstream.health {
+        _ if matches!(upstream.source, Source::OriginalDestination) => Ok(()),
         None => writeln!(f, "    health: off"),
         Some(_) if matches!(upstream.source, Source::RecipientMx) => Ok(()),
         Some(interval) => writeln!(f, "    health: {{ interval: {} }}", print_duration(interval)),
@@ -87,10 +144,12 @@ fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
         Target::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
         Target::Tcp { host, port } => format!("{host}:{port}"),
     };
-    match host.weight {
-        1 => writeln!(f, "      - {}", quoted(&address)),
-        weight => writeln!(f, "      - {{ address: {}, weight: {weight} }}", quoted(&address)),
+    if host.weight == 1 && host.server_name.is_none() {
+        return writeln!(f, "      - {}", quoted(&address));
     }
+    let mut keys = vec![format!("address: {}", quoted(&address)), format!("weight: {}", host.weight)];
+    keys.extend(host.server_name.as_ref().map(|name| format!("tls: {{ server_name: {} }}", quoted(name))));
+    writeln!(f, "      - {}", mapping(&keys))
 }
 
 fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use super::callout::*;
+pub use super::edge::*;
 pub use super::rule::*;
 
 /// Everything that can be set, checked and complete.
@@ -113,8 +114,16 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// The pool its sessions start at; a key of [`Config::upstreams`].
     pub upstream: String,
-    /// When AUTH is shown to the client.
+    /// When AUTH is shown to the client; by default `tls` where the listener offers TLS.
     pub auth: AuthShown,
+    /// TLS with clients.
+    pub tls: ListenerTls,
+    /// Who says by a PROXY header who the client is.
+    pub proxy_protocol: ProxyProtocol,
+    /// Who may say XCLIENT.
+    pub xclient: Vec<IpNet>,
+    /// How clients come here that connect to somebody else.
+    pub intercept: Intercept,
 }
 
 impl Default for Listener {
@@ -123,19 +132,12 @@ impl Default for Listener {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 2525))],
             upstream: "main".to_owned(),
             auth: AuthShown::Hop,
+            tls: ListenerTls::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            xclient: Vec::new(),
+            intercept: Intercept::Off,
         }
     }
-}
-
-/// When AUTH is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthShown {
-    /// As the hop shows it.
-    Hop,
-    /// As the hop shows it, but only under TLS with the client.
-    Tls,
-    /// Never.
-    Off,
 }
 
 /// A pool of next hops.
@@ -151,6 +153,14 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Open dialogs per host; 0 means no bound of ours.
     pub sessions: usize,
+    /// TLS with its hosts.
+    pub tls: UpstreamTls,
+    /// How its hosts learn who the client is.
+    pub identity: Identity,
+    /// Whether a host that cannot be told so gets no mail.
+    pub identity_required: bool,
+    /// Whether XCLIENT says as whom the client authenticated.
+    pub identity_login: bool,
     /// How often each host is probed; `None`: never. The sink is not, nor are hosts known only at RCPT.
     pub health: Option<Duration>,
 }
@@ -163,6 +173,10 @@ impl Default for Upstream {
             balance: Balance::First,
             protocol: Protocol::Smtp,
             sessions: 0,
+            tls: UpstreamTls::default(),
+            identity: Identity::None,
+            identity_required: true,
+            identity_login: false,
             health: Some(Duration::from_secs(10)),
         }
     }
@@ -184,6 +198,8 @@ pub enum Source {
     Srv(String),
     /// The mail hosts of each recipient's domain, looked up at RCPT.
     RecipientMx,
+    /// Where the client itself wanted to connect to, as interception found out.
+    OriginalDestination,
 }
 
 /// One host of a pool, before its name is resolved.
@@ -193,6 +209,8 @@ pub struct HostSpec {
     pub target: Target,
     /// Its share under `round_robin`, 1 to 1000.
     pub weight: u32,
+    /// The name asked for and verified under TLS, instead of the pool's or its own.
+    pub server_name: Option<String>,
 }
 
 /// Where a host is reached.

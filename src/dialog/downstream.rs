@@ -42,6 +42,11 @@ pub struct Downstream {
 }
 
 impl Downstream {
+    /// Forgets where it stood, but not what the client did wrong.
+    pub fn begin_anew(&mut self) {
+        *self = Downstream { errors: self.errors, ..Downstream::default() };
+    }
+
     /// Reads the next line.
     pub fn next<'a>(&mut self, octets: &'a [u8], limits: &Limits, bare: BareNewline) -> Next<'a> {
         if self.discarded > 0 {

@@ -26,7 +26,7 @@ use super::resolve::own_listener;
 use super::serve::picked;
 use super::target::Address;
 use crate::config::types::{Balance, Config};
-use crate::session::route::{Destination, Domain, NotFound, Pick, PoolKind, TargetId};
+use crate::session::route::{Destination, Domain, HopTerms, NotFound, Pick, PoolKind, TargetId};
 
 /// How long a domain may be looked up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -204,6 +204,7 @@ fn rungs(port: u16) -> PoolSpec {
         found_by: None,
         sessions: 0,
         probed: None,
+        terms: HopTerms::default(),
     }
 }
 

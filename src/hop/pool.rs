@@ -26,8 +26,8 @@ use super::dns::{Found, Question};
 use super::health::{HopCounts, HostState, Lease};
 use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
-use crate::config::types::{Balance, Protocol, Source, Upstream};
-use crate::session::route::PoolKind;
+use crate::config::types::{self, Balance, Protocol, Source, Upstream, UpstreamTlsMode};
+use crate::session::route::{HopTerms, HopTls, Identity, PoolKind};
 
 /// A pool as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct PoolSpec {
     pub sessions: u32,
     /// How often each host is probed.
     pub probed: Option<Duration>,
+    /// How its hosts are to be spoken to.
+    pub terms: HopTerms,
 }
 
 impl PoolSpec {
@@ -60,6 +62,7 @@ impl PoolSpec {
             found_by: None,
             sessions: u32::try_from(upstream.sessions).unwrap_or(u32::MAX),
             probed: upstream.health,
+            terms: terms(upstream),
         };
         let in_order = upstream.balance == Balance::First;
         match &upstream.source {
@@ -84,8 +87,31 @@ impl PoolSpec {
                 spec.found_by = Some((Question::Srv(service.as_str().into()), upstream.port));
             }
             Source::RecipientMx => spec.kind = PoolKind::ByRecipient(upstream.port),
+            Source::OriginalDestination => spec.probed = None,
         }
         spec
+    }
+}
+
+fn terms(upstream: &Upstream) -> HopTerms {
+    HopTerms {
+        tls: match upstream.tls.mode {
+            UpstreamTlsMode::Off => HopTls::Off,
+            UpstreamTlsMode::Opportunistic => HopTls::Opportunistic,
+            UpstreamTlsMode::Required => HopTls::Required,
+            UpstreamTlsMode::Implicit => HopTls::Implicit,
+        },
+        identity: match upstream.identity {
+            types::Identity::None => Identity::None,
+            types::Identity::Xclient => Identity::Xclient,
+            types::Identity::Xforward => Identity::Xforward,
+            types::Identity::ProxyV1 => Identity::ProxyV1,
+            types::Identity::ProxyV2 => Identity::ProxyV2,
+            types::Identity::SourceAddress => Identity::SourceAddress,
+        },
+        identity_required: upstream.identity_required,
+        identity_login: upstream.identity_login,
+        is_loopback: false,
     }
 }
 
@@ -138,6 +164,7 @@ pub struct Pool {
     sessions: u32,
     found_by: Option<(Question, u16)>,
     probed: Option<Duration>,
+    terms: HopTerms,
     /// Where all hosts are counted as one: there are as many as recipients have domains.
     together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
@@ -183,6 +210,7 @@ impl Pool {
             sessions: spec.sessions,
             found_by: spec.found_by,
             probed: spec.probed,
+            terms: spec.terms,
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
         };
@@ -204,6 +232,7 @@ impl Pool {
             sessions: self.sessions,
             found_by: None,
             probed: None,
+            terms: self.terms,
             together: self.together.clone(),
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
@@ -258,6 +287,7 @@ impl Pool {
                     preference: host.spec.preference,
                     weight: host.spec.weight.max(1),
                     name: host.name.clone(),
+                    terms: self.terms,
                     address: address.clone(),
                     host: host.state.clone(),
                     state: registry.address(&host.name, address),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
-use crate::session::route::{self, Domain, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
+use crate::session::route::{self, Domain, HopTerms, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
 #[derive(Debug)]
@@ -68,6 +68,10 @@ impl Host for Lease {
 
     fn name(&self) -> &Arc<str> {
         self.target().shared_name()
+    }
+
+    fn terms(&self) -> HopTerms {
+        self.target().terms()
     }
 
     fn news(&self, news: HostNews, now: Instant) {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::health::{AddressState, HopCounts, HostState};
 use crate::config::types;
 
+use crate::session::route::HopTerms;
 pub use crate::session::route::TargetId;
 
 /// Where a connection is made to.
@@ -123,6 +124,7 @@ pub(super) struct Inner {
     pub(super) preference: u16,
     pub(super) weight: u32,
     pub(super) name: Arc<str>,
+    pub(super) terms: HopTerms,
     pub(super) address: Address,
     pub(super) host: Arc<HostState>,
     pub(super) state: Arc<AddressState>,
@@ -143,6 +145,11 @@ impl Target {
     /// The same, shared.
     pub fn shared_name(&self) -> &Arc<str> {
         &self.0.name
+    }
+
+    /// How it is to be spoken to.
+    pub fn terms(&self) -> HopTerms {
+        HopTerms { is_loopback: self.0.address.is_loopback(), ..self.0.terms }
     }
 
     /// Where to dial.

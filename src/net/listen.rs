@@ -50,8 +50,6 @@ pub struct Entry {
     pub listener: u16,
     /// Its pool.
     pub pool: PoolId,
-    /// Whether AUTH may be shown.
-    pub auth: bool,
 }
 
 /// The same, on a worker's runtime. Its task accepts until the door is shut.
@@ -243,7 +241,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
 pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
-    let entrance = Entrance { listener: entry.listener, pool: entry.pool, auth: entry.auth, client };
+    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts: None };
     let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
     let counted = Counted::new();
     tokio::spawn(async move {

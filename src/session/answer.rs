@@ -246,7 +246,7 @@ impl Session {
             let shown = Shown {
                 message_size: settings.limits.message_size,
                 recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
-                auth: self.entrance.auth,
+                auth: self.shows_auth(),
                 hostname: settings.own_greeting.then_some(&settings.hostname),
                 forward: &settings.forward_extensions,
                 starttls: false,

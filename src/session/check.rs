@@ -251,7 +251,7 @@ impl Session {
         if self.transaction.is_some() || self.flags.authenticated {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
-        if !self.entrance.auth || self.is_by_recipient() {
+        if !self.shows_auth() || self.is_by_recipient() {
             return self.reply_error(turn, &own::NOT_IMPLEMENTED);
         }
         if !carries_mechanism(mechanism) {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::{TlsFacts, TlsFault};
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
@@ -56,6 +57,10 @@ pub enum Input {
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
+    Secured(Peer, Box<TlsFacts>),
+    /// It failed; the connection is closed.
+    TlsFailed(Peer, Box<TlsFault>),
     /// What became of the latest [`Output::LookUp`].
     LookedUp(Result<Arc<dyn Destination>, NotFound>),
     /// The peer will send no more (a FIN).
@@ -91,6 +96,10 @@ pub enum Output {
         /// The host.
         host: Arc<dyn Host>,
     },
+    /// Begin TLS with a peer, as the server of the client and as the client of a hop, when what was queued for it is
+    /// in the kernel; answered by [`Input::Secured`] or [`Input::TlsFailed`]. Octets of it that were read before, and
+    /// not taken, are a failure: somebody put them there in plain.
+    StartTls(Peer),
     /// Find the hosts of a domain; answered by [`Input::LookedUp`]. One at a time: a new one takes the place of any
     /// before it.
     LookUp(Domain),

@@ -19,6 +19,7 @@
 //! | `attempt`, `routed`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
+//! | `client`, `secure`, `terms` | who the client is; TLS with it; what a hop is told and asked for first |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -29,6 +30,7 @@ mod attempt;
 pub mod callout;
 mod check;
 mod chunks;
+pub mod client;
 mod content;
 mod decide;
 mod domain;
@@ -47,7 +49,9 @@ mod replay;
 mod rewrite;
 pub mod route;
 mod routed;
+mod secure;
 pub mod settings;
+mod terms;
 mod timers;
 mod transaction;
 mod upstreams;
@@ -61,7 +65,7 @@ use self::content::Content;
 use self::io::{Event, HopId, Input, Out, Output, Peer, SessionEnd, TraceSide};
 use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
-use self::settings::{Entrance, Settings};
+use self::settings::{AuthShown, Door, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
 use self::upstreams::Upstreams;
 use self::verdict::{CommandAnswer, Giver, Stage};
@@ -93,7 +97,7 @@ pub struct Session {
 }
 
 /// Thousands of sessions are idle at once: what is rare is boxed.
-const _: () = assert!(size_of::<Session>() <= 256);
+const _: () = assert!(size_of::<Session>() <= 264);
 
 /// How far the session has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,6 +198,10 @@ impl Session {
         match input {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
+            Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
+            Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, &fault),
+            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, &fault),
             Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
@@ -230,6 +238,20 @@ impl Session {
     /// before it says 421 for a session that panicked.
     pub fn is_between_replies(&self) -> bool {
         self.content.is_none() && self.phase == Phase::Open
+    }
+
+    /// What holds at the listener the client came through.
+    fn door(&self) -> &Door {
+        &self.settings.doors[usize::from(self.entrance.listener)]
+    }
+
+    /// Whether AUTH may be shown and taken now.
+    fn shows_auth(&self) -> bool {
+        match self.door().auth {
+            AuthShown::Hop => true,
+            AuthShown::Tls => self.entrance.facts.as_ref().is_some_and(|facts| facts.is_secured()),
+            AuthShown::Off => false,
+        }
     }
 
     /// The pools its configuration has, for the shell to look domains up with.

@@ -102,6 +102,53 @@ impl PartialEq for Place {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u64);
 
+/// How a hop is to be spoken to: TLS, and who it is told the client is. The same for all hosts of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HopTerms {
+    /// Under TLS or not.
+    pub tls: HopTls,
+    /// How it learns who the client is.
+    pub identity: Identity,
+    /// Whether a hop that cannot be told who the client is gets no mail.
+    pub identity_required: bool,
+    /// Whether XCLIENT says LOGIN, too.
+    pub identity_login: bool,
+    /// Nobody is on the way to it: the loopback interface, a Unix socket, the sink.
+    pub is_loopback: bool,
+}
+
+/// TLS towards a hop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HopTls {
+    /// Never.
+    #[default]
+    Off,
+    /// STARTTLS where it is offered; certificates are not verified.
+    Opportunistic,
+    /// STARTTLS or nothing.
+    Required,
+    /// From the first octet (RFC 8314).
+    Implicit,
+}
+
+/// How a hop learns who the client is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Identity {
+    /// It does not.
+    #[default]
+    None,
+    /// Postfix's XCLIENT, before the client is greeted.
+    Xclient,
+    /// Postfix's XFORWARD, before each MAIL: for its log only.
+    Xforward,
+    /// A PROXY header, version 1.
+    ProxyV1,
+    /// A PROXY header, version 2.
+    ProxyV2,
+    /// The connection comes from the client's address.
+    SourceAddress,
+}
+
 /// A host that was picked. While it is held, its dialog counts among the host's.
 pub trait Host: Any + Send + Sync + fmt::Debug {
     /// Which.
@@ -109,6 +156,11 @@ pub trait Host: Any + Send + Sync + fmt::Debug {
 
     /// `host:port`, for logs.
     fn name(&self) -> &Arc<str>;
+
+    /// How it is to be spoken to.
+    fn terms(&self) -> HopTerms {
+        HopTerms::default()
+    }
 
     /// It did something that counts.
     fn news(&self, news: HostNews, now: Instant);

@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::callout::Callouts;
+use super::client::ClientFacts;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
 use crate::smtp::BareNewline;
@@ -23,6 +26,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long.
     pub timeouts: Timeouts,
+    /// The listeners, in the order of the file.
+    pub doors: Vec<Door>,
     /// What bare CR and LF in content and bare LF in commands lead to.
     pub bare_newline: BareNewline,
     /// Unknown verbs that may pass, in upper case.
@@ -86,6 +91,8 @@ pub struct Timeouts {
     pub content: Duration,
     /// A hop's connection.
     pub connect: Duration,
+    /// A TLS handshake, on either side.
+    pub tls: Duration,
     /// A hop's 220.
     pub greeting: Duration,
     /// One host's reply while another host remains.
@@ -106,6 +113,7 @@ impl Default for Timeouts {
             command: Duration::from_secs(300),
             content: Duration::from_secs(180),
             connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
             greeting: Duration::from_secs(30),
             reply: Duration::from_secs(60),
             answer: Duration::from_secs(240),
@@ -116,15 +124,54 @@ impl Default for Timeouts {
     }
 }
 
-/// Through which door a client came.
-#[derive(Clone, Copy, Debug)]
+/// What holds at one listener.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// TLS with clients.
+    pub tls: DoorTls,
+    /// MAIL and AUTH are refused before TLS.
+    pub require_tls: bool,
+    /// When AUTH is shown.
+    pub auth: AuthShown,
+    /// Whose XCLIENT is taken, by the address that connected.
+    pub xclient: Vec<IpNet>,
+}
+
+/// TLS with the clients of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DoorTls {
+    /// None.
+    #[default]
+    Off,
+    /// After STARTTLS.
+    StartTls,
+    /// From the first octet (RFC 8314).
+    Implicit,
+    /// The hop's own, which gatepost cannot look into, after STARTTLS.
+    Passthrough,
+}
+
+/// When AUTH is shown to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AuthShown {
+    /// As the hop shows it.
+    #[default]
+    Hop,
+    /// As the hop shows it, but only under TLS.
+    Tls,
+    /// Never.
+    Off,
+}
+
+/// Through which door a client came, and who it is.
+#[derive(Clone, Debug)]
 pub struct Entrance {
     /// The listener, by its place in the file.
     pub listener: u16,
     /// Its pool.
     pub pool: PoolId,
-    /// Whether AUTH may be shown.
-    pub auth: bool,
-    /// Who connected.
+    /// Who the client is: who connected, or whom a listed peer speaks for.
     pub client: SocketAddr,
+    /// What else is known of it.
+    pub facts: Option<Box<ClientFacts>>,
 }

@@ -12,7 +12,7 @@ use gatepost::session::Session;
 use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
-use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
+use gatepost::session::settings::{Door, Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
 
@@ -59,6 +59,7 @@ impl Pair {
             own_greeting: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            doors: vec![Door::default()],
             bare_newline: BareNewline::Normalize,
             forward_verbs: Vec::new(),
             forward_extensions: Vec::new(),
@@ -70,7 +71,7 @@ impl Pair {
         });
         let now = Instant::now();
         let client = SocketAddr::from(([192, 0, 2, 7], 50000));
-        let entrance = Entrance { listener: 0, pool: PoolId(0), auth: true, client };
+        let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let session = Session::new(settings, entrance, SessionId(1), now);
         let mut pair = Pair { session, out: Out::default(), now, hop: HopId(0) };
         pair.session.start(now, &mut pair.out);

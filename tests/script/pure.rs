@@ -75,7 +75,7 @@ impl Pure {
         let mut links: [Link; 1 + HOPS] = Default::default();
         links[0].party = Some(Party::Client);
         let mut pure = Pure {
-            session: Session::new(Arc::clone(&world.settings), world.entrance, SessionId(1), now),
+            session: Session::new(Arc::clone(&world.settings), world.entrance.clone(), SessionId(1), now),
             out: Out::default(),
             now,
             piece,
@@ -196,6 +196,7 @@ impl Pure {
         for output in std::mem::take(&mut self.out.outputs) {
             said = true;
             match output {
+                Output::StartTls(peer) => panic!("no TLS with {peer:?} here"),
                 Output::Open { hop, host } => {
                     let party = Party::Host(Rc::from(&**host.name()));
                     self.closed.insert(party.clone(), false);

@@ -20,7 +20,8 @@ use gatepost::session::callout::Callouts;
 use gatepost::session::route::{
     Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
-use gatepost::session::settings::{Entrance, Limits, Settings, Timeouts};
+use gatepost::prepare::settings;
+use gatepost::session::settings::{Entrance, Settings};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
 use gatepost::smtp::BareNewline;
 
@@ -104,8 +105,8 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     let entrance = Entrance {
         listener: 0,
         pool: pool(&listener.upstream).ok_or("the listener's pool is none of the upstreams")?,
-        auth: listener.auth == types::AuthShown::Hop,
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
+        facts: None,
     };
     let callouts = CalloutSet::compile(config, &pool, &listeners)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -113,54 +114,10 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
     };
-    let settings = settings(config, rules, callouts, Box::new(Listed { kinds, ..Listed::new(&pools) }));
+    let hops = Box::new(Listed { kinds, ..Listed::new(&pools) });
+    let settings = Settings { records: true, trace: false, ..settings(config, rules, callouts, hops) };
     let pools = names.into_iter().cloned().collect();
     Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
-}
-
-fn settings(
-    config: &types::Config,
-    rules: Box<dyn Rules>,
-    callouts: Arc<dyn Callouts>,
-    hops: Box<dyn Hops>,
-) -> Settings {
-    let (limits, timeouts) = (&config.limits, &config.timeouts);
-    Settings {
-        hostname: config.host_name().into(),
-        own_greeting: config.greeting == types::Greeting::Own,
-        limits: Limits {
-            recipients: limits.recipients,
-            message_size: limits.message_size,
-            command_line: limits.command_line,
-            auth_line: limits.auth_line,
-            reply_line: limits.reply_line,
-            reply: limits.reply,
-            errors: limits.errors as u32,
-            attempts: limits.attempts,
-        },
-        timeouts: Timeouts {
-            command: timeouts.command,
-            content: timeouts.content,
-            connect: timeouts.connect,
-            greeting: timeouts.greeting,
-            reply: timeouts.reply,
-            answer: timeouts.answer,
-            attempts: timeouts.attempts,
-            end_of_data: timeouts.end_of_data,
-            callouts: timeouts.callouts,
-        },
-        bare_newline: match config.content.bare_newline {
-            types::BareNewline::Normalize => BareNewline::Normalize,
-            types::BareNewline::Reject => BareNewline::Reject,
-        },
-        forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
-        forward_extensions: config.forward_extensions.iter().map(|keyword| keyword.as_str().into()).collect(),
-        records: true,
-        trace: false,
-        rules,
-        callouts,
-        hops,
-    }
 }
 
 fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
@@ -172,7 +129,7 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
                 types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
             })
             .collect(),
-        types::Source::Sink(_) | types::Source::RecipientMx => Vec::new(),
+        types::Source::Sink(_) | types::Source::RecipientMx | types::Source::OriginalDestination => Vec::new(),
         types::Source::Mx(name) | types::Source::Srv(name) => vec![Arc::from(name.as_str())],
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gatepost::session::callout::Callouts;
 use gatepost::session::route::PoolKind;
-use gatepost::session::settings::{Limits, Settings, Timeouts};
+use gatepost::session::settings::{Door, Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
 use super::rng::Rng;
@@ -40,6 +40,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         own_greeting: rng.percent(25),
         limits,
         timeouts: Timeouts::default(),
+        doors: vec![Door::default()],
         bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
         forward_verbs: Vec::new(),
         forward_extensions: Vec::new(),

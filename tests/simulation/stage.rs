@@ -102,7 +102,7 @@ impl<'a> Stage<'a> {
         let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
         let settings = Arc::new(settings(&mut rng, reject, callouts.clone()));
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
-        let entrance = Entrance { listener: 0, pool: PoolId(0), auth: true, client };
+        let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let start = Instant::now();
         let session = Session::new(settings, entrance, SessionId(seed | 1 << 63), start);
         let mut stage = Stage {
@@ -365,6 +365,7 @@ impl<'a> Stage<'a> {
 
     fn want(&mut self, output: Output) {
         match output {
+            Output::StartTls(peer) => panic!("no TLS with {peer:?} here"),
             Output::Open { hop, host } => {
                 let index = Peer::Upstream(hop).index();
                 assert!(!self.client.authenticated, "an authenticated session goes to another hop");

@@ -10,7 +10,7 @@ use crate::hop::{PoolSpec, Registry};
 /// A pool with one host at that address.
 fn pool(address: std::net::SocketAddr, lmtp: bool) -> Pool {
     let host = crate::config::types::Target::Tcp { host: address.ip().to_string(), port: address.port() };
-    let spec = crate::config::types::HostSpec { target: host, weight: 1 };
+    let spec = crate::config::types::HostSpec { target: host, weight: 1, server_name: None };
     let mut upstream = Upstream { source: Source::Hosts(vec![spec]), ..Upstream::default() };
     if lmtp {
         upstream.protocol = crate::config::types::Protocol::Lmtp;

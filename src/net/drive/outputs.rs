@@ -38,6 +38,7 @@ impl Drive {
         for output in outputs.drain(..) {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
+                Output::StartTls(_) => {}
                 Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {

@@ -1,0 +1,139 @@
+//! What holds at gatepost's two edges: TLS with clients and with hops, and how it learns and tells who a client is.
+//!
+//! **In**: nothing; [`super::edges`] fills these. **Out**: plain types, each with its default; re-exported by
+//! [`super::types`]. **Never**: reads a certificate (that is `tls`), or names a file of the source.
+//!
+//! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS); the PROXY protocol of HAProxy; XCLIENT and XFORWARD of Postfix.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// `listeners[].tls`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListenerTls {
+    /// Whether, and from when.
+    pub mode: ListenerTlsMode,
+    /// The certificates, of which SNI chooses; the first where it names none. Empty with `off` and `passthrough` only.
+    pub certificates: Vec<KeyPair>,
+    /// MAIL and AUTH are refused before TLS.
+    pub require: bool,
+    /// Clients are asked for a certificate, which these roots (PEM) may vouch for. It is never demanded.
+    pub client_roots: Option<PathBuf>,
+    /// With `passthrough`: the client begins TLS with its first octet, without STARTTLS.
+    pub implicit: bool,
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// TLS with clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListenerTlsMode {
+    /// None.
+    #[default]
+    Off,
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+    /// From the first octet (RFC 8314).
+    Implicit,
+    /// The hop's, copied without being looked into.
+    Passthrough,
+}
+
+/// When AUTH is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthShown {
+    /// As the hop shows it.
+    Hop,
+    /// As the hop shows it, but only under TLS with the client.
+    Tls,
+    /// Never.
+    Off,
+}
+
+/// `upstreams.*.tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Whether, and how strictly.
+    pub mode: UpstreamTlsMode,
+    /// Whether a certificate must be vouched for and of the host's name. With `required` and `implicit` only.
+    pub verify: bool,
+    /// Who may vouch for one (PEM); `None`: the system's roots.
+    pub roots: Option<PathBuf>,
+    /// The name asked for and verified, instead of the host's own.
+    pub server_name: Option<String>,
+    /// What is shown to a host that asks for a certificate.
+    pub certificate: Option<KeyPair>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            mode: UpstreamTlsMode::Off,
+            verify: true,
+            roots: None,
+            server_name: None,
+            certificate: None,
+        }
+    }
+}
+
+/// TLS with hops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamTlsMode {
+    /// None.
+    #[default]
+    Off,
+    /// STARTTLS where a host offers it; a certificate is not verified, only looked at.
+    Opportunistic,
+    /// STARTTLS or nothing.
+    Required,
+    /// From the first octet.
+    Implicit,
+}
+
+/// `listeners[].proxy_protocol`: who says who the client is, before anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxyProtocol {
+    /// Peers that must send a header.
+    pub from: Vec<IpNet>,
+    /// Peers that are not listed are refused.
+    pub required: bool,
+}
+
+/// `listeners[].intercept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Intercept {
+    /// Clients connect to gatepost.
+    #[default]
+    Off,
+    /// Their connections were redirected by netfilter; where to is asked of it.
+    Redirect,
+    /// Their connections are given to a transparent socket with their own destination.
+    Tproxy,
+}
+
+/// `upstreams.*.identity`: how a host learns who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// It does not.
+    #[default]
+    None,
+    /// XCLIENT.
+    Xclient,
+    /// XFORWARD.
+    Xforward,
+    /// A PROXY header, version 1.
+    ProxyV1,
+    /// A PROXY header, version 2.
+    ProxyV2,
+    /// The connection comes from the client's address.
+    SourceAddress,
+}

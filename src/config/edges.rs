@@ -1,0 +1,207 @@
+//! TLS, PROXY headers, XCLIENT, interception, identity: decoded for listeners, pools and single hosts.
+//!
+//! **In**: the section of a listener, of a pool, or of a host. **Out**: the types of [`super::edge`].
+//! **Never**: opens a certificate; whether it can be used is found out when it is loaded (`tls`).
+
+use super::edge::{
+    Identity, Intercept, KeyPair, ListenerTls, ListenerTlsMode, ProxyProtocol, UpstreamTls, UpstreamTlsMode,
+};
+use super::settings::path;
+use super::types::is_host_name;
+use super::walk::{Node, Section};
+use ipnet::IpNet;
+
+/// Names of [`ListenerTlsMode`].
+pub(super) const LISTENER_TLS: [(&str, ListenerTlsMode); 4] = [
+    ("off", ListenerTlsMode::Off),
+    ("starttls", ListenerTlsMode::StartTls),
+    ("implicit", ListenerTlsMode::Implicit),
+    ("passthrough", ListenerTlsMode::Passthrough),
+];
+/// Names of [`UpstreamTlsMode`].
+pub(super) const UPSTREAM_TLS: [(&str, UpstreamTlsMode); 4] = [
+    ("off", UpstreamTlsMode::Off),
+    ("opportunistic", UpstreamTlsMode::Opportunistic),
+    ("required", UpstreamTlsMode::Required),
+    ("implicit", UpstreamTlsMode::Implicit),
+];
+/// Names of [`Intercept`].
+pub(super) const INTERCEPT: [(&str, Intercept); 3] =
+    [("off", Intercept::Off), ("redirect", Intercept::Redirect), ("tproxy", Intercept::Tproxy)];
+/// Names of [`Identity`]; `none` is `off`, too.
+pub(super) const IDENTITY: [(&str, Identity); 7] = [
+    ("none", Identity::None),
+    ("off", Identity::None),
+    ("xclient", Identity::Xclient),
+    ("xforward", Identity::Xforward),
+    ("proxy_v1", Identity::ProxyV1),
+    ("proxy_v2", Identity::ProxyV2),
+    ("source_address", Identity::SourceAddress),
+];
+
+/// `tls` of a listener: a mode alone, or a mapping.
+pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
+    let Some(node) = section.get("tls") else { return ListenerTls::default() };
+    if let Some(mode) = alone(&node, &LISTENER_TLS) {
+        if matches!(mode, Some(ListenerTlsMode::StartTls | ListenerTlsMode::Implicit)) {
+            node.error("needs a certificate: { mode: starttls, certificate: cert.pem, key: key.pem }");
+        }
+        return ListenerTls { mode: mode.unwrap_or_default(), ..ListenerTls::default() };
+    }
+    let Some(mut tls) = node.section() else { return ListenerTls::default() };
+    let mode = tls.require("mode", "").and_then(|node| node.choice(&LISTENER_TLS)).unwrap_or_default();
+    let mut certificates: Vec<KeyPair> = pair(&mut tls).into_iter().collect();
+    if let Some(more) = tls.get("certificates") {
+        certificates.extend(more.list().iter().filter_map(|node| {
+            let mut section = node.section()?;
+            let certificate = section.require("certificate", "").and_then(|node| path(&node));
+            let key = section.require("key", "").and_then(|node| path(&node));
+            section.end();
+            Some(KeyPair { certificate: certificate?, key: key? })
+        }));
+    }
+    let decoded = ListenerTls {
+        mode,
+        certificates,
+        require: tls.get_or("require", false, Node::flag),
+        client_roots: tls.get("client_roots").and_then(|node| path(&node)),
+        implicit: tls.get_or("implicit", false, Node::flag),
+    };
+    let ours = matches!(mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+    if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none() {
+        tls.node().error("needs \"certificate\" and \"key\"");
+    }
+    let mut useless = |key, given: bool, text: &str| {
+        if given && let Some(node) = tls.get(key) {
+            node.key_error(text);
+        }
+    };
+    let none_of_ours = "is of no use: with this mode gatepost itself speaks no TLS";
+    for key in ["certificate", "key", "certificates", "client_roots"] {
+        useless(key, !ours, none_of_ours);
+    }
+    useless("require", decoded.require && mode == ListenerTlsMode::Off, none_of_ours);
+    useless(
+        "require",
+        decoded.require && mode == ListenerTlsMode::Passthrough,
+        "contradicts \"passthrough\": whether a client uses TLS is between it and the hop",
+    );
+    useless(
+        "implicit",
+        decoded.implicit && mode != ListenerTlsMode::Passthrough,
+        "belongs to \"passthrough\"; for gatepost's own TLS write mode: implicit",
+    );
+    tls.end();
+    decoded
+}
+
+/// `tls` of a pool: a mode alone, or a mapping.
+pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
+    let default = UpstreamTls::default();
+    let Some(node) = section.get("tls") else { return default };
+    if let Some(mode) = alone(&node, &UPSTREAM_TLS) {
+        return UpstreamTls { mode: mode.unwrap_or_default(), ..default };
+    }
+    let Some(mut tls) = node.section() else { return default };
+    let mode = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS)).unwrap_or_default();
+    let decoded = UpstreamTls {
+        mode,
+        verify: tls.get_or("verify", default.verify, Node::flag),
+        roots: tls.get("roots").and_then(|node| path(&node)),
+        server_name: server_name(&mut tls),
+        certificate: pair(&mut tls),
+    };
+    for key in ["verify", "roots"] {
+        if let Some(node) = tls.get(key)
+            && mode == UpstreamTlsMode::Opportunistic
+        {
+            node.key_error("is of no use: \"opportunistic\" never verifies; write mode: required");
+        }
+    }
+    for key in ["verify", "roots", "server_name", "certificate", "key"] {
+        if let Some(node) = tls.get(key)
+            && mode == UpstreamTlsMode::Off
+        {
+            node.key_error("is of no use without TLS");
+        }
+    }
+    if let Some(node) = tls.get("roots")
+        && !decoded.verify
+    {
+        node.key_error("contradicts \"verify: false\"");
+    }
+    tls.end();
+    decoded
+}
+
+/// `tls: { server_name: NAME }` of one host.
+pub(super) fn host_tls(section: &mut Section<'_>) -> Option<String> {
+    let mut tls = section.get("tls")?.section()?;
+    let name = server_name(&mut tls);
+    tls.end();
+    name
+}
+
+/// `proxy_protocol` of a listener.
+pub(super) fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
+    let Some(node) = section.get("proxy_protocol").filter(|node| !is_off(node)) else {
+        return ProxyProtocol::default();
+    };
+    let Some(mut peers) = node.section() else { return ProxyProtocol::default() };
+    let from = from(&mut peers);
+    let required = peers.get_or("required", false, Node::flag);
+    if required && from.is_empty() {
+        peers.node().error("\"required\" without anybody in \"from\" refuses every client");
+    }
+    peers.end();
+    ProxyProtocol { from, required }
+}
+
+/// `xclient` of a listener: who may say it.
+pub(super) fn xclient(section: &mut Section<'_>) -> Vec<IpNet> {
+    let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Vec::new() };
+    let Some(mut peers) = node.section() else { return Vec::new() };
+    let from = from(&mut peers);
+    peers.end();
+    from
+}
+
+/// Whether a value says "off" in one word.
+pub(super) fn is_off(node: &Node<'_>) -> bool {
+    node.value().to_bool() == Some(false) || node.scalar().is_some_and(|text| text == "off")
+}
+
+/// A mode written without a mapping; the inner `None`: a word that is no mode, which was reported.
+fn alone<T: Copy + Default>(node: &Node<'_>, modes: &[(&'static str, T)]) -> Option<Option<T>> {
+    if is_off(node) {
+        return Some(Some(T::default()));
+    }
+    node.scalar().is_some().then(|| node.choice(modes))
+}
+
+fn from(peers: &mut Section<'_>) -> Vec<IpNet> {
+    let from = peers.require("from", "; list who is trusted, such as [10.0.0.0/8]");
+    from.map(|node| node.list().iter().filter_map(Node::network).collect()).unwrap_or_default()
+}
+
+/// `certificate` and `key`, which come together.
+fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
+    match (tls.get("certificate"), tls.get("key")) {
+        (Some(certificate), Some(key)) => Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? }),
+        (Some(node), None) => {
+            node.key_error("needs \"key\" beside it");
+            None
+        }
+        (None, Some(node)) => {
+            node.key_error("needs \"certificate\" beside it");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn server_name(tls: &mut Section<'_>) -> Option<String> {
+    let node = tls.get("server_name")?;
+    let name = node.text()?;
+    if is_host_name(&name) { Some(name) } else { node.expected("a host name, such as mx.example.com") }
+}

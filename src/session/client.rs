@@ -1,0 +1,120 @@
+//! Who the client is, and under what its dialog runs: what was learned before the first command, and what a TLS
+//! handshake, a PROXY header or XCLIENT said since.
+//!
+//! In:    what the shell saw of a connection, and what a trusted peer told about it.
+//! Out:   facts for rules, callouts, records, and for whoever tells the hop who the client is.
+//! Never: holds what only a name server would know, or what a peer said that is not listed for it.
+//!
+//! Most sessions have none of this: it is boxed, and absent for a plain client at a plain listener.
+
+use std::net::SocketAddr;
+
+/// What is known of a client beside its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientFacts {
+    /// Whose connection it is, where that is not the client's own: a load balancer's, an MTA's.
+    pub via: Option<SocketAddr>,
+    /// Where the client connected to, before any proxy or interception. Filled where somebody needs it.
+    pub destination: Option<SocketAddr>,
+    /// TLS between the client and gatepost.
+    pub tls: Option<TlsFacts>,
+    /// What a PROXY header told beyond addresses.
+    pub proxied: Option<ProxiedFacts>,
+    /// What XCLIENT told beyond addresses.
+    pub xclient: Option<XclientFacts>,
+}
+
+impl ClientFacts {
+    /// Whether nobody on the way could read along: TLS with us, or with the balancer that says so.
+    pub fn is_secured(&self) -> bool {
+        self.tls.is_some() || self.proxied.as_ref().is_some_and(|proxied| proxied.tls.is_some())
+    }
+}
+
+/// What came of a TLS handshake, on either side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`; from a PROXY header whatever it said.
+    pub version: Box<str>,
+    /// The cipher suite by its IANA name.
+    pub cipher: Box<str>,
+    /// The name the client asked for (SNI).
+    pub server_name: Option<Box<str>>,
+    /// The other side's certificate.
+    pub certificate: Option<Certificate>,
+    /// The session was resumed.
+    pub resumed: bool,
+}
+
+/// A certificate the other side showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its subject, in the form of RFC 4514; from a PROXY header the common name alone.
+    pub subject: Box<str>,
+    /// Whether a root that is trusted for this vouches for it, and on the upstream side the name fits.
+    pub verified: bool,
+    /// Why not.
+    pub fault: Option<Box<str>>,
+}
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFault {
+    /// In one word, for metrics.
+    pub kind: TlsFaultKind,
+    /// What exactly; no control characters, bounded.
+    pub what: Box<str>,
+}
+
+/// How a TLS handshake fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsFaultKind {
+    /// The other side closed or broke the connection.
+    Lost,
+    /// It took longer than `timeouts.tls`.
+    TimedOut,
+    /// The certificate is expired, not yet valid, of another name, or nobody who is trusted vouches for it.
+    Certificate,
+    /// No version, cipher or parameter in common, or octets that are no TLS.
+    Protocol,
+}
+
+impl TlsFaultKind {
+    /// All of them.
+    pub const ALL: [TlsFaultKind; 4] =
+        [TlsFaultKind::Lost, TlsFaultKind::TimedOut, TlsFaultKind::Certificate, TlsFaultKind::Protocol];
+
+    /// Its name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TlsFaultKind::Lost => "lost",
+            TlsFaultKind::TimedOut => "timed_out",
+            TlsFaultKind::Certificate => "certificate",
+            TlsFaultKind::Protocol => "protocol",
+        }
+    }
+}
+
+/// What a PROXY header told beyond addresses (its TLVs).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxiedFacts {
+    /// PP2_TYPE_UNIQUE_ID: at most 128 octets.
+    pub unique_id: Option<Box<[u8]>>,
+    /// PP2_TYPE_AUTHORITY: the name the client asked for.
+    pub authority: Option<Box<str>>,
+    /// PP2_TYPE_SSL: TLS between the client and who wrote the header.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What XCLIENT told beyond addresses. Values are decoded; `None`: not said, or `[UNAVAILABLE]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XclientFacts {
+    /// NAME.
+    pub name: Option<Box<str>>,
+    /// NAME was `[TEMPUNAVAIL]`: the name server did not answer.
+    pub name_unknown_for_now: bool,
+    /// HELO, until the client's own.
+    pub helo: Option<Box<str>>,
+    /// LOGIN.
+    pub login: Option<Box<str>>,
+}
