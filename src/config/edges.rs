@@ -10,6 +10,7 @@ use super::settings::path;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
 use ipnet::IpNet;
+use std::time::Duration;
 
 /// Names of [`ListenerTlsMode`].
 pub(super) const LISTENER_TLS: [(&str, ListenerTlsMode); 4] = [
@@ -68,7 +69,8 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         implicit: tls.get_or("implicit", false, Node::flag),
     };
     let ours = matches!(mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
-    if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none() {
+    if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none()
+    {
         tls.node().error("needs \"certificate\" and \"key\"");
     }
     let mut useless = |key, given: bool, text: &str| {
@@ -166,6 +168,15 @@ pub(super) fn xclient(section: &mut Section<'_>) -> Vec<IpNet> {
     from
 }
 
+/// `greeting_delay` of a listener.
+pub(super) fn greeting_delay(section: &mut Section<'_>) -> Duration {
+    section
+        .get("greeting_delay")
+        .filter(|node| !is_off(node))
+        .and_then(|node| node.duration(Duration::ZERO))
+        .unwrap_or_default()
+}
+
 /// Whether a value says "off" in one word.
 pub(super) fn is_off(node: &Node<'_>) -> bool {
     node.value().to_bool() == Some(false) || node.scalar().is_some_and(|text| text == "off")
@@ -187,7 +198,9 @@ fn from(peers: &mut Section<'_>) -> Vec<IpNet> {
 /// `certificate` and `key`, which come together.
 fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
     match (tls.get("certificate"), tls.get("key")) {
-        (Some(certificate), Some(key)) => Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? }),
+        (Some(certificate), Some(key)) => {
+            Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? })
+        }
         (Some(node), None) => {
             node.key_error("needs \"key\" beside it");
             None

@@ -14,7 +14,8 @@ use std::time::Duration;
 use super::edges::{self, is_off};
 use super::settings::{count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
+    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream,
+    is_host_name,
 };
 use super::walk::{Node, Section, shown};
 
@@ -71,10 +72,11 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
         node.warning("AUTH is never shown: without TLS on this listener there is nothing to show it under");
     }
     let xclient = edges::xclient(&mut section);
+    let greeting_delay = edges::greeting_delay(&mut section);
     let intercept = section.get_or("intercept", default.intercept, |node| node.choice(&edges::INTERCEPT));
     section.end();
     let addresses = addresses.unwrap_or_default();
-    Some(Listener { addresses, upstream, auth, tls, proxy_protocol, xclient, intercept })
+    Some(Listener { addresses, upstream, auth, tls, proxy_protocol, xclient, greeting_delay, intercept })
 }
 
 /// Decodes `upstreams`.
@@ -155,7 +157,10 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
                 }
             }
             Source::OriginalDestination => {
-                says("protocol", "contradicts \"original_destination\": clients that are intercepted speak SMTP");
+                says(
+                    "protocol",
+                    "contradicts \"original_destination\": clients that are intercepted speak SMTP",
+                );
             }
             Source::Mx(_) | Source::Srv(_) | Source::Sink(_) => {}
         }

@@ -16,8 +16,8 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites, Rule, SizeRange,
-    Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites,
+    Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {
@@ -65,6 +65,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
         writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     }
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
+    writeln!(f, "    greeting_delay: {}", print_duration(listener.greeting_delay))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }
 
