@@ -16,8 +16,8 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites, Rule, SizeRange,
-    Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites,
+    Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {
@@ -60,10 +60,8 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
     let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
-    if !proxy.from.is_empty() {
-        let (from, required) = (networks(&proxy.from), proxy.required);
-        writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
-    }
+    let (from, required) = (networks(&proxy.from), proxy.required);
+    writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }
