@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
 use super::scalar::print_duration;
-use super::types::{Config, Decide, Identity, Source, Target};
+use super::types::{Config, Decide, Identity, ListenerTlsMode, Source, Target, UpstreamTlsMode};
 use super::walk::{Context, shown};
 
 /// Checks the sections against each other.
@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, context: &Context) {
         names_pool(config, context, &format!("listeners[{i}].upstream"), &listener.upstream);
         strangers(config, context, i);
         patience(config, context, i);
+        passes_through(config, context, i);
     }
     for (name, pool) in &config.upstreams {
         let Source::Hosts(hosts) = &pool.source else { continue };
@@ -143,6 +144,19 @@ fn patience(config: &Config, context: &Context, i: usize) {
         let answer = print_duration(answer);
         let text = format!("must be less than timeouts.answer, {answer}: nobody waits longer for a greeting");
         context.error(&format!("listeners[{i}].greeting_delay"), text);
+    }
+}
+
+/// Reports TLS of ours towards a pool whose clients speak their own TLS with it.
+fn passes_through(config: &Config, context: &Context, i: usize) {
+    let listener = &config.listeners[i];
+    let Some(upstream) = config.upstreams.get(&listener.upstream) else { return };
+    if listener.tls.mode == ListenerTlsMode::Passthrough && upstream.tls.mode != UpstreamTlsMode::Off {
+        let pool = &listener.upstream;
+        let text = format!(
+            "contradicts upstreams.{pool}.tls: what is passed through is the client's TLS with the hop"
+        );
+        context.error(&format!("listeners[{i}].tls"), text);
     }
 }
 
