@@ -280,7 +280,10 @@ impl Pure {
                         self.heard.entry(callout.clone()).or_default().extend_from_slice(b"cancel\r\n");
                     }
                 }
-                Output::CalloutFailed(..) | Output::Hidden(..) | Output::Trace(..) => {}
+                Output::CalloutFailed(..)
+                | Output::NotSecured(..)
+                | Output::Hidden(..)
+                | Output::Trace(..) => {}
             }
         }
         said
