@@ -220,7 +220,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
-    counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
+    counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
     counter("gatepost_hop_certificates_unverified_total", &[], "TLS handshakes with hops whose certificate was not verified, and which were gone on with."),
     counter("gatepost_hops_not_told_total", &[], "Times a hop could not be told who the client is."),
