@@ -7,6 +7,9 @@
 
 #[path = "process/callouts.rs"]
 mod callouts;
+#[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "process/commands.rs"]
 mod commands;
 #[path = "process/dialogs.rs"]
@@ -30,3 +33,5 @@ mod reload;
 mod scratch;
 #[path = "process/shutdown.rs"]
 mod shutdown;
+#[path = "process/tls.rs"]
+mod tls;

@@ -60,10 +60,8 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
     let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
-    if !proxy.from.is_empty() {
-        let (from, required) = (networks(&proxy.from), proxy.required);
-        writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
-    }
+    let (from, required) = (networks(&proxy.from), proxy.required);
+    writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }

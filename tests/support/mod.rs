@@ -7,9 +7,11 @@
 //!
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
 //! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `dovecot`, `leash` (nothing is left
-//! running), `gatepost`, `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on
+//! running), `gatepost`, `certificates` (an authority for TLS), `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on
 //! cue), `tap`, `transcript`, `maildir`.
 
+#[allow(dead_code, reason = "shared with process; not every test program uses all of it")]
+pub mod certificates;
 pub mod clients;
 pub mod dovecot;
 pub mod exim;

@@ -1,0 +1,174 @@
+//! Certificates for tests: an authority of one's own, and whatever it should or should not vouch for.
+//!
+//! In:    names; what is to be wrong with a certificate.
+//! Out:   chains and keys, as PEM files in a directory and as rustls takes them.
+//! Never: keeps anything on disk that outlives the test, or makes a key that is used outside of it.
+//!
+//! Keys are ECDSA P-256, where not RSA of 2048 bits is asked for: those take a moment to make.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
+    date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// Who vouches for the others.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// One of this name.
+    pub fn new(name: &str) -> Self {
+        let mut params = params(&[], name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::self_signed(params, ecdsa()).unwrap())
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// The same in a file, to be named as roots.
+    pub fn write(&self, dir: &Path, name: &str) -> PathBuf {
+        let path = dir.join(format!("{name}.pem"));
+        fs::write(&path, self.pem()).unwrap();
+        path
+    }
+
+    /// The same for rustls.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
+    /// A client that trusts nobody else.
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::builder().with_root_certificates(self.roots()).with_no_client_auth()
+    }
+
+    /// A server's, for host names, `*.example.net`, and addresses. The first is the common name.
+    pub fn server(&self, names: &[&str]) -> Pair {
+        self.sign(server_params(names), ecdsa())
+    }
+
+    /// The same with an RSA key.
+    pub fn server_rsa(&self, names: &[&str]) -> Pair {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        self.sign(server_params(names), key)
+    }
+
+    /// A server's whose time was over at the end of 2020.
+    pub fn expired(&self, names: &[&str]) -> Pair {
+        let mut params = server_params(names);
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 12, 31));
+        self.sign(params, ecdsa())
+    }
+
+    /// A server's whose time begins in 2090.
+    pub fn not_yet_valid(&self, names: &[&str]) -> Pair {
+        let mut params = server_params(names);
+        (params.not_before, params.not_after) = (date_time_ymd(2090, 1, 1), date_time_ymd(2099, 1, 1));
+        self.sign(params, ecdsa())
+    }
+
+    /// A client's, with `CN=<name>,O=Example`.
+    pub fn client(&self, name: &str) -> Pair {
+        let mut params = params(&[], name);
+        params.distinguished_name.push(DnType::OrganizationName, "Example");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params, ecdsa())
+    }
+
+    fn sign(&self, params: CertificateParams, key: KeyPair) -> Pair {
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        Pair { chain: vec![leaf.der().clone(), self.0.der().clone()], pem: leaf.pem() + &self.pem(), key }
+    }
+}
+
+/// A server's that vouches for itself.
+pub fn self_signed(names: &[&str]) -> Pair {
+    let key = ecdsa();
+    let leaf = server_params(names).self_signed(&key).unwrap();
+    Pair { chain: vec![leaf.der().clone()], pem: leaf.pem(), key }
+}
+
+/// A chain and its key.
+pub struct Pair {
+    chain: Vec<CertificateDer<'static>>,
+    pem: String,
+    key: KeyPair,
+}
+
+/// Where a pair lies.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key (PKCS #8).
+    pub key: PathBuf,
+}
+
+impl Pair {
+    /// Writes `<name>.pem` and `<name>.key`, over those that are there: each is whole at any moment.
+    pub fn write(&self, dir: &Path, name: &str) -> Files {
+        let files =
+            Files { certificate: dir.join(format!("{name}.pem")), key: dir.join(format!("{name}.key")) };
+        for (path, text) in [(&files.key, self.key.serialize_pem()), (&files.certificate, self.pem.clone())] {
+            let new = path.with_extension("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, path).unwrap();
+        }
+        files
+    }
+
+    /// The chain, leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.clone()
+    }
+
+    /// The key.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
+    }
+
+    /// A server that shows it and asks for none.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        let config = ServerConfig::builder().with_no_client_auth();
+        Arc::new(config.with_single_cert(self.chain(), self.key()).unwrap())
+    }
+}
+
+fn ecdsa() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+fn server_params(names: &[&str]) -> CertificateParams {
+    let mut params = params(names, names.first().copied().unwrap_or("localhost"));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
+}
+
+fn params(names: &[&str], common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names
+        .iter()
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName((*name).try_into().unwrap()),
+        })
+        .collect();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    (params.not_before, params.not_after) = (date_time_ymd(2024, 1, 1), date_time_ymd(2089, 1, 1));
+    params.use_authority_key_identifier_extension = true;
+    params
+}
