@@ -22,11 +22,14 @@ const SETS: usize = 8192;
 /// Clients of one set.
 const WAYS: usize = 8;
 
+/// Clients that share a lock, each with its state.
+type Set = [Option<(Client, Nanos)>; WAYS];
+
 /// The states of clients.
 #[derive(Debug)]
 pub(super) struct Table {
     hasher: RandomState,
-    sets: Box<[Mutex<[Option<(Client, Nanos)>; WAYS]>]>,
+    sets: Box<[Mutex<Set>]>,
 }
 
 impl Default for Table {
@@ -47,14 +50,14 @@ impl StateStore for Table {
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
         let known = set.iter().position(|entry| entry.is_some_and(|(known, _)| known == *client));
         let (outcome, until) = measure(known.and_then(|at| set[at]).map(|(_, until)| until))?;
-        let at = known.unwrap_or_else(|| first_to_go(&set[..]));
+        let at = known.unwrap_or_else(|| first_to_go(&set));
         set[at] = Some((*client, until));
         Ok(outcome)
     }
 }
 
 /// A vacant place, or that of the client who has all of its rate again before the others.
-fn first_to_go(set: &[Option<(Client, Nanos)>]) -> usize {
+fn first_to_go(set: &Set) -> usize {
     let until = |at: &usize| set[*at].map_or(0, |(_, until)| until.as_u64());
     (0..set.len()).min_by_key(until).unwrap_or_default()
 }
