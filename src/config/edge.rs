@@ -75,13 +75,7 @@ pub struct UpstreamTls {
 
 impl Default for UpstreamTls {
     fn default() -> Self {
-        Self {
-            mode: UpstreamTlsMode::Off,
-            verify: true,
-            roots: None,
-            server_name: None,
-            certificate: None,
-        }
+        Self { mode: UpstreamTlsMode::Off, verify: true, roots: None, server_name: None, certificate: None }
     }
 }
 

@@ -68,7 +68,8 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         implicit: tls.get_or("implicit", false, Node::flag),
     };
     let ours = matches!(mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
-    if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none() {
+    if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none()
+    {
         tls.node().error("needs \"certificate\" and \"key\"");
     }
     let mut useless = |key, given: bool, text: &str| {
@@ -187,7 +188,9 @@ fn from(peers: &mut Section<'_>) -> Vec<IpNet> {
 /// `certificate` and `key`, which come together.
 fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
     match (tls.get("certificate"), tls.get("key")) {
-        (Some(certificate), Some(key)) => Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? }),
+        (Some(certificate), Some(key)) => {
+            Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? })
+        }
         (Some(node), None) => {
             node.key_error("needs \"key\" beside it");
             None

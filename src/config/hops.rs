@@ -14,7 +14,8 @@ use std::time::Duration;
 use super::edges::{self, is_off};
 use super::settings::{count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
+    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream,
+    is_host_name,
 };
 use super::walk::{Node, Section, shown};
 
@@ -155,7 +156,10 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
                 }
             }
             Source::OriginalDestination => {
-                says("protocol", "contradicts \"original_destination\": clients that are intercepted speak SMTP");
+                says(
+                    "protocol",
+                    "contradicts \"original_destination\": clients that are intercepted speak SMTP",
+                );
             }
             Source::Mx(_) | Source::Srv(_) | Source::Sink(_) => {}
         }

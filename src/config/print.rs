@@ -16,8 +16,8 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites, Rule, SizeRange,
-    Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites,
+    Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {

@@ -12,8 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{TlsFacts, TlsFault};
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
+use super::client::{TlsFacts, TlsFault};
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
 use super::verdict::Stage;

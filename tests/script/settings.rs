@@ -15,12 +15,12 @@ use std::time::Instant;
 use gatepost::callout::CalloutSet;
 use gatepost::config::{self, types};
 use gatepost::hop::PoolSpec;
+use gatepost::prepare::settings;
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
 use gatepost::session::route::{
     Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
-use gatepost::prepare::settings;
 use gatepost::session::settings::{Entrance, Settings};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
 use gatepost::smtp::BareNewline;
@@ -129,7 +129,9 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
                 types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
             })
             .collect(),
-        types::Source::Sink(_) | types::Source::RecipientMx | types::Source::OriginalDestination => Vec::new(),
+        types::Source::Sink(_) | types::Source::RecipientMx | types::Source::OriginalDestination => {
+            Vec::new()
+        }
         types::Source::Mx(name) | types::Source::Srv(name) => vec![Arc::from(name.as_str())],
     }
 }

@@ -47,7 +47,11 @@ async fn server(zone: Zone) -> SocketAddr {
 fn config(dns: SocketAddr, hosts: &[&str], port: u16) -> Config {
     let hosts = hosts
         .iter()
-        .map(|host| HostSpec { target: Target::Tcp { host: (*host).into(), port }, weight: 1, server_name: None })
+        .map(|host| HostSpec {
+            target: Target::Tcp { host: (*host).into(), port },
+            weight: 1,
+            server_name: None,
+        })
         .collect();
     let upstream = Upstream { source: Source::Hosts(hosts), ..Upstream::default() };
     Config {
