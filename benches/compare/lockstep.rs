@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
@@ -111,19 +112,33 @@ pub fn time(door: (SocketAddr, Entry), sessions: usize, noops: usize) -> io::Res
 }
 
 /// Opens `count` sessions that wait after EHLO. With `pair` they go on to a recipient and back (RSET), for
-/// a peer that connects to its hop no earlier.
+/// a peer that connects to its hop no earlier. Several are opened at once: nginx under TLS lets Nagle's algorithm
+/// wait for a delayed ACK in each.
 pub fn idle(door: (SocketAddr, Entry), count: usize, pair: bool) -> io::Result<Vec<Dialog>> {
-    (0..count)
-        .map(|_| {
-            let mut dialog = Dialog::connect(door)?;
-            if pair {
-                dialog.say(b"MAIL FROM:<sender@client.test>\r\n")?;
-                dialog.say(b"RCPT TO:<recipient@sink.test>\r\n")?;
-                dialog.say(b"RSET\r\n")?;
-            }
-            Ok(dialog)
-        })
-        .collect()
+    const AT_ONCE: usize = 20;
+    let open = |share: usize| -> io::Result<Vec<Dialog>> {
+        (share..count)
+            .step_by(AT_ONCE)
+            .map(|_| {
+                let mut dialog = Dialog::connect(door)?;
+                if pair {
+                    dialog.say(b"MAIL FROM:<sender@client.test>\r\n")?;
+                    dialog.say(b"RCPT TO:<recipient@sink.test>\r\n")?;
+                    dialog.say(b"RSET\r\n")?;
+                }
+                Ok(dialog)
+            })
+            .collect()
+    };
+    let shares: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|share| scope.spawn(move || open(share))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it opens, or says why it cannot")).collect()
+    });
+    let mut all = Vec::with_capacity(count);
+    for share in shares {
+        all.extend(share?);
+    }
+    Ok(all)
 }
 
 fn microseconds(since: Instant) -> f64 {
