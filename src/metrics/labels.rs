@@ -34,6 +34,8 @@ label! {
         PerClient = "per_client",
         /// gatepost is stopping.
         Draining = "draining",
+        /// Its destination was gatepost itself.
+        Loop = "loop",
     }
 }
 

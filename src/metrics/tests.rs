@@ -20,7 +20,7 @@ fn all_events() -> Vec<Event> {
         HiddenKeyword,
         ContentOctets,
     ];
-    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::Draining].map(SessionRefused));
+    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::Draining, Refusal::Loop].map(SessionRefused));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
