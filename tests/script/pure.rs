@@ -263,6 +263,10 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Reset => {
+                    self.links[0] = Link::default();
+                    self.closed.insert(Party::Client, true);
+                }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Ask(ask) => {
