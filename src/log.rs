@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::TlsFault;
+use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::verdict::Stage;
@@ -93,10 +93,16 @@ pub fn transaction(record: &Record) {
         .iter()
         .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()))
         .collect();
+    let facts = record.facts.as_deref();
     info!(
         session = %record.session,
         client = %record.client,
         helo = record.helo.as_deref().map(text),
+        name = facts.and_then(|facts| facts.name()),
+        login = facts.and_then(|facts| facts.login()),
+        via = facts.and_then(|facts| facts.via).map(field::display),
+        tls = facts.and_then(|facts| facts.tls()).map(tls),
+        forwarded = facts.and_then(|facts| facts.forwarded.as_ref()).map(forwarded),
         authenticated = record.authenticated,
         sender = address(&record.sender),
         recipients = recipients.join(", "),
@@ -153,6 +159,26 @@ fn address(address: &Address) -> String {
         Some(sent) => format!("<{}> as <{}>", text(&address.given), text(sent)),
         None => format!("<{}>", text(&address.given)),
     }
+}
+
+/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+fn tls(facts: &TlsFacts) -> String {
+    let mut said = format!("{} {}", facts.version, facts.cipher);
+    if let Some(shown) = &facts.certificate {
+        let verified = if shown.verified { "" } else { " (not verified)" };
+        said = format!("{said} {}{verified}", shown.subject);
+    }
+    text(said.as_bytes())
+}
+
+/// What XFORWARD told: `mail.example.com[192.0.2.1]:4711 helo=mail.example.com ident=4FDbR9`.
+fn forwarded(facts: &XforwardFacts) -> String {
+    let mut said = facts.name.as_deref().unwrap_or("unknown").to_owned();
+    said.extend(facts.address.map(|address| format!("[{address}]")));
+    said.extend(facts.port.map(|port| format!(":{port}")));
+    said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
+    said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
+    text(said.as_bytes())
 }
 
 /// Octets as a terminal may be shown them.

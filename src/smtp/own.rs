@@ -196,7 +196,7 @@ own! {
     TLS_REQUIRED = 530, Some("5.7.0"), "Must issue a STARTTLS command first";
     /// TLS that cannot be had now (RFC 3207 4).
     TLS_UNAVAILABLE = 454, Some("4.7.0"), "TLS not available due to temporary reason";
-    /// XCLIENT or XFORWARD from somebody not listed for it.
+    /// XCLIENT or XFORWARD from somebody not listed for it, where others are.
     NOT_AUTHORIZED = 550, Some("5.7.0"), "Insufficient authorization";
     /// A callout that did not answer, where that is to be temporary.
     CALLOUT_FAILED = 451, Some("4.3.0"), "Try again later";
