@@ -23,6 +23,7 @@ use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeo
 use crate::session::verdict::Rules;
 use crate::show;
 use crate::smtp::BareNewline;
+use crate::tls::TlsSet;
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub pools: Arc<Pools>,
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
+    /// TLS with clients and with hosts.
+    pub tls: Arc<TlsSet>,
     /// What asks their hosts whether they would serve.
     pub prober: Prober,
     /// Every address to listen on.
@@ -52,7 +55,11 @@ pub struct Prepared {
 pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
-    let pools = Arc::new(Pools::new(config, registry));
+    let tls = tls(loaded).await.unwrap_or_else(|wrong| {
+        errors.push_str(&wrong);
+        TlsSet::default()
+    });
+    let pools = Arc::new(Pools::new(config, &tls, registry));
     let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
     // A million lines take a moment, in which a signal or a scrape is not kept waiting.
@@ -76,6 +83,7 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
             settings: Arc::new(settings(config, Box::new(rules), Arc::new(callouts), Box::new(hops))),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
+            tls: Arc::new(tls),
             refresher,
             doors,
             sessions,
@@ -84,6 +92,14 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         }),
         _ => Err(errors),
     }
+}
+
+/// Reads certificates, keys and roots.
+async fn tls(loaded: &Loaded) -> Result<TlsSet, String> {
+    let reading = loaded.clone();
+    let read = spawn_blocking(move || TlsSet::load(&reading.config)).await;
+    read.map_err(|error| format!("tls: {error}\n"))?
+        .map_err(|wrong| wrong.into_iter().map(|error| format!("{}: {error}\n", loaded.file)).collect())
 }
 
 /// Reads the maps and compiles the rules; `pools` are the names of the pools in the order of their numbers. With the

@@ -7,8 +7,10 @@
 mod ask;
 pub mod buffers;
 pub mod drive;
+pub mod handshake;
 mod link;
 pub mod listen;
+pub mod secured;
 pub mod share;
 mod slots;
 pub mod stream;
