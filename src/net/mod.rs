@@ -8,6 +8,7 @@ mod ask;
 pub mod buffers;
 pub mod drive;
 pub mod handshake;
+pub mod intercept;
 mod link;
 pub mod listen;
 pub mod secured;

@@ -12,6 +12,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
@@ -146,6 +147,19 @@ impl Stream {
             Self::Tls(secured) => secured.shutdown_write(),
             Self::Securing(_) => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Closing it from now on breaks it off (RST), instead of ending it.
+    pub fn reset_when_closed(&self) {
+        let linger = Some(Duration::ZERO);
+        // Where the kernel will not, the other side hears an end: as good as any.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(linger),
+            Self::Unix(stream) => SockRef::from(stream).set_linger(linger),
+            Self::Tls(secured) => return secured.socket().reset_when_closed(),
+            // Its handshake goes with it, and that ends it.
+            Self::Securing(_) => return,
+        };
     }
 
     fn try_io<T>(
