@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing::{debug, field, info, trace, warn};
 
@@ -20,6 +21,43 @@ use crate::smtp::SessionId;
 
 /// Hidden keywords that are logged, at most.
 const HIDDEN: usize = 1000;
+
+/// How often a line is written that strangers could have written at will.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// A line that strangers could have written at will: once a minute at most, and then with how many there were.
+#[derive(Debug)]
+pub struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// One not written yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new((None, 0)))
+    }
+
+    /// Whether to write it now; then how often it was not, since the last time.
+    pub fn is_due(&self) -> Option<u64> {
+        self.is_due_at(Instant::now())
+    }
+
+    fn is_due_at(&self, now: Instant) -> Option<u64> {
+        // Two plain values: whatever a panic left there will do.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kept_back) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < SELDOM) {
+            *kept_back += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(kept_back))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
 /// what must stay secret.
@@ -162,5 +200,20 @@ fn end(end: MessageEnd) -> &'static str {
         MessageEnd::Lost => "lost",
         MessageEnd::Discarded => "discarded",
         MessageEnd::DeliveredUnheard => "delivered_unheard",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seldom_line_says_what_it_left_out() {
+        let (line, now) = (Seldom::new(), Instant::now());
+        assert_eq!(line.is_due_at(now), Some(0));
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM), Some(2));
+        assert_eq!(line.is_due_at(now + SELDOM * 2), Some(0));
     }
 }

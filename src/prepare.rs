@@ -18,11 +18,13 @@ use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
+use crate::session::limiter::Limiter;
 use crate::session::route::{Hops, PoolId};
 use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeouts};
 use crate::session::verdict::Rules;
 use crate::show;
 use crate::smtp::BareNewline;
+use crate::tls::TlsSet;
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -32,6 +34,8 @@ pub struct Prepared {
     pub pools: Arc<Pools>,
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
+    /// TLS with clients and with hosts.
+    pub tls: Arc<TlsSet>,
     /// What asks their hosts whether they would serve.
     pub prober: Prober,
     /// Every address to listen on.
@@ -44,15 +48,23 @@ pub struct Prepared {
     pub maps: Vec<String>,
 }
 
-/// Prepares to run a configuration.
+/// Prepares to run a configuration, whose sessions are counted by `limiter`.
 ///
 /// # Errors
 ///
 /// One line for each thing that is wrong with it.
-pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, String> {
+pub async fn prepare(
+    loaded: &Loaded,
+    registry: &Arc<Registry>,
+    limiter: Arc<dyn Limiter>,
+) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
-    let pools = Arc::new(Pools::new(config, registry));
+    let tls = tls(loaded).await.unwrap_or_else(|wrong| {
+        errors.push_str(&wrong);
+        TlsSet::default()
+    });
+    let pools = Arc::new(Pools::new(config, &tls, registry));
     let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
     // A million lines take a moment, in which a signal or a scrape is not kept waiting.
@@ -73,9 +85,16 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let doors = doors(config, &hops);
     match (compiled, callouts, sessions) {
         (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, Box::new(rules), Arc::new(callouts), Box::new(hops))),
+            settings: Arc::new(settings(
+                config,
+                Box::new(rules),
+                Arc::new(callouts),
+                Box::new(hops),
+                limiter,
+            )),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
+            tls: Arc::new(tls),
             refresher,
             doors,
             sessions,
@@ -84,6 +103,14 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
         }),
         _ => Err(errors),
     }
+}
+
+/// Reads certificates, keys and roots.
+async fn tls(loaded: &Loaded) -> Result<TlsSet, String> {
+    let reading = loaded.clone();
+    let read = spawn_blocking(move || TlsSet::load(&reading.config)).await;
+    read.map_err(|error| format!("tls: {error}\n"))?
+        .map_err(|wrong| wrong.into_iter().map(|error| format!("{}: {error}\n", loaded.file)).collect())
 }
 
 /// Reads the maps and compiles the rules; `pools` are the names of the pools in the order of their numbers. With the
@@ -155,18 +182,20 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
         // The configuration was checked: the upstream is there, and there are not so many listeners.
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let entry = |&address| Entry { address, listener: number, pool };
+        let intercept = listener.intercept;
+        let entry = |&address| Entry { address, listener: number, pool, intercept };
         doors.extend(listener.addresses.iter().map(entry));
     }
     doors
 }
 
-/// What sessions of a configuration go by, with who decides and where their mail goes.
+/// What sessions of a configuration go by, with who decides, where their mail goes and who counts it.
 pub fn settings(
     config: &Config,
     rules: Box<dyn Rules>,
     callouts: Arc<dyn Callouts>,
     hops: Box<dyn Hops>,
+    limiter: Arc<dyn Limiter>,
 ) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
@@ -206,6 +235,7 @@ pub fn settings(
         rules,
         callouts,
         hops,
+        limiter,
     }
 }
 

@@ -10,6 +10,7 @@
 //! worker. Names and base units follow the Prometheus conventions.
 
 mod callouts;
+pub mod certificates;
 pub mod labels;
 mod meter;
 mod process;
@@ -71,6 +72,8 @@ pub enum Event {
     Panic,
     /// The configuration was read again.
     Reload(Reload),
+    /// A command beyond a limit by the minute.
+    Limited(Rated, Bound),
 }
 
 impl Event {
@@ -99,13 +102,14 @@ impl Event {
             Self::Dropped(what) => (15, what as usize),
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
+            Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
             Self::TlsHandshake(side, version, session) => {
                 let pair = side as usize * TlsVersion::VALUES.len() + version as usize;
-                (18, pair * TlsSession::VALUES.len() + session as usize)
+                (19, pair * TlsSession::VALUES.len() + session as usize)
             }
-            Self::TlsFailure(side, kind) => (19, side as usize * TLS_FAULTS.len() + kind as usize),
-            Self::Unverified => (20, 0),
-            Self::NotTold => (21, 0),
+            Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
+            Self::Unverified => (21, 0),
+            Self::NotTold => (22, 0),
         }
     }
 
@@ -197,7 +201,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 22;
+const COUNTERS: usize = 23;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -220,6 +224,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
     counter("gatepost_hop_certificates_unverified_total", &[], "TLS handshakes with hops whose certificate was not verified, and which were gone on with."),
@@ -237,6 +242,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
+    gauge("gatepost_certificate_expires_seconds", &[("listener", &[]), ("certificate", &[])], "When a certificate of a listener expires, in seconds since 1970."),
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,12 +22,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::drive::{Drive, LINGER};
+use super::intercept::{self, Looped};
 use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
+use crate::config::types::Intercept;
 use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
+use crate::session::client::ClientFacts;
+use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::Entrance;
 use crate::smtp::{Own, SessionId, own};
@@ -50,6 +54,8 @@ pub struct Entry {
     pub listener: u16,
     /// Its pool.
     pub pool: PoolId,
+    /// Whether its clients were going somewhere else.
+    pub intercept: Intercept,
 }
 
 /// The same, on a worker's runtime. Its task accepts until the door is shut.
@@ -85,6 +91,9 @@ impl Door {
 
     /// From now on it opens to this.
     pub fn serve(&self, entry: Entry, serving: &Arc<Serving>) {
+        if let Err(error) = intercept::enable((&self.socket).into(), entry.address, entry.intercept) {
+            tracing::error!(address = %entry.address, %error, "listen");
+        }
         self.opens.store(Arc::new(Opens { entry, serving: Arc::clone(serving) }));
     }
 }
@@ -94,8 +103,8 @@ impl Door {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = socket(address)?;
+pub fn bind(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
+    let socket = socket(address, how)?;
     socket.set_reuse_port(true)?;
     inherit(&socket)?;
     socket.bind(&address.into())?;
@@ -119,16 +128,17 @@ pub fn inherit(listener: &Socket) -> io::Result<()> {
 /// # Errors
 ///
 /// What the kernel says to binding it exclusively.
-pub fn is_free(address: SocketAddr) -> io::Result<()> {
-    socket(address)?.bind(&address.into())
+pub fn is_free(address: SocketAddr, how: Intercept) -> io::Result<()> {
+    socket(address, how)?.bind(&address.into())
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    intercept::enable((&socket).into(), address, how)?;
     Ok(socket)
 }
 
@@ -223,11 +233,12 @@ pub async fn empty(door: &Door, ids: &Ids) {
 fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let permit = match opens.serving.sessions.admit(client.ip()) {
+    let entered = opens.serving.sessions.enter();
+    let permit = match entered.and_then(|entered| entered.admit(client.ip(), Instant::now())) {
         Ok(permit) => permit,
-        Err(Exceeded::Sessions) => return refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
-        Err(Exceeded::PerClient) => {
-            return refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids);
+        Err(exceeded) => {
+            let (own, why) = words(exceeded);
+            return refuse(stream, own, why, ids);
         }
     };
     let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
@@ -240,14 +251,33 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
 /// Begins a session.
 pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
+    let destination = match intercept::destination(&stream, entry.intercept, &serving.listeners) {
+        Ok(destination) => destination,
+        Err(Looped) => return refuse(stream, &own::LOOPED, Refusal::Loop, ids),
+    };
+    let facts =
+        destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }));
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
-    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts: None };
-    let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
+    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
+    let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
+    let stream = Stream::Tcp(stream);
+    let drive = Drive::new(stream, Arc::clone(&serving.settings), entrance, ids.next(), tls, permit);
     let counted = Counted::new();
     tokio::spawn(async move {
         drive.await;
         drop(counted);
     });
+}
+
+/// What a client hears who met a limit, and what it is counted as.
+fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
+    match exceeded {
+        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
+        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
+        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
+        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
+        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
+    }
 }
 
 fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
@@ -272,10 +302,10 @@ fn linger(stream: TcpStream) {
 }
 
 async fn hear_out(stream: TcpStream) -> io::Result<()> {
-    let stream = Stream::Tcp(stream);
+    let mut stream = Stream::Tcp(stream);
     stream.shutdown_write()?;
     let mut dropped = [0; 512];
-    let mut left = LINGER.1;
+    let mut left = LINGER.1 as usize;
     while left > 0 {
         poll_fn(|cx| stream.watch(cx)).await?;
         match stream.try_read(|| &mut dropped) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
+use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
 use super::unmet::Unmet;
@@ -108,6 +109,8 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Break the client's connection off: it is to find what it would have found where nobody listens.
+    Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
     Ask(Box<Ask>),
     /// The answer to this question is not wanted any more.
@@ -189,6 +192,10 @@ pub enum Event {
     Asked(CalloutId, Stage, CalloutEnd, Duration),
     /// An answer of a callout came to a question that nobody waited for.
     LateAnswer,
+    /// A message was refused by a limit by the minute.
+    MessageLimited(Bound),
+    /// A recipient was.
+    RecipientLimited(Bound),
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
@@ -464,6 +471,11 @@ impl Bits {
     /// Without it.
     pub fn unset(&mut self, number: usize) {
         self.0 &= !(1 << number);
+    }
+
+    /// Whether this number is among them.
+    pub fn has(self, number: usize) -> bool {
+        self.0 & (1 << number) != 0
     }
 
     /// Without any; those that were there are returned.

@@ -19,6 +19,7 @@
 //! | `attempt`, `routed`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
+//! | `limiter` | limits beyond this session |
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
 //! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
@@ -44,6 +45,7 @@ mod inquiry;
 mod interrupt;
 pub mod io;
 mod judge;
+pub mod limiter;
 mod loss;
 mod notes;
 mod owed;
@@ -258,6 +260,11 @@ impl Session {
     /// The pools its configuration has, for the shell to look domains up with.
     pub fn hops(&self) -> &dyn route::Hops {
         &*self.settings.hops
+    }
+
+    /// The host that one of its dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
+        Some(&self.upstreams.get(hop)?.host)
     }
 
     /// The session's name in logs and replies.

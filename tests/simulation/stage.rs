@@ -386,6 +386,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::Reset => panic!("nobody is intercepted here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
