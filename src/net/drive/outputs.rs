@@ -88,8 +88,6 @@ impl Drive {
     }
 
     pub(super) fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {
-        // A handshake that was wanted, or went on, was another connection's.
-        self.securing.unset(Peer::Upstream(hop).index());
         self.securing.unset(Peer::Upstream(hop).index());
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
