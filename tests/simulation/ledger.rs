@@ -69,6 +69,10 @@ pub struct Tally {
     pub failed: u64,
     /// Answers nobody waited for.
     pub late: u64,
+    /// TLS handshakes that were done.
+    pub secured: u64,
+    /// And those that failed.
+    pub unsecured: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -82,6 +86,8 @@ impl std::ops::AddAssign for Tally {
         self.asked += more.asked;
         self.failed += more.failed;
         self.late += more.late;
+        self.secured += more.secured;
+        self.unsecured += more.unsecured;
     }
 }
 
