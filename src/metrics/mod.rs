@@ -67,6 +67,8 @@ pub enum Event {
     Panic,
     /// The configuration was read again.
     Reload(Reload),
+    /// A command beyond a limit by the minute.
+    Limited(Rated, Bound),
 }
 
 impl Event {
@@ -95,11 +97,12 @@ impl Event {
             Self::Dropped(what) => (15, what as usize),
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
+            Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
             Self::TlsHandshake(side, version, session) => {
                 let pair = side as usize * TlsVersion::VALUES.len() + version as usize;
-                (18, pair * TlsSession::VALUES.len() + session as usize)
+                (19, pair * TlsSession::VALUES.len() + session as usize)
             }
-            Self::TlsFailure(side, kind) => (19, side as usize * TLS_FAULTS.len() + kind as usize),
+            Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
         }
     }
 
@@ -191,7 +194,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 20;
+const COUNTERS: usize = 21;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -214,6 +217,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
