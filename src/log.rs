@@ -14,6 +14,7 @@ use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
+use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
@@ -69,6 +70,7 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
+        hop_tls = record.hop_tls.as_ref().map(tls),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -96,13 +98,14 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
-/// A TLS handshake that failed, and why. A client's is its own affair; a hop's may be a fault of the configuration.
-pub fn not_secured(session: SessionId, peer: Peer, fault: &TlsFault) {
-    let (reason, what) = (fault.kind.as_str(), text(fault.what.as_bytes()));
-    match peer {
-        Peer::Downstream => debug!(%session, reason, "client: TLS: {what}"),
-        Peer::Upstream(hop) => warn!(%session, reason, "hop [{}]: TLS: {what}", hop.0),
-    }
+/// A TLS handshake with a client that failed, and why: its own affair.
+pub fn not_secured(session: SessionId, fault: &TlsFault) {
+    debug!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+}
+
+/// A hop that did not meet the terms it is to be spoken to on.
+pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
+    warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
@@ -123,12 +126,16 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        let verified = if shown.verified { "" } else { " (not verified)" };
-        said = format!("{said} {}{verified}", shown.subject);
+        said = format!("{said} {}", shown.subject);
+        match &shown.fault {
+            _ if shown.verified => {}
+            Some(fault) => said.extend([" (not verified: ", fault, ")"]),
+            None => said.push_str(" (not verified)"),
+        }
     }
     text(said.as_bytes())
 }
