@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing::{debug, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
+use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::unmet::Unmet;
@@ -20,6 +21,43 @@ use crate::smtp::SessionId;
 
 /// Hidden keywords that are logged, at most.
 const HIDDEN: usize = 1000;
+
+/// How often a line is written that strangers could have written at will.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// A line that strangers could have written at will: once a minute at most, and then with how many there were.
+#[derive(Debug)]
+pub struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// One not written yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new((None, 0)))
+    }
+
+    /// Whether to write it now; then how often it was not, since the last time.
+    pub fn is_due(&self) -> Option<u64> {
+        self.is_due_at(Instant::now())
+    }
+
+    fn is_due_at(&self, now: Instant) -> Option<u64> {
+        // Two plain values: whatever a panic left there will do.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kept_back) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < SELDOM) {
+            *kept_back += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(kept_back))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
 /// what must stay secret.
@@ -70,7 +108,8 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
-        hop_tls = record.hop_tls.as_ref().map(tls),
+        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
+        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -126,16 +165,12 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
+/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        said = format!("{said} {}", shown.subject);
-        match &shown.fault {
-            _ if shown.verified => {}
-            Some(fault) => said.extend([" (not verified: ", fault, ")"]),
-            None => said.push_str(" (not verified)"),
-        }
+        let verified = if shown.verified { "" } else { " (not verified)" };
+        said = format!("{said} {}{verified}", shown.subject);
     }
     text(said.as_bytes())
 }
@@ -150,6 +185,14 @@ fn forwarded(facts: &XforwardFacts) -> String {
     text(said.as_bytes())
 }
 
+fn certificate(certificate: &Certificate) -> String {
+    match &certificate.fault {
+        _ if certificate.verified => "verified".to_owned(),
+        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
+        None => "not verified".to_owned(),
+    }
+}
+
 /// Octets as a terminal may be shown them.
 pub fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -162,5 +205,20 @@ fn end(end: MessageEnd) -> &'static str {
         MessageEnd::Lost => "lost",
         MessageEnd::Discarded => "discarded",
         MessageEnd::DeliveredUnheard => "delivered_unheard",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seldom_line_says_what_it_left_out() {
+        let (line, now) = (Seldom::new(), Instant::now());
+        assert_eq!(line.is_due_at(now), Some(0));
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM), Some(2));
+        assert_eq!(line.is_due_at(now + SELDOM * 2), Some(0));
     }
 }

@@ -40,6 +40,8 @@ label! {
         RangeRate = "range_rate",
         /// gatepost is stopping.
         Draining = "draining",
+        /// Its destination was gatepost itself.
+        Loop = "loop",
     }
 }
 

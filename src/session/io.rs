@@ -109,6 +109,8 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Break the client's connection off: it is to find what it would have found where nobody listens.
+    Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
     Ask(Box<Ask>),
     /// The answer to this question is not wanted any more.

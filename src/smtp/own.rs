@@ -250,6 +250,8 @@ own! {
 
     /// No hop was ever reached in this session.
     HOP_UNREACHABLE = 421, Some("4.4.1"), "No next hop can be reached";
+    /// A client whose connection was intercepted on its way to gatepost itself.
+    LOOPED = 421, Some("4.4.6"), "Your connection would come back here";
     /// A hop was reached and is lost.
     HOP_LOST = 421, Some("4.4.2"), "Connection to the next hop lost";
     /// The hop was lost while content was under way.

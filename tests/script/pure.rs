@@ -266,6 +266,10 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Reset => {
+                    self.links[0] = Link::default();
+                    self.closed.insert(Party::Client, true);
+                }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Ask(ask) => {
@@ -284,7 +288,7 @@ impl Pure {
                     }
                 }
                 Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
-                Output::NotSecured(_)
+                Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::Trace(..) => {}

@@ -19,6 +19,7 @@ use gatepost::limits::Sessions;
 use gatepost::prepare::settings;
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
+use gatepost::session::client::ClientFacts;
 use gatepost::session::route::{
     Destination, Domain, HopTerms, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
@@ -110,7 +111,10 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         listener: 0,
         pool: pool(&listener.upstream).ok_or("the listener's pool is none of the upstreams")?,
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
-        facts: None,
+        facts: (listener.intercept != types::Intercept::Off).then(|| {
+            let destination = Some(SocketAddr::from(([198, 51, 100, 25], 25)));
+            Box::new(ClientFacts { destination, ..ClientFacts::default() })
+        }),
     };
     let callouts = CalloutSet::compile(config, &pool, &listeners)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -135,9 +139,8 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
                 types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
             })
             .collect(),
-        types::Source::Sink(_) | types::Source::RecipientMx | types::Source::OriginalDestination => {
-            Vec::new()
-        }
+        types::Source::Sink(_) | types::Source::RecipientMx => Vec::new(),
+        types::Source::OriginalDestination => vec![Arc::from("a")],
         types::Source::Mx(name) | types::Source::Srv(name) => vec![Arc::from(name.as_str())],
     }
 }
@@ -193,6 +196,13 @@ impl Listed {
 
 impl Hops for Listed {
     fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
+        match self.kind(pool) {
+            PoolKind::Original => Pick::None,
+            _ => first_of(&self.pools[usize::from(pool.0)], tried),
+        }
+    }
+
+    fn pick_at(&self, pool: PoolId, _: SocketAddr, tried: &[TargetId], _: Instant) -> Pick {
         first_of(&self.pools[usize::from(pool.0)], tried)
     }
 

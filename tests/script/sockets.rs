@@ -189,12 +189,12 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
     let Prepared { settings, doors, sessions, .. } = prepared;
     let door = doors.first().ok_or("no listener")?;
-    let bound = listen::bind(door.address).map_err(say)?;
+    let bound = listen::bind(door.address, door.intercept).map_err(say)?;
     let address = bound.local_addr().map_err(say)?.as_socket().ok_or("no address")?;
     limiter.set(sessions, limits);
     let (orders, received) = unbounded_channel();
     let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received, Beat::default()));
-    let serving = Arc::new(Serving { settings, sessions: limiter });
+    let serving = Arc::new(Serving { settings, sessions: limiter, listeners: Box::default() });
     orders
         .send(Order::Serve(serving, vec![(*door, Opening::Own(bound))]))
         .map_err(|_| "the worker has ended")?;

@@ -386,6 +386,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::Reset => panic!("nobody is intercepted here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
@@ -404,7 +405,7 @@ impl<'a> Stage<'a> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::NotSecured(_) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }

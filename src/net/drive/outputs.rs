@@ -47,6 +47,13 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Reset => {
+                    scratch.out.tx[0].clear();
+                    if let Some(link) = &self.client {
+                        link.stream.reset_when_closed();
+                    }
+                    self.let_client_go(scratch);
+                }
                 Output::Close(Peer::Upstream(hop)) => {
                     let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
                     let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
