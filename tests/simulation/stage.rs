@@ -415,7 +415,7 @@ impl<'a> Stage<'a> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::NotSecured(_) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }
