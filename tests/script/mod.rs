@@ -8,6 +8,8 @@
 //! **Never**: sleeps; compares what a script feeds.
 
 pub mod callouts;
+#[path = "../support/certificates.rs"]
+pub mod certificates;
 pub mod handshake;
 pub mod parse;
 pub mod prompt;
