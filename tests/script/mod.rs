@@ -17,6 +17,7 @@ pub mod pure;
 pub mod run;
 pub mod settings;
 pub mod sockets;
+pub mod wire;
 
 pub use parse::Script;
 pub use pure::Pure;
