@@ -166,7 +166,8 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
         // The configuration was checked: the upstream is there, and there are not so many listeners.
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let entry = |&address| Entry { address, listener: number, pool };
+        let intercept = listener.intercept;
+        let entry = |&address| Entry { address, listener: number, pool, intercept };
         doors.extend(listener.addresses.iter().map(entry));
     }
     doors
@@ -237,5 +238,6 @@ fn door(listener: &types::Listener) -> Door {
             types::AuthShown::Off => AuthShown::Off,
         },
         xclient: listener.xclient.clone(),
+        greeting_delay: listener.greeting_delay,
     }
 }

@@ -24,6 +24,7 @@ use crate::hop::Registry;
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
+use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Opening, Order, Serving};
@@ -114,7 +115,8 @@ impl Control {
         sessions.set(prepared.sessions, &config.limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -154,7 +156,8 @@ impl Control {
             beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
             grace,
         };
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions), listeners });
         let addresses = control.listen(&serving, &doors)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
@@ -173,12 +176,17 @@ impl Control {
             let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
             let mut actual = known.map_or(door.address, |&(_, actual)| actual);
             let mut activated = self.activated.take(door.address);
+            if let Some(socket) = &activated {
+                let enabled = intercept::enable(socket.into(), door.address, door.intercept);
+                enabled.map_err(|error| cannot_listen(door.address, &error))?;
+            }
             for order in &mut orders {
                 let opening = if known.is_some() || self.activated.has(door.address) {
                     // The first worker has it for all.
                     activated.take().map_or(Opening::Known, |socket| Opening::Shared(socket, self.share()))
                 } else {
-                    let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
+                    let socket = listen::bind(actual, door.intercept);
+                    let socket = socket.map_err(|error| cannot_listen(actual, &error))?;
                     // Where the kernel chose the port, the other workers take the same.
                     let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
                     actual = bound.unwrap_or(actual);
@@ -266,10 +274,12 @@ impl Control {
                 && !self.listening.iter().any(|(configured, _)| *configured == door.address)
         });
         for door in new {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
         let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions), listeners });
         self.listen(&serving, &doors)?;
         self.sessions.set(sessions, &loaded.config.limits);
         self.status.reloaded(&loaded.config, pools);

@@ -83,6 +83,11 @@ impl Directory {
         Self { control: Handle::current(), shared: Arc::new(shared) }
     }
 
+    /// What is known of hosts.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
     /// Looks a domain up for `pool`, or for a rung where there is none. The future may be polled on any thread.
     pub fn look_up(&self, domain: Domain, pool: Option<Arc<Pool>>) -> LookUp {
         let shared = Arc::clone(&self.shared);

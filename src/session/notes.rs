@@ -69,7 +69,8 @@ impl Session {
         turn.out.outputs.push(Output::Record(Box::new(Record {
             session: self.id,
             client: self.entrance.client,
-            helo: self.hello.as_ref().map(|hello| hello.given.clone()),
+            helo: self.helo().map(Into::into),
+            facts: self.entrance.facts.clone(),
             authenticated: self.flags.authenticated,
             sender: transaction.mail.address(),
             recipients: notes.recipients,
@@ -109,6 +110,7 @@ impl Session {
             turn.out.count(Event::Mended(transaction.mended));
         }
         self.record(turn, transaction, Some(end), reply, hop);
+        self.forget_forwarded();
         if self.transaction.is_none() {
             self.leave_away(turn);
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::ClientFacts;
 use super::io::{MessageEnd, VerdictKind};
 use super::verdict::Stage;
 use crate::smtp::SessionId;
@@ -17,8 +18,10 @@ use crate::smtp::SessionId;
 pub struct Record {
     /// The session.
     pub session: SessionId,
-    /// Who connected.
+    /// Who the client is.
     pub client: SocketAddr,
+    /// What else was known of it.
+    pub facts: Option<Box<ClientFacts>>,
     /// The client's EHLO or HELO name as given.
     pub helo: Option<Box<[u8]>>,
     /// Whether it authenticated through to the hop.
