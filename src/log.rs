@@ -12,9 +12,10 @@ use tracing::{debug, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
+use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
+use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
@@ -107,6 +108,8 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
+        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
+        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -134,13 +137,14 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
-/// A TLS handshake that failed, and why. A client's is its own affair; a hop's may be a fault of the configuration.
-pub fn not_secured(session: SessionId, peer: Peer, fault: &TlsFault) {
-    let (reason, what) = (fault.kind.as_str(), text(fault.what.as_bytes()));
-    match peer {
-        Peer::Downstream => debug!(%session, reason, "client: TLS: {what}"),
-        Peer::Upstream(hop) => warn!(%session, reason, "hop [{}]: TLS: {what}", hop.0),
-    }
+/// A TLS handshake with a client that failed, and why: its own affair.
+pub fn not_secured(session: SessionId, fault: &TlsFault) {
+    debug!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+}
+
+/// A hop that did not meet the terms it is to be spoken to on.
+pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
+    warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
@@ -179,6 +183,14 @@ fn forwarded(facts: &XforwardFacts) -> String {
     said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
     said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
     text(said.as_bytes())
+}
+
+fn certificate(certificate: &Certificate) -> String {
+    match &certificate.fault {
+        _ if certificate.verified => "verified".to_owned(),
+        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
+        None => "not verified".to_owned(),
+    }
 }
 
 /// Octets as a terminal may be shown them.

@@ -18,6 +18,8 @@ fn all_events() -> Vec<Event> {
         FailedOver,
         MalformedReply,
         HiddenKeyword,
+        Unverified,
+        NotTold,
         ContentOctets,
     ];
     events.extend(

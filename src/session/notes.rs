@@ -75,6 +75,7 @@ impl Session {
             sender: transaction.mail.address(),
             recipients: notes.recipients,
             hop: hop.map(|up| Arc::clone(up.host.name())),
+            hop_tls: hop.and_then(|up| up.terms.as_ref()?.tls.clone()),
             verdicts: notes
                 .verdicts
                 .into_iter()

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::ClientFacts;
+use super::client::{ClientFacts, TlsFacts};
 use super::io::{MessageEnd, VerdictKind};
 use super::verdict::Stage;
 use crate::smtp::SessionId;
@@ -32,6 +32,8 @@ pub struct Record {
     pub recipients: Vec<RecipientRecord>,
     /// The hop that had the transaction last.
     pub hop: Option<Arc<str>>,
+    /// The TLS there was with that hop.
+    pub hop_tls: Option<TlsFacts>,
     /// What was decided, where and by which rule or callout.
     pub verdicts: Vec<(Stage, Box<str>, VerdictKind)>,
     /// How the message ended; `None`: no content was sent.

@@ -258,6 +258,10 @@ own! {
     CONTENT_LOST = 451, Some("4.4.2"), "Connection to the next hop lost, message not sent";
     /// What the hop said to the content cannot be understood.
     HOP_PROTOCOL = 451, Some("4.5.0"), "Protocol error at the next hop";
+    /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).
+    HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
+    /// No host that is left can be told who the client is, and must be.
+    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop takes your identity from here";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.
