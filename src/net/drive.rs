@@ -78,7 +78,7 @@ pub struct Drive {
     registered: Registered,
     reply_limit: usize,
     line_limit: usize,
-    _permit: Permit,
+    permit: Permit,
 }
 
 /// Thousands of tasks are idle at once: what is rare is boxed, and leaves are there only while they run.
@@ -108,7 +108,7 @@ impl Drive {
             quit: false,
             due: None,
             registered: Registered::default(),
-            _permit: permit,
+            permit,
         }
     }
 
