@@ -7,6 +7,7 @@
 
 mod relay;
 mod report;
+mod secure;
 mod visit;
 mod words;
 

@@ -4,7 +4,7 @@
 //! Out:   [`Findings`].
 //! Never: takes longer than [`PATIENCE`], or leaves a transaction open.
 //!
-//! Greeting, EHLO (LHLO), whether it would relay for gatepost's own address, who clients are (XCLIENT, XFORWARD), whether it
+//! Greeting, EHLO (LHLO), TLS as its pool has it, whether it would relay for gatepost's own address, who clients are (XCLIENT, XFORWARD), whether it
 //! would relay for a client that is nobody's (192.0.2.1, RFC 5737), QUIT.
 
 use std::net::Ipv4Addr;
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 use super::relay::{self, Relays};
 use super::report::Findings;
 use super::words;
-use crate::config::types::{Config, Identity, Protocol, Timeouts, Upstream};
+use crate::config::types::{Config, Identity, Protocol, Timeouts, Upstream, UpstreamTlsMode};
 use crate::hop::dialog::Dialog;
 use crate::hop::{Target, connect};
-use crate::smtp::{Reply, ReplyRef};
+use crate::smtp::{Attribute, Names, Reply, ReplyRef, Telling, TellingVerb};
 
 /// The time one host has.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 #[derive(Debug)]
 pub(super) struct Voice {
     hostname: String,
-    timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Voice {
@@ -48,15 +48,15 @@ pub(super) async fn visit(voice: &Voice, upstream: &Upstream, target: &Target) -
     visit.findings
 }
 
-struct Visit<'a> {
-    voice: &'a Voice,
-    upstream: &'a Upstream,
-    target: &'a Target,
-    findings: Findings,
+pub(super) struct Visit<'a> {
+    pub(super) voice: &'a Voice,
+    pub(super) upstream: &'a Upstream,
+    pub(super) target: &'a Target,
+    pub(super) findings: Findings,
 }
 
 /// The visit is over before its end: what is wrong has been said.
-struct Over;
+pub(super) struct Over;
 
 impl Visit<'_> {
     async fn pay(&mut self) {
@@ -68,11 +68,21 @@ impl Visit<'_> {
 
     async fn talk(&mut self) -> Result<Dialog, Over> {
         let mut dialog = self.reach().await?;
+        if self.upstream.tls.mode == UpstreamTlsMode::Implicit {
+            dialog = self.shake_hands(dialog).await?;
+        }
         let heard = dialog.hear(self.voice.timeouts.greeting).await;
         let greeting = self.positive("greeting", heard)?;
         self.findings.note("greeting", &lines(greeting.as_ref()));
-        let offered = self.hello(&mut dialog).await?;
+        let mut offered = self.hello(&mut dialog).await?;
         self.findings.note("EHLO", &keywords(offered.as_ref()));
+        if matches!(self.upstream.tls.mode, UpstreamTlsMode::Opportunistic | UpstreamTlsMode::Required)
+            && self.may_shake_hands(&mut dialog, &offered).await?
+        {
+            dialog = self.shake_hands(dialog).await?;
+            offered = self.hello(&mut dialog).await?;
+            self.findings.note("EHLO", &keywords(offered.as_ref()));
+        }
         if self.upstream.protocol == Protocol::Smtp && !self.is_told_by_connection() {
             let for_us = self.upstream.identity != Identity::Xclient || !self.upstream.identity_required;
             self.relay(&mut dialog, None, for_us).await?;
@@ -107,26 +117,27 @@ impl Visit<'_> {
     /// Tells the host of a client, and asks whether it would relay for it.
     async fn identify(&mut self, dialog: &mut Dialog, offered: &Reply) -> Result<(), Over> {
         let verb = match self.upstream.identity {
-            Identity::Xclient => "XCLIENT",
-            Identity::Xforward => "XFORWARD",
-            Identity::None => return Ok(()),
-            Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress => return Ok(()),
+            Identity::Xclient => TellingVerb::Xclient,
+            Identity::Xforward => TellingVerb::Xforward,
+            Identity::None | Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress => return Ok(()),
         };
-        let Some(names) = offered.as_ref().lines().skip(1).find_map(|line| argument(line, verb)) else {
-            let remedy = allow(verb);
-            let text = words::nameless(self.upstream, &format!("{verb} is not offered"), &remedy);
-            self.findings.wrong(&text);
+        let names = Names::offered(verb, offered.as_ref()).filter(|names| names.has(Attribute::Addr));
+        let Some(names) = names else {
+            let what = format!("{} ADDR is not offered", verb.as_str());
+            self.findings.wrong(&words::nameless(self.upstream, &what, &allow(verb)));
             return Ok(());
         };
-        let heard = dialog.ask(&format!("{verb} ADDR={STRANGER}"), self.voice.timeouts.reply).await;
-        let reply = heard.or_else(|error| self.over(&words::silent(verb, &error)))?;
-        self.findings.note("identity", &format!("{verb} {names}: {}", lines(reply.as_ref())));
+        let mut telling = Telling::new(verb, names);
+        telling.address(Attribute::Addr, Some(STRANGER.into()));
+        let said = telling.end().concat();
+        let said = String::from_utf8_lossy(said.trim_ascii_end());
+        let heard = dialog.ask(&said, self.voice.timeouts.reply).await;
+        let reply = heard.or_else(|error| self.over(&words::silent(verb.as_str(), &error)))?;
+        self.findings.note("identity", &format!("{said}: {}", lines(reply.as_ref())));
         if !reply.code().is_positive() {
-            let text = words::nameless(self.upstream, &format!("{verb} is refused"), &allow(verb));
-            self.findings.wrong(&text);
-            return Ok(());
-        }
-        if verb == "XCLIENT" {
+            let what = format!("{} is refused", verb.as_str());
+            self.findings.wrong(&words::nameless(self.upstream, &what, &allow(verb)));
+        } else if verb == TellingVerb::Xclient {
             self.hello(dialog).await?;
             self.relay(dialog, Some(STRANGER), true).await?;
         }
@@ -171,23 +182,25 @@ impl Visit<'_> {
         self.over(&words::refused(what))
     }
 
-    fn over<T>(&mut self, wrong: &str) -> Result<T, Over> {
+    pub(super) fn over<T>(&mut self, wrong: &str) -> Result<T, Over> {
         self.findings.wrong(wrong);
         Err(Over)
     }
 }
 
 /// Who has to allow `verb`, and how.
-fn allow(verb: &str) -> String {
-    let key =
-        if verb == "XCLIENT" { "smtpd_authorized_xclient_hosts" } else { "smtpd_authorized_xforward_hosts" };
+fn allow(verb: TellingVerb) -> String {
+    let key = match verb {
+        TellingVerb::Xclient => "smtpd_authorized_xclient_hosts",
+        TellingVerb::Xforward => "smtpd_authorized_xforward_hosts",
+    };
     format!(
         "Have the host take it from gatepost's address (Postfix: {key}), or set identity to what it can take"
     )
 }
 
 /// A reply in one line.
-fn lines(reply: ReplyRef<'_>) -> String {
+pub(super) fn lines(reply: ReplyRef<'_>) -> String {
     let text: Vec<_> = reply.lines().map(String::from_utf8_lossy).collect();
     format!("{} {}", reply.code(), text.join(" | "))
 }
@@ -198,9 +211,3 @@ fn keywords(reply: ReplyRef<'_>) -> String {
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }
 
-/// What stands behind a keyword, if this line is its own.
-fn argument(line: &[u8], keyword: &str) -> Option<String> {
-    let line = String::from_utf8_lossy(line);
-    let (first, rest) = line.split_once(' ').unwrap_or((&line, ""));
-    first.eq_ignore_ascii_case(keyword).then(|| rest.trim().to_owned())
-}

@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::config::types::Upstream;
+use crate::config::types::{Upstream, UpstreamTlsMode};
 
 pub(super) fn unresolved(error: &dyn Display) -> String {
     format!("{error}: no mail goes there. Correct the name, or DNS")
@@ -33,6 +33,15 @@ pub(super) fn refused(at: &str) -> String {
 
 pub(super) fn endless(seconds: u64) -> String {
     format!("not done within {seconds}s: clients would wait as long. See its own log for what it waits for")
+}
+
+/// A host without the TLS that its pool asks for.
+pub(super) fn insecure(upstream: &Upstream, what: &str, remedy: &str) -> String {
+    let comes = match upstream.tls.mode {
+        UpstreamTlsMode::Opportunistic => "mail goes to it in plain, where that may be",
+        _ => "all mail for it is put off (tls)",
+    };
+    format!("{what}: {comes}. {remedy}")
 }
 
 /// A host that does not take what its pool says by `identity`.

@@ -1,19 +1,25 @@
 //! A dialog of gatepost's own with a host, in lockstep: what probes speak.
 //!
 //! In:    a connection; octets to say; how long to wait.
-//! Out:   whole replies, one at a time.
-//! Never: sends mail, pipelines, or goes on reading a reply beyond [`LIMITS`].
+//! Out:   whole replies, one at a time; the same dialog under TLS.
+//! Never: sends mail, pipelines, goes on reading a reply beyond [`LIMITS`], or uses under TLS what was read before it.
 //!
-//! RFC 5321 4.2 (replies).
+//! RFC 5321 4.2 (replies), RFC 3207 4.2.
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
+use crate::net::handshake::Handshake;
 use crate::net::stream::Stream;
+use crate::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use crate::smtp::{Reply, ReplyFramer, ReplyLimits};
+use crate::tls::client::Client;
+use crate::tls::facts;
 
 /// What a host may say to one command: more is no reply to what is asked here.
 const LIMITS: ReplyLimits = ReplyLimits { line: 4096, reply: 16 << 10 };
@@ -78,6 +84,36 @@ impl Dialog {
             }
         };
         timeout(patience, heard).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Goes on under TLS.
+    ///
+    /// # Errors
+    ///
+    /// What became of the handshake instead.
+    pub async fn secure(
+        self,
+        client: Arc<Client>,
+        name: ServerName<'static>,
+        patience: Duration,
+    ) -> Result<(Self, Box<TlsFacts>), Box<TlsFault>> {
+        if !self.heard.is_empty() {
+            return Err(Box::new(facts::injected()));
+        }
+        let shaken = timeout(patience, Handshake::with_hop(self.stream, client, name)).await;
+        let (stream, facts) = shaken.unwrap_or_else(|_| {
+            let what = format!("no handshake within {patience:?}").into();
+            Err(Box::new(TlsFault { kind: TlsFaultKind::TimedOut, what }))
+        })?;
+        Ok((Self::new(stream), facts))
+    }
+
+    /// The certificate that the host has shown under TLS, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Stream::Tls(secured) => secured.certificate(),
+            _ => None,
+        }
     }
 
     /// Says a command and hears its reply, each in its time.

@@ -12,17 +12,32 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 
+use crate::support::certificates::{Authority, Pair};
 use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
-use crate::support::scratch::{PATIENCE, Scratch, run};
+use crate::support::scratch::{PATIENCE, Scratch, free_port, run};
 
 const TRUSTING: &str =
     "mynetworks = 127.0.0.0/8\nsmtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination";
 
 pub fn trials() -> Vec<Trial> {
     const POSTFIX: &[Peer] = &[Peer::Postfix];
-    vec![
+    let secured: [(&str, fn(&Authority) -> Pair, &str, i32); 6] = [
+        ("well_set_under_tls", |ours| ours.server(&["mx.a.example", "mail.a.example"]), "mode: required", 0),
+        ("expired_certificate", |ours| ours.expired(&["mx.a.example"]), "mode: required", 1),
+        ("other_name", |ours| ours.server(&["mx.b.example"]), "mode: required", 1),
+        ("unknown_issuer", |_| Authority::new("Theirs").server(&["mx.a.example"]), "mode: required", 1),
+        ("expired_but_not_verified", |ours| ours.expired(&["mx.a.example"]), "mode: required, verify: false", 0),
+        ("expired_but_opportunistic", |ours| ours.expired(&["mx.a.example"]), "mode: opportunistic", 0),
+    ];
+    let mut trials: Vec<Trial> = secured
+        .into_iter()
+        .map(|(name, pair, tls, status)| {
+            trial(&format!("probe::{name}"), POSTFIX, move || under_tls(name, pair, tls, status))
+        })
+        .collect();
+    trials.extend([
         trial("probe::well_set", POSTFIX, || postfix("well_set", "", "identity: xclient", 0)),
         trial("probe::well_set_but_nameless", POSTFIX, || postfix("well_set_but_nameless", "", "", 0)),
         trial("probe::open_relay", POSTFIX, || postfix("open_relay", TRUSTING, "", 1)),
@@ -40,7 +55,38 @@ pub fn trials() -> Vec<Trial> {
             let pool = "identity: xforward, identity_required: false";
             postfix("refuses_xforward", "smtpd_authorized_xforward_hosts =", pool, 1);
         }),
-    ]
+        trial("probe::without_starttls", POSTFIX, || {
+            postfix("without_starttls", "", "tls: { mode: required, verify: false }", 1);
+        }),
+        trial("probe::plain_where_tls_is_implicit", POSTFIX, || {
+            let pool = "tls: { mode: implicit, verify: false }";
+            postfix("plain_where_tls_is_implicit", "", pool, 1);
+        }),
+        trial("probe::nobody_there", &[], || {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            compare("nobody_there", &probe(address, ""), 1);
+        }),
+    ]);
+    trials
+}
+
+/// A Postfix that shows such a certificate, in a pool that trusts `ours` alone.
+fn under_tls(name: &str, pair: fn(&Authority) -> Pair, tls: &str, status: i32) {
+    let scratch = Scratch::new("probe-tls");
+    let ours = Authority::new("Ours");
+    let files = pair(&ours).write(scratch.path(), "mx");
+    let roots = ours.write(scratch.path(), "roots");
+    let main_cf = format!(
+        "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {}, {}",
+        files.key.display(),
+        files.certificate.display()
+    );
+    let roots = match tls.contains("verify") || tls.contains("opportunistic") {
+        true => String::new(),
+        false => format!(", roots: {}", roots.display()),
+    };
+    let pool = format!("identity: xclient, tls: {{ {tls}{roots}, server_name: mx.a.example }}");
+    postfix(name, main_cf.leak(), &pool, status);
 }
 
 fn postfix(name: &str, main_cf: &'static str, pool: &str, status: i32) {

@@ -20,7 +20,7 @@ fn pool(address: std::net::SocketAddr, lmtp: bool) -> Pool {
 
 fn voice(patience: Duration) -> Arc<Voice> {
     let hostname = "gate.example.org".to_owned();
-    Arc::new(Voice { hostname, connect: patience, greeting: patience, reply: patience })
+    Arc::new(Voice { hostname, connect: patience, tls: patience, greeting: patience, reply: patience })
 }
 
 /// A host that greets so and answers the first command so, for one dialog; what it heard.
@@ -112,13 +112,14 @@ async fn an_lmtp_host_hears_lhlo() {
     assert_eq!(pool.health()[0].counts.probes(Probe::Good), 1);
 }
 
-#[tokio::test]
-async fn what_it_lacks_to_be_told_who_clients_are() {
+#[test]
+fn what_it_lacks_to_be_told_who_clients_are() {
+    let lack = |keyword| Some(Lack::NotOffered(keyword));
     for (identity, offers, lacks) in [
         (Identity::None, "", None),
-        (Identity::Xclient, "", Some(Keyword::XClient)),
+        (Identity::Xclient, "", lack("XCLIENT")),
         (Identity::Xclient, "250-XCLIENT NAME ADDR\r\n", None),
-        (Identity::Xforward, "250-XCLIENT NAME ADDR\r\n", Some(Keyword::XForward)),
+        (Identity::Xforward, "250-XCLIENT NAME ADDR\r\n", lack("XFORWARD")),
         (Identity::ProxyV2, "", None),
     ] {
         let terms = HopTerms { identity, ..HopTerms::default() };
@@ -127,6 +128,7 @@ async fn what_it_lacks_to_be_told_who_clients_are() {
             .next(answer.as_bytes(), crate::smtp::ReplyLimits { line: 512, reply: 512 })
             .unwrap()
             .unwrap();
-        assert_eq!(super::lacks(terms, Extensions::of(reply)), lacks, "{identity:?} {offers}");
+        let unmet = nameless(terms, Extensions::of(reply));
+        assert_eq!(unmet.map(|unmet| unmet.lack), lacks, "{identity:?} {offers}");
     }
 }
