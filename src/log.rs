@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, field, info, trace, warn};
+use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
@@ -145,6 +145,11 @@ pub fn not_secured(session: SessionId, fault: &TlsFault) {
 /// A hop that did not meet the terms it is to be spoken to on.
 pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
     warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
+}
+
+/// A host whose probe found that it does not meet the terms it is to be spoken to on.
+pub fn unfit(upstream: &str, host: &str, unmet: &Unmet) {
+    error!(upstream, host, "hop: {}", text(unmet.to_string().as_bytes()));
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.

@@ -397,6 +397,7 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Reset => panic!("nobody is intercepted here"),
+            Output::Recount(_) => panic!("nobody is trusted to say XCLIENT here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
