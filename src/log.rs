@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, field, info, trace, warn};
+use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
@@ -146,6 +146,11 @@ pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
     warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
+/// A host whose probe found that it does not meet the terms it is to be spoken to on.
+pub fn unfit(upstream: &str, host: &str, unmet: &Unmet) {
+    error!(upstream, host, "hop: {}", text(unmet.to_string().as_bytes()));
+}
+
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
 pub fn hidden(host: &str, keyword: &[u8]) {
     static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
@@ -168,12 +173,8 @@ fn address(address: &Address) -> String {
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        said = format!("{said} {}", shown.subject);
-        match &shown.fault {
-            _ if shown.verified => {}
-            Some(fault) => said.extend([" (not verified: ", fault, ")"]),
-            None => said.push_str(" (not verified)"),
-        }
+        let verified = if shown.verified { "" } else { " (not verified)" };
+        said = format!("{said} {}{verified}", shown.subject);
     }
     text(said.as_bytes())
 }

@@ -9,28 +9,28 @@ use gatepost::session::io::{HopId, Input, Peer};
 use super::{Event, Link, Stage};
 
 impl Stage<'_> {
-    pub(super) fn begins_tls(&mut self, peer: Peer) {
-        let index = peer.index();
+    pub(super) fn begins_tls_with(&mut self, hop: HopId) {
+        let index = Peer::Upstream(hop).index();
         let connection = self.links[index].connection;
         assert!(self.links[index].open, "TLS on a connection that is closed");
         self.note(|| format!("[{connection}] <tls>"));
         self.links[index].securing = true;
         let outcome = self.links[index].hop.as_mut().and_then(|hop| hop.handshake());
         if let Some((delay, outcome)) = outcome {
-            self.at(delay, Event::Handshake(connection, outcome));
+            self.at(delay, Event::HopHandshake(connection, outcome));
         }
     }
 
-    pub(super) fn handshake_over(&mut self, connection: usize, outcome: Result<TlsFacts, TlsFault>) {
+    pub(super) fn hop_handshake_ends(&mut self, connection: usize, outcome: Result<TlsFacts, TlsFault>) {
         let of = |link: &Link| link.open && link.securing && link.connection == connection;
-        let Some(index) = self.links.iter().position(of) else { return };
+        let Some(index) = self.links.iter().position(of).filter(|&index| index > 0) else { return };
         match outcome {
             Ok(facts) => {
                 self.note(|| format!("[{connection}] <secured>"));
-                self.ledger.tally.secured += 1;
+                self.ledger.tally.hops_secured += 1;
                 self.links[index].securing = false;
                 let acts = self.links[index].hop.as_mut().map(|hop| hop.secured()).unwrap_or_default();
-                self.handle(Input::Secured(peer(index), Box::new(facts)));
+                self.handle(Input::Secured(Peer::Upstream(HopId(index as u8 - 1)), Box::new(facts)));
                 self.schedule(connection, acts);
             }
             Err(fault) => self.breaks_handshake(index, fault.kind),
@@ -56,10 +56,6 @@ impl Stage<'_> {
         self.ledger.tally.unsecured += 1;
         self.links[index] = Link::default();
         let fault = TlsFault { kind, what: kind.as_str().into() };
-        self.handle(Input::TlsFailed(peer(index), Box::new(fault)));
+        self.handle(Input::TlsFailed(Peer::Upstream(HopId(index as u8 - 1)), Box::new(fault)));
     }
-}
-
-fn peer(index: usize) -> Peer {
-    if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) }
 }

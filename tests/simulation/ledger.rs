@@ -69,8 +69,12 @@ pub struct Tally {
     pub failed: u64,
     /// Answers nobody waited for.
     pub late: u64,
-    /// TLS handshakes that were done.
+    /// Handshakes of the client that were done.
     pub secured: u64,
+    /// XCLIENTs that were taken.
+    pub renamed: u64,
+    /// Handshakes with hops that were done.
+    pub hops_secured: u64,
     /// And those that failed.
     pub unsecured: u64,
 }
@@ -87,6 +91,8 @@ impl std::ops::AddAssign for Tally {
         self.failed += more.failed;
         self.late += more.late;
         self.secured += more.secured;
+        self.renamed += more.renamed;
+        self.hops_secured += more.hops_secured;
         self.unsecured += more.unsecured;
     }
 }

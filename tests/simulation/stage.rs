@@ -8,6 +8,8 @@
 
 #[path = "dns.rs"]
 mod dns;
+#[path = "door.rs"]
+pub mod door;
 #[path = "handshake.rs"]
 mod handshake;
 #[path = "turn.rs"]
@@ -24,7 +26,7 @@ use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::route::{Domain, HopTerms, PoolId};
-use gatepost::session::settings::Entrance;
+use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
 
 use super::callouts::{Desk, Whims};
@@ -47,8 +49,10 @@ enum Event {
     Connect(usize, HopId),
     LookedUp(usize, Domain),
     Hop(usize, Act),
-    Handshake(usize, Result<TlsFacts, TlsFault>),
+    HopHandshake(usize, Result<TlsFacts, TlsFault>),
     Told(Ticket, Result<CalloutAnswer, Fault>),
+    /// The client's handshake is over; `None`: it went well.
+    Handshake(Option<TlsFaultKind>),
     Shutdown,
 }
 
@@ -110,7 +114,8 @@ impl<'a> Stage<'a> {
         let reject = rng.percent(30);
         let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
         let terms = std::array::from_fn(|_| terms::terms(&mut rng));
-        let settings = Arc::new(settings(&mut rng, reject, callouts.clone(), &terms));
+        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone(), &terms));
+        let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let start = Instant::now();
@@ -120,7 +125,7 @@ impl<'a> Stage<'a> {
             out: Out::default(),
             start,
             now: 0,
-            client: Client::new(rng.fork()),
+            client: Client::new(rng.fork(), securing),
             rng,
             events: BTreeMap::new(),
             count: 0,
@@ -233,7 +238,8 @@ impl<'a> Stage<'a> {
             Event::Connect(connection, hop) => self.connected(connection, hop),
             Event::LookedUp(number, domain) => self.looked_up(number, domain),
             Event::Hop(connection, act) => self.hop_acts(connection, act),
-            Event::Handshake(connection, outcome) => self.handshake_over(connection, outcome),
+            Event::HopHandshake(connection, outcome) => self.hop_handshake_ends(connection, outcome),
+            Event::Handshake(fault) => self.handshake_ends(fault),
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
                 self.handle(Input::Shutdown);
@@ -381,7 +387,8 @@ impl<'a> Stage<'a> {
 
     fn want(&mut self, output: Output) {
         match output {
-            Output::StartTls(peer) => self.begins_tls(peer),
+            Output::StartTls(Peer::Downstream) => self.client_begins_tls(),
+            Output::StartTls(Peer::Upstream(hop)) => self.begins_tls_with(hop),
             Output::Open { hop, host } => {
                 let index = Peer::Upstream(hop).index();
                 assert!(!self.client.authenticated, "an authenticated session goes to another hop");
@@ -403,6 +410,7 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Reset => panic!("nobody is intercepted here"),
+            Output::Recount(_) => panic!("nobody is trusted to say XCLIENT here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
