@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{info, trace, warn};
+use tracing::{debug, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
+use crate::session::client::TlsFault;
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::verdict::Stage;
@@ -125,6 +126,15 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
 /// A callout that failed at a stage, and why.
 pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
+}
+
+/// A TLS handshake that failed, and why. A client's is its own affair; a hop's may be a fault of the configuration.
+pub fn not_secured(session: SessionId, peer: Peer, fault: &TlsFault) {
+    let (reason, what) = (fault.kind.as_str(), text(fault.what.as_bytes()));
+    match peer {
+        Peer::Downstream => debug!(%session, reason, "client: TLS: {what}"),
+        Peer::Upstream(hop) => warn!(%session, reason, "hop [{}]: TLS: {what}", hop.0),
+    }
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.

@@ -238,5 +238,6 @@ fn door(listener: &types::Listener) -> Door {
             types::AuthShown::Off => AuthShown::Off,
         },
         xclient: listener.xclient.clone(),
+        greeting_delay: listener.greeting_delay,
     }
 }

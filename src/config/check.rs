@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config, context: &Context) {
         names_pool(config, context, &path, &listener.upstream);
         knows_destination(config, context, &path, std::slice::from_ref(listener), &listener.upstream);
         strangers(config, context, i);
+        patience(config, context, i);
         passes_through(config, context, i);
     }
     for (name, pool) in &config.upstreams {
@@ -152,6 +153,16 @@ fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
             path,
             format!("{host}:{port} is gatepost's own listener {own}: mail would go round in a loop"),
         );
+    }
+}
+
+/// Reports a greeting that would come when the client has been told that none comes.
+fn patience(config: &Config, context: &Context, i: usize) {
+    let (delay, answer) = (config.listeners[i].greeting_delay, config.timeouts.answer);
+    if delay >= answer {
+        let answer = print_duration(answer);
+        let text = format!("must be less than timeouts.answer, {answer}: nobody waits longer for a greeting");
+        context.error(&format!("listeners[{i}].greeting_delay"), text);
     }
 }
 

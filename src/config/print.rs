@@ -63,6 +63,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     let (from, required) = (networks(&proxy.from), proxy.required);
     writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
+    writeln!(f, "    greeting_delay: {}", print_duration(listener.greeting_delay))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }
 

@@ -17,6 +17,7 @@ mod render;
 mod session;
 
 use crate::session::callout::FaultKind;
+use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
 pub use callouts::CalloutCounts;
 use labels::*;
@@ -56,6 +57,10 @@ pub enum Event {
     MalformedReply,
     /// An EHLO keyword of a hop that clients are not shown, because nobody here knows it.
     HiddenKeyword,
+    /// A TLS handshake.
+    TlsHandshake(Side, TlsVersion, TlsSession),
+    /// One that failed.
+    TlsFailure(Side, TlsFaultKind),
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -93,6 +98,11 @@ impl Event {
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
             Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
+            Self::TlsHandshake(side, version, session) => {
+                let pair = side as usize * TlsVersion::VALUES.len() + version as usize;
+                (19, pair * TlsSession::VALUES.len() + session as usize)
+            }
+            Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
         }
     }
 
@@ -172,8 +182,19 @@ const FAULTS: &[&str] = &{
     names
 };
 
+/// How a TLS handshake may fail.
+const TLS_FAULTS: &[&str] = &{
+    let mut names = [""; TlsFaultKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TlsFaultKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 19;
+const COUNTERS: usize = 21;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -197,6 +218,8 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
     counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
+    counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
+    counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),

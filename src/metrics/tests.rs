@@ -27,6 +27,20 @@ fn all_events() -> Vec<Event> {
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
+    events.extend([End::EarlyTalker, End::Tls].map(SessionEnded));
+    events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
+        |version| {
+            let sides = [Side::Downstream, Side::Upstream].into_iter();
+            sides.flat_map(move |side| {
+                [TlsSession::New, TlsSession::Resumed].map(|session| TlsHandshake(side, version, session))
+            })
+        },
+    ));
+    events.extend(
+        TlsFaultKind::ALL
+            .into_iter()
+            .flat_map(|kind| [Side::Downstream, Side::Upstream].map(|side| TlsFailure(side, kind))),
+    );
     events.extend([End::HopLost, End::HopRefused, End::Verdict, End::Shutdown, End::Panic].map(SessionEnded));
     let verbs = [
         Verb::Ehlo,
@@ -40,6 +54,8 @@ fn all_events() -> Vec<Event> {
         Verb::Quit,
         Verb::Auth,
         Verb::Starttls,
+        Verb::Xclient,
+        Verb::Xforward,
         Verb::Vrfy,
         Verb::Expn,
         Verb::Help,

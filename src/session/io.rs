@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
-use super::client::{TlsFacts, TlsFault};
+use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
@@ -116,6 +116,8 @@ pub enum Output {
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
+    /// A TLS handshake failed: to be logged.
+    NotSecured(Peer, Box<TlsFault>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
@@ -197,6 +199,10 @@ pub enum Event {
     HiddenKeyword,
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
+    /// A TLS handshake is done; whether it took up an earlier session.
+    Secured(Peer, TlsVersion, bool),
+    /// A TLS handshake failed.
+    NotSecured(Peer, TlsFaultKind),
 }
 
 /// What became of a command when it was taken.
@@ -316,6 +322,10 @@ pub enum SessionEnd {
     Limit,
     /// Octets where none may be.
     Protocol,
+    /// Octets before the greeting.
+    EarlyTalker,
+    /// No TLS came about with the client.
+    Tls,
     /// The process stops.
     Shutdown,
 }

@@ -8,7 +8,7 @@
 //! with one host `a`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
 use gatepost::session::client::ClientFacts;
 use gatepost::session::route::{
-    Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
+    Destination, Domain, HopTerms, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
 use gatepost::session::settings::{Entrance, Settings};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
@@ -38,6 +38,8 @@ pub struct World {
     pub entrance: Entrance,
     /// The pools' names, by their numbers.
     pub pools: Vec<String>,
+    /// How the hosts of each are spoken to.
+    pub terms: Vec<HopTerms>,
     /// Callouts that answer by themselves.
     pub prompt: Option<Arc<Prompt>>,
 }
@@ -102,7 +104,8 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Asked::Written | Asked::Passing(_) => Box::new(rules),
     };
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
-    let kinds = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream).kind).collect();
+    let specs = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream));
+    let (kinds, terms): (Vec<PoolKind>, Vec<HopTerms>) = specs.map(|spec| (spec.kind, spec.terms)).unzip();
     let listener = &config.listeners[0];
     let entrance = Entrance {
         listener: 0,
@@ -119,12 +122,12 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
     };
-    let hops = Box::new(Listed { kinds, ..Listed::new(&pools) });
+    let hops = Box::new(Listed { kinds, ..Listed::new(&pools, &terms) });
     let limiter = Sessions::new(config.limits.sessions, &config.limits);
     let settings =
         Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, limiter) };
     let pools = names.into_iter().cloned().collect();
-    Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
+    Ok(World { settings: Arc::new(settings), entrance, pools, terms, prompt })
 }
 
 fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
@@ -144,7 +147,7 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
 
 /// A host of the script.
 #[derive(Debug)]
-pub struct Named(pub TargetId, pub Arc<str>);
+pub struct Named(pub TargetId, pub Arc<str>, pub HopTerms);
 
 impl Host for Named {
     fn id(&self) -> TargetId {
@@ -155,15 +158,21 @@ impl Host for Named {
         &self.1
     }
 
+    fn terms(&self) -> HopTerms {
+        self.2
+    }
+
     fn news(&self, _: HostNews, _: Instant) {}
 }
 
 impl Named {
     /// The host of this name. The same name is the same host, in whatever pool.
-    fn new(name: &Arc<str>) -> Arc<Named> {
+    fn new(name: &Arc<str>, terms: HopTerms) -> Arc<Named> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name)))
+        let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let terms = HopTerms { is_loopback, ..terms };
+        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name), terms))
     }
 }
 
@@ -176,10 +185,12 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The pools with these hosts.
-    pub fn new(pools: &[Vec<Arc<str>>]) -> Listed {
-        let pools = pools.iter().map(|pool| pool.iter().map(Named::new).collect()).collect();
-        Listed { pools, kinds: Vec::new() }
+    /// The pools with these hosts, and how they are spoken to.
+    pub fn new(pools: &[Vec<Arc<str>>], terms: &[HopTerms]) -> Listed {
+        let named = |(pool, terms): (&Vec<Arc<str>>, &HopTerms)| {
+            pool.iter().map(|name| Named::new(name, *terms)).collect()
+        };
+        Listed { pools: pools.iter().zip(terms).map(named).collect(), kinds: Vec::new() }
     }
 }
 
@@ -209,8 +220,9 @@ pub struct Hosts {
 
 impl Hosts {
     /// These, in order.
-    pub fn new<S: AsRef<str>>(domain: Domain, names: &[S]) -> Hosts {
-        Hosts { domain, hosts: names.iter().map(|name| Named::new(&name.as_ref().into())).collect() }
+    pub fn new<S: AsRef<str>>(terms: HopTerms, domain: Domain, names: &[S]) -> Hosts {
+        let hosts = names.iter().map(|name| Named::new(&name.as_ref().into(), terms)).collect();
+        Hosts { domain, hosts }
     }
 }
 

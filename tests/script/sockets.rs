@@ -24,6 +24,7 @@ use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
 use gatepost::systemd::Beat;
 
+use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
 use super::run::Driver;
 use super::settings;
@@ -62,6 +63,8 @@ pub fn suits(script: &Script) -> bool {
                 | Action::Silent(_)
                 | Action::Stalls(_)
                 | Action::Anything(_)
+                // (The parties here have no certificates.)
+                | Action::Secure(..)
         )
     };
     let again = |script: &Script| {
@@ -84,7 +87,7 @@ fn fates(script: &Script) -> BTreeMap<Party, Vec<bool>> {
         let fresh = fresh.entry(party.clone()).or_insert(true);
         match &step.action {
             Action::Refused(_) => fate.push(false),
-            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) => *fresh = true,
+            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) | Action::Secure(_, Err(_)) => *fresh = true,
             _ if *fresh => {
                 fate.push(true);
                 *fresh = false;
@@ -275,6 +278,10 @@ impl Driver for Sockets {
     }
 
     fn stall(&mut self, _: &Party) {}
+
+    fn secure(&mut self, party: &Party, _: &Handshake) -> Result<(), String> {
+        Err(format!("{party} has no certificate here"))
+    }
 
     fn look_up(&mut self, _: &str, _: &LookUp) -> Result<(), String> {
         Err("no domain is looked up over sockets".to_owned())

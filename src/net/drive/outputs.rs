@@ -70,6 +70,7 @@ impl Drive {
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::NotSecured(peer, fault) => log::not_secured(self.session.id(), peer, &fault),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
