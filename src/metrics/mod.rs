@@ -69,6 +69,10 @@ pub enum Event {
     Reload(Reload),
     /// A command beyond a limit by the minute.
     Limited(Rated, Bound),
+    /// TLS between client and hop begins to pass through.
+    Passthrough,
+    /// Octets of one side that passed through.
+    PassthroughOctets(Side),
 }
 
 impl Event {
@@ -103,6 +107,8 @@ impl Event {
                 (19, pair * TlsSession::VALUES.len() + session as usize)
             }
             Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
+            Self::Passthrough => (21, 0),
+            Self::PassthroughOctets(side) => (22, side as usize),
         }
     }
 
@@ -194,7 +200,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 21;
+const COUNTERS: usize = 23;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -220,6 +226,8 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
+    counter("gatepost_passthrough_sessions_total", &[], "Sessions whose TLS with the hop was passed through: no rule or callout applied to the mail in it, and no other metric counts it."),
+    counter("gatepost_passthrough_octets_total", &[("side", Side::VALUES)], "Octets that passed through, by whose they were: the client's (downstream) or the hop's (upstream)."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),

@@ -43,6 +43,8 @@ pub struct Pure {
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
     looking: Option<Domain>,
+    /// Who was sent everything, and a FIN behind it.
+    finished: VecDeque<Peer>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The pools' names and terms, by their numbers.
@@ -87,6 +89,7 @@ impl Pure {
             links,
             connecting: Vec::new(),
             looking: None,
+            finished: VecDeque::new(),
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
@@ -122,6 +125,10 @@ impl Pure {
             let mut moved = false;
             if let Some((ticket, answer)) = self.told.pop_front() {
                 self.handle(Input::Told { ticket, answer: Ok(answer) });
+                moved = true;
+            }
+            if let Some(peer) = self.finished.pop_front() {
+                self.handle(Input::Finished(peer));
                 moved = true;
             }
             for index in 0..self.links.len() {
@@ -263,6 +270,13 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Finish(peer) => {
+                    if let Some(party) = self.links[peer.index()].party.clone() {
+                        self.heard.entry(party).or_default().extend_from_slice(b"<eof>\r\n");
+                    }
+                    self.finished.push_back(peer);
+                }
+                Output::Passed(_) => {}
                 Output::Reset => {
                     self.links[0] = Link::default();
                     self.closed.insert(Party::Client, true);

@@ -387,6 +387,7 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Reset => panic!("nobody is intercepted here"),
+            Output::Finish(_) | Output::Passed(_) => panic!("nothing passes through here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
