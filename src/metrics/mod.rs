@@ -61,6 +61,10 @@ pub enum Event {
     TlsHandshake(Side, TlsVersion, TlsSession),
     /// One that failed.
     TlsFailure(Side, TlsFaultKind),
+    /// A handshake with a hop whose certificate was not verified.
+    Unverified,
+    /// A hop that could not be told who the client is.
+    NotTold,
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -107,8 +111,10 @@ impl Event {
                 (19, pair * TlsSession::VALUES.len() + session as usize)
             }
             Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
-            Self::Passthrough => (21, 0),
-            Self::PassthroughOctets(side) => (22, side as usize),
+            Self::Unverified => (21, 0),
+            Self::NotTold => (22, 0),
+            Self::Passthrough => (23, 0),
+            Self::PassthroughOctets(side) => (24, side as usize),
         }
     }
 
@@ -200,7 +206,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 23;
+const COUNTERS: usize = 25;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -226,11 +232,13 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
+    counter("gatepost_hop_certificates_unverified_total", &[], "TLS handshakes with hops whose certificate was not verified, and which were gone on with."),
+    counter("gatepost_hops_not_told_total", &[], "Times a hop could not be told who the client is."),
     counter("gatepost_passthrough_sessions_total", &[], "Sessions whose TLS with the hop was passed through: no rule or callout applied to the mail in it, and no other metric counts it."),
     counter("gatepost_passthrough_octets_total", &[("side", Side::VALUES)], "Octets that passed through, by whose they were: the client's (downstream) or the hop's (upstream)."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
-    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),
+    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
     counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),

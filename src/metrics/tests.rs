@@ -18,12 +18,14 @@ fn all_events() -> Vec<Event> {
         FailedOver,
         MalformedReply,
         HiddenKeyword,
+        Unverified,
+        NotTold,
         ContentOctets,
     ];
-    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::PerRange].map(SessionRefused));
     events.extend(
-        [Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining, Refusal::Loop].map(SessionRefused),
+        [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
     );
+    events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );

@@ -17,6 +17,7 @@ use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
 use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
+use super::unmet::Unmet;
 use super::verdict::Stage;
 use crate::smtp::{Piece, Verb};
 
@@ -122,8 +123,10 @@ pub enum Output {
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
-    /// A TLS handshake failed: to be logged.
-    NotSecured(Peer, Box<TlsFault>),
+    /// A TLS handshake with the client failed: to be logged.
+    NotSecured(Box<TlsFault>),
+    /// A hop did not meet its terms: to be logged.
+    Unmet(Arc<dyn Host>, Box<Unmet>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
@@ -213,6 +216,10 @@ pub enum Event {
     Secured(Peer, TlsVersion, bool),
     /// A TLS handshake failed.
     NotSecured(Peer, TlsFaultKind),
+    /// A hop's certificate was not verified, and TLS with it began all the same.
+    Unverified,
+    /// A hop could not be told who the client is.
+    NotTold,
 }
 
 /// What became of a command when it was taken.

@@ -405,7 +405,8 @@ impl<'a> Stage<'a> {
                 self.ledger.tally.failed += 1;
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
-            Output::Record(_) | Output::NotSecured(..) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
+            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }

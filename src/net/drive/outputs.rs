@@ -80,7 +80,8 @@ impl Drive {
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
-                Output::NotSecured(peer, fault) => log::not_secured(self.session.id(), peer, &fault),
+                Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),
+                Output::Unmet(host, unmet) => log::unmet(self.session.id(), host.name(), &unmet),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
