@@ -45,6 +45,7 @@ pub struct Pure {
     looking: Option<Domain>,
     /// Who was sent everything, and a FIN behind it.
     finished: VecDeque<Peer>,
+    fins: Vec<Party>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The pools' names and terms, by their numbers.
@@ -92,6 +93,7 @@ impl Pure {
             connecting: Vec::new(),
             looking: None,
             finished: VecDeque::new(),
+            fins: Vec::new(),
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
@@ -275,7 +277,7 @@ impl Pure {
                 }
                 Output::Finish(peer) => {
                     if let Some(party) = self.links[peer.index()].party.clone() {
-                        self.heard.entry(party).or_default().extend_from_slice(b"<eof>\r\n");
+                        self.fins.push(party);
                     }
                     self.finished.push_back(peer);
                 }
@@ -437,6 +439,10 @@ impl Driver for Pure {
 
     fn heard(&mut self, party: &Party, _: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8> {
         self.heard.entry(party.clone()).or_default()
+    }
+
+    fn finished(&mut self, party: &Party) -> bool {
+        self.fins.contains(party)
     }
 
     fn closed(&mut self, party: &Party, _: bool) -> bool {
