@@ -505,6 +505,11 @@ impl Bits {
         self.0 &= !(1 << number);
     }
 
+    /// Whether this number is among them.
+    pub fn has(self, number: usize) -> bool {
+        self.0 & (1 << number) != 0
+    }
+
     /// Without any; those that were there are returned.
     pub fn drain(&mut self) -> Bits {
         std::mem::take(self)

@@ -278,6 +278,11 @@ impl Session {
         &*self.settings.hops
     }
 
+    /// The host that one of its dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
+        Some(&self.upstreams.get(hop)?.host)
+    }
+
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
