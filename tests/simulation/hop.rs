@@ -245,13 +245,14 @@ impl Hop {
         let roll = self.rng.below(100);
         let reply = match verb.as_str() {
             "EHLO" if roll < 97 => {
-                self.hello_at = Some(handshakes);
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
                 if let Some(reply) = self.own_hello(&text) {
+                    // It is none of the client's.
                     self.owed.push_back(last);
                     return acts.extend(self.answer(reply, None, false));
                 }
+                self.hello_at = Some(handshakes);
                 let mut lines = vec!["250-hop.example.net greets".to_owned()];
                 lines.extend(self.keywords.iter().map(|keyword| format!("250-{keyword}")));
                 let end = lines.len() - 1;
