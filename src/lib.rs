@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod ask;
 pub mod callout;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod dialog;
@@ -19,3 +20,4 @@ pub mod session;
 pub mod show;
 pub mod smtp;
 pub mod systemd;
+pub mod tls;

@@ -10,6 +10,7 @@
 //! worker. Names and base units follow the Prometheus conventions.
 
 mod callouts;
+pub mod certificates;
 pub mod labels;
 mod meter;
 mod process;
@@ -241,6 +242,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
+    gauge("gatepost_certificate_expires_seconds", &[("listener", &[]), ("certificate", &[])], "When a certificate of a listener expires, in seconds since 1970."),
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),

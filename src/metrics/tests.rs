@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::types::Config;
 use crate::hop::{Pick, Pools, Registry, Why};
+use crate::tls::TlsSet;
 
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
 fn all_events() -> Vec<Event> {
@@ -104,7 +105,7 @@ fn all_events() -> Vec<Event> {
 
 fn pools() -> (Pools, Registry) {
     let registry = Registry::new(std::time::Instant::now());
-    (Pools::new(&Config::default(), &registry), registry)
+    (Pools::new(&Config::default(), &TlsSet::default(), &registry), registry)
 }
 
 #[test]
@@ -196,7 +197,8 @@ fn a_host_taken_out_by_a_reload_is_down_and_keeps_its_counts() {
     let host = "{upstream=\"main\",host=\"sink:./mail\"}";
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 0.0);
     drop(pools);
-    let output = parse(&metrics.render(&Pools::new(&Config::default(), &registry))).unwrap();
+    let output =
+        parse(&metrics.render(&Pools::new(&Config::default(), &TlsSet::default(), &registry))).unwrap();
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 1.0);
     assert_eq!(output.samples[&format!("gatepost_hop_connects_total{host}")], 1.0);
 }

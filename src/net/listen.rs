@@ -236,10 +236,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let entered = opens.serving.sessions.enter();
     let permit = match entered.and_then(|entered| entered.admit(client.ip(), Instant::now())) {
         Ok(permit) => permit,
-        Err(exceeded) => {
-            let (own, why) = words(exceeded);
-            return refuse(stream, own, why, ids);
-        }
+        Err(exceeded) => return refuse(stream, exceeded.reply(), refusal(exceeded), ids),
     };
     let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
     match stream.into_std() {
@@ -259,7 +256,9 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
         destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }));
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
-    let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
+    let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
+    let stream = Stream::Tcp(stream);
+    let drive = Drive::new(stream, Arc::clone(&serving.settings), entrance, ids.next(), tls, permit);
     let counted = Counted::new();
     tokio::spawn(async move {
         drive.await;
@@ -267,14 +266,14 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
     });
 }
 
-/// What a client hears who met a limit, and what it is counted as.
-fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
+/// What a client who met a limit is counted as.
+fn refusal(exceeded: Exceeded) -> Refusal {
     match exceeded {
-        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
-        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
-        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
-        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
-        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
+        Exceeded::Sessions => Refusal::Sessions,
+        Exceeded::PerClient => Refusal::PerClient,
+        Exceeded::PerRange => Refusal::PerRange,
+        Exceeded::Rate(Bound::Client) => Refusal::ClientRate,
+        Exceeded::Rate(Bound::Range) => Refusal::RangeRate,
     }
 }
 
@@ -300,10 +299,10 @@ fn linger(stream: TcpStream) {
 }
 
 async fn hear_out(stream: TcpStream) -> io::Result<()> {
-    let stream = Stream::Tcp(stream);
+    let mut stream = Stream::Tcp(stream);
     stream.shutdown_write()?;
     let mut dropped = [0; 512];
-    let mut left = LINGER.1;
+    let mut left = LINGER.1 as usize;
     while left > 0 {
         poll_fn(|cx| stream.watch(cx)).await?;
         match stream.try_read(|| &mut dropped) {

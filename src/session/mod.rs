@@ -211,6 +211,7 @@ impl Session {
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
+            Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }
@@ -260,6 +261,11 @@ impl Session {
     /// The pools its configuration has, for the shell to look domains up with.
     pub fn hops(&self) -> &dyn route::Hops {
         &*self.settings.hops
+    }
+
+    /// The host that one of its dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
+        Some(&self.upstreams.get(hop)?.host)
     }
 
     /// The session's name in logs and replies.

@@ -397,6 +397,7 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Reset => panic!("nobody is intercepted here"),
+            Output::Recount(_) => panic!("nobody is trusted to say XCLIENT here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
@@ -415,7 +416,7 @@ impl<'a> Stage<'a> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::NotSecured(_) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }

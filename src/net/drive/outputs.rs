@@ -15,7 +15,7 @@ use crate::log;
 use crate::net::ask;
 use crate::net::slots::Slot;
 use crate::net::worker::Scratch;
-use crate::session::io::{self as session_io, HopId, Output, Peer, SessionEnd};
+use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
 use crate::session::route::Host;
 use crate::show;
 
@@ -34,11 +34,12 @@ impl Drive {
             }
             scratch.meter.note(event);
         }
+        let mut exceeded = None;
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
-                Output::StartTls(_) => {}
+                Output::StartTls(peer) => self.securing.set(peer.index()),
                 Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
@@ -47,6 +48,7 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Recount(client) => exceeded = self.permit.move_to(client, now).err(),
                 Output::Reset => {
                     scratch.out.tx[0].clear();
                     if let Some(link) = &self.client {
@@ -60,6 +62,7 @@ impl Drive {
                     if let Some(link) = self.hops.link(usize::from(hop.0)) {
                         // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
                         let _ = link.poll_flush(cx, tx, received);
+                        link.stream.take_leave();
                     }
                     tx.clear();
                     self.hops.vacate(usize::from(hop.0));
@@ -84,9 +87,14 @@ impl Drive {
             }
         }
         scratch.out.outputs = outputs;
+        if let Some(exceeded) = exceeded {
+            self.session.handle(now, Input::Exceeded(exceeded.reply()), &mut scratch.out);
+            self.carry_out(cx, scratch, now);
+        }
     }
 
     pub(super) fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {
+        self.securing.unset(Peer::Upstream(hop).index());
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();
