@@ -108,8 +108,7 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
-        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
-        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
+        hop_tls = record.hop_tls.as_ref().map(tls),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -174,8 +173,12 @@ fn address(address: &Address) -> String {
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        let verified = if shown.verified { "" } else { " (not verified)" };
-        said = format!("{said} {}{verified}", shown.subject);
+        said = format!("{said} {}", shown.subject);
+        match &shown.fault {
+            _ if shown.verified => {}
+            Some(fault) => said.extend([" (not verified: ", fault, ")"]),
+            None => said.push_str(" (not verified)"),
+        }
     }
     text(said.as_bytes())
 }
