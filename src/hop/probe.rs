@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use super::connect::connect;
 use super::health::{Lease, Probe, Why};
+use super::identity::Introduction;
 use super::pool::Pool;
 use super::resolve::Pools;
 use super::serve::tell;
@@ -119,8 +120,10 @@ fn report(lease: &Lease, answer: Result<Probe, Why>) {
 impl Voice {
     /// One probe.
     async fn ask(&self, target: &Target, lmtp: bool) -> Result<Probe, Why> {
-        let connected = timeout(self.connect, connect(target)).await.map_err(|_| Why::ConnectTimeout)?;
-        let mut dialog = Dialog { stream: connected.map_err(|_| Why::Connect)?, heard: Vec::new() };
+        let introduction = Introduction::of_probe(target.terms().identity);
+        let connected =
+            timeout(self.connect, connect(target, &introduction)).await.map_err(|_| Why::ConnectTimeout)?;
+        let mut dialog = Dialog { stream: connected.map_err(|_| Why::Connect)?.stream, heard: Vec::new() };
         let greeting = dialog.hear(self.greeting).await.map_err(|_| Why::NoGreeting)?;
         if !greeting.is_positive() {
             return if greeting.is_transient() { Err(Why::Greeting) } else { Ok(Probe::Refused) };

@@ -84,34 +84,39 @@ impl Sessions {
 
     /// Lets the client at `address` have one more session.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Exceeded> {
+        self.enter()?.admit(address)
+    }
+
+    /// Lets somebody have one more session of whom it is not known yet who the client is: counted in all, and for no
+    /// client before [`Permit::admit`].
+    pub fn enter(self: &Arc<Self>) -> Result<Permit, Exceeded> {
         let bounds = self.bounds.load();
         self.open
             .fetch_update(Relaxed, Relaxed, |open| (open < bounds.sessions).then_some(open + 1))
             .map_err(|_| Exceeded::Sessions)?;
         // From here on dropping the permit takes the count back.
-        let mut permit = Permit { sessions: self.clone(), client: None };
+        Ok(Permit { sessions: self.clone(), client: None })
+    }
+
+    /// Counts one more session for a client, unless it is exempt.
+    fn admit_client(&self, address: IpAddr) -> Result<Option<Client>, Exceeded> {
+        let bounds = self.bounds.load();
         if bounds.exempt.contains(address) {
-            return Ok(permit);
+            return Ok(None);
         }
         let client = Client::from(address);
         let mut shard = self.shard(client);
         match shard.entry(client) {
             Entry::Occupied(entry) if *entry.get() >= bounds.per_client => {
-                drop(shard);
                 return Err(Exceeded::PerClient);
             }
             Entry::Occupied(mut entry) => *entry.get_mut() += 1,
-            Entry::Vacant(_) if bounds.per_client == 0 => {
-                drop(shard);
-                return Err(Exceeded::PerClient);
-            }
+            Entry::Vacant(_) if bounds.per_client == 0 => return Err(Exceeded::PerClient),
             Entry::Vacant(entry) => {
                 entry.insert(1);
             }
         }
-        drop(shard);
-        permit.client = Some(client);
-        Ok(permit)
+        Ok(Some(client))
     }
 
     /// Sessions open now.
@@ -135,8 +140,16 @@ impl Sessions {
 #[derive(Debug)]
 pub struct Permit {
     sessions: Arc<Sessions>,
-    /// None for an exempt client, which is not counted.
+    /// None for an exempt client, which is not counted, and for one that is not known yet.
     client: Option<Client>,
+}
+
+impl Permit {
+    /// Says whose session it is; the place is given back where that client has as many as it may.
+    pub fn admit(mut self, address: IpAddr) -> Result<Permit, Exceeded> {
+        self.client = self.sessions.admit_client(address)?;
+        Ok(self)
+    }
 }
 
 impl Drop for Permit {
@@ -200,6 +213,18 @@ mod tests {
         assert_eq!(entries(&sessions), 0);
         drop(held);
         assert_eq!(sessions.open(), 0);
+    }
+
+    #[test]
+    fn who_is_not_known_yet_counts_in_all_only() {
+        let sessions = Sessions::new(3, 1, &[]);
+        let [one, other] = [(); 2].map(|()| sessions.enter().unwrap());
+        assert_eq!((sessions.open(), entries(&sessions)), (2, 0));
+        let one = one.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(other.admit(ip("192.0.2.1")).unwrap_err(), Exceeded::PerClient);
+        assert_eq!((sessions.open(), entries(&sessions)), (1, 1), "a refused client takes no place");
+        drop(one);
+        assert_eq!((sessions.open(), entries(&sessions)), (0, 0));
     }
 
     #[test]

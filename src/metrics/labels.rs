@@ -34,6 +34,48 @@ label! {
         PerClient = "per_client",
         /// gatepost is stopping.
         Draining = "draining",
+        /// `proxy_protocol.required`, and an address that is not listed.
+        Unlisted = "unlisted",
+    }
+}
+
+label! {
+    /// What became of a PROXY header, or of waiting for one.
+    ProxyHeader {
+        /// It named the client.
+        Proxied = "proxied",
+        /// Whoever sent it speaks for itself.
+        Local = "local",
+        /// It knew of no address.
+        Unknown = "unknown",
+        /// The connection closed without an octet.
+        Left = "left",
+        /// None came in time, or not all of it.
+        Late = "late",
+        /// The connection closed in the midst of it.
+        Torn = "torn",
+        /// Other octets came.
+        Missing = "missing",
+        /// It could not be read.
+        Malformed = "malformed",
+        /// It was longer than one may be.
+        TooLong = "too_long",
+        /// Its checksum was another one.
+        Checksum = "checksum",
+        /// A second one.
+        Second = "second",
+        /// It came from somebody who is not listed.
+        Unlisted = "unlisted",
+    }
+}
+
+label! {
+    /// What became of a session whose hop could not be told who the client is.
+    Untold {
+        /// That hop got no mail of it.
+        Deferred = "deferred",
+        /// It went on, as `identity_required: false` has it.
+        Nameless = "nameless",
     }
 }
 

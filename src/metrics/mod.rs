@@ -62,6 +62,10 @@ pub enum Event {
     Panic,
     /// The configuration was read again.
     Reload(Reload),
+    /// A PROXY header came, or did not.
+    ProxyHeader(ProxyHeader),
+    /// A hop could not be told who the client is.
+    Untold(Untold),
 }
 
 impl Event {
@@ -90,6 +94,8 @@ impl Event {
             Self::Dropped(what) => (15, what as usize),
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
+            Self::ProxyHeader(outcome) => (18, outcome as usize),
+            Self::Untold(outcome) => (19, outcome as usize),
         }
     }
 
@@ -170,7 +176,7 @@ const FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 18;
+const COUNTERS: usize = 20;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -193,6 +199,8 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
+    counter("gatepost_identity_untold_total", &[("outcome", Untold::VALUES)], "Dialogs with hops that could not be told who the client is, by what became of them."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),

@@ -5,7 +5,8 @@
 //! Never: decides anything; a new event of the session is a compile error here until it has a metric.
 
 use super::labels::{
-    AttemptFate, Class, Dropped, End, Fate, MessageFate, Origin, RecipientFate, Side, Verb, VerdictKind,
+    AttemptFate, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, RecipientFate, Side, Verb,
+    VerdictKind,
 };
 use super::{Event, Meter, Timing};
 use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
@@ -51,6 +52,8 @@ impl Meter {
             io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
+            io::Event::StrayHeader { second: true } => self.count(Event::ProxyHeader(ProxyHeader::Second)),
+            io::Event::StrayHeader { second: false } => self.count(Event::ProxyHeader(ProxyHeader::Unlisted)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }
     }

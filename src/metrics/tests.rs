@@ -20,7 +20,9 @@ fn all_events() -> Vec<Event> {
         HiddenKeyword,
         ContentOctets,
     ];
-    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::Draining].map(SessionRefused));
+    events.extend(
+        [Refusal::Sessions, Refusal::PerClient, Refusal::Draining, Refusal::Unlisted].map(SessionRefused),
+    );
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
@@ -74,6 +76,12 @@ fn all_events() -> Vec<Event> {
         .map(Verdict),
     );
     events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
+    use labels::ProxyHeader as H;
+    events.extend([H::Proxied, H::Local, H::Unknown, H::Left, H::Late, H::Torn].map(Event::ProxyHeader));
+    events.extend(
+        [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted].map(Event::ProxyHeader),
+    );
+    events.extend([labels::Untold::Deferred, labels::Untold::Nameless].map(Event::Untold));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     events
 }

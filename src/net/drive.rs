@@ -40,8 +40,9 @@ use super::link::Link;
 use super::slots::{Slot, Slots};
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
+use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
-use crate::metrics::labels::End;
+use crate::metrics::labels::{End, Untold};
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
 use crate::session::io::{HopId, Input, Peer};
@@ -189,12 +190,22 @@ impl Drive {
             any = true;
             let hop = HopId(place as u8);
             let input = match connected {
-                Ok(stream) => {
+                Ok(Connected { stream, nameless }) => {
+                    if let Some(nameless) = nameless {
+                        scratch.meter.count(Event::Untold(Untold::Nameless));
+                        tracing::warn!(session = %self.session.id(), "{nameless}; it is served nevertheless");
+                    }
                     scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
                     self.hops.put(place, Slot::Linked(Box::new(Link::new(stream))));
                     Input::Opened(hop)
                 }
-                Err(error) => {
+                Err(NotConnected::Nameless(nameless)) => {
+                    scratch.meter.count(Event::Untold(Untold::Deferred));
+                    tracing::warn!(session = %self.session.id(), "{nameless}");
+                    self.hops.vacate(place);
+                    Input::Untold(hop)
+                }
+                Err(NotConnected::Failed(error)) => {
                     tracing::debug!(session = %self.session.id(), %error, "hop: connect");
                     self.hops.vacate(place);
                     Input::OpenFailed(hop)

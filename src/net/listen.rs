@@ -22,14 +22,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::drive::{Drive, LINGER};
+use super::prelude::{self, Prelude};
 use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
 use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
+use crate::session::client::ClientFacts;
 use crate::session::route::PoolId;
-use crate::session::settings::Entrance;
+use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
 
 /// Clients the kernel may hold for us.
@@ -64,6 +66,18 @@ pub struct Door {
 pub(super) struct Opens {
     entry: Entry,
     serving: Arc<Serving>,
+}
+
+impl Opens {
+    /// What holds at this listener.
+    pub(super) fn door(&self) -> &settings::Door {
+        &self.serving.settings.doors[usize::from(self.entry.listener)]
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.entry.address
+    }
 }
 
 impl Door {
@@ -166,10 +180,10 @@ pub async fn sessions_over() {
 }
 
 /// A session counted among the worker's.
-struct Counted;
+pub(super) struct Counted;
 
 impl Counted {
-    fn new() -> Counted {
+    pub(super) fn new() -> Counted {
         OPEN.set(OPEN.get() + 1);
         Counted
     }
@@ -223,12 +237,15 @@ pub async fn empty(door: &Door, ids: &Ids) {
 fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let permit = match opens.serving.sessions.admit(client.ip()) {
+    let sessions = &opens.serving.sessions;
+    let admitted = match prelude::of(opens.door(), client.ip()) {
+        Prelude::None => sessions.admit(client.ip()),
+        Prelude::Header => sessions.enter(),
+        Prelude::Refused => return prelude::refuse(stream, client, &opens, ids),
+    };
+    let permit = match admitted {
         Ok(permit) => permit,
-        Err(Exceeded::Sessions) => return refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
-        Err(Exceeded::PerClient) => {
-            return refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids);
-        }
+        Err(exceeded) => return refuse_beyond(stream, exceeded, ids),
     };
     let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
     match stream.into_std() {
@@ -237,11 +254,31 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     }
 }
 
-/// Begins a session.
-pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
+/// Begins a session, or first hears from whoever connected who the client is.
+pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Arc<Opens>, permit: Permit, ids: &Ids) {
+    match prelude::of(opens.door(), client.ip()) {
+        Prelude::Header => prelude::begin(stream, client, Arc::clone(opens), permit, ids.clone()),
+        Prelude::None | Prelude::Refused => enter(stream, client, None, opens, permit, ids),
+    }
+}
+
+/// Begins a session with a client that is known.
+pub(super) fn enter(
+    stream: TcpStream,
+    client: SocketAddr,
+    mut facts: Option<Box<ClientFacts>>,
+    opens: &Opens,
+    permit: Permit,
+    ids: &Ids,
+) {
     let Opens { entry, serving } = opens;
+    if opens.door().tells_destination && facts.is_none() {
+        // Where it connected to is the socket's own address; a connection that has none any more is over already.
+        let destination = stream.local_addr().ok();
+        facts = Some(Box::new(ClientFacts { destination, ..ClientFacts::default() }));
+    }
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
-    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts: None };
+    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
     let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
     let counted = Counted::new();
     tokio::spawn(async move {
@@ -250,7 +287,16 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
     });
 }
 
-fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
+/// Answers a client that is beyond a limit.
+pub(super) fn refuse_beyond(stream: TcpStream, exceeded: Exceeded, ids: &Ids) {
+    match exceeded {
+        Exceeded::Sessions => refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
+        Exceeded::PerClient => refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids),
+    }
+}
+
+/// Answers a client that is not let in.
+pub(super) fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionRefused(why)));
     let mut line = Vec::new();
     own.write(ids.next(), &mut line);

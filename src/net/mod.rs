@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod drive;
 mod link;
 pub mod listen;
+mod prelude;
 pub mod share;
 mod slots;
 pub mod stream;

@@ -57,6 +57,8 @@ pub enum Input {
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// It was not made, because the host could not have been told who the client is: which is not the host's fault.
+    Untold(HopId),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
     /// It failed; the connection is closed.
@@ -117,6 +119,8 @@ pub enum Output {
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
     Hidden(Arc<dyn Host>, Box<[u8]>),
+    /// The client sent a PROXY header that it has no business to send: to be logged.
+    StrayHeader,
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
 }
@@ -188,6 +192,11 @@ pub enum Event {
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
+    /// The client sent a PROXY header where none may be.
+    StrayHeader {
+        /// Behind the one that it had to send.
+        second: bool,
+    },
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
 }

@@ -20,6 +20,7 @@
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
 //! | `client`, `secure`, `terms` | who the client is; TLS with it; what a hop is told and asked for first |
+//! | `stray` | somebody who says it is a proxy and is none |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -51,6 +52,7 @@ pub mod route;
 mod routed;
 mod secure;
 pub mod settings;
+mod stray;
 mod terms;
 mod timers;
 mod transaction;
@@ -67,7 +69,7 @@ use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
 use self::settings::{AuthShown, Door, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
-use self::upstreams::Upstreams;
+use self::upstreams::{Upstreams, Why};
 use self::verdict::{CommandAnswer, Giver, Stage};
 use crate::dialog::{Downstream, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, Verb, own};
@@ -198,6 +200,7 @@ impl Session {
         match input {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::Untold(hop) => self.lost_because(turn, hop, Why::Untold, None),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, &fault),
@@ -262,6 +265,11 @@ impl Session {
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Through which door the client came, and who it is.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
     /// Who connected.

@@ -135,6 +135,12 @@ pub struct Door {
     pub auth: AuthShown,
     /// Whose XCLIENT is taken, by the address that connected.
     pub xclient: Vec<IpNet>,
+    /// Who must send a PROXY header, which says who the client is.
+    pub proxies: Vec<IpNet>,
+    /// Nobody else is let in.
+    pub only_proxies: bool,
+    /// Some host is told where the client connected to: it must be known.
+    pub tells_destination: bool,
 }
 
 /// TLS with the clients of a listener.

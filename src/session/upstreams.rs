@@ -155,6 +155,8 @@ pub enum Why {
     Malformed,
     /// It cannot take this transaction.
     Unfit,
+    /// It cannot be told who the client is.
+    Untold,
 }
 
 /// Why there is no hop.

@@ -222,6 +222,8 @@ own! {
     TOO_MANY_SESSIONS = 421, Some("4.3.2"), "Too many sessions, try again later";
     /// More sessions than one client may have.
     TOO_MANY_FROM_CLIENT = 421, Some("4.7.0"), "Too many sessions from your address";
+    /// Somebody whom no proxy stands in for, where only proxies are let in.
+    PROXIES_ONLY = 421, Some("4.7.0"), "Not reached this way";
     /// More errors than a session may have.
     TOO_MANY_ERRORS = 421, Some("4.7.0"), "Too many errors, closing";
     /// A line beyond its limit that does not end.

@@ -22,6 +22,8 @@ pub const SINK: &str = "{ sink: ./mail }";
 pub struct Gate {
     scratch: Scratch,
     child: Option<Child>,
+    /// What its listeners have besides.
+    keys: &'static str,
     /// Its first listener.
     pub listener: SocketAddr,
     pub admin: SocketAddr,
@@ -35,17 +37,28 @@ impl Gate {
 
     /// The same, listening there.
     pub fn start_at(listener: SocketAddr, upstream: &str, more: &str) -> Self {
-        Self::run(listener, upstream, more, |_| ())
+        Self::run(listener, "", upstream, more, |_| ())
+    }
+
+    /// The same as [`Gate::start`], with more keys for its listener, such as `, auth: off`.
+    pub fn start_with(keys: &'static str, upstream: &str, more: &str) -> Self {
+        Self::run(free_address(), keys, upstream, more, |_| ())
     }
 
     /// Starts it with the arguments, variables and standard output that `with` gives it.
     pub fn start_as(upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
-        Self::run(free_address(), upstream, more, with)
+        Self::run(free_address(), "", upstream, more, with)
     }
 
-    fn run(listener: SocketAddr, upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
+    fn run(
+        listener: SocketAddr,
+        keys: &'static str,
+        upstream: &str,
+        more: &str,
+        with: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut gate =
-            Self { scratch: Scratch::new("process"), child: None, listener, admin: free_address() };
+            Self { scratch: Scratch::new("process"), child: None, keys, listener, admin: free_address() };
         let config = gate.write(&[listener], upstream, more);
         let output = fs::File::create(gate.scratch.path().join("output")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
@@ -63,7 +76,7 @@ impl Gate {
 
     /// Writes its file and says where.
     pub fn write(&self, listeners: &[SocketAddr], upstream: &str, more: &str) -> PathBuf {
-        let yaml = yaml(listeners, self.admin, upstream, more);
+        let yaml = yaml_with(self.keys, listeners, self.admin, upstream, more);
         self.scratch.write("proxy.yaml", yaml)
     }
 
@@ -147,9 +160,13 @@ impl Drop for Gate {
 
 /// A file with these listeners before `main`.
 pub fn yaml(listeners: &[SocketAddr], admin: SocketAddr, upstream: &str, more: &str) -> String {
+    yaml_with("", listeners, admin, upstream, more)
+}
+
+fn yaml_with(keys: &str, listeners: &[SocketAddr], admin: SocketAddr, upstream: &str, more: &str) -> String {
     let listeners: String = listeners
         .iter()
-        .map(|address| format!("  - {{ address: \"{address}\", upstream: main }}\n"))
+        .map(|address| format!("  - {{ address: \"{address}\", upstream: main{keys} }}\n"))
         .collect();
     format!(
         "hostname: gate.example\nlisteners:\n{listeners}upstreams:\n  main: {upstream}\n\

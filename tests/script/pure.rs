@@ -234,7 +234,7 @@ impl Pure {
                         self.heard.entry(callout.clone()).or_default().extend_from_slice(b"cancel\r\n");
                     }
                 }
-                Output::CalloutFailed(..) | Output::Hidden(..) | Output::Trace(..) => {}
+                Output::CalloutFailed(..) | Output::Hidden(..) | Output::StrayHeader | Output::Trace(..) => {}
             }
         }
         said

@@ -403,7 +403,7 @@ impl<'a> Stage<'a> {
                 self.ledger.tally.failed += 1;
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
-            Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::Record(_) | Output::Hidden(..) | Output::StrayHeader | Output::Trace(..) => {}
         }
     }
 }
