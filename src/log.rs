@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tracing::{info, trace, warn};
+use tracing::{debug, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
+use crate::session::client::TlsFault;
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::verdict::Stage;
@@ -24,6 +26,43 @@ const HIDDEN: usize = 1000;
 
 /// Ranges that one line names, at most.
 const RANGES: usize = 10;
+
+/// How often a line is written that strangers could have written at will.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// A line that strangers could have written at will: once a minute at most, and then with how many there were.
+#[derive(Debug)]
+pub struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// One not written yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new((None, 0)))
+    }
+
+    /// Whether to write it now; then how often it was not, since the last time.
+    pub fn is_due(&self) -> Option<u64> {
+        self.is_due_at(Instant::now())
+    }
+
+    fn is_due_at(&self, now: Instant) -> Option<u64> {
+        // Two plain values: whatever a panic left there will do.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kept_back) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < SELDOM) {
+            *kept_back += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(kept_back))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
 /// what must stay secret.
@@ -107,7 +146,10 @@ pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &[IpNet]) {
 
 /// A client that came without a proxy where only proxies are let in. Strangers can do so at will.
 pub fn not_proxied(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet]) {
-    info!(%listener, %peer, range = range(peer, proxies), "refused: proxy_protocol.required");
+    static REFUSED: Seldom = Seldom::new();
+    if let Some(more) = REFUSED.is_due() {
+        warn!(%listener, %peer, range = range(peer, proxies), more, "refused: proxy_protocol.required");
+    }
 }
 
 /// The range of `proxy_protocol.from` that an address is in, or all it is not in.
@@ -119,6 +161,15 @@ fn range(peer: SocketAddr, proxies: &[IpNet]) -> String {
             let more = if proxies.len() > RANGES { ", ..." } else { "" };
             format!("none of {}{more}", all.join(", "))
         }
+    }
+}
+
+/// A TLS handshake that failed, and why. A client's is its own affair; a hop's may be a fault of the configuration.
+pub fn not_secured(session: SessionId, peer: Peer, fault: &TlsFault) {
+    let (reason, what) = (fault.kind.as_str(), text(fault.what.as_bytes()));
+    match peer {
+        Peer::Downstream => debug!(%session, reason, "client: TLS: {what}"),
+        Peer::Upstream(hop) => warn!(%session, reason, "hop [{}]: TLS: {what}", hop.0),
     }
 }
 
@@ -152,5 +203,20 @@ fn end(end: MessageEnd) -> &'static str {
         MessageEnd::Lost => "lost",
         MessageEnd::Discarded => "discarded",
         MessageEnd::DeliveredUnheard => "delivered_unheard",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seldom_line_says_what_it_left_out() {
+        let (line, now) = (Seldom::new(), Instant::now());
+        assert_eq!(line.is_due_at(now), Some(0));
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM), Some(2));
+        assert_eq!(line.is_due_at(now + SELDOM * 2), Some(0));
     }
 }

@@ -24,10 +24,12 @@ use crate::hop::Registry;
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
+use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
+use crate::session::limiter::{Limiter, NoLimits};
 use crate::systemd::{self, Activated, Beat};
 
 /// How long a second look at the workers waits for the first.
@@ -40,7 +42,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// What is wrong, one line each.
 pub async fn check(loaded: &Loaded) -> Result<(), String> {
     let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared = prepare(loaded, &registry).await?;
+    let prepared = prepare(loaded, &registry, Arc::new(NoLimits)).await?;
     for report in &prepared.hosts {
         say(&report.to_string());
     }
@@ -123,11 +125,15 @@ struct Control {
 impl Control {
     async fn start(loaded: Loaded, path: Option<PathBuf>, activated: Activated) -> Result<Control, String> {
         let registry = Arc::new(Registry::new(Instant::now()));
-        let prepared = prepare(&loaded, &registry).await?;
         let config = &loaded.config;
+        let sessions = Sessions::new(config.limits.sessions, &config.limits);
+        let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&sessions);
+        let prepared = prepare(&loaded, &registry, limiter).await?;
+        sessions.set(prepared.sessions, &config.limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -139,8 +145,6 @@ impl Control {
         let admin = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
         let admin_address = admin.local_addr().unwrap_or(address);
         tokio::spawn(admin::serve(admin, Arc::clone(&status)));
-        let limits = &config.limits;
-        let sessions = Sessions::new(prepared.sessions, limits.sessions_per_client, &limits.exempt);
         let mut workers = Vec::new();
         let mut beats = Vec::new();
         for index in 0..count {
@@ -169,7 +173,8 @@ impl Control {
             beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
             grace,
         };
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions), listeners });
         let addresses = control.listen(&serving, &doors)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
@@ -188,12 +193,17 @@ impl Control {
             let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
             let mut actual = known.map_or(door.address, |&(_, actual)| actual);
             let mut activated = self.activated.take(door.address);
+            if let Some(socket) = &activated {
+                let enabled = intercept::enable(socket.into(), door.address, door.intercept);
+                enabled.map_err(|error| cannot_listen(door.address, &error))?;
+            }
             for order in &mut orders {
                 let opening = if known.is_some() || self.activated.has(door.address) {
                     // The first worker has it for all.
                     activated.take().map_or(Opening::Known, |socket| Opening::Shared(socket, self.share()))
                 } else {
-                    let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
+                    let socket = listen::bind(actual, door.intercept);
+                    let socket = socket.map_err(|error| cannot_listen(actual, &error))?;
                     // Where the kernel chose the port, the other workers take the same.
                     let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
                     actual = bound.unwrap_or(actual);
@@ -273,20 +283,22 @@ impl Control {
         if Fixed::of(&loaded.config) != self.fixed {
             tracing::warn!("reload: workers, admin.address and log change with the next start, not before");
         }
-        let prepared = prepare(&loaded, &self.registry).await?;
+        let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&self.sessions);
+        let prepared = prepare(&loaded, &self.registry, limiter).await?;
         self.activated.check(&prepared.doors)?;
         let new = prepared.doors.iter().filter(|door| {
             door.address.port() != 0
                 && !self.listening.iter().any(|(configured, _)| *configured == door.address)
         });
         for door in new {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
-        let limits = &loaded.config.limits;
         let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions), listeners });
         self.listen(&serving, &doors)?;
-        self.sessions.set(sessions, limits.sessions_per_client, &limits.exempt);
+        self.sessions.set(sessions, &loaded.config.limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
         self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];

@@ -1,4 +1,4 @@
-//! Compares gatepost with HAProxy (TCP mode) and nginx (mail proxy) on loopback.
+//! Compares gatepost with HAProxy (TCP mode) and nginx (mail proxy) on loopback, in plaintext and under TLS.
 //!
 //! `cargo bench --bench compare -- [--smoke] [--rounds N] [--only short20,…] [--peers haproxy,…]`
 //!
@@ -9,6 +9,12 @@
 //! One source and one sink, both in this process and faster than every peer (the `direct` column), drive
 //! the same load through each peer in turn, round by round. `--smoke` does everything once and briefly.
 
+#[allow(dead_code, reason = "shared with the tests, which want wrong certificates, too")]
+#[path = "../../tests/support/certificates.rs"]
+mod certificates;
+mod channel;
+mod configurations;
+mod entry;
 mod lockstep;
 mod measure;
 mod peers;
@@ -27,6 +33,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::entry::{Certificates, Entry};
 use crate::measure::Machine;
 use crate::peers::{Kind, Peer, Place};
 use crate::report::Table;
@@ -46,7 +53,8 @@ struct Options {
     /// How long one run of one workload through one peer takes
     #[arg(long, default_value_t = 2.5)]
     seconds: f64,
-    /// Only these: short20, short200, kept, pipelined-new, pipelined-kept, large, added, idle, calls
+    /// Only these: short20, short200, kept, pipelined-new, pipelined-kept, large, tls, starttls, tls-ecdsa, tls-large,
+    /// added, idle, idle-tls, calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these: haproxy, direct, relay, nginx, gatepost, gatepost-2, gatepost-bare
@@ -88,7 +96,7 @@ fn compare(options: Options) -> io::Result<String> {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let loads = Load::all();
     for name in &options.only {
-        let known = ["added", "idle", "calls"].contains(&name.as_str());
+        let known = ["added", "idle", "idle-tls", "calls"].contains(&name.as_str());
         if !known && !loads.iter().any(|load| load.name == name) {
             return Err(io::Error::other(format!("no workload is called {name}")));
         }
@@ -103,6 +111,7 @@ fn compare(options: Options) -> io::Result<String> {
     if sessions < effort.idle_sessions {
         eprintln!("{descriptors} descriptors allow {sessions} sessions, not {}", effort.idle_sessions);
         effort.idle_sessions = sessions;
+        effort.idle_tls_sessions = effort.idle_tls_sessions.min(sessions);
     }
 
     let start = Machine::now()?;
@@ -111,47 +120,75 @@ fn compare(options: Options) -> io::Result<String> {
     // The peers are started in directories of their own.
     let gatepost =
         if kinds.iter().any(|kind| kind.is_gatepost()) { gatepost.canonicalize()? } else { gatepost };
-    let place = Place { gatepost, directory: directory.path().to_owned(), sessions };
+    let certificates = Certificates::make(directory.path());
+    let place = Place { gatepost, directory: directory.path().to_owned(), certificates, sessions };
     let sink = Sink::start()?;
     let mut table = Table::default();
-    let mut peers =
-        kinds.iter().map(|kind| Peer::start(*kind, &sink, &place)).collect::<io::Result<Vec<_>>>()?;
+    let mut entries: Vec<_> = loads.iter().filter(|load| wanted(load.name)).map(|load| load.entry).collect();
+    if wanted("added") || wanted("calls") {
+        entries.push(Entry::Plain);
+    }
+    let mut peers = Peers::default();
+    for kind in &kinds {
+        for entry in entries.iter().filter_map(|entry| entry.at(*kind)) {
+            if peers.at(entry).all(|peer| peer.kind != *kind) {
+                peers.0.push(Peer::start(*kind, entry, &sink, &place)?);
+            }
+        }
+    }
 
     for load in loads.iter().filter(|load| wanted(load.name)) {
-        for peer in &peers {
+        for peer in peers.at(load.entry) {
             load.run(peer, &sink, Effort::smoke())?;
         }
     }
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
         for load in loads.iter().filter(|load| wanted(load.name)) {
-            for peer in &peers {
+            for peer in peers.at(load.entry) {
                 load.measure(peer, &sink, effort, round, &mut table)?;
             }
         }
         if wanted("added") {
-            for peer in &peers {
+            for peer in peers.at(Entry::Plain) {
                 workloads::added_time(peer, effort, round, &mut table)?;
             }
         }
-        // Nobody is always the first, nor always behind the same one.
-        peers.rotate_left(1);
+        peers.rotate();
     }
     if wanted("calls") {
-        for peer in &peers {
+        for peer in peers.at(Entry::Plain) {
             workloads::system_calls(peer, &sink, &place, effort, 0, &mut table)?;
         }
     }
     drop(peers);
-    if wanted("idle") {
-        for kind in kinds.iter().filter(|kind| **kind != Kind::Direct) {
-            workloads::idle(*kind, &sink, &place, effort, 0, &mut table)?;
+    for (name, entry) in [("idle", Entry::Plain), ("idle-tls", Entry::Tls), ("idle-tls", Entry::StartTls)] {
+        for kind in kinds.iter().filter(|_| wanted(name)) {
+            workloads::idle((*kind, entry), &sink, &place, effort, 0, &mut table)?;
         }
     }
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     // The children are waited for by now, and count as ours.
     let others = Machine::now()?.others_since(start);
     Ok(format!("{}\n{}", report::facts(&kinds, &place, &arguments, others)?, table.markdown(&kinds)))
+}
+
+/// All that run, in the order of their turns.
+#[derive(Default)]
+struct Peers(Vec<Peer>);
+
+impl Peers {
+    /// Those that are entered so when this is asked for.
+    fn at(&self, entry: Entry) -> impl Iterator<Item = &Peer> {
+        self.0.iter().filter(move |peer| entry.at(peer.kind) == Some(peer.entry))
+    }
+
+    /// Nobody is always the first, nor always behind the same one: the first kind goes last.
+    fn rotate(&mut self) {
+        let first = self.0.first().map(|peer| peer.kind);
+        let count = self.0.iter().take_while(|peer| Some(peer.kind) == first).count();
+        self.0.rotate_left(count);
+    }
 }
 
 impl Effort {
@@ -162,6 +199,7 @@ impl Effort {
             timed_sessions: 200,
             timed_noops: 30,
             idle_sessions: 9_500,
+            idle_tls_sessions: 4_000,
             traced_messages: 1_000,
         }
     }
@@ -173,6 +211,7 @@ impl Effort {
             timed_sessions: 5,
             timed_noops: 10,
             idle_sessions: 50,
+            idle_tls_sessions: 20,
             traced_messages: 40,
         }
     }

@@ -1,11 +1,10 @@
 //! The peers: each a process of its own, with a private configuration in a temporary directory.
 //!
-//! In:    which peer, the sink's ports, where to put its files.
+//! In:    which peer and how it is entered, the sink's ports, where to put its files.
 //! Out:   a running peer that has relayed one message, its address and its process id.
 //! Never: leaves a process behind, touches a system-wide configuration, or listens off loopback.
 //!
-//! What is configured is the fixed part of the comparison: HAProxy in TCP mode with one thread, nginx's mail
-//! proxy with one worker and 16 KiB buffers, gatepost with rules and metrics on.
+//! What each is told: `configurations`.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::configurations::Setting;
+use crate::entry::{Certificates, Entry};
 use crate::lockstep::Dialog;
 use crate::sink::Sink;
 
@@ -42,7 +43,8 @@ pub enum Kind {
 /// A running peer; dropping it ends the process.
 pub struct Peer {
     pub kind: Kind,
-    pub address: SocketAddr,
+    pub entry: Entry,
+    address: SocketAddr,
     child: Option<Child>,
 }
 
@@ -50,6 +52,7 @@ pub struct Peer {
 pub struct Place {
     pub gatepost: PathBuf,
     pub directory: PathBuf,
+    pub certificates: Certificates,
     /// How many sessions each peer takes at once: two descriptors each, and some to spare.
     pub sessions: usize,
 }
@@ -99,20 +102,21 @@ impl Kind {
 }
 
 impl Peer {
-    /// Starts `kind` before `sink` and waits until a message went through it.
-    pub fn start(kind: Kind, sink: &Sink, place: &Place) -> io::Result<Self> {
+    /// Starts `kind` before `sink`, entered as said, and waits until a message went through it.
+    pub fn start(kind: Kind, entry: Entry, sink: &Sink, place: &Place) -> io::Result<Self> {
         if kind == Kind::Direct {
-            return Ok(Self { kind, address: (Ipv4Addr::LOCALHOST, sink.smtp_port).into(), child: None });
+            let address = (Ipv4Addr::LOCALHOST, sink.smtp_port).into();
+            return Ok(Self { kind, entry, address, child: None });
         }
         let port = free_port()?;
-        let admin = free_port()?;
-        let directory = place.directory.join(format!("{}-{port}", kind.name()));
+        let directory = place.directory.join(format!("{}-{}-{port}", kind.name(), entry.name()));
         std::fs::create_dir(&directory)?;
+        let setting = Setting { entry, place, directory: &directory, port, sink };
         let mut command = match kind {
-            Kind::Haproxy => haproxy(place, &directory, port, sink)?,
-            Kind::Relay => relay(port, sink)?,
-            Kind::Nginx => nginx(place, &directory, port, sink)?,
-            _ => gatepost(kind, place, &directory, port, admin, sink)?,
+            Kind::Haproxy => setting.haproxy()?,
+            Kind::Relay => setting.relay()?,
+            Kind::Nginx => setting.nginx()?,
+            _ => setting.gatepost(kind)?,
         };
         let log = std::fs::File::create(directory.join("output"))?;
         let program = Path::new(command.get_program()).to_owned();
@@ -123,7 +127,7 @@ impl Peer {
             .current_dir(&directory)
             .spawn()
             .map_err(|error| missing(&program, &error))?;
-        let mut peer = Self { kind, address: (Ipv4Addr::LOCALHOST, port).into(), child: Some(child) };
+        let mut peer = Self { kind, entry, address: (Ipv4Addr::LOCALHOST, port).into(), child: Some(child) };
         peer.wait_until_ready(sink).map_err(|error| {
             let mut said = String::new();
             for file in ["output", "error.log"] {
@@ -133,6 +137,11 @@ impl Peer {
             io::Error::other(format!("{} does not relay: {error}\n{said}", kind.name()))
         })?;
         Ok(peer)
+    }
+
+    /// Where it is, and how to enter.
+    pub fn door(&self) -> (SocketAddr, Entry) {
+        (self.address, self.entry)
     }
 
     /// The process, for a peer that is one.
@@ -153,15 +162,10 @@ impl Peer {
             }
         }
         let before = sink.tally();
-        let mut dialog = Dialog::connect(self.address)?;
-        for command in [
-            "EHLO a.test",
-            "MAIL FROM:<a@a.test>",
-            "RCPT TO:<recipient@sink.test>",
-            "DATA",
-            "\r\nready\r\n.",
-            "QUIT",
-        ] {
+        let mut dialog = Dialog::connect(self.door())?;
+        for command in
+            ["MAIL FROM:<a@a.test>", "RCPT TO:<recipient@sink.test>", "DATA", "\r\nready\r\n.", "QUIT"]
+        {
             dialog.say(format!("{command}\r\n").as_bytes())?;
         }
         let after = sink.tally();
@@ -194,83 +198,8 @@ impl Drop for Peer {
     }
 }
 
-fn haproxy(place: &Place, directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
-    let file = directory.join("haproxy.cfg");
-    let text = format!(
-        "global\n  nbthread 1\n  maxconn {sessions}\ndefaults\n  mode tcp\n  maxconn {sessions}\n  timeout connect 5s\n  \
-         timeout client 10m\n  timeout server 10m\nlisten smtp\n  bind 127.0.0.1:{port}\n  \
-         server sink 127.0.0.1:{}\n",
-        sink.smtp_port,
-        sessions = place.sessions,
-    );
-    std::fs::write(&file, text)?;
-    let mut command = command(Path::new("haproxy"));
-    command.arg("-db").arg("-f").arg(file);
-    Ok(command)
-}
-
-fn relay(port: u16, sink: &Sink) -> io::Result<Command> {
-    let mut command = command(&std::env::current_exe()?);
-    command.args(["--bench", "--relay"]).arg(port.to_string()).arg(sink.smtp_port.to_string());
-    Ok(command)
-}
-
-fn nginx(place: &Place, directory: &Path, port: u16, sink: &Sink) -> io::Result<Command> {
-    const MODULE: &str = "/usr/lib/nginx/modules/ngx_mail_module.so";
-    let file = directory.join("nginx.conf");
-    let module = if Path::new(MODULE).exists() { format!("load_module {MODULE};\n") } else { String::new() };
-    let text = format!(
-        "{module}worker_processes 1;\ndaemon off;\npid nginx.pid;\nerror_log error.log;\n\
-         events {{ worker_connections {}; }}\n\
-         mail {{\n  server_name proxy.test;\n  auth_http 127.0.0.1:{}/;\n  timeout 10m;\n  proxy_timeout 10m;\n  \
-         proxy_pass_error_message on;\n  proxy_buffer 16k;\n  smtp_client_buffer 16k;\n  smtp_auth none;\n  xclient off;\n  \
-         smtp_capabilities PIPELINING \"SIZE 104857600\" 8BITMIME CHUNKING ENHANCEDSTATUSCODES;\n  \
-         server {{ listen 127.0.0.1:{port} backlog=4096; protocol smtp; }}\n}}\n",
-        2 * place.sessions + 100,
-        sink.auth_port
-    );
-    std::fs::write(&file, text)?;
-    let mut command = command(Path::new("nginx"));
-    command.arg("-p").arg(directory).arg("-c").arg(file).args(["-e", "error.log"]);
-    Ok(command)
-}
-
-fn gatepost(
-    kind: Kind,
-    place: &Place,
-    directory: &Path,
-    port: u16,
-    admin: u16,
-    sink: &Sink,
-) -> io::Result<Command> {
-    let file = directory.join("proxy.yaml");
-    let workers = if kind == Kind::GatepostAll { "" } else { "workers: 1\n" };
-    // Rules at three stages that are asked for every message and never match.
-    let rules = if kind == Kind::GatepostBare {
-        ""
-    } else {
-        "rules:\n  \
-         - { name: lab, stages: mail, match: { client: 192.0.2.0/24, sender: \"*@lab.example\" }, do: { reply: \"550 5.7.1 Use the submission service\" } }\n  \
-         - { name: moved, stages: rcpt, match: { recipient: \"*@old.example\" }, do: { rewrite: { recipient: \"{local}@new.example\" } } }\n  \
-         - { name: gone, stages: rcpt, match: { recipient: \"gone@example.com\" }, do: { reply: \"550 5.1.1 No such mailbox\" } }\n  \
-         - { name: name, stages: helo, match: { helo: \"*.invalid\" }, do: { reply: \"550 5.7.1 Not with that name\" } }\n"
-    };
-    let text = format!(
-        "hostname: proxy.test\nlisteners:\n  - {{ address: \"127.0.0.1:{port}\", upstream: main }}\n\
-         upstreams:\n  main: {{ hosts: [\"127.0.0.1:{}\"] }}\n\
-         limits: {{ sessions: {sessions}, sessions_per_client: {sessions}, exempt: [127.0.0.0/8] }}\n\
-         admin: {{ address: \"127.0.0.1:{admin}\" }}\nlog: {{ level: warn }}\n{workers}{rules}",
-        sink.smtp_port,
-        sessions = place.sessions,
-    );
-    std::fs::write(&file, text)?;
-    let mut command = command(&place.gatepost);
-    command.arg("run").arg("--config").arg(file);
-    Ok(command)
-}
-
 /// `program`, told to end with us even if we are killed, where util-linux can do that.
-fn command(program: &Path) -> Command {
+pub fn command(program: &Path) -> Command {
     if !Path::new("/usr/bin/setpriv").exists() {
         return Command::new(program);
     }

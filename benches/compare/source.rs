@@ -19,6 +19,9 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::channel::Channel;
+use crate::entry::{self, Entry};
+
 /// A peer that moves nothing for so long is broken.
 const STALLED: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 15, tv_nsec: 0 };
 
@@ -29,11 +32,12 @@ const BUFFER: usize = 64 * 1024;
 pub struct Step {
     pub send: Vec<u8>,
     pub replies: u32,
+    /// TLS begins once it is answered.
+    pub then_tls: bool,
 }
 
-/// What every session says. `opening` starts by sending nothing and waiting for the greeting.
+/// What every session says after its entry's opening.
 pub struct Script {
-    pub opening: Vec<Step>,
     pub message: Vec<Step>,
     pub closing: Vec<Step>,
     /// Octets of content in one message, for the count.
@@ -57,18 +61,32 @@ pub struct Sent {
     pub elapsed: Duration,
 }
 
+impl Step {
+    pub fn new(text: &str, replies: u32) -> Self {
+        Self { send: text.into(), replies, then_tls: false }
+    }
+}
+
 /// Runs `script` against `target` in `at_once` sessions until `until`, and finishes what was begun.
-pub fn run(target: SocketAddr, at_once: usize, script: &Script, until: Until) -> io::Result<Sent> {
+pub fn run(
+    (target, entry): (SocketAddr, Entry),
+    at_once: usize,
+    script: &Script,
+    until: Until,
+) -> io::Result<Sent> {
+    let opening = entry.opening();
     let mut source = Source {
         target,
-        steps: script.opening.iter().chain(&script.message).chain(&script.closing).collect(),
-        message: script.opening.len()..script.opening.len() + script.message.len(),
+        entry,
+        steps: opening.iter().chain(&script.message).chain(&script.closing).collect(),
+        message: opening.len()..opening.len() + script.message.len(),
         kept: script.kept,
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         begun: 0,
         accepted: 0,
         budget: until.messages,
         stopping: false,
+        records: vec![0; 16 * 1024],
         input: vec![0; 16 * 1024],
     };
     let start = Instant::now();
@@ -91,7 +109,9 @@ pub fn run(target: SocketAddr, at_once: usize, script: &Script, until: Until) ->
             let Some(client) = clients[key].as_mut() else { continue };
             if !source.turn(client, event.flags)? {
                 // Closed before the next one opens, so that descriptors and sessions stay bounded.
-                clients[key] = None;
+                if let Some(client) = clients[key].take() {
+                    client.channel.close();
+                }
                 clients[key] = source.open(key)?;
                 open -= usize::from(clients[key].is_none());
             }
@@ -103,6 +123,7 @@ pub fn run(target: SocketAddr, at_once: usize, script: &Script, until: Until) ->
 
 struct Source<'a> {
     target: SocketAddr,
+    entry: Entry,
     steps: Vec<&'a Step>,
     /// Which of the steps make a message.
     message: std::ops::Range<usize>,
@@ -112,11 +133,12 @@ struct Source<'a> {
     accepted: u64,
     budget: u64,
     stopping: bool,
+    records: Vec<u8>,
     input: Vec<u8>,
 }
 
 struct Client {
-    socket: OwnedFd,
+    channel: Channel,
     key: usize,
     step: usize,
     sent: usize,
@@ -138,18 +160,17 @@ impl Source<'_> {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
-        let interest = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(key as u64), interest)?;
+        let mut channel = Channel::new(socket);
+        let mut interest = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        if self.entry.is_tls_at_once() {
+            channel.secure(entry::client()?);
+        }
+        // A handshake may have to wait for the socket at any time.
+        let watches_output = self.entry != Entry::Plain;
+        interest.set(epoll::EventFlags::OUT, watches_output);
+        epoll::add(&self.epoll, &channel, epoll::EventData::new_u64(key as u64), interest)?;
         let owed = self.steps[0].replies;
-        Ok(Some(Client {
-            socket,
-            key,
-            step: 0,
-            sent: 0,
-            owed,
-            reply: ReplyScan::default(),
-            watches_output: false,
-        }))
+        Ok(Some(Client { channel, key, step: 0, sent: 0, owed, reply: ReplyScan::default(), watches_output }))
     }
 
     fn begin(&mut self) -> bool {
@@ -162,17 +183,18 @@ impl Source<'_> {
 
     /// Everything one readiness event allows. False when the session is over.
     fn turn(&mut self, client: &mut Client, ready: epoll::EventFlags) -> io::Result<bool> {
+        client.channel.flush()?;
         if client.sent < self.steps[client.step].send.len() {
             self.write(client)?;
         }
         if !ready.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             return Ok(true);
         }
-        let count = match rustix::io::read(&client.socket, &mut *self.input) {
+        let count = match client.channel.read(&mut self.records, &mut self.input) {
             Ok(0) => return Err(io::Error::other(format!("closed early, at step {}", client.step))),
             Ok(count) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
-            Err(error) => return Err(error.into()),
+            Err(error) if is_for_later(&error) => return Ok(true),
+            Err(error) => return Err(error),
         };
         let finished = client.reply.take(&self.input[..count])?;
         let Some(owed) = client.owed.checked_sub(finished) else {
@@ -189,6 +211,9 @@ impl Source<'_> {
     }
 
     fn next(&mut self, client: &mut Client) -> io::Result<bool> {
+        if self.steps[client.step].then_tls {
+            client.channel.secure(entry::client()?);
+        }
         client.step += 1;
         if client.step == self.message.end {
             self.accepted += 1;
@@ -207,23 +232,26 @@ impl Source<'_> {
         let octets = &self.steps[client.step].send;
         while client.sent < octets.len() {
             let buffer = &octets[client.sent..octets.len().min(client.sent + BUFFER)];
-            match rustix::io::write(&client.socket, buffer) {
+            match client.channel.write(buffer) {
                 Ok(count) => client.sent += count,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if client.watches_output => return Ok(()),
-                Err(Errno::AGAIN) => {
+                Err(error) if !is_for_later(&error) => return Err(error),
+                Err(_) if client.watches_output => return Ok(()),
+                Err(_) => {
                     // Only large messages get here: watching from the start would cost every session.
                     let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
                     let data = epoll::EventData::new_u64(client.key as u64);
-                    epoll::modify(&self.epoll, &client.socket, data, interest)?;
+                    epoll::modify(&self.epoll, &client.channel, data, interest)?;
                     client.watches_output = true;
                     return Ok(());
                 }
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Counts whole replies over any split. RFC 5321 4.2.1: the last line of a reply has no hyphen.

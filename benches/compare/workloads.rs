@@ -5,13 +5,15 @@
 //! Never: reports a run whose messages or octets the source and the sink count differently.
 //!
 //! `short`: one 4 KiB message per connection. `kept`: message after message on 20 connections. `pipelined`:
-//! MAIL, RCPT and DATA in one packet (RFC 2920). `large`: 10 MiB messages, kept, on 20.
+//! MAIL, RCPT and DATA in one packet (RFC 2920). `large`: 10 MiB messages, kept, on 20. `tls` and `starttls`: as
+//! `short20`, with a full handshake in each session; `tls-large`: as `large`.
 
 use std::io;
 use std::iter;
 use std::thread;
 use std::time::Duration;
 
+use crate::entry::Entry;
 use crate::lockstep;
 use crate::measure::{self, Cpu, Pinned};
 use crate::peers::{Kind, Peer, Place};
@@ -25,6 +27,7 @@ const LARGE: usize = 10 * 1024 * 1024;
 /// One kind of load that is measured by its rate and the peer's CPU time.
 pub struct Load {
     pub name: &'static str,
+    pub entry: Entry,
     at_once: usize,
     size: usize,
     script: Script,
@@ -38,25 +41,31 @@ pub struct Effort {
     pub timed_sessions: usize,
     pub timed_noops: usize,
     pub idle_sessions: usize,
+    pub idle_tls_sessions: usize,
     pub traced_messages: u64,
 }
 
 impl Load {
     /// All loads, in the order of the table.
     pub fn all() -> Vec<Self> {
-        let load = |name, at_once, size, kept, pipelined| Self {
+        let load = |name, entry, at_once, size, kept, pipelined| Self {
             name,
+            entry,
             at_once,
             size,
             script: script(size, kept, pipelined),
         };
         vec![
-            load("short20", 20, SHORT, false, false),
-            load("short200", 200, SHORT, false, false),
-            load("kept", 20, SHORT, true, false),
-            load("pipelined-new", 20, SHORT, false, true),
-            load("pipelined-kept", 20, SHORT, true, true),
-            load("large", 20, LARGE, true, false),
+            load("short20", Entry::Plain, 20, SHORT, false, false),
+            load("short200", Entry::Plain, 200, SHORT, false, false),
+            load("kept", Entry::Plain, 20, SHORT, true, false),
+            load("pipelined-new", Entry::Plain, 20, SHORT, false, true),
+            load("pipelined-kept", Entry::Plain, 20, SHORT, true, true),
+            load("large", Entry::Plain, 20, LARGE, true, false),
+            load("tls", Entry::Tls, 20, SHORT, false, false),
+            load("starttls", Entry::StartTls, 20, SHORT, false, false),
+            load("tls-ecdsa", Entry::TlsEcdsa, 20, SHORT, false, false),
+            load("tls-large", Entry::Tls, 20, LARGE, true, false),
         ]
     }
 
@@ -101,14 +110,14 @@ impl Load {
         if self.size == LARGE {
             until.messages = effort.large_messages;
         }
-        checked(self.name, peer.kind, sink, || source::run(peer.address, self.at_once, &self.script, until))
+        checked(self.name, peer.kind, sink, || source::run(peer.door(), self.at_once, &self.script, until))
     }
 }
 
 /// Added time per command, everything on one CPU. What `direct` took is taken off in the report.
 pub fn added_time(peer: &Peer, effort: Effort, round: u32, table: &mut Table) -> io::Result<()> {
     let pinned = Pinned::to_one_cpu(peer.pid())?;
-    let times = lockstep::time(peer.address, effort.timed_sessions, effort.timed_noops)?;
+    let times = lockstep::time(peer.door(), effort.timed_sessions, effort.timed_noops)?;
     drop(pinned);
     for (what, sorted) in [("NOOP", &times.noop), ("first MAIL+RCPT", &times.envelope)] {
         for (name, percent) in [("p50", 50), ("p99", 99)] {
@@ -122,24 +131,29 @@ pub fn added_time(peer: &Peer, effort: Effort, round: u32, table: &mut Table) ->
 
 /// Memory per idle pair, in a peer started for it: what an earlier load left behind would hide some.
 pub fn idle(
-    kind: Kind,
+    (kind, entry): (Kind, Entry),
     sink: &Sink,
     place: &Place,
     effort: Effort,
     round: u32,
     table: &mut Table,
 ) -> io::Result<()> {
-    let peer = Peer::start(kind, sink, place)?;
+    let Some(way) = entry.at(kind) else { return Ok(()) };
+    let peer = Peer::start(kind, way, sink, place)?;
     let Some(pid) = peer.pid() else { return Ok(()) };
+    let (name, count) = match entry {
+        Entry::Plain => ("idle pair".to_owned(), effort.idle_sessions),
+        _ => (format!("idle {} pair", entry.name()), effort.idle_tls_sessions),
+    };
     // What the first session of each kind costs once is not a session's cost.
-    drop(lockstep::idle(peer.address, 20, kind == Kind::Nginx)?);
+    drop(lockstep::idle(peer.door(), 20, kind == Kind::Nginx)?);
     thread::sleep(Duration::from_millis(200));
     let before = measure::pss_kib(pid)?;
-    let sessions = lockstep::idle(peer.address, effort.idle_sessions, kind == Kind::Nginx)?;
+    let sessions = lockstep::idle(peer.door(), count, kind == Kind::Nginx)?;
     let after = measure::pss_kib(pid)?;
     let each = (after - before) / sessions.len() as f64;
-    eprintln!("{:>14} {:>14} {each:>9.2} KiB a pair", "idle", kind.name());
-    table.add(Row::both("idle pair", "PSS", "KiB"), kind, round, each);
+    eprintln!("{name:>18} {:>10} {each:>9.2} KiB a pair", kind.name());
+    table.add(Row::both(&name, "PSS", "KiB"), kind, round, each);
     Ok(())
 }
 
@@ -156,7 +170,7 @@ pub fn system_calls(
     let script = script(SHORT, false, false);
     let until = Until { time: Duration::from_secs(60), messages: effort.traced_messages };
     let traced = measure::system_calls(pid, &place.directory, || {
-        let sent = checked("calls", peer.kind, sink, || source::run(peer.address, 20, &script, until))?;
+        let sent = checked("calls", peer.kind, sink, || source::run(peer.door(), 20, &script, until))?;
         thread::sleep(Duration::from_millis(100));
         Ok(sent)
     })?;
@@ -195,24 +209,17 @@ fn checked(name: &str, kind: Kind, sink: &Sink, load: impl FnOnce() -> io::Resul
 }
 
 fn script(size: usize, kept: bool, pipelined: bool) -> Script {
-    let step = |text: &str, replies| Step { send: text.as_bytes().to_vec(), replies };
     let (mail, rcpt) = ("MAIL FROM:<sender@client.test>\r\n", "RCPT TO:<recipient@sink.test>\r\n");
     let mut message = if pipelined {
-        vec![step(&format!("{mail}{rcpt}DATA\r\n"), 3)]
+        vec![Step::new(&format!("{mail}{rcpt}DATA\r\n"), 3)]
     } else {
-        vec![step(mail, 1), step(rcpt, 1), step("DATA\r\n", 1)]
+        vec![Step::new(mail, 1), Step::new(rcpt, 1), Step::new("DATA\r\n", 1)]
     };
     let mut content = content(size);
     let octets = content.len() as u64;
     content.extend_from_slice(b".\r\n");
-    message.push(Step { send: content, replies: 1 });
-    Script {
-        opening: vec![step("", 1), step("EHLO client.test\r\n", 1)],
-        message,
-        closing: vec![step("QUIT\r\n", 1)],
-        octets,
-        kept,
-    }
+    message.push(Step { send: content, ..Step::new("", 1) });
+    Script { message, closing: vec![Step::new("QUIT\r\n", 1)], octets, kept }
 }
 
 /// A header and lines of 76 octets, `size` octets in all.

@@ -120,8 +120,10 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Who says by a PROXY header who the client is.
     pub proxy_protocol: ProxyProtocol,
-    /// Who may say XCLIENT.
+    /// Who may say XCLIENT and XFORWARD.
     pub xclient: Vec<IpNet>,
+    /// How long the greeting waits; whoever speaks before it is refused. Zero: it does not wait.
+    pub greeting_delay: Duration,
     /// How clients come here that connect to somebody else.
     pub intercept: Intercept,
 }
@@ -135,6 +137,7 @@ impl Default for Listener {
             tls: ListenerTls::default(),
             proxy_protocol: ProxyProtocol::default(),
             xclient: Vec::new(),
+            greeting_delay: Duration::ZERO,
             intercept: Intercept::Off,
         }
     }
@@ -256,8 +259,16 @@ pub struct Limits {
     pub sessions_configured: bool,
     /// Sessions at once of one client (an IPv6 client is its /64).
     pub sessions_per_client: usize,
-    /// Clients that `sessions_per_client` does not bind.
+    /// New sessions a minute of one client; 0 means no bound, as for the next two.
+    pub new_sessions_per_minute: u32,
+    /// MAIL commands a minute of one client.
+    pub messages_per_minute: u32,
+    /// RCPT commands a minute of one client.
+    pub recipients_per_minute: u32,
+    /// Clients that the bounds of one client do not bind.
     pub exempt: Vec<IpNet>,
+    /// Clients that are counted together, too. A client belongs to the first range that holds it.
+    pub ranges: Vec<Range>,
     /// Recipients of one transaction.
     pub recipients: usize,
     /// Content of one message.
@@ -282,7 +293,11 @@ impl Default for Limits {
             sessions: 10_000,
             sessions_configured: false,
             sessions_per_client: 50,
+            new_sessions_per_minute: 0,
+            messages_per_minute: 0,
+            recipients_per_minute: 0,
             exempt: Vec::new(),
+            ranges: Vec::new(),
             recipients: 1000,
             message_size: 50 * 1024 * 1024,
             command_line: 2048,
@@ -293,6 +308,21 @@ impl Default for Limits {
             attempts: 4,
         }
     }
+}
+
+/// What the clients of some networks may do together; 0 means no bound.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Range {
+    /// The networks; never empty.
+    pub from: Vec<IpNet>,
+    /// Sessions at once.
+    pub sessions: usize,
+    /// New sessions a minute.
+    pub new_sessions_per_minute: u32,
+    /// MAIL commands a minute.
+    pub messages_per_minute: u32,
+    /// RCPT commands a minute.
+    pub recipients_per_minute: u32,
 }
 
 /// What is waited for.

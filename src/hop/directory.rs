@@ -83,6 +83,16 @@ impl Directory {
         Self { control: Handle::current(), shared: Arc::new(shared) }
     }
 
+    /// Whether a dial to this address would reach one of our own listeners.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        own_listener(&Address::Ip(address), &self.shared.listeners).is_some()
+    }
+
+    /// What is known of hosts.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
     /// Looks a domain up for `pool`, or for a rung where there is none. The future may be polled on any thread.
     pub fn look_up(&self, domain: Domain, pool: Option<Arc<Pool>>) -> LookUp {
         let shared = Arc::clone(&self.shared);

@@ -320,6 +320,9 @@ impl Lease {
     pub fn failed(&self, why: Why, now: Instant) -> Change {
         let counts = &self.target.0.counts;
         counts.failures[why as usize].fetch_add(1, Relaxed);
+        if self.target.0.alone {
+            return Change::None;
+        }
         let change = self.target.0.state.failed(self.trial.is_some(), now);
         if let Change::Ejected(_) = change {
             counts.ejections.fetch_add(1, Relaxed);

@@ -13,6 +13,7 @@
 //! under `first` and take turns otherwise. Dialogs are bounded per host, not per address: the bound stands
 //! for the host's own process limit.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -87,7 +88,9 @@ impl PoolSpec {
                 spec.found_by = Some((Question::Srv(service.as_str().into()), upstream.port));
             }
             Source::RecipientMx => spec.kind = PoolKind::ByRecipient(upstream.port),
-            Source::OriginalDestination => spec.probed = None,
+            Source::OriginalDestination => {
+                (spec.kind, spec.probed) = (PoolKind::Original, None);
+            }
         }
         spec
     }
@@ -165,7 +168,7 @@ pub struct Pool {
     found_by: Option<(Question, u16)>,
     probed: Option<Duration>,
     terms: HopTerms,
-    /// Where all hosts are counted as one: there are as many as recipients have domains.
+    /// Where all hosts are counted as one: there are as many as recipients have domains, or clients destinations.
     together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
     now: ArcSwap<Snapshot>,
@@ -201,9 +204,9 @@ impl Pool {
     /// A pool whose named hosts have no address yet; the others are ready.
     pub fn new(spec: PoolSpec, registry: &Registry) -> Self {
         let name: Arc<str> = spec.name.into();
-        let by_recipient = matches!(spec.kind, PoolKind::ByRecipient(_));
+        let unnamed = matches!(spec.kind, PoolKind::ByRecipient(_) | PoolKind::Original);
         let pool = Self {
-            together: by_recipient.then(|| registry.counts(&name, &TOGETHER.into())),
+            together: unnamed.then(|| registry.counts(&name, &TOGETHER.into())),
             name,
             kind: spec.kind,
             balance: spec.balance,
@@ -223,7 +226,7 @@ impl Pool {
     pub fn of_domain(&self, found: &[Found], registry: &Registry) -> Self {
         let port = match self.kind {
             PoolKind::ByRecipient(port) => port,
-            PoolKind::Smtp | PoolKind::Lmtp => 0,
+            PoolKind::Smtp | PoolKind::Lmtp | PoolKind::Original => 0,
         };
         let pool = Self {
             name: self.name.clone(),
@@ -284,6 +287,7 @@ impl Pool {
             for address in fixed.as_ref().map_or(resolved, std::slice::from_ref) {
                 targets.push(Target(Arc::new(Inner {
                     host_index,
+                    alone: false,
                     preference: host.spec.preference,
                     weight: host.spec.weight.max(1),
                     name: host.name.clone(),
@@ -328,6 +332,36 @@ impl Pool {
         let free = |target: &Target| self.sessions == 0 || target.0.host.open() < self.sessions;
         let more = untried.iter().any(|(target, _)| target.id() != id && free(target));
         Pick::Host(Picked { lease, more })
+    }
+
+    /// The same for a pool that has no hosts of its own but whatever `destination` a client has. There is no other
+    /// to be tried in its place, so that having failed does not count against it.
+    pub fn next_at(
+        &self,
+        destination: SocketAddr,
+        tried: &[TargetId],
+        registry: &Registry,
+        now: Instant,
+    ) -> Pick {
+        let name: Arc<str> = destination.to_string().into();
+        let address = Address::Ip(destination);
+        let target = Target(Arc::new(Inner {
+            host_index: 0,
+            alone: true,
+            preference: 0,
+            weight: 1,
+            host: registry.host(&name),
+            state: registry.address(&name, &address),
+            counts: self.together.clone().unwrap_or_default(),
+            terms: self.terms,
+            address,
+            name,
+        }));
+        if tried.contains(&target.id()) {
+            return Pick::None;
+        }
+        let lease = Lease::take(&target, self.sessions, now);
+        lease.map_or(Pick::Busy, |lease| Pick::Host(Picked { lease, more: false }))
     }
 
     /// The upstream's name.
@@ -377,9 +411,9 @@ impl Pool {
         snapshot.hosts.iter().enumerate().map(health).collect()
     }
 
-    /// Whether any host can be counted on: one that is not ejected, or any of those that recipients will name.
+    /// Whether any host can be counted on: one that is not ejected, or any of those that recipients or clients name.
     pub fn is_ready(&self) -> bool {
-        matches!(self.kind, PoolKind::ByRecipient(_))
+        matches!(self.kind, PoolKind::ByRecipient(_) | PoolKind::Original)
             || self.now.load().targets.iter().any(|target| !target.0.state.is_ejected())
     }
 
@@ -410,7 +444,7 @@ impl Pool {
     }
 }
 
-/// What all hosts of recipients' domains are called together.
+/// What all hosts that strangers name are called together.
 const TOGETHER: &str = "*";
 
 /// Whether a target is to be tried before others.

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,7 +282,7 @@ impl Answer {
 }
 
 /// The one of `listeners` that a dial to `address` would reach.
-pub(super) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Option<SocketAddr> {
+pub(crate) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Option<SocketAddr> {
     let Address::Ip(address) = address else { return None };
     let ip = address.ip().to_canonical();
     listeners.iter().copied().find(|listener| {
@@ -291,9 +291,16 @@ pub(super) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Optio
     })
 }
 
-/// Whether `ip` is one of this machine's: a socket can be bound to it.
+/// Whether `ip` is one of this machine's: what is sent to it comes from it. (Whether a socket can be bound to it does
+/// not tell: a router may allow that for any, by ip_nonlocal_bind.) Nothing is sent.
 fn is_local(ip: IpAddr) -> bool {
-    ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    ip.is_unspecified() || ip.is_loopback() || from().is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]

@@ -121,6 +121,8 @@ pub struct Target(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) host_index: usize,
+    /// No other will ever be tried in its place: it is not ejected.
+    pub(super) alone: bool,
     pub(super) preference: u16,
     pub(super) weight: u32,
     pub(super) name: Arc<str>,

@@ -32,8 +32,16 @@ label! {
         Sessions = "sessions",
         /// `limits.sessions_per_client`.
         PerClient = "per_client",
+        /// `sessions` of a range.
+        PerRange = "per_range",
+        /// `limits.new_sessions_per_minute`.
+        ClientRate = "client_rate",
+        /// `new_sessions_per_minute` of a range.
+        RangeRate = "range_rate",
         /// gatepost is stopping.
         Draining = "draining",
+        /// Its destination was gatepost itself.
+        Loop = "loop",
         /// `proxy_protocol.required`, and an address that is not listed.
         Unlisted = "unlisted",
     }
@@ -92,6 +100,10 @@ label! {
         Limit = "limit",
         /// Octets where none may be: behind STARTTLS, behind a refused DATA, a command that is none.
         Protocol = "protocol",
+        /// Octets before the greeting, where that is to be waited for.
+        EarlyTalker = "early_talker",
+        /// The TLS handshake with the client failed.
+        Tls = "tls",
         /// No hop could be reached, or the last one was lost.
         HopLost = "hop_lost",
         /// The hop's own word to this client: a refusing greeting, a 421.
@@ -130,6 +142,10 @@ label! {
         Auth = "auth",
         /// STARTTLS
         Starttls = "starttls",
+        /// XCLIENT
+        Xclient = "xclient",
+        /// XFORWARD
+        Xforward = "xforward",
         /// VRFY
         Vrfy = "vrfy",
         /// EXPN
@@ -156,6 +172,26 @@ label! {
         Refused = "refused",
         /// It could not be read, or not at this point of the dialog.
         Malformed = "malformed",
+    }
+}
+
+label! {
+    /// Which command met a limit by the minute.
+    Rated {
+        /// MAIL
+        Mail = "mail",
+        /// RCPT
+        Rcpt = "rcpt",
+    }
+}
+
+label! {
+    /// Whose limit it met.
+    Bound {
+        /// That of the client alone.
+        Client = "client",
+        /// That of a range, for all its clients together.
+        Range = "range",
     }
 }
 
@@ -290,6 +326,28 @@ label! {
 }
 
 label! {
+    /// The version of TLS that a handshake came to.
+    TlsVersion {
+        /// RFC 5246
+        Tls12 = "1.2",
+        /// RFC 8446
+        Tls13 = "1.3",
+        /// Another.
+        Other = "other",
+    }
+}
+
+label! {
+    /// Whether a handshake was a whole one.
+    TlsSession {
+        /// It was.
+        New = "new",
+        /// It took up an earlier session.
+        Resumed = "resumed",
+    }
+}
+
+label! {
     /// Something thrown away.
     Dropped {
         /// What a hop said with no command outstanding.
@@ -324,6 +382,8 @@ impl From<smtp::Verb> for Verb {
             smtp::Verb::Quit => Self::Quit,
             smtp::Verb::Auth => Self::Auth,
             smtp::Verb::Starttls => Self::Starttls,
+            smtp::Verb::Xclient => Self::Xclient,
+            smtp::Verb::Xforward => Self::Xforward,
             smtp::Verb::Vrfy => Self::Vrfy,
             smtp::Verb::Expn => Self::Expn,
             smtp::Verb::Help => Self::Help,

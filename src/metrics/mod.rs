@@ -17,6 +17,7 @@ mod render;
 mod session;
 
 use crate::session::callout::FaultKind;
+use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
 pub use callouts::CalloutCounts;
 use labels::*;
@@ -56,6 +57,10 @@ pub enum Event {
     MalformedReply,
     /// An EHLO keyword of a hop that clients are not shown, because nobody here knows it.
     HiddenKeyword,
+    /// A TLS handshake.
+    TlsHandshake(Side, TlsVersion, TlsSession),
+    /// One that failed.
+    TlsFailure(Side, TlsFaultKind),
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -66,6 +71,8 @@ pub enum Event {
     ProxyHeader(ProxyHeader),
     /// A hop could not be told who the client is.
     Untold(Untold),
+    /// A command beyond a limit by the minute.
+    Limited(Rated, Bound),
 }
 
 impl Event {
@@ -94,8 +101,14 @@ impl Event {
             Self::Dropped(what) => (15, what as usize),
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
-            Self::ProxyHeader(outcome) => (18, outcome as usize),
-            Self::Untold(outcome) => (19, outcome as usize),
+            Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
+            Self::TlsHandshake(side, version, session) => {
+                let pair = side as usize * TlsVersion::VALUES.len() + version as usize;
+                (19, pair * TlsSession::VALUES.len() + session as usize)
+            }
+            Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
+            Self::ProxyHeader(outcome) => (21, outcome as usize),
+            Self::Untold(outcome) => (22, outcome as usize),
         }
     }
 
@@ -175,8 +188,19 @@ const FAULTS: &[&str] = &{
     names
 };
 
+/// How a TLS handshake may fail.
+const TLS_FAULTS: &[&str] = &{
+    let mut names = [""; TlsFaultKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TlsFaultKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 20;
+const COUNTERS: usize = 23;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -199,6 +223,9 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
+    counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
+    counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
     counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
     counter("gatepost_identity_untold_total", &[("outcome", Untold::VALUES)], "Dialogs with hops that could not be told who the client is, by what became of them."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),

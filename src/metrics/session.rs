@@ -5,11 +5,13 @@
 //! Never: decides anything; a new event of the session is a compile error here until it has a metric.
 
 use super::labels::{
-    AttemptFate, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, RecipientFate, Side, Verb,
-    VerdictKind,
+    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, Rated, RecipientFate,
+    Side, TlsSession, TlsVersion, Verb, VerdictKind,
 };
 use super::{Event, Meter, Timing};
-use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
+use crate::session::client;
+use crate::session::io::{self, AttemptEnd, MessageEnd, Peer, SessionEnd, Taken};
+use crate::session::limiter;
 use crate::smtp;
 
 impl Meter {
@@ -50,10 +52,17 @@ impl Meter {
             // By the callout's name, which this worker's array has no place for.
             io::Event::Asked(..) => {}
             io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
+            io::Event::MessageLimited(bound) => self.count(Event::Limited(Rated::Mail, whose(bound))),
+            io::Event::RecipientLimited(bound) => self.count(Event::Limited(Rated::Rcpt, whose(bound))),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
             io::Event::StrayHeader { second: true } => self.count(Event::ProxyHeader(ProxyHeader::Second)),
             io::Event::StrayHeader { second: false } => self.count(Event::ProxyHeader(ProxyHeader::Unlisted)),
+            io::Event::Secured(peer, version, resumed) => {
+                let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
+                self.count(Event::TlsHandshake(side(peer), tls_version(version), session));
+            }
+            io::Event::NotSecured(peer, kind) => self.count(Event::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }
     }
@@ -62,6 +71,21 @@ impl Meter {
         if let Some(class) = Class::of_digit(class) {
             self.count(Event::Reply(side, class, origin));
         }
+    }
+}
+
+fn side(peer: Peer) -> Side {
+    match peer {
+        Peer::Downstream => Side::Downstream,
+        Peer::Upstream(_) => Side::Upstream,
+    }
+}
+
+fn tls_version(version: client::TlsVersion) -> TlsVersion {
+    match version {
+        client::TlsVersion::Tls12 => TlsVersion::Tls12,
+        client::TlsVersion::Tls13 => TlsVersion::Tls13,
+        client::TlsVersion::Other => TlsVersion::Other,
     }
 }
 
@@ -108,6 +132,13 @@ fn verdict(kind: io::VerdictKind) -> Option<VerdictKind> {
     })
 }
 
+fn whose(bound: limiter::Bound) -> Bound {
+    match bound {
+        limiter::Bound::Client => Bound::Client,
+        limiter::Bound::Range => Bound::Range,
+    }
+}
+
 fn session_end(end: SessionEnd) -> End {
     match end {
         SessionEnd::Quit => End::Quit,
@@ -118,6 +149,8 @@ fn session_end(end: SessionEnd) -> End {
         SessionEnd::Verdict => End::Verdict,
         SessionEnd::Limit => End::Limit,
         SessionEnd::Protocol => End::Protocol,
+        SessionEnd::EarlyTalker => End::EarlyTalker,
+        SessionEnd::Tls => End::Tls,
         SessionEnd::Shutdown => End::Shutdown,
     }
 }

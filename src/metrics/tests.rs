@@ -21,10 +21,26 @@ fn all_events() -> Vec<Event> {
         ContentOctets,
     ];
     events.extend(
-        [Refusal::Sessions, Refusal::PerClient, Refusal::Draining, Refusal::Unlisted].map(SessionRefused),
+        [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
     );
+    events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
+    events.push(SessionRefused(Refusal::Unlisted));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
+    );
+    events.extend([End::EarlyTalker, End::Tls].map(SessionEnded));
+    events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
+        |version| {
+            let sides = [Side::Downstream, Side::Upstream].into_iter();
+            sides.flat_map(move |side| {
+                [TlsSession::New, TlsSession::Resumed].map(|session| TlsHandshake(side, version, session))
+            })
+        },
+    ));
+    events.extend(
+        TlsFaultKind::ALL
+            .into_iter()
+            .flat_map(|kind| [Side::Downstream, Side::Upstream].map(|side| TlsFailure(side, kind))),
     );
     events.extend([End::HopLost, End::HopRefused, End::Verdict, End::Shutdown, End::Panic].map(SessionEnded));
     let verbs = [
@@ -39,6 +55,8 @@ fn all_events() -> Vec<Event> {
         Verb::Quit,
         Verb::Auth,
         Verb::Starttls,
+        Verb::Xclient,
+        Verb::Xforward,
         Verb::Vrfy,
         Verb::Expn,
         Verb::Help,
@@ -83,6 +101,9 @@ fn all_events() -> Vec<Event> {
     );
     events.extend([labels::Untold::Deferred, labels::Untold::Nameless].map(Event::Untold));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
+    for what in [Rated::Mail, Rated::Rcpt] {
+        events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));
+    }
     events
 }
 

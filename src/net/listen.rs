@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,14 +22,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::drive::{Drive, LINGER};
+use super::intercept::{self, Looped};
 use super::prelude::{self, Prelude};
 use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
-use crate::limits::{Exceeded, Permit};
+use crate::config::types::Intercept;
+use crate::limits::{Entered, Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
 use crate::session::client::ClientFacts;
+use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
@@ -52,6 +55,8 @@ pub struct Entry {
     pub listener: u16,
     /// Its pool.
     pub pool: PoolId,
+    /// Whether its clients were going somewhere else.
+    pub intercept: Intercept,
 }
 
 /// The same, on a worker's runtime. Its task accepts until the door is shut.
@@ -59,7 +64,17 @@ pub struct Door {
     socket: TcpListener,
     opens: ArcSwap<Opens>,
     /// Who has the clients, if not this worker alone.
-    share: Option<Share>,
+    share: Option<Arc<Share>>,
+}
+
+/// Somebody who has just connected.
+pub(super) struct Arrival {
+    /// The connection.
+    pub(super) stream: TcpStream,
+    /// Who it is, or who speaks for it.
+    pub(super) client: SocketAddr,
+    /// What else is known of the client.
+    pub(super) facts: Option<Box<ClientFacts>>,
 }
 
 /// What a client who comes through a door finds.
@@ -94,11 +109,14 @@ impl Door {
     ) -> io::Result<Arc<Door>> {
         let opens = Opens { entry, serving: Arc::clone(serving) };
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share }))
+        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share: share.map(Arc::new) }))
     }
 
     /// From now on it opens to this.
     pub fn serve(&self, entry: Entry, serving: &Arc<Serving>) {
+        if let Err(error) = intercept::enable((&self.socket).into(), entry.address, entry.intercept) {
+            tracing::error!(address = %entry.address, %error, "listen");
+        }
         self.opens.store(Arc::new(Opens { entry, serving: Arc::clone(serving) }));
     }
 }
@@ -108,8 +126,8 @@ impl Door {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = socket(address)?;
+pub fn bind(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
+    let socket = socket(address, how)?;
     socket.set_reuse_port(true)?;
     inherit(&socket)?;
     socket.bind(&address.into())?;
@@ -133,16 +151,17 @@ pub fn inherit(listener: &Socket) -> io::Result<()> {
 /// # Errors
 ///
 /// What the kernel says to binding it exclusively.
-pub fn is_free(address: SocketAddr) -> io::Result<()> {
-    socket(address)?.bind(&address.into())
+pub fn is_free(address: SocketAddr, how: Intercept) -> io::Result<()> {
+    socket(address, how)?.bind(&address.into())
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    intercept::enable((&socket).into(), address, how)?;
     Ok(socket)
 }
 
@@ -237,46 +256,54 @@ pub async fn empty(door: &Door, ids: &Ids) {
 fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let sessions = &opens.serving.sessions;
-    let admitted = match prelude::of(opens.door(), client.ip()) {
-        Prelude::None => sessions.admit(client.ip()),
-        Prelude::Header => sessions.enter(),
-        Prelude::Refused => return prelude::refuse(stream, client, &opens, ids),
-    };
-    let permit = match admitted {
-        Ok(permit) => permit,
+    let entered = match opens.serving.sessions.enter() {
+        Ok(entered) => entered,
         Err(exceeded) => return refuse_beyond(stream, exceeded, ids),
     };
-    let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
+    let arrival = Arrival { stream, client, facts: None };
+    match prelude::of(opens.door(), client.ip()) {
+        Prelude::None => let_in(arrival, entered, &opens, door.share.as_deref(), ids),
+        Prelude::Header => {
+            prelude::begin(arrival, entered, Arc::clone(&opens), door.share.clone(), ids.clone())
+        }
+        Prelude::Refused => prelude::refuse(arrival, &opens, ids),
+    }
+}
+
+/// Admits a client that is known, and begins its session here or on the worker whose turn it is.
+pub(super) fn let_in(
+    arrival: Arrival,
+    entered: Entered,
+    opens: &Arc<Opens>,
+    share: Option<&Share>,
+    ids: &Ids,
+) {
+    let permit = match entered.admit(arrival.client.ip(), Instant::now()) {
+        Ok(permit) => permit,
+        Err(exceeded) => return refuse_beyond(arrival.stream, exceeded, ids),
+    };
+    let Some(share) = share else { return begin(arrival, opens, permit, ids) };
+    let Arrival { stream, client, facts } = arrival;
     match stream.into_std() {
-        Ok(stream) => share.hand_out(Guest { stream, client, opens: Arc::clone(&opens), permit }, ids),
+        Ok(stream) => share.hand_out(Guest { stream, client, facts, opens: Arc::clone(opens), permit }, ids),
         Err(error) => tracing::warn!(%error, "accept: a client could not be handed to its worker"),
     }
 }
 
-/// Begins a session, or first hears from whoever connected who the client is.
-pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Arc<Opens>, permit: Permit, ids: &Ids) {
-    match prelude::of(opens.door(), client.ip()) {
-        Prelude::Header => prelude::begin(stream, client, Arc::clone(opens), permit, ids.clone()),
-        Prelude::None | Prelude::Refused => enter(stream, client, None, opens, permit, ids),
-    }
-}
-
-/// Begins a session with a client that is known.
-pub(super) fn enter(
-    stream: TcpStream,
-    client: SocketAddr,
-    mut facts: Option<Box<ClientFacts>>,
-    opens: &Opens,
-    permit: Permit,
-    ids: &Ids,
-) {
+/// Begins a session.
+pub(super) fn begin(arrival: Arrival, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
-    if opens.door().tells_destination && facts.is_none() {
-        // Where it connected to is the socket's own address; a connection that has none any more is over already.
-        let destination = stream.local_addr().ok();
-        facts = Some(Box::new(ClientFacts { destination, ..ClientFacts::default() }));
-    }
+    let Arrival { stream, client, facts } = arrival;
+    let facts = match (facts, intercept::destination(&stream, entry.intercept, &serving.listeners)) {
+        (_, Err(Looped)) => return refuse(stream, &own::LOOPED, Refusal::Loop, ids),
+        (Some(facts), Ok(_)) => Some(facts),
+        (None, Ok(destination)) => {
+            // A connection that has no address any more is over already.
+            let told = || opens.door().tells_destination.then(|| stream.local_addr().ok()).flatten();
+            let destination = destination.or_else(told);
+            destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }))
+        }
+    };
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
     let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
@@ -288,10 +315,19 @@ pub(super) fn enter(
 }
 
 /// Answers a client that is beyond a limit.
-pub(super) fn refuse_beyond(stream: TcpStream, exceeded: Exceeded, ids: &Ids) {
+fn refuse_beyond(stream: TcpStream, exceeded: Exceeded, ids: &Ids) {
+    let (own, why) = words(exceeded);
+    refuse(stream, own, why, ids);
+}
+
+/// What a client hears who met a limit, and what it is counted as.
+fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
     match exceeded {
-        Exceeded::Sessions => refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
-        Exceeded::PerClient => refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids),
+        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
+        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
+        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
+        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
+        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
     }
 }
 

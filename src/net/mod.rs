@@ -7,6 +7,7 @@
 mod ask;
 pub mod buffers;
 pub mod drive;
+pub mod intercept;
 mod link;
 pub mod listen;
 mod prelude;

@@ -18,9 +18,10 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::listen::{self, Counted, Ids, Opens};
+use super::listen::{self, Arrival, Counted, Ids, Opens};
+use super::share::Share;
 use super::worker;
-use crate::limits::Permit;
+use crate::limits::Entered;
 use crate::log;
 use crate::metrics::Event;
 use crate::metrics::labels::{ProxyHeader, Refusal};
@@ -73,48 +74,53 @@ pub(super) fn of(door: &Door, peer: IpAddr) -> Prelude {
 }
 
 /// Turns away a peer that is not listed.
-pub(super) fn refuse(stream: TcpStream, peer: SocketAddr, opens: &Opens, ids: &Ids) {
-    log::not_proxied(opens.address(), peer, &opens.door().proxies);
-    listen::refuse(stream, &own::PROXIES_ONLY, Refusal::Unlisted, ids);
+pub(super) fn refuse(arrival: Arrival, opens: &Opens, ids: &Ids) {
+    log::not_proxied(opens.address(), arrival.client, &opens.door().proxies);
+    listen::refuse(arrival.stream, &own::PROXIES_ONLY, Refusal::Unlisted, ids);
 }
 
-/// Awaits the header in a small task of its own; then the session begins.
-pub(super) fn begin(stream: TcpStream, peer: SocketAddr, opens: Arc<Opens>, permit: Permit, ids: Ids) {
+/// Awaits the header in a small task of its own; then the client is let in like any other.
+pub(super) fn begin(
+    arrival: Arrival,
+    entered: Entered,
+    opens: Arc<Opens>,
+    share: Option<Arc<Share>>,
+    ids: Ids,
+) {
     let counted = Counted::new();
     tokio::spawn(async move {
         let heard = tokio::select! {
             biased;
             () = worker::ebb() => Err(Ended::Draining),
-            heard = tokio::time::timeout(PATIENCE, hear(&stream)) => heard.unwrap_or(Err(Ended::Late)),
+            heard = tokio::time::timeout(PATIENCE, hear(&arrival.stream)) => heard.unwrap_or(Err(Ended::Late)),
         };
         match heard {
-            Ok(header) => admit(stream, peer, header, &opens, permit, &ids),
-            Err(Ended::Draining) => listen::refuse(stream, &own::SHUTTING_DOWN, Refusal::Draining, &ids),
-            Err(ended) => close(ended, peer, &opens),
+            Ok(header) => listen::let_in(named(arrival, header), entered, &opens, share.as_deref(), &ids),
+            Err(Ended::Draining) => {
+                listen::refuse(arrival.stream, &own::SHUTTING_DOWN, Refusal::Draining, &ids);
+            }
+            Err(ended) => close(ended, arrival.client, &opens),
         }
         drop(counted);
     });
 }
 
-/// The client is known: it is let in like any other.
-fn admit(stream: TcpStream, peer: SocketAddr, header: Header, opens: &Opens, permit: Permit, ids: &Ids) {
-    let (client, facts) = match header {
+/// Whose connection it is by its header.
+fn named(arrival: Arrival, header: Header) -> Arrival {
+    match header {
         Header::Local => {
             count(ProxyHeader::Local);
-            (peer, None)
+            arrival
         }
         Header::Unknown => {
             count(ProxyHeader::Unknown);
-            (peer, None)
+            arrival
         }
         Header::Proxied(proxied) => {
             count(ProxyHeader::Proxied);
-            (canonical(proxied.source), Some(Box::new(facts(peer, *proxied))))
+            let client = canonical(proxied.source);
+            Arrival { client, facts: Some(Box::new(facts(arrival.client, *proxied))), ..arrival }
         }
-    };
-    match permit.admit(client.ip()) {
-        Ok(permit) => listen::enter(stream, client, facts, opens, permit, ids),
-        Err(exceeded) => listen::refuse_beyond(stream, exceeded, ids),
     }
 }
 

@@ -11,6 +11,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
@@ -96,6 +97,16 @@ impl Stream {
             Self::Tcp(stream) => SockRef::from(stream).shutdown(how),
             Self::Unix(stream) => SockRef::from(stream).shutdown(how),
         }
+    }
+
+    /// Closing it from now on breaks it off (RST), instead of ending it.
+    pub fn reset_when_closed(&self) {
+        let linger = Some(Duration::ZERO);
+        // Where the kernel will not, the other side hears an end: as good as any.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(linger),
+            Self::Unix(stream) => SockRef::from(stream).set_linger(linger),
+        };
     }
 
     fn try_io<T>(

@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -41,6 +42,8 @@ pub struct Serving {
     pub settings: Arc<Settings>,
     /// Who may have how many sessions.
     pub sessions: Arc<Sessions>,
+    /// Where gatepost listens, as configured: no client may have been on its way there.
+    pub listeners: Box<[SocketAddr]>,
 }
 
 /// What the control thread says to a worker.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
-use super::client::{TlsFacts, TlsFault};
+use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
+use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
 use super::verdict::Stage;
@@ -109,12 +110,16 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Break the client's connection off: it is to find what it would have found where nobody listens.
+    Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
     Ask(Box<Ask>),
     /// The answer to this question is not wanted any more.
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
+    /// A TLS handshake failed: to be logged.
+    NotSecured(Peer, Box<TlsFault>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
@@ -188,6 +193,10 @@ pub enum Event {
     Asked(CalloutId, Stage, CalloutEnd, Duration),
     /// An answer of a callout came to a question that nobody waited for.
     LateAnswer,
+    /// A message was refused by a limit by the minute.
+    MessageLimited(Bound),
+    /// A recipient was.
+    RecipientLimited(Bound),
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.
@@ -199,6 +208,10 @@ pub enum Event {
     },
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
+    /// A TLS handshake is done; whether it took up an earlier session.
+    Secured(Peer, TlsVersion, bool),
+    /// A TLS handshake failed.
+    NotSecured(Peer, TlsFaultKind),
 }
 
 /// What became of a command when it was taken.
@@ -318,6 +331,10 @@ pub enum SessionEnd {
     Limit,
     /// Octets where none may be.
     Protocol,
+    /// Octets before the greeting.
+    EarlyTalker,
+    /// No TLS came about with the client.
+    Tls,
     /// The process stops.
     Shutdown,
 }

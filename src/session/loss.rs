@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::check::without_hop;
-use super::io::{Event, HopId, SessionEnd};
+use super::io::{Event, HopId, Output, SessionEnd};
 use super::owed::{Answer, Said, What};
 use super::route::{HostNews, Place};
 use super::upstreams::{NoHop, Stand, Tried, Why};
@@ -169,6 +169,10 @@ impl Session {
             return self.refuse_content(turn, refusal.unwrap_or(Said::Own(&own::CONTENT_LOST)));
         }
         let greeting = self.owed.head().is_some_and(|head| matches!(head.what, What::Greeting));
+        if greeting && refusal.is_none() && none == NoHop::None && self.is_in_anothers_place() {
+            turn.out.outputs.push(Output::Reset);
+            return self.hang_up(turn, None, SessionEnd::HopLost);
+        }
         match refusal {
             Some(refusal) if greeting => {
                 self.owed.pop();

@@ -109,6 +109,7 @@ impl Session {
             turn.out.count(Event::Mended(transaction.mended));
         }
         self.record(turn, transaction, Some(end), reply, hop);
+        self.forget_forwarded();
         if self.transaction.is_none() {
             self.leave_away(turn);
         }

@@ -7,6 +7,7 @@
 //! Home is the dialog with the listener's pool; away is the one that a verdict or a ladder gave this transaction;
 //! the current one, which hears the client's commands, is away if there is one, else home.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -174,7 +175,10 @@ impl Session {
         let Some(hop) = self.upstreams.vacant() else { return Err(NoHop::Busy) };
         let hops = &self.settings.hops;
         let (pick, lmtp) = match &place {
-            Place::Pool(pool) => (hops.pick(*pool, &tried, turn.now), hops.kind(*pool) == PoolKind::Lmtp),
+            Place::Pool(pool) => match (hops.kind(*pool), self.destination()) {
+                (PoolKind::Original, Some(to)) => (hops.pick_at(*pool, to, &tried, turn.now), false),
+                (kind, _) => (hops.pick(*pool, &tried, turn.now), kind == PoolKind::Lmtp),
+            },
             Place::Found(found) => (found.pick(&tried, turn.now), false),
         };
         match pick {
@@ -224,6 +228,18 @@ impl Session {
             }
             _ => Place::Pool(self.pool),
         }
+    }
+
+    /// Where the client connected to, if that was not gatepost.
+    fn destination(&self) -> Option<SocketAddr> {
+        self.entrance.facts.as_ref().and_then(|facts| facts.destination)
+    }
+
+    /// Whether the client believes that it speaks with the host it connected to, and that has not said a word: where
+    /// nobody listens, gatepost does not say that it does.
+    pub(super) fn is_in_anothers_place(&self) -> bool {
+        let original = self.settings.hops.kind(self.pool) == PoolKind::Original;
+        original && self.destination().is_some() && !self.flags.reached
     }
 
     /// Whether the session's hop is not known before RCPT.

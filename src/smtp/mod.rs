@@ -20,6 +20,7 @@ pub mod reply;
 
 mod grammar;
 mod present;
+pub mod told;
 
 pub use address::{AddressError, Canonical, Path, canonical_domain};
 pub use command::{Command, CommandError, CommandFault, Verb};
@@ -32,6 +33,7 @@ pub use own::{Own, SessionId};
 pub use params::{Param, Params};
 pub use present::{Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
+pub use told::{Attribute, Attributes, TellingVerb, Told};
 
 /// Writes a number in decimal, without allocating.
 pub(crate) fn write_decimal(number: u64, out: &mut Vec<u8>) {

@@ -166,6 +166,9 @@ own! {
     AUTH_NOT_OFFERED = 503, Some("5.5.1"), "AUTH was not offered";
     /// STARTTLS under TLS (RFC 3207 4.2).
     TLS_TWICE = 503, Some("5.5.1"), "TLS is already active";
+    /// AUTH before TLS where it is taken under TLS only (RFC 4954 4: 504 where a mechanism "requires an encryption layer"; 538
+    /// stands in its section 6 for historical purposes only).
+    AUTH_NEEDS_TLS = 504, Some("5.5.4"), "Encryption required for requested authentication mechanism";
     /// An AUTH mechanism that was taken out of the list.
     AUTH_MECHANISM = 504, Some("5.5.4"), "Authentication mechanism not offered";
     /// An AUTH exchange the client gave up with `*` (RFC 4954 4).
@@ -209,7 +212,9 @@ own! {
     BAD_VERDICT = 451, Some("4.3.5"), "A rule's value is not valid here";
     /// A verdict that ends the session without words of its own.
     DISCONNECTED = 421, Some("4.7.0"), "Closing";
-    /// Octets before the greeting, or behind a command that must be the last of its group.
+    /// Octets before the greeting where that is to be waited for (RFC 5321 3.1, 4.3.1).
+    EARLY_TALKER = 554, Some("5.5.1"), "You spoke before the greeting, closing";
+    /// Octets behind a command that must be the last of its group.
     EARLY_INPUT = 421, Some("4.7.0"), "Input out of turn, closing";
 
     // Limits.
@@ -222,6 +227,14 @@ own! {
     TOO_MANY_SESSIONS = 421, Some("4.3.2"), "Too many sessions, try again later";
     /// More sessions than one client may have.
     TOO_MANY_FROM_CLIENT = 421, Some("4.7.0"), "Too many sessions from your address";
+    /// More sessions than the clients of one range may have together.
+    TOO_MANY_FROM_RANGE = 421, Some("4.7.0"), "Too many sessions from your network";
+    /// More new sessions a minute than a client, or its range, may have.
+    SESSION_RATE = 421, Some("4.7.0"), "Too many new sessions, try again later";
+    /// More messages a minute than a client, or its range, may send.
+    MESSAGE_RATE = 451, Some("4.7.1"), "Too many messages, try again later";
+    /// More recipients a minute than a client, or its range, may name.
+    RECIPIENT_RATE = 451, Some("4.7.1"), "Too many recipients, try again later";
     /// Somebody whom no proxy stands in for, where only proxies are let in.
     PROXIES_ONLY = 421, Some("4.7.0"), "Not reached this way";
     /// More errors than a session may have.
@@ -239,6 +252,8 @@ own! {
 
     /// No hop was ever reached in this session.
     HOP_UNREACHABLE = 421, Some("4.4.1"), "No next hop can be reached";
+    /// A client whose connection was intercepted on its way to gatepost itself.
+    LOOPED = 421, Some("4.4.6"), "Your connection would come back here";
     /// A hop was reached and is lost.
     HOP_LOST = 421, Some("4.4.2"), "Connection to the next hop lost";
     /// The hop was lost while content was under way.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use gatepost::session::route::NotFound;
 
+use super::handshake::{Handshake, handshake};
+
 /// Who stands at the other end of one of gatepost's connections.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Party {
@@ -59,6 +61,8 @@ pub enum Action {
     Opened(Party),
     /// The host takes no more octets.
     Stalls(Party),
+    /// The handshake gatepost asked for is done, or fails.
+    Secure(Party, Handshake),
     /// Whatever gatepost has said to the host so far.
     Anything(Party),
     /// Gatepost looks this domain up, and hears so.
@@ -92,7 +96,7 @@ impl Action {
                 false
             }
             Action::Stalls(_) | Action::LookUp(..) | Action::Told { .. } | Action::Pass(_) => false,
-            Action::Shutdown => false,
+            Action::Secure(..) | Action::Shutdown => false,
         }
     }
 
@@ -103,6 +107,7 @@ impl Action {
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
+            Action::Secure(party, _) => Some(party),
             Action::Told { callout, .. } => Some(callout),
             Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => None,
         }
@@ -285,6 +290,9 @@ fn action(line: &str) -> Result<Action, String> {
         "<anything>" if right => return Ok(Action::Anything(party)),
         "<stalls>" if right => return Ok(Action::Stalls(party)),
         _ => {}
+    }
+    if let Some(outcome) = handshake(words.trim_end()) {
+        return Ok(Action::Secure(party, outcome));
     }
     let mut letters = words.chars();
     let (side, kind) = (letters.next(), letters.next());

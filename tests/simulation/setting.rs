@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use gatepost::session::callout::Callouts;
-use gatepost::session::route::PoolKind;
+use gatepost::session::limiter::NoLimits;
+use gatepost::session::route::{HopTerms, PoolKind};
 use gatepost::session::settings::{Door, Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
@@ -48,6 +49,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         trace: rng.percent(30),
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
-        hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
+        limiter: Arc::new(NoLimits),
+        hops: Box::new(Listed { kinds, ..Listed::new(&pools, &[HopTerms::default(); POOLS as usize]) }),
     }
 }

@@ -386,6 +386,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::Reset => panic!("nobody is intercepted here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
@@ -403,7 +404,11 @@ impl<'a> Stage<'a> {
                 self.ledger.tally.failed += 1;
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
-            Output::Record(_) | Output::Hidden(..) | Output::StrayHeader | Output::Trace(..) => {}
+            Output::Record(_)
+            | Output::NotSecured(..)
+            | Output::Hidden(..)
+            | Output::StrayHeader
+            | Output::Trace(..) => {}
         }
     }
 }

@@ -47,6 +47,13 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Reset => {
+                    scratch.out.tx[0].clear();
+                    if let Some(link) = &self.client {
+                        link.stream.reset_when_closed();
+                    }
+                    self.let_client_go(scratch);
+                }
                 Output::Close(Peer::Upstream(hop)) => {
                     let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
                     let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
@@ -63,6 +70,7 @@ impl Drive {
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::NotSecured(peer, fault) => log::not_secured(self.session.id(), peer, &fault),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
