@@ -20,3 +20,4 @@ pub mod session;
 pub mod show;
 pub mod smtp;
 pub mod systemd;
+pub mod tls;

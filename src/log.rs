@@ -11,13 +11,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::TlsFault;
+use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
+use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
@@ -99,14 +100,22 @@ pub fn transaction(record: &Record) {
         .iter()
         .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()))
         .collect();
+    let facts = record.facts.as_deref();
     info!(
         session = %record.session,
         client = %record.client,
         helo = record.helo.as_deref().map(text),
+        name = facts.and_then(|facts| facts.name()),
+        login = facts.and_then(|facts| facts.login()),
+        via = facts.and_then(|facts| facts.via).map(field::display),
+        tls = facts.and_then(|facts| facts.tls()).map(tls),
+        forwarded = facts.and_then(|facts| facts.forwarded.as_ref()).map(forwarded),
         authenticated = record.authenticated,
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
+        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
+        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -164,13 +173,14 @@ fn range(peer: SocketAddr, proxies: &[IpNet]) -> String {
     }
 }
 
-/// A TLS handshake that failed, and why. A client's is its own affair; a hop's may be a fault of the configuration.
-pub fn not_secured(session: SessionId, peer: Peer, fault: &TlsFault) {
-    let (reason, what) = (fault.kind.as_str(), text(fault.what.as_bytes()));
-    match peer {
-        Peer::Downstream => debug!(%session, reason, "client: TLS: {what}"),
-        Peer::Upstream(hop) => warn!(%session, reason, "hop [{}]: TLS: {what}", hop.0),
-    }
+/// A TLS handshake with a client that failed, and why: its own affair.
+pub fn not_secured(session: SessionId, fault: &TlsFault) {
+    debug!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+}
+
+/// A hop that did not meet the terms it is to be spoken to on.
+pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
+    warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
@@ -188,6 +198,34 @@ fn address(address: &Address) -> String {
     match &address.sent {
         Some(sent) => format!("<{}> as <{}>", text(&address.given), text(sent)),
         None => format!("<{}>", text(&address.given)),
+    }
+}
+
+/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+fn tls(facts: &TlsFacts) -> String {
+    let mut said = format!("{} {}", facts.version, facts.cipher);
+    if let Some(shown) = &facts.certificate {
+        let verified = if shown.verified { "" } else { " (not verified)" };
+        said = format!("{said} {}{verified}", shown.subject);
+    }
+    text(said.as_bytes())
+}
+
+/// What XFORWARD told: `mail.example.com[192.0.2.1]:4711 helo=mail.example.com ident=4FDbR9`.
+fn forwarded(facts: &XforwardFacts) -> String {
+    let mut said = facts.name.as_deref().unwrap_or("unknown").to_owned();
+    said.extend(facts.address.map(|address| format!("[{address}]")));
+    said.extend(facts.port.map(|port| format!(":{port}")));
+    said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
+    said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
+    text(said.as_bytes())
+}
+
+fn certificate(certificate: &Certificate) -> String {
+    match &certificate.fault {
+        _ if certificate.verified => "verified".to_owned(),
+        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
+        None => "not verified".to_owned(),
     }
 }
 

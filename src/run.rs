@@ -20,7 +20,7 @@ use tokio::task::JoinHandle as Task;
 use crate::admin::{self, Phase, Status};
 use crate::config::types::{Config, Log};
 use crate::config::{self, Loaded};
-use crate::hop::Registry;
+use crate::hop::{Prober, Refresher, Registry};
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
@@ -31,6 +31,8 @@ use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
 use crate::session::limiter::{Limiter, NoLimits};
 use crate::systemd::{self, Activated, Beat};
+use crate::tls::TlsSet;
+use crate::tls::watch::Watch;
 
 /// How long a second look at the workers waits for the first.
 const TICK: Duration = Duration::from_millis(20);
@@ -117,8 +119,8 @@ struct Control {
     activated: Activated,
     /// Where the doors are: as configured, and as the kernel has it.
     listening: Vec<(SocketAddr, SocketAddr)>,
-    /// What is done beside: fresh addresses, probes.
-    beside: [Task<()>; 2],
+    /// What is done beside: fresh addresses, probes, fresh certificates.
+    beside: [Task<()>; 3],
     grace: Duration,
 }
 
@@ -159,7 +161,7 @@ impl Control {
             workers.push((orders, worker));
         }
         let grace = config.shutdown_grace;
-        let Prepared { settings, refresher, prober, doors, .. } = prepared;
+        let Prepared { settings, tls, refresher, prober, doors, .. } = prepared;
         let mut control = Control {
             fixed: Fixed::of(config),
             path,
@@ -170,11 +172,12 @@ impl Control {
             workers,
             activated,
             listening: Vec::new(),
-            beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
+            beside: beside(refresher, prober, &tls),
             grace,
         };
         let listeners = doors.iter().map(|door| door.address).collect();
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions), listeners });
+        let admitted = Arc::clone(&control.sessions);
+        let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
         let addresses = control.listen(&serving, &doors)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
@@ -294,14 +297,15 @@ impl Control {
             listen::is_free(door.address, door.intercept)
                 .map_err(|error| cannot_listen(door.address, &error))?;
         }
-        let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
+        let Prepared { settings, pools, tls, refresher, prober, doors, sessions, .. } = prepared;
         let listeners = doors.iter().map(|door| door.address).collect();
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions), listeners });
+        let admitted = Arc::clone(&self.sessions);
+        let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
         self.listen(&serving, &doors)?;
         self.sessions.set(sessions, &loaded.config.limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
-        self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];
+        self.beside = beside(refresher, prober, &tls);
         self.grace = loaded.config.shutdown_grace;
         Ok(())
     }
@@ -337,6 +341,11 @@ impl Control {
             let _ = orders.send(order());
         }
     }
+}
+
+fn beside(refresher: Refresher, prober: Prober, tls: &Arc<TlsSet>) -> [Task<()>; 3] {
+    let watch = Watch::new(Arc::clone(tls));
+    [tokio::spawn(refresher.run()), tokio::spawn(prober.run()), tokio::spawn(watch.run())]
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {

@@ -17,7 +17,7 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
-    Rewrites, Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+    Rewrites, Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {
@@ -255,8 +255,26 @@ fn matching(matches: &Match) -> String {
     key("verb", matches.verb.clone());
     key("size", matches.size.iter().copied().map(range).collect());
     keys.extend(matches.authenticated.map(|flag| format!("authenticated: {flag}")));
+    keys.extend(matches.tls.as_ref().map(|tls| format!("tls: {}", match_tls(tls))));
     keys.extend(matches.not.as_ref().map(|not| format!("not: {}", matching(not))));
     mapping(&keys)
+}
+
+fn match_tls(tls: &TlsMatch) -> String {
+    let keys = match tls {
+        TlsMatch::Is(is) => return is.to_string(),
+        TlsMatch::Of(keys) => keys,
+    };
+    let globs = [
+        ("version", &keys.version),
+        ("cipher", &keys.cipher),
+        ("server_name", &keys.server_name),
+        ("certificate", &keys.certificate),
+    ];
+    let given = globs.iter().filter(|(_, globs)| !globs.is_empty());
+    let mut written: Vec<String> = given.map(|(key, globs)| format!("{key}: {}", list(*globs))).collect();
+    written.extend(keys.verified.map(|flag| format!("verified: {flag}")));
+    mapping(&written)
 }
 
 fn range(range: SizeRange) -> String {

@@ -9,9 +9,7 @@
 //! System calls for TCP: socket, setsockopt (no delay), connect, the reactor's add, SO_ERROR. No keepalive: a hop that
 //! vanished is noticed by the next command's deadline, long before the kernel would.
 
-use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use tokio::net::{TcpSocket, UnixStream};
 
@@ -25,8 +23,8 @@ use crate::net::stream::Stream;
 pub struct Connected {
     /// The connection.
     pub stream: Stream,
-    /// The host was not told who the client is, as it should have been; it may do without.
-    pub nameless: Option<Nameless>,
+    /// Why the host does not see the client's address, as it should have, and may do without.
+    pub untold: Option<Untold>,
 }
 
 /// Why there is no connection.
@@ -34,18 +32,8 @@ pub struct Connected {
 pub enum NotConnected {
     /// The host cannot be reached.
     Failed(io::Error),
-    /// It could be, but not told who the client is. That is not its fault.
-    Nameless(Nameless),
-}
-
-/// Which host was not told who the client is, and why.
-#[derive(Debug)]
-pub struct Nameless(Arc<str>, Untold);
-
-impl fmt::Display for Nameless {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hop {}: source_address: {}", self.0, self.1)
-    }
+    /// It could be, but would not see the client's address. That is not its fault.
+    Untold(Untold),
 }
 
 impl From<io::Error> for NotConnected {
@@ -60,15 +48,15 @@ impl From<io::Error> for NotConnected {
 ///
 /// See [`NotConnected`].
 pub async fn connect(target: &Target, introduction: &Introduction) -> Result<Connected, NotConnected> {
-    let mut nameless = None;
-    let stream = match target.address() {
+    let mut untold = None;
+    let mut stream = match target.address() {
         Address::Ip(address) => {
             let socket = || if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
             let mut own = socket()?;
             if let Introduction::From { client, required } = introduction
                 && let Err(why) = identity::come_from(&own, *client, address.ip())
             {
-                nameless = Some(may_do_without(target, why, *required)?);
+                untold = Some(may_do_without(why, *required)?);
                 // Nobody knows how much of it was done.
                 own = socket()?;
             }
@@ -77,11 +65,11 @@ pub async fn connect(target: &Target, introduction: &Introduction) -> Result<Con
             Stream::Tcp(own.connect(*address).await?)
         }
         Address::Unix(path) => {
-            nameless = without_address(target, introduction)?;
+            untold = without_address(introduction)?;
             Stream::Unix(UnixStream::connect(path).await?)
         }
         Address::Sink(path) => {
-            nameless = without_address(target, introduction)?;
+            untold = without_address(introduction)?;
             Stream::Unix(sink::open(path)?)
         }
     };
@@ -92,19 +80,18 @@ pub async fn connect(target: &Target, introduction: &Introduction) -> Result<Con
             return Err(NotConnected::Failed(io::ErrorKind::WriteZero.into()));
         }
     }
-    Ok(Connected { stream, nameless })
+    Ok(Connected { stream, untold })
 }
 
-fn without_address(target: &Target, introduction: &Introduction) -> Result<Option<Nameless>, NotConnected> {
+fn without_address(introduction: &Introduction) -> Result<Option<Untold>, NotConnected> {
     match introduction {
-        Introduction::From { required, .. } => may_do_without(target, Untold::NoAddress, *required).map(Some),
+        Introduction::From { required, .. } => may_do_without(Untold::NoAddress, *required).map(Some),
         Introduction::None | Introduction::Header(_) => Ok(None),
     }
 }
 
-fn may_do_without(target: &Target, why: Untold, required: bool) -> Result<Nameless, NotConnected> {
-    let nameless = Nameless(Arc::clone(target.shared_name()), why);
-    if required { Err(NotConnected::Nameless(nameless)) } else { Ok(nameless) }
+fn may_do_without(why: Untold, required: bool) -> Result<Untold, NotConnected> {
+    if required { Err(NotConnected::Untold(why)) } else { Ok(why) }
 }
 
 #[cfg(test)]
@@ -122,7 +109,7 @@ mod tests {
 
     fn target(endpoint: Endpoint) -> Target {
         let mut spec = PoolSpec::new("main", &Upstream::default());
-        spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
+        spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1, server_name: None }];
         Pool::new(spec, &Registry::new(Instant::now())).targets()[0].clone()
     }
 
@@ -130,11 +117,11 @@ mod tests {
     async fn tcp_has_its_options_and_moves_octets() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
-        let ours = connect(&target, &Introduction::None).await.unwrap().stream;
+        let mut ours = connect(&target, &Introduction::None).await.unwrap().stream;
         let Stream::Tcp(stream) = &ours else { panic!("not TCP") };
         assert!(stream.nodelay().unwrap());
 
-        let theirs = Stream::Tcp(listener.accept().await.unwrap().0);
+        let mut theirs = Stream::Tcp(listener.accept().await.unwrap().0);
         poll_fn(|cx| ours.watch_room(cx)).await.unwrap();
         let slices = [IoSlice::new(b"NO"), IoSlice::new(b"OP\r\n")];
         assert_eq!(ours.try_write_vectored(&slices).unwrap(), 6);
@@ -165,11 +152,11 @@ mod tests {
         let _listener = UnixListener::bind(&path).unwrap();
         let target = target(Endpoint::Unix(path.into()));
         let connected = connect(&target, &Introduction::None).await.unwrap();
-        assert!(matches!(connected.stream, Stream::Unix(_)) && connected.nameless.is_none());
+        assert!(matches!(connected.stream, Stream::Unix(_)) && connected.untold.is_none());
         // It sees no address.
         let from = |required| Introduction::From { client: [192, 0, 2, 1].into(), required };
-        assert!(matches!(connect(&target, &from(true)).await, Err(NotConnected::Nameless(_))));
-        assert!(connect(&target, &from(false)).await.unwrap().nameless.is_some());
+        assert!(matches!(connect(&target, &from(true)).await, Err(NotConnected::Untold(_))));
+        assert!(connect(&target, &from(false)).await.unwrap().untold.is_some());
     }
 
     #[tokio::test]
@@ -178,7 +165,7 @@ mod tests {
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
         let introduction = Introduction::of_probe(Identity::ProxyV1);
         let _ours = connect(&target, &introduction).await.unwrap();
-        let theirs = Stream::Tcp(listener.accept().await.unwrap().0);
+        let mut theirs = Stream::Tcp(listener.accept().await.unwrap().0);
         let mut octets = [0; 32];
         poll_fn(|cx| theirs.watch(cx)).await.unwrap();
         let read = theirs.try_read(|| &mut octets).unwrap();
@@ -191,10 +178,10 @@ mod tests {
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
         let client = "2001:db8::1".parse().unwrap();
         let required = connect(&target, &Introduction::From { client, required: true }).await;
-        let Err(NotConnected::Nameless(nameless)) = required else { panic!("it was told") };
-        let said = nameless.to_string();
+        let Err(NotConnected::Untold(why)) = required else { panic!("it was told") };
+        let said = why.to_string();
         assert!(said.contains("2001:db8::1 is of another family than the host's, 127.0.0.1"), "{said}");
         let connected = connect(&target, &Introduction::From { client, required: false }).await.unwrap();
-        assert!(connected.nameless.is_some());
+        assert!(connected.untold.is_some());
     }
 }

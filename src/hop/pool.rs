@@ -29,9 +29,10 @@ use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
 use crate::config::types::{self, Balance, Protocol, Source, Upstream, UpstreamTlsMode};
 use crate::session::route::{HopTerms, HopTls, Identity, PoolKind};
+use crate::tls::ClientTls;
 
 /// A pool as the configuration gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PoolSpec {
     /// The upstream's name.
     pub name: Box<str>,
@@ -49,6 +50,8 @@ pub struct PoolSpec {
     pub probed: Option<Duration>,
     /// How its hosts are to be spoken to.
     pub terms: HopTerms,
+    /// What TLS with them goes by.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl PoolSpec {
@@ -64,6 +67,7 @@ impl PoolSpec {
             sessions: u32::try_from(upstream.sessions).unwrap_or(u32::MAX),
             probed: upstream.health,
             terms: terms(upstream),
+            tls: None,
         };
         let in_order = upstream.balance == Balance::First;
         match &upstream.source {
@@ -72,12 +76,13 @@ impl PoolSpec {
                     endpoint: Endpoint::from(&host.target),
                     preference: if in_order { u16::try_from(place).unwrap_or(u16::MAX) } else { 0 },
                     weight: host.weight,
+                    server_name: host.server_name.as_deref().map(Into::into),
                 };
                 spec.hosts = hosts.iter().enumerate().map(host).collect();
             }
             Source::Sink(path) => {
                 let endpoint = Endpoint::Sink(path.as_path().into());
-                spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
+                spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1, server_name: None }];
                 // It is a part of this process.
                 spec.probed = None;
             }
@@ -168,6 +173,7 @@ pub struct Pool {
     found_by: Option<(Question, u16)>,
     probed: Option<Duration>,
     terms: HopTerms,
+    tls: Option<Arc<ClientTls>>,
     /// Where all hosts are counted as one: there are as many as recipients have domains, or clients destinations.
     together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
@@ -214,6 +220,7 @@ impl Pool {
             found_by: spec.found_by,
             probed: spec.probed,
             terms: spec.terms,
+            tls: spec.tls,
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
         };
@@ -236,6 +243,7 @@ impl Pool {
             found_by: None,
             probed: None,
             terms: self.terms,
+            tls: self.tls.clone(),
             together: self.together.clone(),
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
@@ -264,6 +272,7 @@ impl Pool {
                 endpoint: Endpoint::Name { name: found.name.clone(), port: found.port.unwrap_or(port) },
                 preference: found.preference,
                 weight: found.weight,
+                server_name: None,
             })
             .collect();
         let addresses: Vec<Vec<Address>> = found
@@ -283,6 +292,10 @@ impl Pool {
         let mut targets = Vec::new();
         for (host_index, host) in hosts.iter().enumerate() {
             let fixed = host.spec.endpoint.fixed();
+            let tls = self.tls.as_ref().map(|tls| {
+                let own = host.spec.endpoint.host_name();
+                (tls.clone(), tls.name(host.spec.server_name.as_deref(), own.as_deref()))
+            });
             let resolved = addresses.get(host_index).map(Vec::as_slice).unwrap_or_default();
             for address in fixed.as_ref().map_or(resolved, std::slice::from_ref) {
                 targets.push(Target(Arc::new(Inner {
@@ -292,6 +305,7 @@ impl Pool {
                     weight: host.spec.weight.max(1),
                     name: host.name.clone(),
                     terms: self.terms,
+                    tls: tls.clone(),
                     address: address.clone(),
                     host: host.state.clone(),
                     state: registry.address(&host.name, address),
@@ -354,6 +368,10 @@ impl Pool {
             state: registry.address(&name, &address),
             counts: self.together.clone().unwrap_or_default(),
             terms: self.terms,
+            tls: self.tls.as_ref().map(|tls| {
+                let name = tls.name(None, Some(&destination.ip().to_string()));
+                (tls.clone(), name)
+            }),
             address,
             name,
         }));

@@ -23,6 +23,7 @@ use super::pool::{Pool, PoolSpec};
 use super::registry::Registry;
 use super::target::{Address, Endpoint};
 use crate::config::types::{Config, Dns};
+use crate::tls::TlsSet;
 
 /// How long the first resolution may hold up the start.
 pub const FIRST: Duration = Duration::from_secs(5);
@@ -35,9 +36,10 @@ pub struct Pools(BTreeMap<Box<str>, Arc<Pool>>);
 
 impl Pools {
     /// One pool per upstream; what `registry` knows of their hosts still holds.
-    pub fn new(config: &Config, registry: &Registry) -> Self {
+    pub fn new(config: &Config, tls: &TlsSet, registry: &Registry) -> Self {
         let pool = |(name, upstream): (&String, _)| {
-            (name.as_str().into(), Arc::new(Pool::new(PoolSpec::new(name, upstream), registry)))
+            let spec = PoolSpec { tls: tls.pool(name).cloned(), ..PoolSpec::new(name, upstream) };
+            (name.as_str().into(), Arc::new(Pool::new(spec, registry)))
         };
         Self(config.upstreams.iter().map(pool).collect())
     }
@@ -87,7 +89,7 @@ impl fmt::Display for HostReport {
 /// Resolves every host of `config` once, for `gatepost check`; takes at most [`FIRST`].
 pub async fn resolve_all(config: &Config) -> Vec<HostReport> {
     let registry = Arc::new(Registry::new(std::time::Instant::now()));
-    let pools = Arc::new(Pools::new(config, &registry));
+    let pools = Arc::new(Pools::new(config, &TlsSet::default(), &registry));
     let listeners = config.listeners.iter().flat_map(|listener| listener.addresses.clone()).collect();
     Refresher::new(&config.dns, pools, registry, listeners).first().await
 }

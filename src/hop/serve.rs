@@ -99,6 +99,7 @@ impl Host for Lease {
             HostNews::NotConnected => self.failed(Why::Connect, now),
             HostNews::ConnectTimedOut => self.failed(Why::ConnectTimeout, now),
             HostNews::NoService => self.failed(Why::NoService, now),
+            HostNews::NotSecured => self.failed(Why::Tls, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),
         };

@@ -78,16 +78,6 @@ label! {
 }
 
 label! {
-    /// What became of a session whose hop could not be told who the client is.
-    Untold {
-        /// That hop got no mail of it.
-        Deferred = "deferred",
-        /// It went on, as `identity_required: false` has it.
-        Nameless = "nameless",
-    }
-}
-
-label! {
     /// Why a session ended.
     End {
         /// The client said QUIT.

@@ -10,6 +10,7 @@
 //! worker. Names and base units follow the Prometheus conventions.
 
 mod callouts;
+pub mod certificates;
 pub mod labels;
 mod meter;
 mod process;
@@ -61,6 +62,10 @@ pub enum Event {
     TlsHandshake(Side, TlsVersion, TlsSession),
     /// One that failed.
     TlsFailure(Side, TlsFaultKind),
+    /// A handshake with a hop whose certificate was not verified.
+    Unverified,
+    /// A hop that could not be told who the client is.
+    NotTold,
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -69,8 +74,6 @@ pub enum Event {
     Reload(Reload),
     /// A PROXY header came, or did not.
     ProxyHeader(ProxyHeader),
-    /// A hop could not be told who the client is.
-    Untold(Untold),
     /// A command beyond a limit by the minute.
     Limited(Rated, Bound),
 }
@@ -107,8 +110,9 @@ impl Event {
                 (19, pair * TlsSession::VALUES.len() + session as usize)
             }
             Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
-            Self::ProxyHeader(outcome) => (21, outcome as usize),
-            Self::Untold(outcome) => (22, outcome as usize),
+            Self::Unverified => (21, 0),
+            Self::NotTold => (22, 0),
+            Self::ProxyHeader(outcome) => (23, outcome as usize),
         }
     }
 
@@ -200,7 +204,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 23;
+const COUNTERS: usize = 24;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -226,11 +230,12 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
     counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
+    counter("gatepost_hop_certificates_unverified_total", &[], "TLS handshakes with hops whose certificate was not verified, and which were gone on with."),
+    counter("gatepost_hops_not_told_total", &[], "Times a hop could not be told who the client is."),
     counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
-    counter("gatepost_identity_untold_total", &[("outcome", Untold::VALUES)], "Dialogs with hops that could not be told who the client is, by what became of them."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
-    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),
+    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
     counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
@@ -241,6 +246,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
+    gauge("gatepost_certificate_expires_seconds", &[("listener", &[]), ("certificate", &[])], "When a certificate of a listener expires, in seconds since 1970."),
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),

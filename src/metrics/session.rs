@@ -62,6 +62,8 @@ impl Meter {
                 let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
                 self.count(Event::TlsHandshake(side(peer), tls_version(version), session));
             }
+            io::Event::Unverified => self.count(Event::Unverified),
+            io::Event::NotTold => self.count(Event::NotTold),
             io::Event::NotSecured(peer, kind) => self.count(Event::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::types::Config;
 use crate::hop::{Pick, Pools, Registry, Why};
+use crate::tls::TlsSet;
 
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
 fn all_events() -> Vec<Event> {
@@ -18,6 +19,8 @@ fn all_events() -> Vec<Event> {
         FailedOver,
         MalformedReply,
         HiddenKeyword,
+        Unverified,
+        NotTold,
         ContentOctets,
     ];
     events.extend(
@@ -99,7 +102,6 @@ fn all_events() -> Vec<Event> {
     events.extend(
         [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted].map(Event::ProxyHeader),
     );
-    events.extend([labels::Untold::Deferred, labels::Untold::Nameless].map(Event::Untold));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     for what in [Rated::Mail, Rated::Rcpt] {
         events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));
@@ -109,7 +111,7 @@ fn all_events() -> Vec<Event> {
 
 fn pools() -> (Pools, Registry) {
     let registry = Registry::new(std::time::Instant::now());
-    (Pools::new(&Config::default(), &registry), registry)
+    (Pools::new(&Config::default(), &TlsSet::default(), &registry), registry)
 }
 
 #[test]
@@ -201,7 +203,8 @@ fn a_host_taken_out_by_a_reload_is_down_and_keeps_its_counts() {
     let host = "{upstream=\"main\",host=\"sink:./mail\"}";
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 0.0);
     drop(pools);
-    let output = parse(&metrics.render(&Pools::new(&Config::default(), &registry))).unwrap();
+    let output =
+        parse(&metrics.render(&Pools::new(&Config::default(), &TlsSet::default(), &registry))).unwrap();
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 1.0);
     assert_eq!(output.samples[&format!("gatepost_hop_connects_total{host}")], 1.0);
 }

@@ -306,7 +306,9 @@ pub(super) fn begin(arrival: Arrival, opens: &Opens, permit: Permit, ids: &Ids) 
     };
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
-    let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
+    let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
+    let stream = Stream::Tcp(stream);
+    let drive = Drive::new(stream, Arc::clone(&serving.settings), entrance, ids.next(), tls, permit);
     let counted = Counted::new();
     tokio::spawn(async move {
         drive.await;
@@ -354,10 +356,10 @@ fn linger(stream: TcpStream) {
 }
 
 async fn hear_out(stream: TcpStream) -> io::Result<()> {
-    let stream = Stream::Tcp(stream);
+    let mut stream = Stream::Tcp(stream);
     stream.shutdown_write()?;
     let mut dropped = [0; 512];
-    let mut left = LINGER.1;
+    let mut left = LINGER.1 as usize;
     while left > 0 {
         poll_fn(|cx| stream.watch(cx)).await?;
         match stream.try_read(|| &mut dropped) {

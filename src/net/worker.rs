@@ -29,6 +29,7 @@ use crate::metrics::{Meter, Metrics};
 use crate::session::io::{Out, Tx};
 use crate::session::settings::Settings;
 use crate::systemd::Beat;
+use crate::tls::ServerTls;
 
 /// Shorter than any deadline of a session.
 const TICK: Duration = Duration::from_millis(900);
@@ -42,6 +43,8 @@ pub struct Serving {
     pub settings: Arc<Settings>,
     /// Who may have how many sessions.
     pub sessions: Arc<Sessions>,
+    /// TLS with clients, by listener.
+    pub tls: Vec<Option<Arc<ServerTls>>>,
     /// Where gatepost listens, as configured: no client may have been on its way there.
     pub listeners: Box<[SocketAddr]>,
 }

@@ -167,10 +167,8 @@ impl Session {
         if error.verb == Verb::Bdat {
             // What follows may be a chunk and must not be read as commands.
             self.close_in_turn(turn, error.reply(), SessionEnd::Protocol);
-        } else if self.is_not_to_tell(error) {
-            self.reply_error(turn, &own::NOT_AUTHORIZED);
         } else {
-            self.reply_error(turn, error.reply());
+            self.reply_error(turn, self.malformed(error));
         }
     }
 

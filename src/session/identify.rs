@@ -9,13 +9,13 @@
 use std::net::SocketAddr;
 
 use super::{Session, Turn};
-use crate::smtp::{Attributes, CommandError, Verb, own};
+use crate::smtp::{Attributes, CommandError, Own, Verb, own};
 
 impl Session {
     /// XCLIENT: from here on the client is whom it names. Answered by the greeting that one hears.
     pub(super) fn take_xclient(&mut self, turn: &mut Turn<'_>, attributes: Attributes<'_>) {
         if !self.flags.trusted {
-            return self.reply_error(turn, &own::NOT_AUTHORIZED);
+            return self.reply_error(turn, self.not_to_tell());
         }
         if self.transaction.is_some() {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
@@ -62,7 +62,7 @@ impl Session {
     /// XFORWARD: whose message comes next.
     pub(super) fn take_xforward(&mut self, turn: &mut Turn<'_>, attributes: Attributes<'_>) {
         if !self.flags.trusted {
-            return self.reply_error(turn, &own::NOT_AUTHORIZED);
+            return self.reply_error(turn, self.not_to_tell());
         }
         if self.transaction.is_some() {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
@@ -86,8 +86,16 @@ impl Session {
         }
     }
 
-    /// Whether what is wrong with a line is none of the client's business: it may not say either command at all.
-    pub(super) fn is_not_to_tell(&self, error: &CommandError) -> bool {
-        matches!(error.verb, Verb::Xclient | Verb::Xforward) && !self.flags.trusted
+    /// What is said to whoever is not listed: where nobody is, these verbs are like any that are not known.
+    fn not_to_tell(&self) -> &'static Own {
+        if self.door().xclient.is_empty() { &own::UNKNOWN_VERB } else { &own::NOT_AUTHORIZED }
+    }
+
+    /// What is said to a line that cannot be read; whoever may not say it at all is not told what is wrong with it.
+    pub(super) fn malformed(&self, error: &CommandError) -> &'static Own {
+        match error.verb {
+            Verb::Xclient | Verb::Xforward if !self.flags.trusted => self.not_to_tell(),
+            _ => error.reply(),
+        }
     }
 }

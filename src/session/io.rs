@@ -17,6 +17,7 @@ use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
+use super::unmet::Unmet;
 use super::verdict::Stage;
 use crate::smtp::{Piece, Verb};
 
@@ -58,8 +59,9 @@ pub enum Input {
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
-    /// It was not made, because the host could not have been told who the client is: which is not the host's fault.
-    Untold(HopId),
+    /// A connection cannot come from the client's address, and why. Where the pool requires that it does, it was not
+    /// made; else [`Input::Opened`] follows.
+    Untold(HopId, Box<str>),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
     /// It failed; the connection is closed.
@@ -118,8 +120,10 @@ pub enum Output {
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
-    /// A TLS handshake failed: to be logged.
-    NotSecured(Peer, Box<TlsFault>),
+    /// A TLS handshake with the client failed: to be logged.
+    NotSecured(Box<TlsFault>),
+    /// A hop did not meet its terms: to be logged.
+    Unmet(Arc<dyn Host>, Box<Unmet>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
@@ -212,6 +216,10 @@ pub enum Event {
     Secured(Peer, TlsVersion, bool),
     /// A TLS handshake failed.
     NotSecured(Peer, TlsFaultKind),
+    /// A hop's certificate was not verified, and TLS with it began all the same.
+    Unverified,
+    /// A hop could not be told who the client is.
+    NotTold,
 }
 
 /// What became of a command when it was taken.
@@ -473,6 +481,11 @@ impl Bits {
     /// Without it.
     pub fn unset(&mut self, number: usize) {
         self.0 &= !(1 << number);
+    }
+
+    /// Whether this number is among them.
+    pub fn has(self, number: usize) -> bool {
+        self.0 & (1 << number) != 0
     }
 
     /// Without any; those that were there are returned.

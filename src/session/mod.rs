@@ -21,7 +21,7 @@
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
 //! | `limiter` | limits beyond this session |
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
-//! | `terms` | what a hop is told and asked for first |
+//! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
 //! | `stray` | somebody who says it is a proxy and is none |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
@@ -61,6 +61,7 @@ mod stray;
 mod terms;
 mod timers;
 mod transaction;
+pub mod unmet;
 mod upstreams;
 pub mod verdict;
 
@@ -74,7 +75,8 @@ use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
 use self::settings::{AuthShown, Door, DoorTls, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
-use self::upstreams::{Upstreams, Why};
+use self::unmet::Lack;
+use self::upstreams::{Stand, Upstreams};
 use crate::dialog::{Downstream, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, own};
 
@@ -202,11 +204,11 @@ impl Session {
         match input {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
-            Input::Untold(hop) => self.lost_because(turn, hop, Why::Untold, None),
+            Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
-            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, &fault),
+            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
             Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
@@ -264,6 +266,11 @@ impl Session {
         &*self.settings.hops
     }
 
+    /// The host that one of its dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
+        Some(&self.upstreams.get(hop)?.host)
+    }
+
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
@@ -317,7 +324,9 @@ impl Session {
                 None => break,
             }
         }
-        if self.upstreams.get(hop).is_none() { octets.len() } else { taken }
+        // What is left is nobody's where the connection is gone, or given up for another.
+        let gone = self.upstreams.get(hop).is_none_or(|up| up.stand == Stand::Connecting);
+        if gone { octets.len() } else { taken }
     }
 
     /// Whether the client's next command may be taken.

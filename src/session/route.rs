@@ -198,6 +198,8 @@ pub enum HostNews {
     NotConnected,
     /// The connection took too long.
     ConnectTimedOut,
+    /// TLS that it must have did not come about.
+    NotSecured,
     /// It did not greet.
     NoGreeting,
     /// It greeted with 4xx.

@@ -91,6 +91,7 @@ impl Session {
         }
         self.flags.stale |= self.hello.is_some();
         self.forget_dialog(turn);
+        self.leave_plain_hops(turn);
     }
 
     /// What the client said so far counts no more. A hop that is not yet one goes: it may have been told.
@@ -121,7 +122,7 @@ impl Session {
     pub(super) fn client_not_secured(&mut self, turn: &mut Turn<'_>, fault: TlsFault) {
         if self.phase == Phase::Securing {
             turn.out.count(Event::NotSecured(Peer::Downstream, fault.kind));
-            turn.out.outputs.push(Output::NotSecured(Peer::Downstream, Box::new(fault)));
+            turn.out.outputs.push(Output::NotSecured(Box::new(fault)));
             self.client_gone(turn, SessionEnd::Tls);
         }
     }

@@ -88,6 +88,7 @@ impl Session {
         for (hop, upstream) in self.upstreams.iter() {
             let patience = match upstream.stand {
                 Stand::Connecting => Some(timeouts.connect),
+                Stand::Securing => Some(timeouts.tls),
                 Stand::Greeting if upstream.more => Some(timeouts.greeting),
                 Stand::Ready | Stand::Hello if self.owes_message(hop) => Some(timeouts.end_of_data),
                 Stand::Ready | Stand::Hello if upstream.dialog.is_quiet() => None,

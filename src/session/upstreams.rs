@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::io::{HOPS, HopId, Output, Peer};
 use super::route::{Host, Pick, Place, PoolKind, TargetId};
+use super::terms::{Missed, Terms};
 use super::{Session, Turn};
 use crate::dialog::{self, Expect, Say};
 use crate::smtp::{Extensions, Reply, own};
@@ -27,8 +28,16 @@ pub type Tried = SmallVec<[TargetId; 2]>;
 pub enum Stand {
     /// No connection yet.
     Connecting,
+    /// A TLS handshake goes on.
+    Securing,
     /// Connected; 220 is awaited.
     Greeting,
+    /// EHLO was said in our own name, to learn what it offers.
+    OwnHello,
+    /// STARTTLS was said.
+    StartTls,
+    /// XCLIENT was said.
+    Xclient,
     /// EHLO or HELO was said again.
     Hello,
     /// It hears the client's commands.
@@ -54,6 +63,8 @@ pub struct Upstream {
     pub in_mail: bool,
     pub tried: Tried,
     pub born: u32,
+    /// On which terms it is spoken to, if on any.
+    pub terms: Option<Box<Terms>>,
 }
 
 impl Upstream {
@@ -76,6 +87,10 @@ pub struct Upstreams {
     born: u32,
     /// The first refusal a hop spoke since the client was last answered by one.
     pub refusal: Option<Box<Reply>>,
+    /// What the last host lacked that could not be used.
+    pub missed: Option<Missed>,
+    /// It was said in the log that a hop is not told who the client is.
+    pub warned: bool,
 }
 
 impl Upstreams {
@@ -118,6 +133,7 @@ impl Upstreams {
     /// The client was answered by a hop: what was tried and refused until then is no longer held against anyone.
     pub fn episode_over(&mut self) {
         self.refusal = None;
+        self.missed = None;
         self.slots.iter_mut().flatten().for_each(|up| up.tried.clear());
     }
 
@@ -156,8 +172,6 @@ pub enum Why {
     Malformed,
     /// It cannot take this transaction.
     Unfit,
-    /// It cannot be told who the client is.
-    Untold,
 }
 
 /// Why there is no hop.
@@ -184,6 +198,7 @@ impl Session {
         match pick {
             Pick::Host(picked) => {
                 self.upstreams.born = self.upstreams.born.wrapping_add(1);
+                let terms = Terms::of(&*picked.host);
                 self.upstreams.slots[usize::from(hop.0)] = Some(Box::new(Upstream {
                     place,
                     host: Arc::clone(&picked.host),
@@ -196,6 +211,7 @@ impl Session {
                     in_mail: false,
                     tried,
                     born: self.upstreams.born,
+                    terms,
                 }));
                 turn.out.outputs.push(Output::Open { hop, host: picked.host });
                 Ok(hop)
@@ -245,15 +261,6 @@ impl Session {
     /// Whether the session's hop is not known before RCPT.
     pub(super) fn is_by_recipient(&self) -> bool {
         matches!(self.settings.hops.kind(self.pool), PoolKind::ByRecipient(_))
-    }
-
-    /// The connection stands: the greeting is next.
-    pub(super) fn opened(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.stand = Stand::Greeting;
-            up.since = turn.now;
-            up.dialog.expect(Expect::Greeting);
-        }
     }
 
     /// The connection could not be made.

@@ -196,7 +196,7 @@ own! {
     TLS_REQUIRED = 530, Some("5.7.0"), "Must issue a STARTTLS command first";
     /// TLS that cannot be had now (RFC 3207 4).
     TLS_UNAVAILABLE = 454, Some("4.7.0"), "TLS not available due to temporary reason";
-    /// XCLIENT or XFORWARD from somebody not listed for it.
+    /// XCLIENT or XFORWARD from somebody not listed for it, where others are.
     NOT_AUTHORIZED = 550, Some("5.7.0"), "Insufficient authorization";
     /// A callout that did not answer, where that is to be temporary.
     CALLOUT_FAILED = 451, Some("4.3.0"), "Try again later";
@@ -260,6 +260,10 @@ own! {
     CONTENT_LOST = 451, Some("4.4.2"), "Connection to the next hop lost, message not sent";
     /// What the hop said to the content cannot be understood.
     HOP_PROTOCOL = 451, Some("4.5.0"), "Protocol error at the next hop";
+    /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).
+    HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
+    /// No host that is left can be told who the client is, and must be.
+    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop takes your identity from here";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.

@@ -48,6 +48,8 @@ macro_rules! attributes {
 attributes! {
     /// The client's name, as DNS has it.
     Name "NAME" true true,
+    /// The name that its address has in DNS, whether or not that name has the address: Postfix's, and never taken here.
+    ReverseName "REVERSE_NAME" false false,
     /// Its address.
     Addr "ADDR" true true,
     /// Its port.
@@ -184,7 +186,7 @@ impl<'a> Attributes<'a> {
                 Attribute::DestPort => told.dest_port = Some(value.port()),
                 Attribute::Ident => told.ident = Some(value.text()),
                 // The client says EHLO or HELO itself; where a message began changes nothing here.
-                Attribute::Proto | Attribute::Source => {}
+                Attribute::ReverseName | Attribute::Proto | Attribute::Source => {}
             }
         }
         told
@@ -236,7 +238,7 @@ fn value<'v>(attribute: Attribute, given: &[u8], room: &'v mut [u8; VALUE]) -> O
             let digits = text.len() <= 5 && text.bytes().all(|octet| octet.is_ascii_digit());
             text.parse().ok().filter(|_| digits).map(Value::Port)
         }
-        Attribute::Name => text.bytes().all(is_of_name).then_some(Value::Text(text)),
+        Attribute::Name | Attribute::ReverseName => text.bytes().all(is_of_name).then_some(Value::Text(text)),
         Attribute::Source => one_of(&["LOCAL", "REMOTE"]).then_some(Value::Text(text)),
         Attribute::Proto => (text.len() <= 64).then_some(Value::Text(text)),
         Attribute::Helo | Attribute::Login | Attribute::Ident => Some(Value::Text(text)),

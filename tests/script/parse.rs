@@ -63,6 +63,8 @@ pub enum Action {
     Stalls(Party),
     /// The handshake gatepost asked for is done, or fails.
     Secure(Party, Handshake),
+    /// Gatepost has something to log.
+    Logged(String),
     /// Whatever gatepost has said to the host so far.
     Anything(Party),
     /// Gatepost looks this domain up, and hears so.
@@ -91,7 +93,7 @@ impl Action {
     pub fn compares(&self) -> bool {
         match self {
             Action::Line(..) | Action::Begins(..) | Action::Octets(..) | Action::Anything(_) => true,
-            Action::Closed(_) | Action::Opened(_) => true,
+            Action::Closed(_) | Action::Opened(_) | Action::Logged(_) => true,
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
@@ -109,7 +111,7 @@ impl Action {
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
             Action::Secure(party, _) => Some(party),
             Action::Told { callout, .. } => Some(callout),
-            Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => None,
+            Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) | Action::Shutdown => None,
         }
     }
 }
@@ -255,6 +257,7 @@ fn between(words: &str, asked: Option<&Party>) -> Option<Action> {
             let (name, question) = rest.split_once(' ')?;
             Some(Action::Line(Party::Callout(name.into()), format!("{question}\r\n").into_bytes()))
         }
+        "log" => Some(Action::Logged(rest.to_owned())),
         "cancel" => Some(Action::Line(Party::Callout(rest.into()), b"cancel\r\n".to_vec())),
         "verdict" | "late" => {
             Some(Action::Told { callout: asked?.clone(), answer: rest.into(), late: word == "late" })

@@ -55,6 +55,8 @@ pub struct Pure {
     asked: BTreeMap<Party, (Ticket, Stage, bool)>,
     /// The transactions that ended.
     pub records: Vec<Record>,
+    /// What was to be logged about hops, and no line of the script has asked for yet.
+    logged: Vec<String>,
     fault: Option<String>,
 }
 
@@ -95,6 +97,7 @@ impl Pure {
             told: VecDeque::new(),
             asked: BTreeMap::new(),
             records: Vec::new(),
+            logged: Vec::new(),
             fault: None,
         };
         pure.session.start(pure.now, &mut pure.out);
@@ -284,8 +287,9 @@ impl Pure {
                         self.heard.entry(callout.clone()).or_default().extend_from_slice(b"cancel\r\n");
                     }
                 }
-                Output::CalloutFailed(..)
-                | Output::NotSecured(..)
+                Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
+                Output::NotSecured(..)
+                | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::StrayHeader
                 | Output::Trace(..) => {}
@@ -351,6 +355,14 @@ impl Driver for Pure {
         let index = index.ok_or(format!("gatepost does not begin TLS with {party}"))?;
         self.secured(index, outcome.clone());
         self.pump();
+        Ok(())
+    }
+
+    fn logged(&mut self, line: &str) -> Result<(), String> {
+        match self.logged.iter().position(|logged| logged == line) {
+            Some(at) => drop(self.logged.remove(at)),
+            None => return Err(format!("logged otherwise: {:?}", self.logged)),
+        }
         Ok(())
     }
 

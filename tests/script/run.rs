@@ -30,6 +30,8 @@ pub trait Driver {
     fn stall(&mut self, party: &Party);
     /// What comes of the handshake with a party; an error if gatepost did not ask for one.
     fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String>;
+    /// Whether gatepost had this to log, where that can be seen.
+    fn logged(&mut self, line: &str) -> Result<(), String>;
     /// What becomes of a lookup that gatepost asked for; an error if it did not.
     fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String>;
     /// A callout answers its latest question; `late`: nobody waits for that any more.
@@ -185,6 +187,7 @@ impl Walk<'_> {
             Action::Silent(party) => self.asked(party)?,
             Action::Opened(_) => {}
             Action::Stalls(party) => self.driver.stall(party),
+            Action::Logged(line) => self.driver.logged(line)?,
             Action::Secure(party, outcome) => self.driver.secure(party, outcome)?,
             Action::Anything(party) => self.driver.heard(party, &|_| true).clear(),
             Action::LookUp(domain, answer) => self.driver.look_up(domain, answer)?,

@@ -404,6 +404,7 @@ impl<'a> Stage<'a> {
                 self.ledger.tally.failed += 1;
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
+            Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
             Output::Record(_)
             | Output::NotSecured(..)
             | Output::Hidden(..)
