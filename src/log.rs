@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tracing::{debug, field, info, trace, warn};
+use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
+use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::unmet::Unmet;
@@ -183,6 +183,11 @@ pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
     warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
+/// A host whose probe found that it does not meet the terms it is to be spoken to on.
+pub fn unfit(upstream: &str, host: &str, unmet: &Unmet) {
+    error!(upstream, host, "hop: {}", text(unmet.to_string().as_bytes()));
+}
+
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
 pub fn hidden(host: &str, keyword: &[u8]) {
     static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
@@ -201,7 +206,7 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
@@ -219,14 +224,6 @@ fn forwarded(facts: &XforwardFacts) -> String {
     said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
     said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
     text(said.as_bytes())
-}
-
-fn certificate(certificate: &Certificate) -> String {
-    match &certificate.fault {
-        _ if certificate.verified => "verified".to_owned(),
-        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
-        None => "not verified".to_owned(),
-    }
 }
 
 /// Octets as a terminal may be shown them.

@@ -9,6 +9,7 @@
 //! System calls for TCP: socket, setsockopt (no delay), connect, the reactor's add, SO_ERROR. No keepalive: a hop that
 //! vanished is noticed by the next command's deadline, long before the kernel would.
 
+use std::fmt;
 use std::io;
 
 use tokio::net::{TcpSocket, UnixStream};
@@ -34,6 +35,15 @@ pub enum NotConnected {
     Failed(io::Error),
     /// It could be, but would not see the client's address. That is not its fault.
     Untold(Untold),
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotConnected::Failed(error) => error.fmt(f),
+            NotConnected::Untold(why) => why.fmt(f),
+        }
+    }
 }
 
 impl From<io::Error> for NotConnected {

@@ -86,7 +86,7 @@ pub struct Drive {
     registered: Registered,
     reply_limit: usize,
     line_limit: usize,
-    _permit: Permit,
+    permit: Permit,
 }
 
 /// Thousands of tasks are idle at once: what is rare is boxed, and leaves are there only while they run.
@@ -119,7 +119,7 @@ impl Drive {
             tls,
             due: None,
             registered: Registered::default(),
-            _permit: permit,
+            permit,
         }
     }
 

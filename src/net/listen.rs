@@ -318,18 +318,17 @@ pub(super) fn begin(arrival: Arrival, opens: &Opens, permit: Permit, ids: &Ids) 
 
 /// Answers a client that is beyond a limit.
 fn refuse_beyond(stream: TcpStream, exceeded: Exceeded, ids: &Ids) {
-    let (own, why) = words(exceeded);
-    refuse(stream, own, why, ids);
+    refuse(stream, exceeded.reply(), refusal(exceeded), ids);
 }
 
-/// What a client hears who met a limit, and what it is counted as.
-fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
+/// What a client who met a limit is counted as.
+fn refusal(exceeded: Exceeded) -> Refusal {
     match exceeded {
-        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
-        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
-        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
-        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
-        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
+        Exceeded::Sessions => Refusal::Sessions,
+        Exceeded::PerClient => Refusal::PerClient,
+        Exceeded::PerRange => Refusal::PerRange,
+        Exceeded::Rate(Bound::Client) => Refusal::ClientRate,
+        Exceeded::Rate(Bound::Range) => Refusal::RangeRate,
     }
 }
 

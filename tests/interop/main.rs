@@ -18,6 +18,7 @@ mod failover;
 mod lmtp;
 mod matrix;
 mod messages;
+mod probe;
 mod verdicts;
 
 #[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(lmtp::trials());
+    trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -22,11 +22,11 @@ pub const SINK: &str = "{ sink: ./mail }";
 pub struct Gate {
     scratch: Scratch,
     child: Option<Child>,
-    /// What its listeners have besides.
-    keys: &'static str,
     /// Its first listener.
     pub listener: SocketAddr,
     pub admin: SocketAddr,
+    /// What else its listeners' entries say.
+    listening: String,
 }
 
 impl Gate {
@@ -40,8 +40,13 @@ impl Gate {
         Self::run(listener, "", upstream, more, |_| ())
     }
 
-    /// The same as [`Gate::start`], with more keys for its listener, such as `, auth: off`.
-    pub fn start_with(keys: &'static str, upstream: &str, more: &str) -> Self {
+    /// Starts it with this `tls` of its listener.
+    pub fn start_secured(tls: &str, upstream: &str, more: &str) -> Self {
+        Self::run(free_address(), &format!(", tls: {tls}"), upstream, more, |_| ())
+    }
+
+    /// Starts it with more keys for its listener, such as `, auth: off`.
+    pub fn start_with(keys: &str, upstream: &str, more: &str) -> Self {
         Self::run(free_address(), keys, upstream, more, |_| ())
     }
 
@@ -52,13 +57,13 @@ impl Gate {
 
     fn run(
         listener: SocketAddr,
-        keys: &'static str,
+        listening: &str,
         upstream: &str,
         more: &str,
         with: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut gate =
-            Self { scratch: Scratch::new("process"), child: None, keys, listener, admin: free_address() };
+        let (scratch, listening) = (Scratch::new("process"), listening.to_owned());
+        let mut gate = Self { scratch, child: None, listener, admin: free_address(), listening };
         let config = gate.write(&[listener], upstream, more);
         let output = fs::File::create(gate.scratch.path().join("output")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
@@ -76,7 +81,8 @@ impl Gate {
 
     /// Writes its file and says where.
     pub fn write(&self, listeners: &[SocketAddr], upstream: &str, more: &str) -> PathBuf {
-        let yaml = yaml_with(self.keys, listeners, self.admin, upstream, more);
+        let yaml = yaml(listeners, self.admin, upstream, more);
+        let yaml = yaml.replace(", upstream: main }", &format!(", upstream: main{} }}", self.listening));
         self.scratch.write("proxy.yaml", yaml)
     }
 
@@ -160,13 +166,9 @@ impl Drop for Gate {
 
 /// A file with these listeners before `main`.
 pub fn yaml(listeners: &[SocketAddr], admin: SocketAddr, upstream: &str, more: &str) -> String {
-    yaml_with("", listeners, admin, upstream, more)
-}
-
-fn yaml_with(keys: &str, listeners: &[SocketAddr], admin: SocketAddr, upstream: &str, more: &str) -> String {
     let listeners: String = listeners
         .iter()
-        .map(|address| format!("  - {{ address: \"{address}\", upstream: main{keys} }}\n"))
+        .map(|address| format!("  - {{ address: \"{address}\", upstream: main }}\n"))
         .collect();
     format!(
         "hostname: gate.example\nlisteners:\n{listeners}upstreams:\n  main: {upstream}\n\
