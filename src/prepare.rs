@@ -256,6 +256,7 @@ fn door(listener: &types::Listener, tells_destination: bool) -> Door {
             ListenerTlsMode::Off => DoorTls::Off,
             ListenerTlsMode::StartTls => DoorTls::StartTls,
             ListenerTlsMode::Implicit => DoorTls::Implicit,
+            ListenerTlsMode::Passthrough if listener.tls.implicit => DoorTls::PassthroughImplicit,
             ListenerTlsMode::Passthrough => DoorTls::Passthrough,
         },
         require_tls: listener.tls.require,
