@@ -12,7 +12,7 @@ use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
+use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
 use crate::session::unmet::Unmet;
@@ -108,8 +108,7 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
-        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
-        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
+        hop_tls = record.hop_tls.as_ref().map(tls),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -170,7 +169,7 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
@@ -188,14 +187,6 @@ fn forwarded(facts: &XforwardFacts) -> String {
     said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
     said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
     text(said.as_bytes())
-}
-
-fn certificate(certificate: &Certificate) -> String {
-    match &certificate.fault {
-        _ if certificate.verified => "verified".to_owned(),
-        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
-        None => "not verified".to_owned(),
-    }
 }
 
 /// Octets as a terminal may be shown them.
