@@ -21,9 +21,12 @@ use crate::support::scratch::{PATIENCE, Scratch, free_port, run};
 const TRUSTING: &str =
     "mynetworks = 127.0.0.0/8\nsmtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination";
 
+/// The certificate that a host shows, of an authority that its pool trusts or of another.
+type Shown = fn(&Authority) -> Pair;
+
 pub fn trials() -> Vec<Trial> {
     const POSTFIX: &[Peer] = &[Peer::Postfix];
-    let secured: [(&str, fn(&Authority) -> Pair, &str, i32); 6] = [
+    let secured: [(&str, Shown, &str, i32); 6] = [
         ("well_set_under_tls", |ours| ours.server(&["mx.a.example", "mail.a.example"]), "mode: required", 0),
         ("expired_certificate", |ours| ours.expired(&["mx.a.example"]), "mode: required", 1),
         ("other_name", |ours| ours.server(&["mx.b.example"]), "mode: required", 1),
@@ -67,7 +70,7 @@ pub fn trials() -> Vec<Trial> {
             let pool = "tls: { mode: implicit, verify: false }";
             postfix("plain_where_tls_is_implicit", "", pool, 1);
         }),
-        trial("probe::nobody_there", &[], || {
+        trial("probe::nobody_there", [], || {
             let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             compare("nobody_there", &probe(address, ""), 1);
         }),
@@ -76,7 +79,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A Postfix that shows such a certificate, in a pool that trusts `ours` alone.
-fn under_tls(name: &str, pair: fn(&Authority) -> Pair, tls: &str, status: i32) {
+fn under_tls(name: &str, pair: Shown, tls: &str, status: i32) {
     let scratch = Scratch::new("probe-tls");
     let ours = Authority::new("Ours");
     let files = pair(&ours).write(scratch.path(), "mx");
