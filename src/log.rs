@@ -14,7 +14,7 @@ use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
-use crate::session::record::{Address, Record};
+use crate::session::record::{Address, PassageRecord, Record};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
@@ -116,6 +116,21 @@ pub fn transaction(record: &Record) {
         mended = record.mended,
         milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
         "transaction"
+    );
+}
+
+/// TLS between client and hop that was passed through: nobody was asked about the mail in it.
+pub fn passage(record: &PassageRecord) {
+    info!(
+        session = %record.session,
+        client = %record.client,
+        server_name = record.server_name.as_deref(),
+        hop = &*record.hop,
+        octets_in = record.octets_in,
+        octets_out = record.octets_out,
+        end = record.end.as_str(),
+        milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
+        "passthrough: no rule or callout applied"
     );
 }
 

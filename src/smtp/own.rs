@@ -280,6 +280,8 @@ own! {
     HOP_LACKS_SIZE = 552, Some("5.3.4"), "Message too big for the recipient's host";
     /// The same for any other extension that MAIL uses.
     HOP_LACKS_EXTENSION = 550, Some("5.5.4"), "The recipient's host does not take a parameter of MAIL";
+    /// The hop was lost when it was to begin TLS with the client (RFC 3207 4).
+    TLS_LOST = 454, Some("4.7.0"), "TLS not available for now";
     /// A recipient without a domain, where the domain names the hop.
     NO_DOMAIN = 550, Some("5.1.2"), "The recipient has no domain to send it to";
     /// A recipient's domain that does not exist.

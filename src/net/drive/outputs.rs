@@ -49,6 +49,16 @@ impl Drive {
                     self.flush_client(cx, scratch, now);
                 }
                 Output::Recount(client) => exceeded = self.permit.move_to(client, now).err(),
+                Output::Finish(peer) => {
+                    let link = match peer {
+                        Peer::Downstream => self.client.as_mut(),
+                        Peer::Upstream(hop) => self.hops.link(usize::from(hop.0)),
+                    };
+                    // In the next turn, behind what is written then.
+                    link.into_iter().for_each(|link| link.finishing = true);
+                    cx.waker().wake_by_ref();
+                }
+                Output::Passed(record) => log::passage(&record),
                 Output::Reset => {
                     scratch.out.tx[0].clear();
                     if let Some(link) = &self.client {
