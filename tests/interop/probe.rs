@@ -63,6 +63,16 @@ pub fn trials() -> Vec<Trial> {
             let pool = "identity: xforward, identity_required: false";
             postfix("refuses_xforward", "smtpd_authorized_xforward_hosts =", pool, 1);
         }),
+        trial("probe::takes_proxy_headers", POSTFIX, || {
+            let main_cf = "smtpd_upstream_proxy_protocol = haproxy";
+            postfix("takes_proxy_headers", main_cf, "identity: proxy_v1", 0);
+        }),
+        trial("probe::takes_no_proxy_header", POSTFIX, || {
+            postfix("takes_no_proxy_header", "", "identity: proxy_v1", 1);
+        }),
+        trial("probe::takes_no_proxy_header_of_version_2", POSTFIX, || {
+            postfix("takes_no_proxy_header_of_version_2", "", "identity: proxy_v2", 1);
+        }),
         trial("probe::without_starttls", POSTFIX, || {
             postfix("without_starttls", "", "tls: { mode: required, verify: false }", 1);
         }),
