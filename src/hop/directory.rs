@@ -87,6 +87,11 @@ impl Directory {
         Self { control: Handle::current(), shared: Arc::new(shared) }
     }
 
+    /// Whether gatepost itself listens there.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        own_listener(&Address::Ip(address), &self.shared.listeners).is_some()
+    }
+
     /// What is known of hosts.
     pub(super) fn registry(&self) -> &Registry {
         &self.shared.registry
