@@ -9,6 +9,7 @@
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
 use super::unmet::Unmet;
 use super::verdict::Stage;
-use crate::smtp::{Piece, Verb};
+use crate::smtp::{Own, Piece, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
 /// those where a recipient was just and is now being tried.
@@ -84,6 +85,8 @@ pub enum Input {
     },
     /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
     Finished(Peer),
+    /// The client of [`Output::Recount`] has more sessions than it may have; this is what it hears.
+    Exceeded(&'static Own),
     /// The process wants to stop: end between transactions.
     Shutdown,
     /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
@@ -115,6 +118,8 @@ pub enum Output {
     Finish(Peer),
     /// A passage of TLS between client and hop is over: one log record.
     Passed(Box<PassageRecord>),
+    /// Count the session for another client from now on; answered by [`Input::Exceeded`] if that one may not have it.
+    Recount(IpAddr),
     /// Break the client's connection off: it is to find what it would have found where nobody listens.
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.

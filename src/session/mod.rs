@@ -22,6 +22,7 @@
 //! | `limiter` | limits beyond this session |
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
 //! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
+//! | `passthrough`, `client_hello` | TLS of the client with the hop, passed through unread |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -227,6 +228,7 @@ impl Session {
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
             Input::Finished(_) => {}
+            Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }

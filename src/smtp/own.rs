@@ -261,7 +261,7 @@ own! {
     /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).
     HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
     /// No host that is left can be told who the client is, and must be.
-    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop takes your identity from here";
+    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop can be told who you are";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.

@@ -19,6 +19,7 @@ mod lmtp;
 mod matrix;
 mod messages;
 mod passthrough;
+mod probe;
 mod verdicts;
 
 #[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(failover::trials());
     trials.extend(lmtp::trials());
     trials.extend(passthrough::trials());
+    trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
@@ -61,6 +62,7 @@ pub struct Pure {
     /// What was to be logged about hops, and no line of the script has asked for yet.
     logged: Vec<String>,
     fault: Option<String>,
+    permit: Permit,
 }
 
 /// One connection.
@@ -81,7 +83,7 @@ struct Link {
 impl Pure {
     /// Starts a session; each read gives at most `piece` octets.
     pub fn new(world: &World, piece: usize) -> Pure {
-        let now = Instant::now();
+        let (now, client) = (Instant::now(), world.entrance.client.ip());
         let mut links: [Link; 1 + HOPS] = Default::default();
         links[0].party = Some(Party::Client);
         let mut pure = Pure {
@@ -104,6 +106,11 @@ impl Pure {
             records: Vec::new(),
             logged: Vec::new(),
             fault: None,
+            permit: world
+                .sessions
+                .enter()
+                .and_then(|entered| entered.admit(client, now))
+                .expect("the first session"),
         };
         pure.session.start(pure.now, &mut pure.out);
         pure.carry_out(0);
@@ -285,6 +292,11 @@ impl Pure {
                 Output::Reset => {
                     self.links[0] = Link::default();
                     self.closed.insert(Party::Client, true);
+                }
+                Output::Recount(client) => {
+                    if let Err(exceeded) = self.permit.move_to(client, self.now) {
+                        self.handle(Input::Exceeded(exceeded.reply()));
+                    }
                 }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
