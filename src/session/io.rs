@@ -83,10 +83,10 @@ pub enum Input {
         /// What it said.
         answer: Result<CalloutAnswer, Fault>,
     },
-    /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
-    Finished(Peer),
     /// The client of [`Output::Recount`] has more sessions than it may have; this is what it hears.
     Exceeded(&'static Own),
+    /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
+    Finished(Peer),
     /// The process wants to stop: end between transactions.
     Shutdown,
     /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
@@ -114,12 +114,12 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Count the session for another client from now on; answered by [`Input::Exceeded`] if that one may not have it.
+    Recount(IpAddr),
     /// Send a peer our FIN, when what is queued for it is in the kernel; answered by [`Input::Finished`].
     Finish(Peer),
     /// A passage of TLS between client and hop is over: one log record.
     Passed(Box<PassageRecord>),
-    /// Count the session for another client from now on; answered by [`Input::Exceeded`] if that one may not have it.
-    Recount(IpAddr),
     /// Break the client's connection off: it is to find what it would have found where nobody listens.
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.

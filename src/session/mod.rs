@@ -227,8 +227,8 @@ impl Session {
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
-            Input::Finished(_) => {}
             Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
+            Input::Finished(_) => {}
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }

@@ -48,6 +48,7 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Recount(client) => exceeded = self.permit.move_to(client, now).err(),
                 Output::Finish(peer) => {
                     let link = match peer {
                         Peer::Downstream => self.client.as_mut(),
@@ -58,7 +59,6 @@ impl Drive {
                     cx.waker().wake_by_ref();
                 }
                 Output::Passed(record) => log::passage(&record),
-                Output::Recount(client) => exceeded = self.permit.move_to(client, now).err(),
                 Output::Reset => {
                     scratch.out.tx[0].clear();
                     if let Some(link) = &self.client {
