@@ -18,6 +18,7 @@ use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
+use crate::session::limiter::Limiter;
 use crate::session::route::{Hops, PoolId};
 use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeouts};
 use crate::session::verdict::Rules;
@@ -44,12 +45,16 @@ pub struct Prepared {
     pub maps: Vec<String>,
 }
 
-/// Prepares to run a configuration.
+/// Prepares to run a configuration, whose sessions are counted by `limiter`.
 ///
 /// # Errors
 ///
 /// One line for each thing that is wrong with it.
-pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepared, String> {
+pub async fn prepare(
+    loaded: &Loaded,
+    registry: &Arc<Registry>,
+    limiter: Arc<dyn Limiter>,
+) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
     let pools = Arc::new(Pools::new(config, registry));
@@ -73,7 +78,13 @@ pub async fn prepare(loaded: &Loaded, registry: &Arc<Registry>) -> Result<Prepar
     let doors = doors(config, &hops);
     match (compiled, callouts, sessions) {
         (Ok((rules, maps)), Ok(callouts), Some(sessions)) if errors.is_empty() => Ok(Prepared {
-            settings: Arc::new(settings(config, Box::new(rules), Arc::new(callouts), Box::new(hops))),
+            settings: Arc::new(settings(
+                config,
+                Box::new(rules),
+                Arc::new(callouts),
+                Box::new(hops),
+                limiter,
+            )),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
             refresher,
@@ -161,12 +172,13 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
     doors
 }
 
-/// What sessions of a configuration go by, with who decides and where their mail goes.
+/// What sessions of a configuration go by, with who decides, where their mail goes and who counts it.
 pub fn settings(
     config: &Config,
     rules: Box<dyn Rules>,
     callouts: Arc<dyn Callouts>,
     hops: Box<dyn Hops>,
+    limiter: Arc<dyn Limiter>,
 ) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Settings {
@@ -206,6 +218,7 @@ pub fn settings(
         rules,
         callouts,
         hops,
+        limiter,
     }
 }
 

@@ -28,6 +28,7 @@ use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
+use crate::session::limiter::{Limiter, NoLimits};
 use crate::systemd::{self, Activated, Beat};
 
 /// How long a second look at the workers waits for the first.
@@ -40,7 +41,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// What is wrong, one line each.
 pub async fn check(loaded: &Loaded) -> Result<(), String> {
     let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared = prepare(loaded, &registry).await?;
+    let prepared = prepare(loaded, &registry, Arc::new(NoLimits)).await?;
     for report in &prepared.hosts {
         say(&report.to_string());
     }
@@ -123,8 +124,11 @@ struct Control {
 impl Control {
     async fn start(loaded: Loaded, path: Option<PathBuf>, activated: Activated) -> Result<Control, String> {
         let registry = Arc::new(Registry::new(Instant::now()));
-        let prepared = prepare(&loaded, &registry).await?;
         let config = &loaded.config;
+        let sessions = Sessions::new(config.limits.sessions, &config.limits);
+        let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&sessions);
+        let prepared = prepare(&loaded, &registry, limiter).await?;
+        sessions.set(prepared.sessions, &config.limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
@@ -139,8 +143,6 @@ impl Control {
         let admin = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
         let admin_address = admin.local_addr().unwrap_or(address);
         tokio::spawn(admin::serve(admin, Arc::clone(&status)));
-        let limits = &config.limits;
-        let sessions = Sessions::new(prepared.sessions, limits.sessions_per_client, &limits.exempt);
         let mut workers = Vec::new();
         let mut beats = Vec::new();
         for index in 0..count {
@@ -273,7 +275,8 @@ impl Control {
         if Fixed::of(&loaded.config) != self.fixed {
             tracing::warn!("reload: workers, admin.address and log change with the next start, not before");
         }
-        let prepared = prepare(&loaded, &self.registry).await?;
+        let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&self.sessions);
+        let prepared = prepare(&loaded, &self.registry, limiter).await?;
         self.activated.check(&prepared.doors)?;
         let new = prepared.doors.iter().filter(|door| {
             door.address.port() != 0
@@ -282,11 +285,10 @@ impl Control {
         for door in new {
             listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
         }
-        let limits = &loaded.config.limits;
         let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
         let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
         self.listen(&serving, &doors)?;
-        self.sessions.set(sessions, limits.sessions_per_client, &limits.exempt);
+        self.sessions.set(sessions, &loaded.config.limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
         self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];

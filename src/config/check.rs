@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
 use super::scalar::print_duration;
-use super::types::{Config, Decide, Identity, Source, Target};
+use super::types::{Config, Decide, Identity, ListenerTlsMode, Source, Target, UpstreamTlsMode};
 use super::walk::{Context, shown};
 
 /// Checks the sections against each other.
@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, context: &Context) {
     for (i, listener) in config.listeners.iter().enumerate() {
         names_pool(config, context, &format!("listeners[{i}].upstream"), &listener.upstream);
         strangers(config, context, i);
+        passes_through(config, context, i);
     }
     for (name, pool) in &config.upstreams {
         let Source::Hosts(hosts) = &pool.source else { continue };
@@ -132,6 +133,19 @@ fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
             path,
             format!("{host}:{port} is gatepost's own listener {own}: mail would go round in a loop"),
         );
+    }
+}
+
+/// Reports TLS of ours towards a pool whose clients speak their own TLS with it.
+fn passes_through(config: &Config, context: &Context, i: usize) {
+    let listener = &config.listeners[i];
+    let Some(upstream) = config.upstreams.get(&listener.upstream) else { return };
+    if listener.tls.mode == ListenerTlsMode::Passthrough && upstream.tls.mode != UpstreamTlsMode::Off {
+        let pool = &listener.upstream;
+        let text = format!(
+            "contradicts upstreams.{pool}.tls: what is passed through is the client's TLS with the hop"
+        );
+        context.error(&format!("listeners[{i}].tls"), text);
     }
 }
 

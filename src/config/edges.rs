@@ -49,7 +49,8 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         return ListenerTls { mode: mode.unwrap_or_default(), ..ListenerTls::default() };
     }
     let Some(mut tls) = node.section() else { return ListenerTls::default() };
-    let mode = tls.require("mode", "").and_then(|node| node.choice(&LISTENER_TLS)).unwrap_or_default();
+    let given = tls.require("mode", "").and_then(|node| node.choice(&LISTENER_TLS));
+    let mode = given.unwrap_or_default();
     let mut certificates: Vec<KeyPair> = pair(&mut tls).into_iter().collect();
     if let Some(more) = tls.get("certificates") {
         certificates.extend(more.list().iter().filter_map(|node| {
@@ -67,6 +68,14 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         client_roots: tls.get("client_roots").and_then(|node| path(&node)),
         implicit: tls.get_or("implicit", false, Node::flag),
     };
+    tls_of_listener(&mut tls, given, &decoded);
+    tls.end();
+    decoded
+}
+
+/// Reports keys that make no sense with the mode; without one it was reported already.
+fn tls_of_listener(tls: &mut Section<'_>, mode: Option<ListenerTlsMode>, decoded: &ListenerTls) {
+    let Some(mode) = mode else { return };
     let ours = matches!(mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
     if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none()
     {
@@ -92,8 +101,6 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         decoded.implicit && mode != ListenerTlsMode::Passthrough,
         "belongs to \"passthrough\"; for gatepost's own TLS write mode: implicit",
     );
-    tls.end();
-    decoded
 }
 
 /// `tls` of a pool: a mode alone, or a mapping.
@@ -104,7 +111,8 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
         return UpstreamTls { mode: mode.unwrap_or_default(), ..default };
     }
     let Some(mut tls) = node.section() else { return default };
-    let mode = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS)).unwrap_or_default();
+    let given = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS));
+    let mode = given.unwrap_or_default();
     let decoded = UpstreamTls {
         mode,
         verify: tls.get_or("verify", default.verify, Node::flag),
@@ -121,7 +129,7 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
     }
     for key in ["verify", "roots", "server_name", "certificate", "key"] {
         if let Some(node) = tls.get(key)
-            && mode == UpstreamTlsMode::Off
+            && given == Some(UpstreamTlsMode::Off)
         {
             node.key_error("is of no use without TLS");
         }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::edges::{self, is_off};
 use super::settings::{count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target, Upstream,
-    is_host_name,
+    AuthShown, Balance, HostSpec, Identity, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target,
+    Upstream, UpstreamTlsMode, is_host_name,
 };
 use super::walk::{Node, Section, shown};
 
@@ -142,6 +142,21 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
             ["health", "port", "balance"].into_iter().for_each(|key| says(key, text));
         }
         Source::Hosts(_) | Source::Sink(_) | Source::Mx(_) => {}
+    }
+    if sink && upstream.tls.mode != UpstreamTlsMode::Off {
+        says("tls", "contradicts \"sink\", which is a part of gatepost");
+    }
+    if sink && upstream.identity != Identity::None {
+        says("identity", "contradicts \"sink\", which is a part of gatepost");
+    }
+    let unix = |host: &HostSpec| matches!(host.target, Target::Unix(_));
+    if upstream.identity == Identity::SourceAddress
+        && matches!(&upstream.source, Source::Hosts(hosts) if hosts.iter().any(unix))
+    {
+        says("identity", "contradicts a host at \"unix:\", which sees no address");
+    }
+    if upstream.identity_login && upstream.identity != Identity::Xclient {
+        says("identity_login", "belongs to identity: xclient");
     }
     if upstream.protocol == Protocol::Lmtp {
         match &upstream.source {

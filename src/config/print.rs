@@ -16,8 +16,8 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Rewrites,
-    Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
+    Rewrites, Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
 };
 
 impl fmt::Display for Config {
@@ -60,10 +60,8 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
     let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
-    if !proxy.from.is_empty() {
-        let (from, required) = (networks(&proxy.from), proxy.required);
-        writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
-    }
+    let (from, required) = (networks(&proxy.from), proxy.required);
+    writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }
@@ -161,7 +159,12 @@ fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {
         }
     }
     writeln!(f, "  sessions_per_client: {}", limits.sessions_per_client)?;
+    writeln!(f, "  new_sessions_per_minute: {}", limits.new_sessions_per_minute)?;
+    writeln!(f, "  messages_per_minute: {}", limits.messages_per_minute)?;
+    writeln!(f, "  recipients_per_minute: {}", limits.recipients_per_minute)?;
     writeln!(f, "  exempt: {}", list(limits.exempt.iter().map(ToString::to_string)))?;
+    f.write_str(if limits.ranges.is_empty() { "  ranges: []\n" } else { "  ranges:\n" })?;
+    limits.ranges.iter().try_for_each(|range| print_range(f, range))?;
     writeln!(f, "  recipients: {}", limits.recipients)?;
     writeln!(f, "  message_size: {}", print_size(limits.message_size))?;
     writeln!(f, "  command_line: {}", limits.command_line)?;
@@ -170,6 +173,14 @@ fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {
     writeln!(f, "  reply: {}", print_size(limits.reply as u64))?;
     writeln!(f, "  errors: {}", limits.errors)?;
     writeln!(f, "  attempts: {}", limits.attempts)
+}
+
+fn print_range(f: &mut fmt::Formatter<'_>, range: &Range) -> fmt::Result {
+    writeln!(f, "    - from: {}", list(range.from.iter().map(ToString::to_string)))?;
+    writeln!(f, "      sessions: {}", range.sessions)?;
+    writeln!(f, "      new_sessions_per_minute: {}", range.new_sessions_per_minute)?;
+    writeln!(f, "      messages_per_minute: {}", range.messages_per_minute)?;
+    writeln!(f, "      recipients_per_minute: {}", range.recipients_per_minute)
 }
 
 fn print_timeouts(f: &mut fmt::Formatter<'_>, config: &Config) -> fmt::Result {

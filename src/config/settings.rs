@@ -10,12 +10,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::callouts;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
 use super::types::{
-    Admin, BareNewline, Config, Content, Dns, Greeting, Limits, Log, LogFormat, LogLevel, Timeouts,
+    Admin, BareNewline, Config, Content, Dns, Greeting, Limits, Log, LogFormat, LogLevel, Range, Timeouts,
 };
 use super::walk::{Node, shown};
 
@@ -116,9 +118,12 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
         sessions_configured: sessions.is_some(),
         sessions_per_client: section
             .get_or("sessions_per_client", default.sessions_per_client, |node| count(node, 1, 10_000_000)),
-        exempt: section.get_or("exempt", default.exempt, |node| {
-            Some(node.list().iter().filter_map(Node::network).collect())
-        }),
+        new_sessions_per_minute: section.get_or("new_sessions_per_minute", 0, rate),
+        messages_per_minute: section.get_or("messages_per_minute", 0, rate),
+        recipients_per_minute: section.get_or("recipients_per_minute", 0, rate),
+        exempt: section.get_or("exempt", default.exempt, networks),
+        ranges: section
+            .get_or("ranges", default.ranges, |node| Some(node.list().iter().filter_map(range).collect())),
         recipients: section.get_or("recipients", default.recipients, |node| count(node, 1, 100_000)),
         message_size: section.get_or("message_size", default.message_size, |node| node.size(1, 1 << 40)),
         // RFC 5321 sections 4.5.3.1.4 and 4.5.3.1.5: 512 octets are what everybody may say.
@@ -135,6 +140,32 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
     }
     section.end();
     Some(limits)
+}
+
+/// So many a minute; 0 is no bound.
+fn rate(node: &Node<'_>) -> Option<u32> {
+    node.number(0, 1_000_000).and_then(|n| u32::try_from(n).ok())
+}
+
+fn networks(node: &Node<'_>) -> Option<Vec<IpNet>> {
+    Some(node.list().iter().filter_map(Node::network).collect())
+}
+
+fn range(node: &Node<'_>) -> Option<Range> {
+    let mut section = node.section()?;
+    let from = section.require("from", "; list the networks, such as [192.0.2.0/24]");
+    if let Some(from) = from.as_ref().filter(|from| from.value().as_array().is_some_and(<[_]>::is_empty)) {
+        from.error("a range needs at least one network");
+    }
+    let range = Range {
+        from: from.and_then(|from| networks(&from)).unwrap_or_default(),
+        sessions: section.get_or("sessions", 0, |node| count(node, 0, 10_000_000)),
+        new_sessions_per_minute: section.get_or("new_sessions_per_minute", 0, rate),
+        messages_per_minute: section.get_or("messages_per_minute", 0, rate),
+        recipients_per_minute: section.get_or("recipients_per_minute", 0, rate),
+    };
+    section.end();
+    Some(range)
 }
 
 fn timeouts(node: &Node<'_>) -> Option<Timeouts> {

@@ -75,7 +75,10 @@ callouts:
     effects: [discard]
     refuse_postmaster: true
   - { name: other, type: http, url: "http://[::1]?x", stages: connect }
-limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], recipients: 7, message_size: 1000,
+limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
+          messages_per_minute: 10, recipients_per_minute: 11,
+          ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,
+                     messages_per_minute: 14, recipients_per_minute: 15 }, { from: [203.0.113.9] }], recipients: 7, message_size: 1000,
           command_line: 512, auth_line: 1KiB, reply_line: 2KiB, reply: 3KiB, errors: 8, attempts: 0 }
 timeouts: { command: 1s, content: 2s, connect: 3s, tls: 4s, greeting: 5s, reply: 6s, answer: 7s, attempts: 250ms,
             end_of_data: 1h, callouts: 1d }

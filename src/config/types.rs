@@ -256,8 +256,16 @@ pub struct Limits {
     pub sessions_configured: bool,
     /// Sessions at once of one client (an IPv6 client is its /64).
     pub sessions_per_client: usize,
-    /// Clients that `sessions_per_client` does not bind.
+    /// New sessions a minute of one client; 0 means no bound, as for the next two.
+    pub new_sessions_per_minute: u32,
+    /// MAIL commands a minute of one client.
+    pub messages_per_minute: u32,
+    /// RCPT commands a minute of one client.
+    pub recipients_per_minute: u32,
+    /// Clients that the bounds of one client do not bind.
     pub exempt: Vec<IpNet>,
+    /// Clients that are counted together, too. A client belongs to the first range that holds it.
+    pub ranges: Vec<Range>,
     /// Recipients of one transaction.
     pub recipients: usize,
     /// Content of one message.
@@ -282,7 +290,11 @@ impl Default for Limits {
             sessions: 10_000,
             sessions_configured: false,
             sessions_per_client: 50,
+            new_sessions_per_minute: 0,
+            messages_per_minute: 0,
+            recipients_per_minute: 0,
             exempt: Vec::new(),
+            ranges: Vec::new(),
             recipients: 1000,
             message_size: 50 * 1024 * 1024,
             command_line: 2048,
@@ -293,6 +305,21 @@ impl Default for Limits {
             attempts: 4,
         }
     }
+}
+
+/// What the clients of some networks may do together; 0 means no bound.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Range {
+    /// The networks; never empty.
+    pub from: Vec<IpNet>,
+    /// Sessions at once.
+    pub sessions: usize,
+    /// New sessions a minute.
+    pub new_sessions_per_minute: u32,
+    /// MAIL commands a minute.
+    pub messages_per_minute: u32,
+    /// RCPT commands a minute.
+    pub recipients_per_minute: u32,
 }
 
 /// What is waited for.

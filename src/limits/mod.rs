@@ -1,26 +1,38 @@
-//! Who may do how much: sessions in all, sessions per client, descriptors.
+//! Who may do how much: sessions in all, of one client, of a range; new sessions, messages and recipients a minute;
+//! descriptors.
 //!
-//! In:    a client's address when it is accepted.
-//! Out:   a [`Permit`] held for as long as the session lives, or which limit it met.
-//! Never: decides what the client hears (`421 4.3.2` and `421 4.7.0` are the session's), remembers a client without
-//!        a session, or grows beyond one entry per open session.
+//! In:    a connection, then the address of its client, then what the client does.
+//! Out:   a [`Permit`] held for as long as the session lives, or which limit was met; as the sessions' [`Limiter`],
+//!        whether a message or recipient may be.
+//! Never: decides what the client hears, asks the network anything, or grows beyond one entry per open session and
+//!        a fixed table per rate.
 //!
-//! An IPv6 client is its /64: one customer has at least that much. An IPv4-mapped address is the IPv4 one.
+//! A connection counts in all from [`Sessions::enter`] on; for its client, and the range that holds it, from
+//! [`Entered::admit`] on, when it is known who the client is. An IPv6 client is its /64.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 
+use crate::config::types;
+use crate::session::limiter::{Bound, Limiter};
+
+mod bounds;
+mod client;
 pub mod descriptors;
-mod exempt;
+mod networks;
+mod rate;
+mod table;
 
-use exempt::Exempt;
+use bounds::{Act, Bounds};
+use client::Client;
 
 /// Parts of the map of clients, each with its own lock, held for one look-up when a session begins or ends.
 const SHARDS: usize = 32;
@@ -30,47 +42,32 @@ const SHARDS: usize = 32;
 pub enum Exceeded {
     /// `limits.sessions`: `421 4.3.2`.
     Sessions,
-    /// `limits.sessions_per_client`: `421 4.7.0`.
+    /// `limits.sessions_per_client`: `421 4.7.0`, as all that follow.
     PerClient,
+    /// `sessions` of a range.
+    PerRange,
+    /// `limits.new_sessions_per_minute`, or that of a range.
+    Rate(Bound),
 }
 
-/// Counts sessions. Counts outlive a reload; the bounds are replaced by [`Sessions::set`].
-#[derive(Debug)]
+/// Counts sessions, and what is done in them a minute. Counts outlive a reload; the bounds are replaced by
+/// [`Sessions::set`].
 pub struct Sessions {
     bounds: ArcSwap<Bounds>,
+    /// Whether messages or recipients are bound at all.
+    rated: AtomicBool,
     open: AtomicUsize,
     hasher: RandomState,
     clients: [Mutex<HashMap<Client, usize>>; SHARDS],
 }
 
-#[derive(Debug)]
-struct Bounds {
-    sessions: usize,
-    per_client: usize,
-    exempt: Exempt,
-}
-
-/// Whom sessions are counted for: an IPv4 address or an IPv6 /64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    V4(u32),
-    V6(u64),
-}
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
-        }
-    }
-}
-
 impl Sessions {
-    /// At most `sessions` at once, and `per_client` of one client unless it is in one of `exempt`.
-    pub fn new(sessions: usize, per_client: usize, exempt: &[IpNet]) -> Arc<Self> {
+    /// At most `sessions` at once, of each client and range what `limits` says.
+    pub fn new(sessions: usize, limits: &types::Limits) -> Arc<Self> {
+        let bounds = Bounds::new(sessions, limits, None);
         Arc::new(Self {
-            bounds: ArcSwap::from_pointee(Bounds { sessions, per_client, exempt: Exempt::new(exempt) }),
+            rated: AtomicBool::new(bounds.are_rated()),
+            bounds: ArcSwap::from_pointee(bounds),
             open: AtomicUsize::new(0),
             hasher: RandomState::new(),
             clients: Default::default(),
@@ -78,40 +75,23 @@ impl Sessions {
     }
 
     /// Replaces the bounds; sessions that are open stay, even those beyond the new ones.
-    pub fn set(&self, sessions: usize, per_client: usize, exempt: &[IpNet]) {
-        self.bounds.store(Arc::new(Bounds { sessions, per_client, exempt: Exempt::new(exempt) }));
+    pub fn set(&self, sessions: usize, limits: &types::Limits) {
+        let bounds = Bounds::new(sessions, limits, Some(&self.bounds.load()));
+        self.rated.store(bounds.are_rated(), Relaxed);
+        self.bounds.store(Arc::new(bounds));
     }
 
-    /// Lets the client at `address` have one more session.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Exceeded> {
-        let bounds = self.bounds.load();
+    /// Lets one more connection in, whoever is behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Exceeded::Sessions`].
+    pub fn enter(self: &Arc<Self>) -> Result<Entered, Exceeded> {
+        let most = self.bound();
         self.open
-            .fetch_update(Relaxed, Relaxed, |open| (open < bounds.sessions).then_some(open + 1))
+            .fetch_update(Relaxed, Relaxed, |open| (open < most).then_some(open + 1))
             .map_err(|_| Exceeded::Sessions)?;
-        // From here on dropping the permit takes the count back.
-        let mut permit = Permit { sessions: self.clone(), client: None };
-        if bounds.exempt.contains(address) {
-            return Ok(permit);
-        }
-        let client = Client::from(address);
-        let mut shard = self.shard(client);
-        match shard.entry(client) {
-            Entry::Occupied(entry) if *entry.get() >= bounds.per_client => {
-                drop(shard);
-                return Err(Exceeded::PerClient);
-            }
-            Entry::Occupied(mut entry) => *entry.get_mut() += 1,
-            Entry::Vacant(_) if bounds.per_client == 0 => {
-                drop(shard);
-                return Err(Exceeded::PerClient);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(1);
-            }
-        }
-        drop(shard);
-        permit.client = Some(client);
-        Ok(permit)
+        Ok(Entered(Arc::clone(self)))
     }
 
     /// Sessions open now.
@@ -124,26 +104,57 @@ impl Sessions {
         self.bounds.load().sessions
     }
 
-    fn shard(&self, client: Client) -> MutexGuard<'_, HashMap<Client, usize>> {
-        let index = self.hasher.hash_one(client) as usize % SHARDS;
-        // Every change of a shard is one insertion, removal or addition, so a poisoned one is whole.
-        self.clients[index].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts a session for its client and its range, if both have room for it.
+    fn take(&self, address: IpAddr, now: Instant) -> Result<Place, Exceeded> {
+        let bounds = self.bounds.load();
+        let mut place = Place::default();
+        match self.fill(&mut place, &bounds, address, now) {
+            Ok(()) => Ok(place),
+            Err(exceeded) => {
+                self.give_back(place);
+                Err(exceeded)
+            }
+        }
     }
-}
 
-/// One session's place, given back when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    sessions: Arc<Sessions>,
-    /// None for an exempt client, which is not counted.
-    client: Option<Client>,
-}
+    fn fill(
+        &self,
+        place: &mut Place,
+        bounds: &Bounds,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Exceeded> {
+        let client = bounds.client(address);
+        if let Some(client) = client {
+            let mut shard = self.shard(client);
+            match shard.entry(client) {
+                Entry::Occupied(entry) if *entry.get() >= bounds.per_client => {
+                    return Err(Exceeded::PerClient);
+                }
+                Entry::Occupied(mut entry) => *entry.get_mut() += 1,
+                Entry::Vacant(entry) => {
+                    entry.insert(1);
+                }
+            }
+            place.client = Some(client);
+        }
+        let range = bounds.range(address);
+        if let Some(range) = range {
+            // From here on giving back the place takes this back, too.
+            place.range = Some(Arc::clone(&range.open));
+            if range.open.fetch_add(1, Relaxed) >= range.sessions {
+                return Err(Exceeded::PerRange);
+            }
+        }
+        bounds.take(Act::Session, client, range, now).map_err(Exceeded::Rate)
+    }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.sessions.open.fetch_sub(1, Relaxed);
-        let Some(client) = self.client else { return };
-        let mut shard = self.sessions.shard(client);
+    fn give_back(&self, Place { client, range }: Place) {
+        if let Some(range) = range {
+            range.fetch_sub(1, Relaxed);
+        }
+        let Some(client) = client else { return };
+        let mut shard = self.shard(client);
         if let Entry::Occupied(mut entry) = shard.entry(client) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -155,79 +166,95 @@ impl Drop for Permit {
             }
         }
     }
+
+    fn shard(&self, client: Client) -> MutexGuard<'_, HashMap<Client, usize>> {
+        let index = self.hasher.hash_one(client) as usize % SHARDS;
+        // Every change of a shard is one insertion, removal or addition, so a poisoned one is whole.
+        self.clients[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may(&self, act: Act, address: IpAddr, now: Instant) -> Result<(), Bound> {
+        if !self.rated.load(Relaxed) {
+            return Ok(());
+        }
+        let bounds = self.bounds.load();
+        bounds.take(act, bounds.client(address), bounds.range(address), now)
+    }
+}
+
+impl Limiter for Sessions {
+    fn message(&self, client: IpAddr, now: Instant) -> Result<(), Bound> {
+        self.may(Act::Message, client, now)
+    }
+
+    fn recipient(&self, client: IpAddr, now: Instant) -> Result<(), Bound> {
+        self.may(Act::Recipient, client, now)
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("open", &self.open()).finish_non_exhaustive()
+    }
+}
+
+/// A connection's place in all, given back when dropped. Nobody has said yet who its client is.
+#[derive(Debug)]
+pub struct Entered(Arc<Sessions>);
+
+impl Entered {
+    /// Counts it for its client.
+    ///
+    /// # Errors
+    ///
+    /// Which limit was met; the place is given back.
+    pub fn admit(self, client: IpAddr, now: Instant) -> Result<Permit, Exceeded> {
+        let place = self.0.take(client, now)?;
+        Ok(Permit { place, entered: self })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One session's place, given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    place: Place,
+    entered: Entered,
+}
+
+/// Where a session counts.
+#[derive(Debug, Default)]
+struct Place {
+    /// None for an exempt client, which is not counted.
+    client: Option<Client>,
+    /// The sessions of its range.
+    range: Option<Arc<AtomicUsize>>,
+}
+
+impl Permit {
+    /// Counts the session for another client from now on, as for a new one.
+    ///
+    /// # Errors
+    ///
+    /// Which limit was met; then it counts in all only, until it ends.
+    pub fn move_to(&mut self, client: IpAddr, now: Instant) -> Result<(), Exceeded> {
+        // Given back first: the new client may be of the same range, or /64.
+        self.entered.0.give_back(std::mem::take(&mut self.place));
+        self.place = self.entered.0.take(client, now)?;
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.entered.0.give_back(std::mem::take(&mut self.place));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn entries(sessions: &Sessions) -> usize {
-        sessions.clients.iter().map(|shard| shard.lock().unwrap().len()).sum()
-    }
-
-    #[test]
-    fn sessions_in_all_are_bounded_and_given_back() {
-        let sessions = Sessions::new(2, 50, &[]);
-        let one = sessions.admit(ip("192.0.2.1")).unwrap();
-        let _two = sessions.admit(ip("192.0.2.2")).unwrap();
-        assert_eq!(sessions.admit(ip("192.0.2.3")).unwrap_err(), Exceeded::Sessions);
-        drop(one);
-        assert_eq!((sessions.open(), entries(&sessions)), (1, 1));
-        sessions.admit(ip("192.0.2.3")).unwrap();
-    }
-
-    #[test]
-    fn one_client_is_bounded_and_an_ipv6_client_is_its_64() {
-        let sessions = Sessions::new(100, 1, &[]);
-        let _held: Vec<_> = ["192.0.2.1", "2001:db8::1", "2001:db8:0:1::1"]
-            .map(|text| sessions.admit(ip(text)).unwrap())
-            .into();
-        for text in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::ffff:0:0:2"] {
-            assert_eq!(sessions.admit(ip(text)).unwrap_err(), Exceeded::PerClient, "{text}");
-        }
-        assert_eq!(sessions.open(), 3, "a refused client takes no place");
-    }
-
-    #[test]
-    fn exempt_clients_are_bound_only_in_all() {
-        let sessions = Sessions::new(3, 1, &["10.0.0.0/8".parse().unwrap()]);
-        let held: Vec<_> = (0..3).map(|_| sessions.admit(ip("10.1.2.3")).unwrap()).collect();
-        assert_eq!(sessions.admit(ip("10.1.2.3")).unwrap_err(), Exceeded::Sessions);
-        assert_eq!(entries(&sessions), 0);
-        drop(held);
-        assert_eq!(sessions.open(), 0);
-    }
-
-    #[test]
-    fn new_bounds_leave_open_sessions_alone() {
-        let sessions = Sessions::new(10, 10, &[]);
-        let held: Vec<_> = (0..4).map(|_| sessions.admit(ip("192.0.2.1")).unwrap()).collect();
-        sessions.set(2, 1, &[]);
-        assert_eq!(sessions.admit(ip("192.0.2.2")).unwrap_err(), Exceeded::Sessions);
-        drop(held);
-        assert_eq!((sessions.open(), entries(&sessions), sessions.bound()), (0, 0, 2));
-    }
-
-    #[test]
-    fn threads_leave_nothing_behind() {
-        let sessions = Sessions::new(6, 2, &[]);
-        std::thread::scope(|scope| {
-            for thread in 0..4_u8 {
-                let sessions = &sessions;
-                scope.spawn(move || {
-                    for turn in 0..500_u16 {
-                        let address = ip(&format!("192.0.2.{}", (u16::from(thread) + turn) % 3));
-                        let held = (sessions.admit(address), sessions.admit(address));
-                        assert!(sessions.open() <= 6);
-                        drop(held);
-                    }
-                });
-            }
-        });
-        assert_eq!((sessions.open(), entries(&sessions)), (0, 0));
-    }
-}
+mod tests;

@@ -32,6 +32,12 @@ label! {
         Sessions = "sessions",
         /// `limits.sessions_per_client`.
         PerClient = "per_client",
+        /// `sessions` of a range.
+        PerRange = "per_range",
+        /// `limits.new_sessions_per_minute`.
+        ClientRate = "client_rate",
+        /// `new_sessions_per_minute` of a range.
+        RangeRate = "range_rate",
         /// gatepost is stopping.
         Draining = "draining",
     }
@@ -114,6 +120,26 @@ label! {
         Refused = "refused",
         /// It could not be read, or not at this point of the dialog.
         Malformed = "malformed",
+    }
+}
+
+label! {
+    /// Which command met a limit by the minute.
+    Rated {
+        /// MAIL
+        Mail = "mail",
+        /// RCPT
+        Rcpt = "rcpt",
+    }
+}
+
+label! {
+    /// Whose limit it met.
+    Bound {
+        /// That of the client alone.
+        Client = "client",
+        /// That of a range, for all its clients together.
+        Range = "range",
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Event {
     Panic,
     /// The configuration was read again.
     Reload(Reload),
+    /// A command beyond a limit by the minute.
+    Limited(Rated, Bound),
 }
 
 impl Event {
@@ -90,6 +92,7 @@ impl Event {
             Self::Dropped(what) => (15, what as usize),
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
+            Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
         }
     }
 
@@ -170,7 +173,7 @@ const FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 18;
+const COUNTERS: usize = 19;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -193,6 +196,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_dropped_total", &[("what", Dropped::VALUES)], "Things thrown away."),
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
+    counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),

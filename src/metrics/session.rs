@@ -5,10 +5,12 @@
 //! Never: decides anything; a new event of the session is a compile error here until it has a metric.
 
 use super::labels::{
-    AttemptFate, Class, Dropped, End, Fate, MessageFate, Origin, RecipientFate, Side, Verb, VerdictKind,
+    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, Rated, RecipientFate, Side, Verb,
+    VerdictKind,
 };
 use super::{Event, Meter, Timing};
 use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
+use crate::session::limiter;
 use crate::smtp;
 
 impl Meter {
@@ -49,6 +51,8 @@ impl Meter {
             // By the callout's name, which this worker's array has no place for.
             io::Event::Asked(..) => {}
             io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
+            io::Event::MessageLimited(bound) => self.count(Event::Limited(Rated::Mail, whose(bound))),
+            io::Event::RecipientLimited(bound) => self.count(Event::Limited(Rated::Rcpt, whose(bound))),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
@@ -103,6 +107,13 @@ fn verdict(kind: io::VerdictKind) -> Option<VerdictKind> {
         io::VerdictKind::Skipped => VerdictKind::Skipped,
         io::VerdictKind::Failed => return None,
     })
+}
+
+fn whose(bound: limiter::Bound) -> Bound {
+    match bound {
+        limiter::Bound::Client => Bound::Client,
+        limiter::Bound::Range => Bound::Range,
+    }
 }
 
 fn session_end(end: SessionEnd) -> End {

@@ -20,7 +20,8 @@ fn all_events() -> Vec<Event> {
         HiddenKeyword,
         ContentOctets,
     ];
-    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::Draining].map(SessionRefused));
+    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::PerRange].map(SessionRefused));
+    events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
@@ -75,6 +76,9 @@ fn all_events() -> Vec<Event> {
     );
     events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
+    for what in [Rated::Mail, Rated::Rcpt] {
+        events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));
+    }
     events
 }
 

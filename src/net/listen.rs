@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,6 +28,7 @@ use super::worker::{self, Registered, Serving, Tide};
 use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
+use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::Entrance;
 use crate::smtp::{Own, SessionId, own};
@@ -223,11 +224,12 @@ pub async fn empty(door: &Door, ids: &Ids) {
 fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let permit = match opens.serving.sessions.admit(client.ip()) {
+    let entered = opens.serving.sessions.enter();
+    let permit = match entered.and_then(|entered| entered.admit(client.ip(), Instant::now())) {
         Ok(permit) => permit,
-        Err(Exceeded::Sessions) => return refuse(stream, &own::TOO_MANY_SESSIONS, Refusal::Sessions, ids),
-        Err(Exceeded::PerClient) => {
-            return refuse(stream, &own::TOO_MANY_FROM_CLIENT, Refusal::PerClient, ids);
+        Err(exceeded) => {
+            let (own, why) = words(exceeded);
+            return refuse(stream, own, why, ids);
         }
     };
     let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
@@ -248,6 +250,17 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
         drive.await;
         drop(counted);
     });
+}
+
+/// What a client hears who met a limit, and what it is counted as.
+fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
+    match exceeded {
+        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
+        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
+        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
+        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
+        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
+    }
 }
 
 fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {

@@ -6,6 +6,7 @@
 //!
 //! RFC 5321 4.1.1.2-3; RFC 1870 (SIZE); RFC 6531 (SMTPUTF8).
 
+use super::io::Event;
 use super::owed::What;
 use super::transaction::{Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::verdict::{Giver, Stage};
@@ -26,6 +27,10 @@ impl Session {
         }
         if size.is_some_and(|size| size > self.settings.limits.message_size) {
             return self.reply_own(turn, &own::MESSAGE_TOO_BIG);
+        }
+        if let Err(bound) = self.settings.limiter.message(self.client(), turn.now) {
+            turn.out.count(Event::MessageLimited(bound));
+            return self.reply_own(turn, &own::MESSAGE_RATE);
         }
         let mail = Mail { sent: Spoken::given(path, params), given: None };
         let notes = self.settings.records.then(Box::<Notes>::default);
@@ -77,6 +82,10 @@ impl Session {
         }
         if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
+        }
+        if let Err(bound) = self.settings.limiter.recipient(self.client(), turn.now) {
+            turn.out.count(Event::RecipientLimited(bound));
+            return self.reply_own(turn, &own::RECIPIENT_RATE);
         }
         let recipient = Box::new(Recipient { sent: Spoken::given(path, params), given: None });
         let (stage, mut what) = (Stage::Rcpt, What::Rcpt(recipient));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::client::{TlsFacts, TlsFault};
+use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
 use super::verdict::Stage;
@@ -184,6 +185,10 @@ pub enum Event {
     Asked(CalloutId, Stage, CalloutEnd, Duration),
     /// An answer of a callout came to a question that nobody waited for.
     LateAnswer,
+    /// A message was refused by a limit by the minute.
+    MessageLimited(Bound),
+    /// A recipient was.
+    RecipientLimited(Bound),
     /// The session is over.
     Ended(SessionEnd),
     /// What the hop offered and the client is not shown, because nobody here knows it.

@@ -19,6 +19,7 @@
 //! | `attempt`, `routed`, `domain` | a recipient tried elsewhere; hosts by a recipient's domain |
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
+//! | `limiter` | limits beyond this session |
 //! | `client`, `secure`, `terms` | who the client is; TLS with it; what a hop is told and asked for first |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
@@ -41,6 +42,7 @@ mod inquiry;
 mod interrupt;
 pub mod io;
 mod judge;
+pub mod limiter;
 mod loss;
 mod notes;
 mod owed;

@@ -1,7 +1,8 @@
 //! What a session must know of the configuration, in the shape it is used.
 //!
 //! In:    built once from `proxy.yaml` when it is loaded or reloaded; shared by reference count.
-//! Out:   limits, deadlines, policy and the services a session calls: [`Rules`], [`Callouts`] and [`Hops`].
+//! Out:   limits, deadlines, policy and the services a session calls: [`Rules`], [`Callouts`], [`Hops`] and
+//!        [`Limiter`].
 //! Never: changes while a session holds it: running sessions keep theirs over a reload.
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 
 use super::callout::Callouts;
 use super::client::ClientFacts;
+use super::limiter::Limiter;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
 use crate::smtp::BareNewline;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub callouts: Arc<dyn Callouts>,
     /// The pools.
     pub hops: Box<dyn Hops>,
+    /// What clients may do in all their sessions.
+    pub limiter: Arc<dyn Limiter>,
 }
 
 /// `limits:`, as far as a session checks them.

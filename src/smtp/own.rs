@@ -222,6 +222,14 @@ own! {
     TOO_MANY_SESSIONS = 421, Some("4.3.2"), "Too many sessions, try again later";
     /// More sessions than one client may have.
     TOO_MANY_FROM_CLIENT = 421, Some("4.7.0"), "Too many sessions from your address";
+    /// More sessions than the clients of one range may have together.
+    TOO_MANY_FROM_RANGE = 421, Some("4.7.0"), "Too many sessions from your network";
+    /// More new sessions a minute than a client, or its range, may have.
+    SESSION_RATE = 421, Some("4.7.0"), "Too many new sessions, try again later";
+    /// More messages a minute than a client, or its range, may send.
+    MESSAGE_RATE = 451, Some("4.7.1"), "Too many messages, try again later";
+    /// More recipients a minute than a client, or its range, may name.
+    RECIPIENT_RATE = 451, Some("4.7.1"), "Too many recipients, try again later";
     /// More errors than a session may have.
     TOO_MANY_ERRORS = 421, Some("4.7.0"), "Too many errors, closing";
     /// A line beyond its limit that does not end.

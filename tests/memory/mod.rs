@@ -11,6 +11,7 @@ use std::time::Instant;
 use gatepost::session::Session;
 use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
+use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Door, Entrance, Limits, Settings, Timeouts};
 use gatepost::session::verdict::NoRules;
@@ -68,6 +69,7 @@ impl Pair {
             rules: Box::new(NoRules),
             callouts: Arc::new(NoCallouts),
             hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
+            limiter: Arc::new(NoLimits),
         });
         let now = Instant::now();
         let client = SocketAddr::from(([192, 0, 2, 7], 50000));

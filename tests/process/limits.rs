@@ -88,6 +88,58 @@ fn exempt_clients_are_not_counted() {
 }
 
 #[test]
+fn new_sessions_messages_and_recipients_by_the_minute() {
+    let more = "limits: { new_sessions_per_minute: 3, messages_per_minute: 2, recipients_per_minute: 3 }\n";
+    let gate = Gate::start(SINK, more);
+    let mut clients = [gate.client(), gate.client(), gate.client()];
+    let reply = first_reply(gate.listener);
+    assert!(reply.starts_with("421 4.7.0 Too many new sessions"), "{reply}");
+    // The rates are one client's in all its sessions, on whichever worker they are.
+    clients[0].ask(MAIL, 250);
+    clients[1].ask(MAIL, 250);
+    let reply = clients[2].ask(MAIL, 451);
+    assert!(reply.starts_with("451 4.7.1 Too many messages"), "{reply}");
+    for client in [0, 1, 0] {
+        clients[client].ask(RCPT, 250);
+    }
+    let reply = clients[1].ask(RCPT, 451);
+    assert!(reply.starts_with("451 4.7.1 Too many recipients"), "{reply}");
+    for client in &mut clients[..2] {
+        client.ask("DATA", 354);
+        client.say("Whoever is accepted is delivered to.\r\n.\r\n");
+        client.hear(250);
+    }
+    assert_eq!(gate.metric("gatepost_sessions_refused_total", &["reason=\"client_rate\""]), 1.0);
+    for verb in ["verb=\"mail\"", "verb=\"rcpt\""] {
+        assert_eq!(
+            gate.metric("gatepost_commands_limited_total", &[verb, "bound=\"client\""]),
+            1.0,
+            "{verb}"
+        );
+    }
+    clients.into_iter().for_each(Raw::quit);
+}
+
+#[test]
+fn the_clients_of_a_range_count_together_over_a_reload() {
+    let range = |sessions| {
+        format!(
+            "limits: {{ exempt: [127.0.0.0/8], ranges: [{{ from: [127.0.0.0/8], sessions: {sessions} }}] }}\n"
+        )
+    };
+    let gate = Gate::start(SINK, &range(2));
+    let held = [gate.client(), gate.client()];
+    let reply = first_reply(gate.listener);
+    assert!(reply.starts_with("421 4.7.0 Too many sessions from your network"), "{reply}");
+    gate.write(&[gate.listener], SINK, &range(3));
+    gate.reload("done");
+    let third = gate.client();
+    assert!(first_reply(gate.listener).starts_with("421 4.7.0 "), "those from before the reload are counted");
+    assert_eq!(gate.metric("gatepost_sessions_refused_total", &["reason=\"per_range\""]), 2.0);
+    held.into_iter().chain([third]).for_each(Raw::quit);
+}
+
+#[test]
 fn an_ipv6_client_is_counted_too() {
     let Ok(free) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
         eprintln!("skipped: there is no ::1 here");

@@ -15,6 +15,7 @@ use std::time::Instant;
 use gatepost::callout::CalloutSet;
 use gatepost::config::{self, types};
 use gatepost::hop::PoolSpec;
+use gatepost::limits::Sessions;
 use gatepost::prepare::settings;
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
@@ -115,7 +116,9 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         None => Arc::new(Spoken(callouts)),
     };
     let hops = Box::new(Listed { kinds, ..Listed::new(&pools) });
-    let settings = Settings { records: true, trace: false, ..settings(config, rules, callouts, hops) };
+    let limiter = Sessions::new(config.limits.sessions, &config.limits);
+    let settings =
+        Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, limiter) };
     let pools = names.into_iter().cloned().collect();
     Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
 }

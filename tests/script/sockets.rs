@@ -181,16 +181,17 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let say = |error: std::io::Error| error.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(say)?;
     let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared = runtime.block_on(prepare(loaded, &registry))?;
+    let limits = &loaded.config.limits;
+    let limiter = Sessions::new(limits.sessions, limits);
+    let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
     let Prepared { settings, doors, sessions, .. } = prepared;
     let door = doors.first().ok_or("no listener")?;
     let bound = listen::bind(door.address).map_err(say)?;
     let address = bound.local_addr().map_err(say)?.as_socket().ok_or("no address")?;
-    let limits = &loaded.config.limits;
-    let sessions = Sessions::new(sessions, limits.sessions_per_client, &limits.exempt);
+    limiter.set(sessions, limits);
     let (orders, received) = unbounded_channel();
     let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received, Beat::default()));
-    let serving = Arc::new(Serving { settings, sessions });
+    let serving = Arc::new(Serving { settings, sessions: limiter });
     orders
         .send(Order::Serve(serving, vec![(*door, Opening::Own(bound))]))
         .map_err(|_| "the worker has ended")?;

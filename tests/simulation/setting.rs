@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use gatepost::session::callout::Callouts;
+use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::PoolKind;
 use gatepost::session::settings::{Door, Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
@@ -48,6 +49,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         trace: rng.percent(30),
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
+        limiter: Arc::new(NoLimits),
         hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
     }
 }

@@ -1,6 +1,6 @@
-//! The clients that are not counted one by one.
+//! A set of networks: clients that are not counted one by one, clients that are counted together.
 //!
-//! In:    `limits.exempt`, networks in any order, overlapping or not.
+//! In:    networks in any order, overlapping or not.
 //! Out:   whether an address is in one of them, in the logarithm of their number.
 //! Never: changes once made.
 //!
@@ -12,12 +12,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A set of networks.
 #[derive(Debug, Default)]
-pub(super) struct Exempt {
+pub(super) struct Networks {
     v4: Box<[Ipv4Net]>,
     v6: Box<[Ipv6Net]>,
 }
 
-impl Exempt {
+impl Networks {
     /// The union of `networks`.
     pub(super) fn new(networks: &[IpNet]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_merged_networks() {
-        let networks = [
+        let given = [
             "10.0.0.0/9",
             "10.128.0.0/9",
             "10.1.0.0/16",
@@ -71,16 +71,16 @@ mod tests {
             "2001:db8::/32",
             "::ffff:198.51.100.0/120",
         ];
-        let exempt = Exempt::new(&networks.map(|text| text.parse().unwrap()));
-        assert_eq!(exempt.v4.len(), 3);
+        let networks = Networks::new(&given.map(|text| text.parse().unwrap()));
+        assert_eq!(networks.v4.len(), 3);
         for inside in
             ["10.0.0.0", "10.255.255.255", "192.0.2.7", "::ffff:192.0.2.7", "198.51.100.9", "2001:db8:1::1"]
         {
-            assert!(exempt.contains(inside.parse().unwrap()), "{inside}");
+            assert!(networks.contains(inside.parse().unwrap()), "{inside}");
         }
         for outside in ["9.255.255.255", "11.0.0.0", "192.0.2.6", "192.0.2.8", "2001:db9::1", "::1"] {
-            assert!(!exempt.contains(outside.parse().unwrap()), "{outside}");
+            assert!(!networks.contains(outside.parse().unwrap()), "{outside}");
         }
-        assert!(!Exempt::new(&[]).contains("10.0.0.1".parse().unwrap()));
+        assert!(!Networks::new(&[]).contains("10.0.0.1".parse().unwrap()));
     }
 }
