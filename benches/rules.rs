@@ -46,6 +46,7 @@ fn question(stage: Stage, recipient: &[u8]) -> Question<'_> {
         listener: 0,
         client: Ipv4Addr::LOCALHOST.into(),
         port: 40000,
+        facts: None,
         hop: None,
         helo: Some(b"client.example"),
         authenticated: false,

@@ -233,13 +233,14 @@ mod tests {
     use crate::config::types::{Listener, Upstream};
     use crate::hop::{Pick, Registry, Why};
     use crate::metrics::Event;
+    use crate::tls::TlsSet;
 
     /// Upstreams `main`, a listener's own, and `other`.
     fn status() -> (Arc<Status>, Arc<Pools>) {
         let upstreams = ["main", "other"].map(|name| (name.to_owned(), Upstream::default()));
         let config = Config { upstreams: BTreeMap::from(upstreams), ..Config::default() };
         let registry = Registry::new(Instant::now());
-        let pools = Arc::new(Pools::new(&config, &registry));
+        let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
         let metrics = Arc::new(Metrics::new(1));
         metrics.control().count(Event::SessionOpened);
         (Arc::new(Status::new(metrics, &config, pools.clone())), pools)
@@ -314,7 +315,7 @@ mod tests {
         let upstreams =
             BTreeMap::from([("main".to_owned(), Upstream::default()), ("other".to_owned(), lonely)]);
         let mut config = Config { upstreams, ..Config::default() };
-        let pools = Arc::new(Pools::new(&config, &registry));
+        let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
         let status = Status::new(Arc::new(Metrics::new(1)), &config, pools.clone());
         status.set_phase(Phase::Accepting);
         let (ready, body) = status.readiness();

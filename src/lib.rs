@@ -19,3 +19,4 @@ pub mod session;
 pub mod show;
 pub mod smtp;
 pub mod systemd;
+pub mod tls;

@@ -6,18 +6,58 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tracing::{info, trace, warn};
+use tracing::{debug, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
+use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
 use crate::session::record::{Address, Record};
+use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
 /// Hidden keywords that are logged, at most.
 const HIDDEN: usize = 1000;
+
+/// How often a line is written that strangers could have written at will.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// A line that strangers could have written at will: once a minute at most, and then with how many there were.
+#[derive(Debug)]
+pub struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// One not written yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new((None, 0)))
+    }
+
+    /// Whether to write it now; then how often it was not, since the last time.
+    pub fn is_due(&self) -> Option<u64> {
+        self.is_due_at(Instant::now())
+    }
+
+    fn is_due_at(&self, now: Instant) -> Option<u64> {
+        // Two plain values: whatever a panic left there will do.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kept_back) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < SELDOM) {
+            *kept_back += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(kept_back))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
 /// what must stay secret.
@@ -54,14 +94,22 @@ pub fn transaction(record: &Record) {
         .iter()
         .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()))
         .collect();
+    let facts = record.facts.as_deref();
     info!(
         session = %record.session,
         client = %record.client,
         helo = record.helo.as_deref().map(text),
+        name = facts.and_then(|facts| facts.name()),
+        login = facts.and_then(|facts| facts.login()),
+        via = facts.and_then(|facts| facts.via).map(field::display),
+        tls = facts.and_then(|facts| facts.tls()).map(tls),
+        forwarded = facts.and_then(|facts| facts.forwarded.as_ref()).map(forwarded),
         authenticated = record.authenticated,
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
+        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
+        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -89,6 +137,16 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
+/// A TLS handshake with a client that failed, and why: its own affair.
+pub fn not_secured(session: SessionId, fault: &TlsFault) {
+    debug!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+}
+
+/// A hop that did not meet the terms it is to be spoken to on.
+pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
+    warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
+}
+
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
 pub fn hidden(host: &str, keyword: &[u8]) {
     static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
@@ -107,6 +165,34 @@ fn address(address: &Address) -> String {
     }
 }
 
+/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+fn tls(facts: &TlsFacts) -> String {
+    let mut said = format!("{} {}", facts.version, facts.cipher);
+    if let Some(shown) = &facts.certificate {
+        let verified = if shown.verified { "" } else { " (not verified)" };
+        said = format!("{said} {}{verified}", shown.subject);
+    }
+    text(said.as_bytes())
+}
+
+/// What XFORWARD told: `mail.example.com[192.0.2.1]:4711 helo=mail.example.com ident=4FDbR9`.
+fn forwarded(facts: &XforwardFacts) -> String {
+    let mut said = facts.name.as_deref().unwrap_or("unknown").to_owned();
+    said.extend(facts.address.map(|address| format!("[{address}]")));
+    said.extend(facts.port.map(|port| format!(":{port}")));
+    said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
+    said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
+    text(said.as_bytes())
+}
+
+fn certificate(certificate: &Certificate) -> String {
+    match &certificate.fault {
+        _ if certificate.verified => "verified".to_owned(),
+        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
+        None => "not verified".to_owned(),
+    }
+}
+
 /// Octets as a terminal may be shown them.
 pub fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -119,5 +205,20 @@ fn end(end: MessageEnd) -> &'static str {
         MessageEnd::Lost => "lost",
         MessageEnd::Discarded => "discarded",
         MessageEnd::DeliveredUnheard => "delivered_unheard",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seldom_line_says_what_it_left_out() {
+        let (line, now) = (Seldom::new(), Instant::now());
+        assert_eq!(line.is_due_at(now), Some(0));
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM / 2), None);
+        assert_eq!(line.is_due_at(now + SELDOM), Some(2));
+        assert_eq!(line.is_due_at(now + SELDOM * 2), Some(0));
     }
 }

@@ -24,6 +24,7 @@ use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeo
 use crate::session::verdict::Rules;
 use crate::show;
 use crate::smtp::BareNewline;
+use crate::tls::TlsSet;
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -33,6 +34,8 @@ pub struct Prepared {
     pub pools: Arc<Pools>,
     /// What keeps the pools' addresses fresh.
     pub refresher: Refresher,
+    /// TLS with clients and with hosts.
+    pub tls: Arc<TlsSet>,
     /// What asks their hosts whether they would serve.
     pub prober: Prober,
     /// Every address to listen on.
@@ -57,7 +60,11 @@ pub async fn prepare(
 ) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
-    let pools = Arc::new(Pools::new(config, registry));
+    let tls = tls(loaded).await.unwrap_or_else(|wrong| {
+        errors.push_str(&wrong);
+        TlsSet::default()
+    });
+    let pools = Arc::new(Pools::new(config, &tls, registry));
     let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
     // A million lines take a moment, in which a signal or a scrape is not kept waiting.
@@ -87,6 +94,7 @@ pub async fn prepare(
             )),
             prober: Prober::new(config, Arc::clone(&pools)),
             pools,
+            tls: Arc::new(tls),
             refresher,
             doors,
             sessions,
@@ -95,6 +103,14 @@ pub async fn prepare(
         }),
         _ => Err(errors),
     }
+}
+
+/// Reads certificates, keys and roots.
+async fn tls(loaded: &Loaded) -> Result<TlsSet, String> {
+    let reading = loaded.clone();
+    let read = spawn_blocking(move || TlsSet::load(&reading.config)).await;
+    read.map_err(|error| format!("tls: {error}\n"))?
+        .map_err(|wrong| wrong.into_iter().map(|error| format!("{}: {error}\n", loaded.file)).collect())
 }
 
 /// Reads the maps and compiles the rules; `pools` are the names of the pools in the order of their numbers. With the
@@ -166,7 +182,8 @@ fn doors(config: &Config, hops: &HopSet) -> Vec<Entry> {
         // The configuration was checked: the upstream is there, and there are not so many listeners.
         let Some(pool) = hops.id(&listener.upstream) else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let entry = |&address| Entry { address, listener: number, pool };
+        let intercept = listener.intercept;
+        let entry = |&address| Entry { address, listener: number, pool, intercept };
         doors.extend(listener.addresses.iter().map(entry));
     }
     doors
@@ -237,5 +254,6 @@ fn door(listener: &types::Listener) -> Door {
             types::AuthShown::Off => AuthShown::Off,
         },
         xclient: listener.xclient.clone(),
+        greeting_delay: listener.greeting_delay,
     }
 }

@@ -20,16 +20,19 @@ use tokio::task::JoinHandle as Task;
 use crate::admin::{self, Phase, Status};
 use crate::config::types::{Config, Log};
 use crate::config::{self, Loaded};
-use crate::hop::Registry;
+use crate::hop::{Prober, Refresher, Registry};
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Event, Metrics};
+use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
 use crate::session::limiter::{Limiter, NoLimits};
 use crate::systemd::{self, Activated, Beat};
+use crate::tls::TlsSet;
+use crate::tls::watch::Watch;
 
 /// How long a second look at the workers waits for the first.
 const TICK: Duration = Duration::from_millis(20);
@@ -116,8 +119,8 @@ struct Control {
     activated: Activated,
     /// Where the doors are: as configured, and as the kernel has it.
     listening: Vec<(SocketAddr, SocketAddr)>,
-    /// What is done beside: fresh addresses, probes.
-    beside: [Task<()>; 2],
+    /// What is done beside: fresh addresses, probes, fresh certificates.
+    beside: [Task<()>; 3],
     grace: Duration,
 }
 
@@ -131,7 +134,8 @@ impl Control {
         sessions.set(prepared.sessions, &config.limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -157,7 +161,7 @@ impl Control {
             workers.push((orders, worker));
         }
         let grace = config.shutdown_grace;
-        let Prepared { settings, refresher, prober, doors, .. } = prepared;
+        let Prepared { settings, tls, refresher, prober, doors, .. } = prepared;
         let mut control = Control {
             fixed: Fixed::of(config),
             path,
@@ -168,10 +172,12 @@ impl Control {
             workers,
             activated,
             listening: Vec::new(),
-            beside: [tokio::spawn(refresher.run()), tokio::spawn(prober.run())],
+            beside: beside(refresher, prober, &tls),
             grace,
         };
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&control.sessions) });
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let admitted = Arc::clone(&control.sessions);
+        let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
         let addresses = control.listen(&serving, &doors)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
@@ -190,12 +196,17 @@ impl Control {
             let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
             let mut actual = known.map_or(door.address, |&(_, actual)| actual);
             let mut activated = self.activated.take(door.address);
+            if let Some(socket) = &activated {
+                let enabled = intercept::enable(socket.into(), door.address, door.intercept);
+                enabled.map_err(|error| cannot_listen(door.address, &error))?;
+            }
             for order in &mut orders {
                 let opening = if known.is_some() || self.activated.has(door.address) {
                     // The first worker has it for all.
                     activated.take().map_or(Opening::Known, |socket| Opening::Shared(socket, self.share()))
                 } else {
-                    let socket = listen::bind(actual).map_err(|error| cannot_listen(actual, &error))?;
+                    let socket = listen::bind(actual, door.intercept);
+                    let socket = socket.map_err(|error| cannot_listen(actual, &error))?;
                     // Where the kernel chose the port, the other workers take the same.
                     let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
                     actual = bound.unwrap_or(actual);
@@ -283,15 +294,18 @@ impl Control {
                 && !self.listening.iter().any(|(configured, _)| *configured == door.address)
         });
         for door in new {
-            listen::is_free(door.address).map_err(|error| cannot_listen(door.address, &error))?;
+            listen::is_free(door.address, door.intercept)
+                .map_err(|error| cannot_listen(door.address, &error))?;
         }
-        let Prepared { settings, pools, refresher, prober, doors, sessions, .. } = prepared;
-        let serving = Arc::new(Serving { settings, sessions: Arc::clone(&self.sessions) });
+        let Prepared { settings, pools, tls, refresher, prober, doors, sessions, .. } = prepared;
+        let listeners = doors.iter().map(|door| door.address).collect();
+        let admitted = Arc::clone(&self.sessions);
+        let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
         self.listen(&serving, &doors)?;
         self.sessions.set(sessions, &loaded.config.limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
-        self.beside = [tokio::spawn(refresher.run()), tokio::spawn(prober.run())];
+        self.beside = beside(refresher, prober, &tls);
         self.grace = loaded.config.shutdown_grace;
         Ok(())
     }
@@ -327,6 +341,11 @@ impl Control {
             let _ = orders.send(order());
         }
     }
+}
+
+fn beside(refresher: Refresher, prober: Prober, tls: &Arc<TlsSet>) -> [Task<()>; 3] {
+    let watch = Watch::new(Arc::clone(tls));
+    [tokio::spawn(refresher.run()), tokio::spawn(prober.run()), tokio::spawn(watch.run())]
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {

@@ -139,10 +139,11 @@ fn tell(states: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::types::Intercept;
     use crate::session::route::PoolId;
 
     fn door(address: &str) -> Entry {
-        Entry { address: address.parse().unwrap(), listener: 0, pool: PoolId(0) }
+        Entry { address: address.parse().unwrap(), listener: 0, pool: PoolId(0), intercept: Intercept::Off }
     }
 
     fn activated(addresses: &[&str]) -> Activated {

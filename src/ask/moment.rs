@@ -14,6 +14,7 @@ use crate::config::knows;
 use crate::config::types::{Config, Stage as At};
 use crate::log::text;
 use crate::rules;
+use crate::session::client::{Certificate, ClientFacts, TlsFacts};
 use crate::session::verdict::{Question, Stage, Supposed};
 use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
@@ -35,6 +36,8 @@ pub struct Moment {
     /// The client has authenticated through to the hop
     #[arg(long)]
     pub(super) authenticated: bool,
+    #[command(flatten)]
+    tls: Tls,
     /// The reverse-path of MAIL; "<>" is the null path
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
@@ -61,6 +64,46 @@ pub struct Moment {
     reply: Vec<String>,
 }
 
+/// The TLS the client comes through.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+struct Tls {
+    /// The client comes through TLS, of this version
+    #[arg(long = "tls", value_name = "VERSION", num_args = 0..=1, default_missing_value = "TLSv1.3")]
+    version: Option<String>,
+    /// The cipher suite, by its IANA name
+    #[arg(long = "tls-cipher", value_name = "NAME", requires = "version")]
+    cipher: Option<String>,
+    /// The name the client asked for in its handshake
+    #[arg(long = "tls-server-name", value_name = "NAME", requires = "version")]
+    server_name: Option<String>,
+    /// The subject of the client's certificate
+    #[arg(long = "tls-certificate", value_name = "SUBJECT", requires = "version")]
+    certificate: Option<String>,
+    /// It is vouched for
+    #[arg(long = "tls-verified", requires = "certificate")]
+    verified: bool,
+}
+
+impl Tls {
+    fn facts(&self) -> Option<ClientFacts> {
+        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        let version = boxed(&self.version)?;
+        let certificate = boxed(&self.certificate);
+        let tls = TlsFacts {
+            version,
+            cipher: boxed(&self.cipher).unwrap_or_default(),
+            server_name: boxed(&self.server_name),
+            certificate: certificate.map(|subject| Certificate {
+                subject,
+                verified: self.verified,
+                fault: None,
+            }),
+            resumed: false,
+        };
+        Some(ClientFacts { tls: Some(tls), ..ClientFacts::default() })
+    }
+}
+
 fn stage(name: &str) -> Result<At, String> {
     let asked = |stage: &At| rules::known(*stage).is_some();
     let found = At::ALL.into_iter().filter(asked).find(|stage| stage.name() == name);
@@ -84,6 +127,8 @@ pub(super) struct Known<'m> {
     pub(super) params: Params<'m>,
     pub(super) command: Option<Command<'m>>,
     pub(super) reply: Option<Reply>,
+    /// What is known of the client beside its address.
+    facts: Option<ClientFacts>,
     /// What callouts are shown of a transaction that has begun.
     supposed: Option<Supposed>,
 }
@@ -97,6 +142,8 @@ impl fmt::Display for Known<'_> {
             ("listener", Some(format!("{}, upstream {}", self.listener_name, self.upstream))),
             ("client", Some(moment.client.to_string())),
             ("helo", moment.helo.clone()),
+            ("tls", moment.tls.version.clone()),
+            ("certificate", moment.tls.certificate.clone()),
             ("authenticated", moment.authenticated.then(|| "yes".to_owned())),
             ("sender", path(self.sender)),
             ("size", moment.size.map(|size| size.to_string())),
@@ -162,6 +209,7 @@ impl<'m> Known<'m> {
             upstream,
             moment,
             sender,
+            facts: moment.tls.facts(),
             supposed: begun.map(|sender| Supposed::new(sender, moment.size, Instant::now())),
             recipient: wrong.path("recipient", moment.recipient.as_deref(), false),
             recipient_given: wrong.path("recipient-given", moment.recipient_given.as_deref(), false),
@@ -188,6 +236,7 @@ impl<'m> Known<'m> {
             listener: self.listener,
             client: self.moment.client.to_canonical(),
             port: 0,
+            facts: self.facts.as_ref(),
             hop: None,
             helo: self.moment.helo.as_deref().map(str::as_bytes),
             authenticated: self.moment.authenticated,

@@ -7,9 +7,12 @@
 //! `docs/callout.md` says what each member means, `docs/callout.schema.json` is made from these types. Names are those of
 //! MTA Hooks (draft-degennaro-mta-hooks-01 section 5) where it has one.
 
+use std::net::SocketAddr;
+
 use serde::{Serialize, Serializer};
 
 use super::octets::Shown;
+use crate::session::client::{ClientFacts, TlsFacts};
 use crate::session::verdict::{Question, Stage};
 use crate::smtp::{EnhancedCode, Params, Path, ReplyRef};
 
@@ -47,8 +50,10 @@ pub(super) struct Asked<'a> {
     session: String,
     /// Who asks.
     server: ServerSeen<'a>,
-    /// Who connected.
+    /// Who the client is.
     client: Client<'a>,
+    /// TLS between the client and gatepost, or the balancer in front of it.
+    tls: Option<Tls<'a>>,
     /// Whether the client has authenticated through to the hop.
     authenticated: bool,
     /// The hop that is spoken to, host:port.
@@ -88,6 +93,59 @@ struct Client<'a> {
     port: u16,
     /// The name given in EHLO or HELO.
     ehlo: Option<Shown<'a>>,
+    /// Its name in DNS, where a trusted peer told it by XCLIENT.
+    ptr: Option<&'a str>,
+    /// As whom it has authenticated, where a trusted peer told it by XCLIENT.
+    login: Option<&'a str>,
+    /// Who connected in its place: a load balancer or MTA that told who the client is.
+    via: Option<String>,
+    /// Where the client itself connected to, address:port, where that is known.
+    destination: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct Tls<'a> {
+    /// The version, such as "TLSv1.3".
+    version: &'a str,
+    /// The cipher suite by its IANA name.
+    cipher: &'a str,
+    /// The name the client asked for (SNI).
+    server_name: Option<&'a str>,
+    /// The subject of the certificate the client has shown.
+    cert_subject: Option<&'a str>,
+    /// Whether it has shown one that is vouched for.
+    cert_verified: bool,
+}
+
+impl<'a> Client<'a> {
+    fn new(question: &Question<'a>) -> Self {
+        let facts = question.facts;
+        let written = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        Self {
+            ip: question.client.to_string(),
+            port: question.port,
+            ehlo: question.helo.map(Shown),
+            ptr: facts.and_then(ClientFacts::name),
+            login: facts.and_then(ClientFacts::login),
+            via: written(facts.and_then(|facts| facts.via)),
+            destination: written(facts.and_then(|facts| facts.destination)),
+        }
+    }
+}
+
+impl<'a> Tls<'a> {
+    fn new(facts: &'a TlsFacts) -> Self {
+        let certificate = facts.certificate.as_ref();
+        Self {
+            version: &facts.version,
+            cipher: &facts.cipher,
+            server_name: facts.server_name.as_deref(),
+            cert_subject: certificate.map(|shown| &*shown.subject),
+            cert_verified: certificate.is_some_and(|shown| shown.verified),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -186,11 +244,8 @@ impl<'a> Asked<'a> {
                 name: &server.hostname,
                 listener: listener.map(|name| &**name).unwrap_or_default(),
             },
-            client: Client {
-                ip: question.client.to_string(),
-                port: question.port,
-                ehlo: question.helo.map(Shown),
-            },
+            client: Client::new(question),
+            tls: question.facts.and_then(ClientFacts::tls).map(Tls::new),
             authenticated: question.authenticated,
             hop: question.hop,
             envelope: envelope(question),

@@ -11,15 +11,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
 use super::scalar::print_duration;
-use super::types::{Config, Decide, Identity, ListenerTlsMode, Source, Target, UpstreamTlsMode};
+use super::types::{
+    Config, Decide, Identity, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
+};
 use super::walk::{Context, shown};
 
 /// Checks the sections against each other.
 pub(super) fn check(config: &Config, context: &Context) {
     addresses(config, context);
     for (i, listener) in config.listeners.iter().enumerate() {
-        names_pool(config, context, &format!("listeners[{i}].upstream"), &listener.upstream);
+        let path = format!("listeners[{i}].upstream");
+        names_pool(config, context, &path, &listener.upstream);
+        knows_destination(config, context, &path, std::slice::from_ref(listener), &listener.upstream);
         strangers(config, context, i);
+        patience(config, context, i);
         passes_through(config, context, i);
     }
     for (name, pool) in &config.upstreams {
@@ -31,13 +36,17 @@ pub(super) fn check(config: &Config, context: &Context) {
     for (i, rule) in config.rules.iter().enumerate() {
         match &rule.actions.decide {
             Some(Decide::Route { upstream }) => {
-                names_pool(config, context, &format!("rules[{i}].do.route.upstream"), upstream);
+                let path = format!("rules[{i}].do.route.upstream");
+                names_pool(config, context, &path, upstream);
+                knows_destination(config, context, &path, &config.listeners, upstream);
             }
             Some(Decide::Retry(ladder)) => {
                 let path = format!("rules[{i}].do.retry");
                 for (j, rung) in ladder.iter().enumerate() {
                     let upstream = rung.upstream.as_deref().unwrap_or_default();
-                    names_pool(config, context, &format!("{path}[{j}].upstream"), upstream);
+                    let path = format!("{path}[{j}].upstream");
+                    names_pool(config, context, &path, upstream);
+                    knows_destination(config, context, &path, &config.listeners, upstream);
                 }
                 let (most, given) = (config.limits.attempts, ladder.len());
                 if given > most {
@@ -117,6 +126,17 @@ fn names_pool(config: &Config, context: &Context, path: &str, name: &str) {
     context.error(path, format!("no upstream is called {}{near}", shown(name)));
 }
 
+/// Reports a pool whose host is each client's own destination where none of these listeners knows of one.
+fn knows_destination(config: &Config, context: &Context, path: &str, from: &[Listener], name: &str) {
+    let original = |pool: &Upstream| matches!(pool.source, Source::OriginalDestination);
+    let knows = |one: &Listener| one.intercept != Intercept::Off || !one.proxy_protocol.from.is_empty();
+    if config.upstreams.get(name).is_some_and(original) && !from.iter().any(knows) {
+        let text = "has original_destination, which is known only at a listener with \"intercept\" or \
+                    \"proxy_protocol\"";
+        context.error(path, format!("{} {text}", shown(name)));
+    }
+}
+
 /// Reports a host that is one of our own listeners.
 fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
     let Target::Tcp { host, port } = target else { return };
@@ -133,6 +153,16 @@ fn loops(config: &Config, context: &Context, path: &str, target: &Target) {
             path,
             format!("{host}:{port} is gatepost's own listener {own}: mail would go round in a loop"),
         );
+    }
+}
+
+/// Reports a greeting that would come when the client has been told that none comes.
+fn patience(config: &Config, context: &Context, i: usize) {
+    let (delay, answer) = (config.listeners[i].greeting_delay, config.timeouts.answer);
+    if delay >= answer {
+        let answer = print_duration(answer);
+        let text = format!("must be less than timeouts.answer, {answer}: nobody waits longer for a greeting");
+        context.error(&format!("listeners[{i}].greeting_delay"), text);
     }
 }
 
@@ -178,7 +208,6 @@ fn strangers(config: &Config, context: &Context, i: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::types::Listener;
 
     #[test]
     fn finds_our_own_listeners() {

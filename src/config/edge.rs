@@ -5,7 +5,7 @@
 //!
 //! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS); the PROXY protocol of HAProxy; XCLIENT and XFORWARD of Postfix.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -31,6 +31,13 @@ pub struct KeyPair {
     pub certificate: PathBuf,
     /// The key.
     pub key: PathBuf,
+}
+
+impl KeyPair {
+    /// Both files.
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.certificate, &self.key]
+    }
 }
 
 /// TLS with clients.

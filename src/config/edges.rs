@@ -10,6 +10,7 @@ use super::settings::path;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
 use ipnet::IpNet;
+use std::time::Duration;
 
 /// Names of [`ListenerTlsMode`].
 pub(super) const LISTENER_TLS: [(&str, ListenerTlsMode); 4] = [
@@ -173,6 +174,15 @@ pub(super) fn xclient(section: &mut Section<'_>) -> Vec<IpNet> {
     let from = from(&mut peers);
     peers.end();
     from
+}
+
+/// `greeting_delay` of a listener.
+pub(super) fn greeting_delay(section: &mut Section<'_>) -> Duration {
+    section
+        .get("greeting_delay")
+        .filter(|node| !is_off(node))
+        .and_then(|node| node.duration(Duration::ZERO))
+        .unwrap_or_default()
 }
 
 /// Whether a value says "off" in one word.

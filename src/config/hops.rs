@@ -72,10 +72,11 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
         node.warning("AUTH is never shown: without TLS on this listener there is nothing to show it under");
     }
     let xclient = edges::xclient(&mut section);
+    let greeting_delay = edges::greeting_delay(&mut section);
     let intercept = section.get_or("intercept", default.intercept, |node| node.choice(&edges::INTERCEPT));
     section.end();
     let addresses = addresses.unwrap_or_default();
-    Some(Listener { addresses, upstream, auth, tls, proxy_protocol, xclient, intercept })
+    Some(Listener { addresses, upstream, auth, tls, proxy_protocol, xclient, greeting_delay, intercept })
 }
 
 /// Decodes `upstreams`.

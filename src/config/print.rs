@@ -17,7 +17,11 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
+<<<<<<< HEAD
     Rewrites, Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
+=======
+    Rewrites, Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+>>>>>>> main
 };
 
 impl fmt::Display for Config {
@@ -63,6 +67,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     let (from, required) = (networks(&proxy.from), proxy.required);
     writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
+    writeln!(f, "    greeting_delay: {}", print_duration(listener.greeting_delay))?;
     writeln!(f, "    intercept: {}", name(&INTERCEPT, listener.intercept))
 }
 
@@ -254,8 +259,26 @@ fn matching(matches: &Match) -> String {
     key("verb", matches.verb.clone());
     key("size", matches.size.iter().copied().map(range).collect());
     keys.extend(matches.authenticated.map(|flag| format!("authenticated: {flag}")));
+    keys.extend(matches.tls.as_ref().map(|tls| format!("tls: {}", match_tls(tls))));
     keys.extend(matches.not.as_ref().map(|not| format!("not: {}", matching(not))));
     mapping(&keys)
+}
+
+fn match_tls(tls: &TlsMatch) -> String {
+    let keys = match tls {
+        TlsMatch::Is(is) => return is.to_string(),
+        TlsMatch::Of(keys) => keys,
+    };
+    let globs = [
+        ("version", &keys.version),
+        ("cipher", &keys.cipher),
+        ("server_name", &keys.server_name),
+        ("certificate", &keys.certificate),
+    ];
+    let given = globs.iter().filter(|(_, globs)| !globs.is_empty());
+    let mut written: Vec<String> = given.map(|(key, globs)| format!("{key}: {}", list(*globs))).collect();
+    written.extend(keys.verified.map(|flag| format!("verified: {flag}")));
+    mapping(&written)
 }
 
 fn range(range: SizeRange) -> String {

@@ -176,10 +176,36 @@ pub struct Match {
     pub verb: Vec<String>,
     /// Whether the client has authenticated through to the hop.
     pub authenticated: Option<bool>,
+    /// TLS between the client and gatepost, or the balancer in front of it.
+    pub tls: Option<TlsMatch>,
     /// Ranges of the SIZE declared at MAIL; a message that declares none is in no range.
     pub size: Vec<SizeRange>,
     /// What must not hold.
     pub not: Option<Box<Match>>,
+}
+
+/// `match.tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMatch {
+    /// There is some, or none.
+    Is(bool),
+    /// There is some, of which all of these hold.
+    Of(TlsKeys),
+}
+
+/// The keys of `match.tls`; what is empty or `None` always holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsKeys {
+    /// Globs over the version, such as `TLSv1.3`.
+    pub version: Vec<String>,
+    /// Globs over the cipher suite, by its IANA name.
+    pub cipher: Vec<String>,
+    /// Globs over the name the client asked for (SNI).
+    pub server_name: Vec<String>,
+    /// Globs over the subject of the client's certificate.
+    pub certificate: Vec<String>,
+    /// Whether it has shown one that `client_roots` vouch for.
+    pub verified: Option<bool>,
 }
 
 /// A reply code with holes: `550`, `55x`, `5xx`.

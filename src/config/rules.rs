@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 
 use super::action;
-use super::rule::{Action, CodePattern, Match, Rule, SizeRange, Stage};
+use super::edges::is_off;
+use super::rule::{Action, CodePattern, Match, Rule, SizeRange, Stage, TlsKeys, TlsMatch};
 use super::scalar::parse_size;
 use super::settings::LATER;
 use super::stage::knows;
 use super::walk::{Node, Section};
+use figment::value::Value;
 
 /// Longest pattern.
 const LONGEST_GLOB: usize = 1000;
@@ -107,6 +109,7 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
         text: at.globs("text"),
         verb: at.each("verb", |node| glob(node).map(|verb| verb.to_ascii_uppercase())),
         authenticated: at.get("authenticated").and_then(|node| node.flag()),
+        tls: at.get("tls").and_then(|node| tls(&node)),
         size: at.each("size", size),
         not: match at.get("not") {
             Some(node) if depth == DEEPEST_NOT => {
@@ -122,13 +125,39 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
     {
         node.error("\"not\" without a key never holds");
     }
-    for key in ["tls", "header"] {
-        if let Some(node) = section.get(key) {
-            node.key_error(LATER);
-        }
+    if let Some(node) = section.get("header") {
+        node.key_error(LATER);
     }
     section.end();
     Some(matches)
+}
+
+/// `true`, `false`, a glob over the version or several, or keys.
+fn tls(node: &Node<'_>) -> Option<TlsMatch> {
+    if is_off(node) {
+        return Some(TlsMatch::Is(false));
+    }
+    if node.value().to_bool() == Some(true) {
+        return Some(TlsMatch::Is(true));
+    }
+    if !node.is_section() {
+        let version = node.one_or_list().iter().filter_map(glob).collect();
+        return Some(TlsMatch::Of(TlsKeys { version, ..TlsKeys::default() }));
+    }
+    let mut section = node.section()?;
+    let mut at = Keys { section: &mut section, stages: &[] };
+    let keys = TlsKeys {
+        version: at.globs("version"),
+        cipher: at.globs("cipher"),
+        server_name: at.globs("server_name"),
+        certificate: at.globs("certificate"),
+        verified: at.get("verified").and_then(|node| node.flag()),
+    };
+    section.end();
+    if matches!(node.value(), Value::Dict(_, given) if given.is_empty()) {
+        node.error("says nothing; for any TLS write tls: true");
+    }
+    Some(TlsMatch::Of(keys))
 }
 
 /// A `match` section whose keys are checked against the stages.

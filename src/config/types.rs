@@ -120,8 +120,10 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Who says by a PROXY header who the client is.
     pub proxy_protocol: ProxyProtocol,
-    /// Who may say XCLIENT.
+    /// Who may say XCLIENT and XFORWARD.
     pub xclient: Vec<IpNet>,
+    /// How long the greeting waits; whoever speaks before it is refused. Zero: it does not wait.
+    pub greeting_delay: Duration,
     /// How clients come here that connect to somebody else.
     pub intercept: Intercept,
 }
@@ -135,6 +137,7 @@ impl Default for Listener {
             tls: ListenerTls::default(),
             proxy_protocol: ProxyProtocol::default(),
             xclient: Vec::new(),
+            greeting_delay: Duration::ZERO,
             intercept: Intercept::Off,
         }
     }

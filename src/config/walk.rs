@@ -228,6 +228,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Whether there are keys and values.
+    pub(super) fn is_section(&self) -> bool {
+        matches!(self.value, Value::Dict(..))
+    }
+
     /// Keys and values.
     pub(super) fn section(&self) -> Option<Section<'a>> {
         let dict = match self.value {

@@ -17,6 +17,10 @@ use crate::smtp::{Extensions, Keyword, ReplyFault, ReplyFramer, ReplyLimits, Rep
 pub enum Expect {
     /// The session: the hop's greeting.
     Greeting,
+    /// The session: what is said to a hop before it hears anything of the client's.
+    Terms,
+    /// The session: who the client is, said before MAIL.
+    Xforward,
     /// The session: EHLO or HELO said again to a new hop.
     Hello,
     /// The client: the answer with this number.

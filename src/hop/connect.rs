@@ -44,7 +44,7 @@ mod tests {
 
     fn target(endpoint: Endpoint) -> Target {
         let mut spec = PoolSpec::new("main", &Upstream::default());
-        spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
+        spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1, server_name: None }];
         Pool::new(spec, &Registry::new(Instant::now())).targets()[0].clone()
     }
 
@@ -52,11 +52,11 @@ mod tests {
     async fn tcp_has_its_options_and_moves_octets() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = target(Endpoint::Ip(listener.local_addr().unwrap()));
-        let ours = connect(&target).await.unwrap();
+        let mut ours = connect(&target).await.unwrap();
         let Stream::Tcp(stream) = &ours else { panic!("not TCP") };
         assert!(stream.nodelay().unwrap());
 
-        let theirs = Stream::Tcp(listener.accept().await.unwrap().0);
+        let mut theirs = Stream::Tcp(listener.accept().await.unwrap().0);
         poll_fn(|cx| ours.watch_room(cx)).await.unwrap();
         let slices = [IoSlice::new(b"NO"), IoSlice::new(b"OP\r\n")];
         assert_eq!(ours.try_write_vectored(&slices).unwrap(), 6);

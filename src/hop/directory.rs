@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,8 @@ use super::resolve::own_listener;
 use super::serve::picked;
 use super::target::Address;
 use crate::config::types::{Balance, Config};
-use crate::session::route::{Destination, Domain, HopTerms, NotFound, Pick, PoolKind, TargetId};
+use crate::session::route::{Destination, Domain, HopTerms, HopTls, NotFound, Pick, PoolKind, TargetId};
+use crate::tls::{ClientTls, client};
 
 /// How long a domain may be looked up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ struct Shared {
     listeners: Vec<SocketAddr>,
     kept: Mutex<HashMap<Domain, Arc<Entry>>>,
     room: Semaphore,
+    /// What TLS with hosts goes by that only a rung names, once there are any.
+    tls: OnceLock<Option<Arc<ClientTls>>>,
 }
 
 /// What is known of a domain. Whoever finds it old asks; the others wait for that.
@@ -79,8 +82,14 @@ impl Directory {
             listeners: config.listeners.iter().flat_map(|one| one.addresses.iter().copied()).collect(),
             kept: Mutex::default(),
             room: Semaphore::new(AT_ONCE),
+            tls: OnceLock::new(),
         };
         Self { control: Handle::current(), shared: Arc::new(shared) }
+    }
+
+    /// What is known of hosts.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.shared.registry
     }
 
     /// Looks a domain up for `pool`, or for a rung where there is none. The future may be polled on any thread.
@@ -116,7 +125,10 @@ impl Shared {
             Ok((found, ttl)) => {
                 let pool = match pool {
                     Some(pool) => pool.of_domain(&found, &self.registry),
-                    None => Pool::new(rungs(domain.port), &self.registry).of_domain(&found, &self.registry),
+                    None => {
+                        let rungs = PoolSpec { tls: self.opportunistic(), ..rungs(domain.port) };
+                        Pool::new(rungs, &self.registry).of_domain(&found, &self.registry)
+                    }
                 };
                 (Ok(Arc::new(DomainHosts { domain, pool })), ttl)
             }
@@ -158,6 +170,12 @@ impl Shared {
             found.retain(|host| host.preference < ours);
         }
         if found.is_empty() { Err(NotFound::Loop) } else { Ok((found, ttl)) }
+    }
+
+    fn opportunistic(&self) -> Option<Arc<ClientTls>> {
+        // It names no file that could be wrong.
+        let load = || ClientTls::load(&client::opportunistic()).ok().map(Arc::new);
+        self.tls.get_or_init(load).clone()
     }
 
     fn entry(&self, domain: &Domain) -> Arc<Entry> {
@@ -204,7 +222,8 @@ fn rungs(port: u16) -> PoolSpec {
         found_by: None,
         sessions: 0,
         probed: None,
-        terms: HopTerms::default(),
+        terms: HopTerms { tls: HopTls::Opportunistic, ..HopTerms::default() },
+        tls: None,
     }
 }
 

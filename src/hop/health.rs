@@ -3,8 +3,8 @@
 //! In:    leases taken and dropped; [`Lease::failed`] and [`Lease::succeeded`], with the time.
 //! Out:   whether a target may be tried now, and the dialogs it has.
 //! Never: reads a clock, locks on a worker's way, or counts what is the hop's word to one client. Only failed or
-//!        timed-out connects, missing greetings, 4xx greetings and 421 before the client's first command are
-//!        failures (see [`Why`]); what else goes wrong in a dialog is no failure of the host.
+//!        timed-out connects, missing greetings, 4xx greetings, 421 before the client's first command and missing TLS
+//!        are failures (see [`Why`]); what else goes wrong in a dialog is no failure of the host.
 //!
 //! The figures: three failures in a row eject an address for 1 s; each further trial that fails doubles the time,
 //! up to 60 s. When the time is over one dialog or probe at a time tries it (half-open: one let go of without a report
@@ -39,12 +39,14 @@ pub enum Why {
     Greeting,
     /// A 421 before the client's first command.
     NoService,
+    /// Connected, but none of the TLS that it must have.
+    Tls,
 }
 
 impl Why {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 5] =
-        [Self::Connect, Self::ConnectTimeout, Self::NoGreeting, Self::Greeting, Self::NoService];
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::ConnectTimeout, Self::NoGreeting, Self::Greeting, Self::NoService, Self::Tls];
 
     /// Its name in logs and as a metric's label.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Why {
             Self::NoGreeting => "no_greeting",
             Self::Greeting => "greeting",
             Self::NoService => "no_service",
+            Self::Tls => "tls",
         }
     }
 }
@@ -320,6 +323,9 @@ impl Lease {
     pub fn failed(&self, why: Why, now: Instant) -> Change {
         let counts = &self.target.0.counts;
         counts.failures[why as usize].fetch_add(1, Relaxed);
+        if self.target.0.alone {
+            return Change::None;
+        }
         let change = self.target.0.state.failed(self.trial.is_some(), now);
         if let Change::Ejected(_) = change {
             counts.ejections.fetch_add(1, Relaxed);

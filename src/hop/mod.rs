@@ -30,6 +30,7 @@ pub use health::{Change, HopCounts, Lease, Probe, Why};
 pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
 pub use probe::Prober;
 pub use registry::Registry;
+pub(crate) use resolve::own_listener;
 pub use resolve::{HostReport, Pools, Refresher, resolve_all};
 pub use serve::HopSet;
 pub use target::{Address, Endpoint, HostSpec, Target, TargetId};

@@ -13,6 +13,7 @@
 //! under `first` and take turns otherwise. Dialogs are bounded per host, not per address: the bound stands
 //! for the host's own process limit.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,9 +29,10 @@ use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
 use crate::config::types::{self, Balance, Protocol, Source, Upstream, UpstreamTlsMode};
 use crate::session::route::{HopTerms, HopTls, Identity, PoolKind};
+use crate::tls::ClientTls;
 
 /// A pool as the configuration gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PoolSpec {
     /// The upstream's name.
     pub name: Box<str>,
@@ -48,6 +50,8 @@ pub struct PoolSpec {
     pub probed: Option<Duration>,
     /// How its hosts are to be spoken to.
     pub terms: HopTerms,
+    /// What TLS with them goes by.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl PoolSpec {
@@ -63,6 +67,7 @@ impl PoolSpec {
             sessions: u32::try_from(upstream.sessions).unwrap_or(u32::MAX),
             probed: upstream.health,
             terms: terms(upstream),
+            tls: None,
         };
         let in_order = upstream.balance == Balance::First;
         match &upstream.source {
@@ -71,12 +76,13 @@ impl PoolSpec {
                     endpoint: Endpoint::from(&host.target),
                     preference: if in_order { u16::try_from(place).unwrap_or(u16::MAX) } else { 0 },
                     weight: host.weight,
+                    server_name: host.server_name.as_deref().map(Into::into),
                 };
                 spec.hosts = hosts.iter().enumerate().map(host).collect();
             }
             Source::Sink(path) => {
                 let endpoint = Endpoint::Sink(path.as_path().into());
-                spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1 }];
+                spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1, server_name: None }];
                 // It is a part of this process.
                 spec.probed = None;
             }
@@ -87,7 +93,9 @@ impl PoolSpec {
                 spec.found_by = Some((Question::Srv(service.as_str().into()), upstream.port));
             }
             Source::RecipientMx => spec.kind = PoolKind::ByRecipient(upstream.port),
-            Source::OriginalDestination => spec.probed = None,
+            Source::OriginalDestination => {
+                (spec.kind, spec.probed) = (PoolKind::Original, None);
+            }
         }
         spec
     }
@@ -165,7 +173,8 @@ pub struct Pool {
     found_by: Option<(Question, u16)>,
     probed: Option<Duration>,
     terms: HopTerms,
-    /// Where all hosts are counted as one: there are as many as recipients have domains.
+    tls: Option<Arc<ClientTls>>,
+    /// Where all hosts are counted as one: there are as many as recipients have domains, or clients destinations.
     together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
     now: ArcSwap<Snapshot>,
@@ -201,9 +210,9 @@ impl Pool {
     /// A pool whose named hosts have no address yet; the others are ready.
     pub fn new(spec: PoolSpec, registry: &Registry) -> Self {
         let name: Arc<str> = spec.name.into();
-        let by_recipient = matches!(spec.kind, PoolKind::ByRecipient(_));
+        let unnamed = matches!(spec.kind, PoolKind::ByRecipient(_) | PoolKind::Original);
         let pool = Self {
-            together: by_recipient.then(|| registry.counts(&name, &TOGETHER.into())),
+            together: unnamed.then(|| registry.counts(&name, &TOGETHER.into())),
             name,
             kind: spec.kind,
             balance: spec.balance,
@@ -211,6 +220,7 @@ impl Pool {
             found_by: spec.found_by,
             probed: spec.probed,
             terms: spec.terms,
+            tls: spec.tls,
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
         };
@@ -223,7 +233,7 @@ impl Pool {
     pub fn of_domain(&self, found: &[Found], registry: &Registry) -> Self {
         let port = match self.kind {
             PoolKind::ByRecipient(port) => port,
-            PoolKind::Smtp | PoolKind::Lmtp => 0,
+            PoolKind::Smtp | PoolKind::Lmtp | PoolKind::Original => 0,
         };
         let pool = Self {
             name: self.name.clone(),
@@ -233,6 +243,7 @@ impl Pool {
             found_by: None,
             probed: None,
             terms: self.terms,
+            tls: self.tls.clone(),
             together: self.together.clone(),
             turn: AtomicUsize::new(0),
             now: ArcSwap::default(),
@@ -261,6 +272,7 @@ impl Pool {
                 endpoint: Endpoint::Name { name: found.name.clone(), port: found.port.unwrap_or(port) },
                 preference: found.preference,
                 weight: found.weight,
+                server_name: None,
             })
             .collect();
         let addresses: Vec<Vec<Address>> = found
@@ -280,14 +292,20 @@ impl Pool {
         let mut targets = Vec::new();
         for (host_index, host) in hosts.iter().enumerate() {
             let fixed = host.spec.endpoint.fixed();
+            let tls = self.tls.as_ref().map(|tls| {
+                let own = host.spec.endpoint.host_name();
+                (tls.clone(), tls.name(host.spec.server_name.as_deref(), own.as_deref()))
+            });
             let resolved = addresses.get(host_index).map(Vec::as_slice).unwrap_or_default();
             for address in fixed.as_ref().map_or(resolved, std::slice::from_ref) {
                 targets.push(Target(Arc::new(Inner {
                     host_index,
+                    alone: false,
                     preference: host.spec.preference,
                     weight: host.spec.weight.max(1),
                     name: host.name.clone(),
                     terms: self.terms,
+                    tls: tls.clone(),
                     address: address.clone(),
                     host: host.state.clone(),
                     state: registry.address(&host.name, address),
@@ -328,6 +346,40 @@ impl Pool {
         let free = |target: &Target| self.sessions == 0 || target.0.host.open() < self.sessions;
         let more = untried.iter().any(|(target, _)| target.id() != id && free(target));
         Pick::Host(Picked { lease, more })
+    }
+
+    /// The same for a pool that has no hosts of its own but whatever `destination` a client has. There is no other
+    /// to be tried in its place, so that having failed does not count against it.
+    pub fn next_at(
+        &self,
+        destination: SocketAddr,
+        tried: &[TargetId],
+        registry: &Registry,
+        now: Instant,
+    ) -> Pick {
+        let name: Arc<str> = destination.to_string().into();
+        let address = Address::Ip(destination);
+        let target = Target(Arc::new(Inner {
+            host_index: 0,
+            alone: true,
+            preference: 0,
+            weight: 1,
+            host: registry.host(&name),
+            state: registry.address(&name, &address),
+            counts: self.together.clone().unwrap_or_default(),
+            terms: self.terms,
+            tls: self.tls.as_ref().map(|tls| {
+                let name = tls.name(None, Some(&destination.ip().to_string()));
+                (tls.clone(), name)
+            }),
+            address,
+            name,
+        }));
+        if tried.contains(&target.id()) {
+            return Pick::None;
+        }
+        let lease = Lease::take(&target, self.sessions, now);
+        lease.map_or(Pick::Busy, |lease| Pick::Host(Picked { lease, more: false }))
     }
 
     /// The upstream's name.
@@ -377,9 +429,9 @@ impl Pool {
         snapshot.hosts.iter().enumerate().map(health).collect()
     }
 
-    /// Whether any host can be counted on: one that is not ejected, or any of those that recipients will name.
+    /// Whether any host can be counted on: one that is not ejected, or any of those that recipients or clients name.
     pub fn is_ready(&self) -> bool {
-        matches!(self.kind, PoolKind::ByRecipient(_))
+        matches!(self.kind, PoolKind::ByRecipient(_) | PoolKind::Original)
             || self.now.load().targets.iter().any(|target| !target.0.state.is_ejected())
     }
 
@@ -410,7 +462,7 @@ impl Pool {
     }
 }
 
-/// What all hosts of recipients' domains are called together.
+/// What all hosts that strangers name are called together.
 const TOGETHER: &str = "*";
 
 /// Whether a target is to be tried before others.

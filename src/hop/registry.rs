@@ -2,7 +2,8 @@
 //!
 //! In:    names and addresses of hosts, what questions to DNS led to.
 //! Out:   the state of each, the same one as long as anybody holds it; its counters; the last good answers.
-//! Never: is asked on a worker's way: a session has its hosts' states in hand.
+//! Never: is asked on a worker's way, but for a destination that a client brought: else a session has its hosts' states
+//!        in hand.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,7 +14,8 @@ use super::health::{AddressState, HopCounts, HostState};
 use super::target::{Address, TargetId};
 
 /// The states of all hosts, by what they are called and where they are, so that they outlive a refresh of the
-/// names and a reload of the configuration. Used on the control thread only; a state nobody holds is forgotten.
+/// names and a reload of the configuration. A state nobody holds is forgotten: by and by, so that a worker that comes
+/// with a destination of a client's does not look through all of them each time.
 #[derive(Debug)]
 pub struct Registry {
     base: Instant,
@@ -25,10 +27,18 @@ struct Known {
     last_id: u64,
     hosts: HashMap<Arc<str>, Weak<HostState>>,
     addresses: HashMap<(Arc<str>, Address), Weak<AddressState>>,
+    /// When there are so many, those that nobody holds are thrown out.
+    hosts_swept: usize,
+    addresses_swept: usize,
     /// By pool and host. A counter that began again would read as a restart: kept unless DNS names hosts without end.
     counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
     /// What questions last led to, for a reload while DNS is out of order. Kept for good: the configuration asks them.
     found: HashMap<Question, Vec<Found>>,
+}
+
+/// When to look again for what nobody holds: each costs a look or two, however many there are.
+fn due(left: usize) -> usize {
+    2 * left + 16
 }
 
 /// So many hosts are counted, and those in use.
@@ -46,7 +56,10 @@ impl Registry {
         if let Some(state) = known.hosts.get(name).and_then(Weak::upgrade) {
             return state;
         }
-        known.hosts.retain(|_, state| state.strong_count() > 0);
+        if known.hosts.len() >= known.hosts_swept {
+            known.hosts.retain(|_, state| state.strong_count() > 0);
+            known.hosts_swept = due(known.hosts.len());
+        }
         let state = Arc::new(HostState::default());
         known.hosts.insert(name.clone(), Arc::downgrade(&state));
         state
@@ -59,7 +72,10 @@ impl Registry {
         if let Some(state) = known.addresses.get(&key).and_then(Weak::upgrade) {
             return state;
         }
-        known.addresses.retain(|_, state| state.strong_count() > 0);
+        if known.addresses.len() >= known.addresses_swept {
+            known.addresses.retain(|_, state| state.strong_count() > 0);
+            known.addresses_swept = due(known.addresses.len());
+        }
         known.last_id += 1;
         let state = Arc::new(AddressState::new(TargetId(known.last_id), self.base));
         known.addresses.insert(key, Arc::downgrade(&state));
@@ -105,5 +121,19 @@ mod tests {
         let id = first.id();
         drop(first);
         assert_ne!(registry.address(&name, &address).id(), id, "an identity is never used again");
+    }
+
+    #[test]
+    fn what_nobody_holds_does_not_pile_up() {
+        let registry = Registry::new(Instant::now());
+        let held = registry.host(&"held:25".into());
+        for port in 0..10_000 {
+            let name: Arc<str> = format!("192.0.2.1:{port}").into();
+            registry.host(&name);
+            registry.address(&name, &Address::Ip(([192, 0, 2, 1], port).into()));
+        }
+        let known = registry.lock();
+        assert!(known.hosts.len() < 64 && known.addresses.len() < 64);
+        assert!(known.hosts.values().any(|state| std::ptr::eq(state.as_ptr(), &*held)));
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::pool::{Pool, PoolSpec};
 use super::registry::Registry;
 use super::target::{Address, Endpoint};
 use crate::config::types::{Config, Dns};
+use crate::tls::TlsSet;
 
 /// How long the first resolution may hold up the start.
 pub const FIRST: Duration = Duration::from_secs(5);
@@ -35,9 +36,10 @@ pub struct Pools(BTreeMap<Box<str>, Arc<Pool>>);
 
 impl Pools {
     /// One pool per upstream; what `registry` knows of their hosts still holds.
-    pub fn new(config: &Config, registry: &Registry) -> Self {
+    pub fn new(config: &Config, tls: &TlsSet, registry: &Registry) -> Self {
         let pool = |(name, upstream): (&String, _)| {
-            (name.as_str().into(), Arc::new(Pool::new(PoolSpec::new(name, upstream), registry)))
+            let spec = PoolSpec { tls: tls.pool(name).cloned(), ..PoolSpec::new(name, upstream) };
+            (name.as_str().into(), Arc::new(Pool::new(spec, registry)))
         };
         Self(config.upstreams.iter().map(pool).collect())
     }
@@ -87,7 +89,7 @@ impl fmt::Display for HostReport {
 /// Resolves every host of `config` once, for `gatepost check`; takes at most [`FIRST`].
 pub async fn resolve_all(config: &Config) -> Vec<HostReport> {
     let registry = Arc::new(Registry::new(std::time::Instant::now()));
-    let pools = Arc::new(Pools::new(config, &registry));
+    let pools = Arc::new(Pools::new(config, &TlsSet::default(), &registry));
     let listeners = config.listeners.iter().flat_map(|listener| listener.addresses.clone()).collect();
     Refresher::new(&config.dns, pools, registry, listeners).first().await
 }
@@ -282,7 +284,7 @@ impl Answer {
 }
 
 /// The one of `listeners` that a dial to `address` would reach.
-pub(super) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Option<SocketAddr> {
+pub(crate) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Option<SocketAddr> {
     let Address::Ip(address) = address else { return None };
     let ip = address.ip().to_canonical();
     listeners.iter().copied().find(|listener| {
@@ -291,9 +293,16 @@ pub(super) fn own_listener(address: &Address, listeners: &[SocketAddr]) -> Optio
     })
 }
 
-/// Whether `ip` is one of this machine's: a socket can be bound to it.
+/// Whether `ip` is one of this machine's: what is sent to it comes from it. (Whether a socket can be bound to it does
+/// not tell: a router may allow that for any, by ip_nonlocal_bind.) Nothing is sent.
 fn is_local(ip: IpAddr) -> bool {
-    ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    ip.is_unspecified() || ip.is_loopback() || from().is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! Out:   a [`Host`], which is a [`Lease`]: its dialog counts as open until the session lets go of it.
 //! Never: knows a session, or which of its dialogs a host is for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
+use crate::log::Seldom;
 use crate::session::route::{self, Domain, HopTerms, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
@@ -42,7 +44,20 @@ impl HopSet {
 
 impl Hops for HopSet {
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> route::Pick {
-        self.pool(pool).map_or(route::Pick::None, |pool| picked(pool.next(tried, now)))
+        let Some(pool) = self.pool(pool) else { return route::Pick::None };
+        if pool.kind() == PoolKind::Original {
+            static NOWHERE: Seldom = Seldom::new();
+            if let Some(more) = NOWHERE.is_due() {
+                let upstream = &**pool.name();
+                tracing::warn!(upstream, more, "original_destination: the client's is not known");
+            }
+        }
+        picked(pool.next(tried, now))
+    }
+
+    fn pick_at(&self, pool: PoolId, to: SocketAddr, tried: &[TargetId], now: Instant) -> route::Pick {
+        let registry = self.directory.registry();
+        self.pool(pool).map_or(route::Pick::None, |pool| picked(pool.next_at(to, tried, registry, now)))
     }
 
     fn kind(&self, pool: PoolId) -> PoolKind {
@@ -80,6 +95,7 @@ impl Host for Lease {
             HostNews::NotConnected => self.failed(Why::Connect, now),
             HostNews::ConnectTimedOut => self.failed(Why::ConnectTimeout, now),
             HostNews::NoService => self.failed(Why::NoService, now),
+            HostNews::NotSecured => self.failed(Why::Tls, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),
         };

@@ -12,8 +12,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
+
 use super::health::{AddressState, HopCounts, HostState};
 use crate::config::types;
+use crate::tls::ClientTls;
+use crate::tls::client::Client;
 
 use crate::session::route::HopTerms;
 pub use crate::session::route::TargetId;
@@ -68,6 +72,15 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// What its certificate would be for.
+    pub fn host_name(&self) -> Option<String> {
+        match self {
+            Self::Ip(address) => Some(address.ip().to_string()),
+            Self::Name { name, .. } => Some(name.to_string()),
+            Self::Unix(_) | Self::Sink(_) => None,
+        }
+    }
+
     /// Its only address, unless it is a name and has to be resolved first.
     pub fn fixed(&self) -> Option<Address> {
         match self {
@@ -111,6 +124,8 @@ pub struct HostSpec {
     pub preference: u16,
     /// Its share among those of the same preference; 0 is taken as 1.
     pub weight: u32,
+    /// The name to be asked for and verified under TLS, where that is not its own or its pool's.
+    pub server_name: Option<Box<str>>,
 }
 
 /// One address of one host of a pool. A clone is one atomic add.
@@ -121,10 +136,13 @@ pub struct Target(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) host_index: usize,
+    /// No other will ever be tried in its place: it is not ejected.
+    pub(super) alone: bool,
     pub(super) preference: u16,
     pub(super) weight: u32,
     pub(super) name: Arc<str>,
     pub(super) terms: HopTerms,
+    pub(super) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
     pub(super) address: Address,
     pub(super) host: Arc<HostState>,
     pub(super) state: Arc<AddressState>,
@@ -150,6 +168,11 @@ impl Target {
     /// How it is to be spoken to.
     pub fn terms(&self) -> HopTerms {
         HopTerms { is_loopback: self.0.address.is_loopback(), ..self.0.terms }
+    }
+
+    /// What a TLS handshake with it goes by, and the name it is to prove.
+    pub fn tls(&self) -> Option<(Arc<Client>, ServerName<'static>)> {
+        self.0.tls.as_ref().map(|(tls, name)| (tls.now(), name.clone()))
     }
 
     /// Where to dial.

@@ -134,7 +134,7 @@ fn counted(name: &str, labels: &str, count: &AtomicU64, text: &mut String) {
 }
 
 /// A label's value as the exposition format has it.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let mut quoted = String::with_capacity(name.len());
     for letter in name.chars() {
         match letter {

@@ -40,6 +40,8 @@ label! {
         RangeRate = "range_rate",
         /// gatepost is stopping.
         Draining = "draining",
+        /// Its destination was gatepost itself.
+        Loop = "loop",
     }
 }
 
@@ -56,6 +58,10 @@ label! {
         Limit = "limit",
         /// Octets where none may be: behind STARTTLS, behind a refused DATA, a command that is none.
         Protocol = "protocol",
+        /// Octets before the greeting, where that is to be waited for.
+        EarlyTalker = "early_talker",
+        /// The TLS handshake with the client failed.
+        Tls = "tls",
         /// No hop could be reached, or the last one was lost.
         HopLost = "hop_lost",
         /// The hop's own word to this client: a refusing greeting, a 421.
@@ -94,6 +100,10 @@ label! {
         Auth = "auth",
         /// STARTTLS
         Starttls = "starttls",
+        /// XCLIENT
+        Xclient = "xclient",
+        /// XFORWARD
+        Xforward = "xforward",
         /// VRFY
         Vrfy = "vrfy",
         /// EXPN
@@ -274,6 +284,28 @@ label! {
 }
 
 label! {
+    /// The version of TLS that a handshake came to.
+    TlsVersion {
+        /// RFC 5246
+        Tls12 = "1.2",
+        /// RFC 8446
+        Tls13 = "1.3",
+        /// Another.
+        Other = "other",
+    }
+}
+
+label! {
+    /// Whether a handshake was a whole one.
+    TlsSession {
+        /// It was.
+        New = "new",
+        /// It took up an earlier session.
+        Resumed = "resumed",
+    }
+}
+
+label! {
     /// Something thrown away.
     Dropped {
         /// What a hop said with no command outstanding.
@@ -308,6 +340,8 @@ impl From<smtp::Verb> for Verb {
             smtp::Verb::Quit => Self::Quit,
             smtp::Verb::Auth => Self::Auth,
             smtp::Verb::Starttls => Self::Starttls,
+            smtp::Verb::Xclient => Self::Xclient,
+            smtp::Verb::Xforward => Self::Xforward,
             smtp::Verb::Vrfy => Self::Vrfy,
             smtp::Verb::Expn => Self::Expn,
             smtp::Verb::Help => Self::Help,

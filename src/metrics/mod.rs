@@ -10,6 +10,7 @@
 //! worker. Names and base units follow the Prometheus conventions.
 
 mod callouts;
+pub mod certificates;
 pub mod labels;
 mod meter;
 mod process;
@@ -17,6 +18,7 @@ mod render;
 mod session;
 
 use crate::session::callout::FaultKind;
+use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
 pub use callouts::CalloutCounts;
 use labels::*;
@@ -56,6 +58,14 @@ pub enum Event {
     MalformedReply,
     /// An EHLO keyword of a hop that clients are not shown, because nobody here knows it.
     HiddenKeyword,
+    /// A TLS handshake.
+    TlsHandshake(Side, TlsVersion, TlsSession),
+    /// One that failed.
+    TlsFailure(Side, TlsFaultKind),
+    /// A handshake with a hop whose certificate was not verified.
+    Unverified,
+    /// A hop that could not be told who the client is.
+    NotTold,
     /// Something thrown away.
     Dropped(Dropped),
     /// A session ended by a defect of gatepost's own.
@@ -93,6 +103,13 @@ impl Event {
             Self::Panic => (16, 0),
             Self::Reload(outcome) => (17, outcome as usize),
             Self::Limited(what, whose) => (18, what as usize * Bound::VALUES.len() + whose as usize),
+            Self::TlsHandshake(side, version, session) => {
+                let pair = side as usize * TlsVersion::VALUES.len() + version as usize;
+                (19, pair * TlsSession::VALUES.len() + session as usize)
+            }
+            Self::TlsFailure(side, kind) => (20, side as usize * TLS_FAULTS.len() + kind as usize),
+            Self::Unverified => (21, 0),
+            Self::NotTold => (22, 0),
         }
     }
 
@@ -172,8 +189,19 @@ const FAULTS: &[&str] = &{
     names
 };
 
+/// How a TLS handshake may fail.
+const TLS_FAULTS: &[&str] = &{
+    let mut names = [""; TlsFaultKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TlsFaultKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 19;
+const COUNTERS: usize = 23;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -197,9 +225,13 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_panics_total", &[], "Sessions ended by a defect of gatepost's own."),
     counter("gatepost_reloads_total", &[("outcome", Reload::VALUES)], "Times the configuration was read again."),
     counter("gatepost_commands_limited_total", &[("verb", Rated::VALUES), ("bound", Bound::VALUES)], "Commands refused by a limit per minute, by whose limit it was."),
+    counter("gatepost_tls_handshakes_total", &[("side", Side::VALUES), ("tls_version", TlsVersion::VALUES), ("session", TlsSession::VALUES)], "TLS handshakes with clients (downstream) and hops (upstream), by version and by whether an earlier session was taken up."),
+    counter("gatepost_tls_failures_total", &[("side", Side::VALUES), ("reason", TLS_FAULTS)], "TLS handshakes that failed, by reason."),
+    counter("gatepost_hop_certificates_unverified_total", &[], "TLS handshakes with hops whose certificate was not verified, and which were gone on with."),
+    counter("gatepost_hops_not_told_total", &[], "Times a hop could not be told who the client is."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
-    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service"])], "Failures of a host that count towards its ejection, by reason."),
+    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
     counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
@@ -210,6 +242,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
+    gauge("gatepost_certificate_expires_seconds", &[("listener", &[]), ("certificate", &[])], "When a certificate of a listener expires, in seconds since 1970."),
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),

@@ -15,7 +15,9 @@ use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::meter::{Meter, Sums};
-use super::{BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, process};
+use super::{
+    BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, certificates, process,
+};
 use crate::hop::{HostHealth, Pools, Probe, Why};
 
 static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
@@ -104,6 +106,7 @@ impl Metrics {
         self.set_hosts(pools);
         let mut text = self.handle.render();
         callouts::render(&mut text);
+        certificates::render(&mut text);
         for timing in Timing::ALL {
             histogram(timing, &sums.timings[timing as usize], &mut text);
         }

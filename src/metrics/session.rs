@@ -5,11 +5,12 @@
 //! Never: decides anything; a new event of the session is a compile error here until it has a metric.
 
 use super::labels::{
-    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, Rated, RecipientFate, Side, Verb,
-    VerdictKind,
+    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, Rated, RecipientFate, Side,
+    TlsSession, TlsVersion, Verb, VerdictKind,
 };
 use super::{Event, Meter, Timing};
-use crate::session::io::{self, AttemptEnd, MessageEnd, SessionEnd, Taken};
+use crate::session::client;
+use crate::session::io::{self, AttemptEnd, MessageEnd, Peer, SessionEnd, Taken};
 use crate::session::limiter;
 use crate::smtp;
 
@@ -55,6 +56,13 @@ impl Meter {
             io::Event::RecipientLimited(bound) => self.count(Event::Limited(Rated::Rcpt, whose(bound))),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
+            io::Event::Secured(peer, version, resumed) => {
+                let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
+                self.count(Event::TlsHandshake(side(peer), tls_version(version), session));
+            }
+            io::Event::Unverified => self.count(Event::Unverified),
+            io::Event::NotTold => self.count(Event::NotTold),
+            io::Event::NotSecured(peer, kind) => self.count(Event::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }
     }
@@ -63,6 +71,21 @@ impl Meter {
         if let Some(class) = Class::of_digit(class) {
             self.count(Event::Reply(side, class, origin));
         }
+    }
+}
+
+fn side(peer: Peer) -> Side {
+    match peer {
+        Peer::Downstream => Side::Downstream,
+        Peer::Upstream(_) => Side::Upstream,
+    }
+}
+
+fn tls_version(version: client::TlsVersion) -> TlsVersion {
+    match version {
+        client::TlsVersion::Tls12 => TlsVersion::Tls12,
+        client::TlsVersion::Tls13 => TlsVersion::Tls13,
+        client::TlsVersion::Other => TlsVersion::Other,
     }
 }
 
@@ -126,6 +149,8 @@ fn session_end(end: SessionEnd) -> End {
         SessionEnd::Verdict => End::Verdict,
         SessionEnd::Limit => End::Limit,
         SessionEnd::Protocol => End::Protocol,
+        SessionEnd::EarlyTalker => End::EarlyTalker,
+        SessionEnd::Tls => End::Tls,
         SessionEnd::Shutdown => End::Shutdown,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::types::Config;
 use crate::hop::{Pick, Pools, Registry, Why};
+use crate::tls::TlsSet;
 
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
 fn all_events() -> Vec<Event> {
@@ -18,12 +19,30 @@ fn all_events() -> Vec<Event> {
         FailedOver,
         MalformedReply,
         HiddenKeyword,
+        Unverified,
+        NotTold,
         ContentOctets,
     ];
-    events.extend([Refusal::Sessions, Refusal::PerClient, Refusal::PerRange].map(SessionRefused));
+    events.extend(
+        [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
+    );
     events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
+    );
+    events.extend([End::EarlyTalker, End::Tls].map(SessionEnded));
+    events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
+        |version| {
+            let sides = [Side::Downstream, Side::Upstream].into_iter();
+            sides.flat_map(move |side| {
+                [TlsSession::New, TlsSession::Resumed].map(|session| TlsHandshake(side, version, session))
+            })
+        },
+    ));
+    events.extend(
+        TlsFaultKind::ALL
+            .into_iter()
+            .flat_map(|kind| [Side::Downstream, Side::Upstream].map(|side| TlsFailure(side, kind))),
     );
     events.extend([End::HopLost, End::HopRefused, End::Verdict, End::Shutdown, End::Panic].map(SessionEnded));
     let verbs = [
@@ -38,6 +57,8 @@ fn all_events() -> Vec<Event> {
         Verb::Quit,
         Verb::Auth,
         Verb::Starttls,
+        Verb::Xclient,
+        Verb::Xforward,
         Verb::Vrfy,
         Verb::Expn,
         Verb::Help,
@@ -84,7 +105,7 @@ fn all_events() -> Vec<Event> {
 
 fn pools() -> (Pools, Registry) {
     let registry = Registry::new(std::time::Instant::now());
-    (Pools::new(&Config::default(), &registry), registry)
+    (Pools::new(&Config::default(), &TlsSet::default(), &registry), registry)
 }
 
 #[test]
@@ -176,7 +197,8 @@ fn a_host_taken_out_by_a_reload_is_down_and_keeps_its_counts() {
     let host = "{upstream=\"main\",host=\"sink:./mail\"}";
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 0.0);
     drop(pools);
-    let output = parse(&metrics.render(&Pools::new(&Config::default(), &registry))).unwrap();
+    let output =
+        parse(&metrics.render(&Pools::new(&Config::default(), &TlsSet::default(), &registry))).unwrap();
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 1.0);
     assert_eq!(output.samples[&format!("gatepost_hop_connects_total{host}")], 1.0);
 }

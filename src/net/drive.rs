@@ -16,11 +16,13 @@
 //! | `drive` | the order of a turn |
 //! | `reading`, `writing` | octets in and out |
 //! | `outputs` | what the session wants done |
+//! | `securing` | TLS handshakes |
 //! | `timer`, `closing` | deadlines; the end of a client's connection |
 
 mod closing;
 mod outputs;
 mod reading;
+mod securing;
 mod timer;
 mod writing;
 
@@ -44,10 +46,11 @@ use crate::limits::Permit;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
-use crate::session::io::{HopId, Input, Peer};
+use crate::session::io::{Bits, HopId, Input, Peer};
 use crate::session::settings::{Entrance, Settings};
 use crate::show;
 use crate::smtp::{SessionId, own};
+use crate::tls::ServerTls;
 
 /// Reads of one peer in one turn; then others have theirs.
 const ROUNDS: usize = 4;
@@ -69,10 +72,14 @@ pub struct Drive {
     armed: Option<Instant>,
     tide: Tide,
     /// The client is only listened to, for so many octets more.
-    linger: Option<usize>,
+    linger: Option<u32>,
     /// When its connection closes whether or not it has read everything.
     close_by: Option<Instant>,
     quit: bool,
+    /// Peers with whom TLS is to begin, or is being agreed upon.
+    securing: Bits,
+    /// The listener's TLS.
+    tls: Option<Arc<ServerTls>>,
     /// Octets wait to be written in the next turn, which has been asked for, since then.
     due: Option<Instant>,
     registered: Registered,
@@ -91,6 +98,7 @@ impl Drive {
         settings: Arc<Settings>,
         entrance: Entrance,
         id: SessionId,
+        tls: Option<Arc<ServerTls>>,
         permit: Permit,
     ) -> Drive {
         Drive {
@@ -106,6 +114,8 @@ impl Drive {
             linger: None,
             close_by: None,
             quit: false,
+            securing: Bits::default(),
+            tls,
             due: None,
             registered: Registered::default(),
             _permit: permit,
@@ -137,6 +147,7 @@ impl Drive {
         self.carry_out(cx, scratch, now);
         for round in 0.. {
             let mut busy = self.connect(cx, scratch, now);
+            busy |= self.secure(cx, scratch, now);
             while let Some(told) = self.asking.as_mut().and_then(|asking| asking.poll(cx)) {
                 busy = true;
                 self.session.handle(now, told, &mut scratch.out);

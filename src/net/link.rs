@@ -40,6 +40,12 @@ impl Link {
         Link { stream, rx: Rx::default(), unsent: None, watched: false, ended: false, closing: false }
     }
 
+    /// Its handshake is done: from now on it goes through this.
+    pub fn secured(&mut self, stream: Stream) {
+        self.stream = stream;
+        self.watched = false;
+    }
+
     /// Reads once, behind what was read before. `Ok(0)`: the peer has ended. Pending: nothing is there.
     pub fn read(&mut self, pool: &mut Pool, most: usize) -> Poll<io::Result<usize>> {
         let Link { stream, rx, watched, .. } = self;
@@ -91,6 +97,14 @@ impl Link {
             }
         }
         tx.clear();
+        while self.stream.holds_records() {
+            match self.stream.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.watch_room(cx))?
+                }
+                flushed => flushed?,
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -22,12 +22,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::drive::{Drive, LINGER};
+use super::intercept::{self, Looped};
 use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
+use crate::config::types::Intercept;
 use crate::limits::{Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
+use crate::session::client::ClientFacts;
 use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::Entrance;
@@ -51,6 +54,8 @@ pub struct Entry {
     pub listener: u16,
     /// Its pool.
     pub pool: PoolId,
+    /// Whether its clients were going somewhere else.
+    pub intercept: Intercept,
 }
 
 /// The same, on a worker's runtime. Its task accepts until the door is shut.
@@ -86,6 +91,9 @@ impl Door {
 
     /// From now on it opens to this.
     pub fn serve(&self, entry: Entry, serving: &Arc<Serving>) {
+        if let Err(error) = intercept::enable((&self.socket).into(), entry.address, entry.intercept) {
+            tracing::error!(address = %entry.address, %error, "listen");
+        }
         self.opens.store(Arc::new(Opens { entry, serving: Arc::clone(serving) }));
     }
 }
@@ -95,8 +103,8 @@ impl Door {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = socket(address)?;
+pub fn bind(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
+    let socket = socket(address, how)?;
     socket.set_reuse_port(true)?;
     inherit(&socket)?;
     socket.bind(&address.into())?;
@@ -120,16 +128,17 @@ pub fn inherit(listener: &Socket) -> io::Result<()> {
 /// # Errors
 ///
 /// What the kernel says to binding it exclusively.
-pub fn is_free(address: SocketAddr) -> io::Result<()> {
-    socket(address)?.bind(&address.into())
+pub fn is_free(address: SocketAddr, how: Intercept) -> io::Result<()> {
+    socket(address, how)?.bind(&address.into())
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, how: Intercept) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    intercept::enable((&socket).into(), address, how)?;
     Ok(socket)
 }
 
@@ -242,9 +251,17 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
 /// Begins a session.
 pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
+    let destination = match intercept::destination(&stream, entry.intercept, &serving.listeners) {
+        Ok(destination) => destination,
+        Err(Looped) => return refuse(stream, &own::LOOPED, Refusal::Loop, ids),
+    };
+    let facts =
+        destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }));
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
-    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts: None };
-    let drive = Drive::new(Stream::Tcp(stream), Arc::clone(&serving.settings), entrance, ids.next(), permit);
+    let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
+    let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
+    let stream = Stream::Tcp(stream);
+    let drive = Drive::new(stream, Arc::clone(&serving.settings), entrance, ids.next(), tls, permit);
     let counted = Counted::new();
     tokio::spawn(async move {
         drive.await;
@@ -285,10 +302,10 @@ fn linger(stream: TcpStream) {
 }
 
 async fn hear_out(stream: TcpStream) -> io::Result<()> {
-    let stream = Stream::Tcp(stream);
+    let mut stream = Stream::Tcp(stream);
     stream.shutdown_write()?;
     let mut dropped = [0; 512];
-    let mut left = LINGER.1;
+    let mut left = LINGER.1 as usize;
     while left > 0 {
         poll_fn(|cx| stream.watch(cx)).await?;
         match stream.try_read(|| &mut dropped) {

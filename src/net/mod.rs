@@ -7,8 +7,11 @@
 mod ask;
 pub mod buffers;
 pub mod drive;
+pub mod handshake;
+pub mod intercept;
 mod link;
 pub mod listen;
+pub mod secured;
 pub mod share;
 mod slots;
 pub mod stream;

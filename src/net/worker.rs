@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -27,6 +28,7 @@ use crate::metrics::{Meter, Metrics};
 use crate::session::io::{Out, Tx};
 use crate::session::settings::Settings;
 use crate::systemd::Beat;
+use crate::tls::ServerTls;
 
 /// Shorter than any deadline of a session.
 const TICK: Duration = Duration::from_millis(900);
@@ -40,6 +42,10 @@ pub struct Serving {
     pub settings: Arc<Settings>,
     /// Who may have how many sessions.
     pub sessions: Arc<Sessions>,
+    /// TLS with clients, by listener.
+    pub tls: Vec<Option<Arc<ServerTls>>>,
+    /// Where gatepost listens, as configured: no client may have been on its way there.
+    pub listeners: Box<[SocketAddr]>,
 }
 
 /// What the control thread says to a worker.

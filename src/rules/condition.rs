@@ -16,7 +16,9 @@ use std::net::IpAddr;
 use super::address::Addresses;
 use super::network::Networks;
 use super::pattern::Glob;
+use super::tls::Tls;
 use crate::config::types::{CodePattern, Match, SizeRange};
+use crate::session::client::ClientFacts;
 use crate::session::verdict::{Question, Rewrites, Stage};
 use crate::smtp::{Canonical, EnhancedCode, Params, Path, ReplyRef};
 
@@ -41,6 +43,7 @@ pub(super) struct Condition(Vec<Test>);
 enum Test {
     Code(Vec<CodePattern>),
     Authenticated(bool),
+    Tls(Tls),
     Size(Vec<SizeRange>),
     /// By the listener's place.
     Listener(Vec<bool>),
@@ -62,6 +65,9 @@ impl Condition {
         }
         if let Some(authenticated) = config.authenticated {
             tests.push(Test::Authenticated(authenticated));
+        }
+        if let Some(tls) = &config.tls {
+            tests.push(Test::Tls(Tls::new(tls)));
         }
         if !config.size.is_empty() {
             tests.push(Test::Size(config.size.clone()));
@@ -141,6 +147,7 @@ impl Test {
         match self {
             Self::Code(_) => "code",
             Self::Authenticated(_) => "authenticated",
+            Self::Tls(_) => "tls",
             Self::Size(_) => "size",
             Self::Listener(_) => "listener",
             Self::Client(_) => "client",
@@ -162,6 +169,7 @@ impl Test {
                 codes.iter().any(|pattern| pattern.matches(code))
             }),
             Self::Authenticated(wanted) => facts.question.authenticated == *wanted,
+            Self::Tls(tls) => tls.holds(facts.question.facts.and_then(ClientFacts::tls)),
             Self::Size(ranges) => {
                 facts.size().is_some_and(|size| ranges.iter().any(|range| range.contains(size)))
             }
@@ -194,7 +202,7 @@ fn text(line: &[u8]) -> &[u8] {
     memchr::memchr(b' ', line).map_or(&[], |space| &line[space + 1..])
 }
 
-fn any(globs: &[Glob], text: &[u8]) -> bool {
+pub(super) fn any(globs: &[Glob], text: &[u8]) -> bool {
     globs.iter().any(|glob| glob.matches(text))
 }
 

@@ -20,6 +20,7 @@ mod network;
 mod parameters;
 mod pattern;
 mod template;
+mod tls;
 mod when;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Session {
         if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
             return;
         }
-        if !head {
+        if !head || self.flags.hush {
             owed.answer = Answer::Heard(hop, Box::new(reply.to_owned()));
             return;
         }
@@ -61,6 +61,8 @@ impl Session {
                         return;
                     }
                 }
+                // There is only the greeting to wait with.
+                Some(Answer::Own(_) | Answer::Heard(..)) if self.flags.hush => return,
                 Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
                     Some(Owed { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
                     Some(Owed { what, answer: Answer::Heard(hop, reply) }) => {
@@ -249,7 +251,8 @@ impl Session {
                 auth: self.shows_auth(),
                 hostname: settings.own_greeting.then_some(&settings.hostname),
                 forward: &settings.forward_extensions,
-                starttls: false,
+                starttls: self.offers_tls(),
+                tells: self.flags.trusted,
             };
             let mut extensions = Extensions::default();
             turn.out.to(Peer::Downstream).write(|line| {
@@ -276,6 +279,7 @@ impl Session {
             self.relay(turn, reply);
         }
         self.hello = Some(Box::new(hello));
+        self.flags.stale = false;
     }
 
     /// Counts and traces the EHLO reply that was composed in place.
@@ -428,6 +432,7 @@ impl Session {
             let line = reply.map(|reply| first_line(reply.as_bytes()));
             self.record(turn, *transaction, end, line, self.upstreams.current());
         }
+        self.forget_forwarded();
         self.leave_away(turn);
     }
 

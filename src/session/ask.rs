@@ -68,8 +68,9 @@ impl Session {
             listener: self.entrance.listener,
             client: self.entrance.client.ip(),
             port: self.entrance.client.port(),
+            facts: self.entrance.facts.as_deref(),
             hop: self.upstreams.current().and_then(|hop| self.upstreams.get(hop)).map(|up| &**up.host.name()),
-            helo: self.hello.as_ref().map(|hello| &*hello.given),
+            helo: self.helo(),
             authenticated: self.flags.authenticated,
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,
@@ -81,6 +82,14 @@ impl Session {
             verb,
             argument,
         }
+    }
+}
+
+impl Session {
+    /// The client's name for itself, or what XCLIENT said it was, until it says so itself.
+    pub(super) fn helo(&self) -> Option<&[u8]> {
+        let told = || Some(self.entrance.facts.as_ref()?.xclient.as_ref()?.helo.as_deref()?.as_bytes());
+        self.hello.as_ref().map(|hello| &*hello.given).or_else(told)
     }
 }
 

@@ -321,6 +321,7 @@ impl Session {
             let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
                 return;
             };
+            self.say_xforward(turn, hop);
             self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(carries, line));
             if let Some(up) = self.upstreams.get_mut(hop) {
                 up.in_mail = true;

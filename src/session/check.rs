@@ -9,6 +9,7 @@
 use super::io::{Event, HopId, Peer, SessionEnd, Taken, TraceSide};
 use super::owed::{Answer, Said, What};
 use super::route::PoolId;
+use super::settings::AuthShown;
 use super::transaction::{Hello, Transaction};
 use super::upstreams::Stand;
 use super::verdict::{Giver, Stage};
@@ -73,6 +74,8 @@ impl Session {
         let stages = self.settings.rules.stages().and(self.settings.callouts.stages());
         match command {
             Command::Ehlo(_) | Command::Helo(_) | Command::Auth { .. } | Command::Rset => true,
+            // The last of its group (RFC 3207 4); what they change is true of all behind them.
+            Command::Starttls | Command::Xclient(_) | Command::Xforward(_) => true,
             // A recipient of the transaction before could be taken for one of the new.
             Command::Mail { .. } => {
                 self.transaction.is_some()
@@ -104,6 +107,9 @@ impl Session {
         }
         let heard = turn.out.events.len();
         match command {
+            _ if self.flags.locked && !Self::is_taken_before_tls(&command) => {
+                self.refuse_before_tls(turn, &command, more);
+            }
             Command::Ehlo(name) => self.take_hello(turn, true, name),
             Command::Helo(name) => self.take_hello(turn, false, name),
             Command::Mail { path, params } => self.take_mail(turn, path, params),
@@ -116,7 +122,9 @@ impl Session {
             Command::Starttls if more => {
                 self.close_in_turn(turn, &own::EARLY_INPUT, SessionEnd::Protocol);
             }
-            Command::Starttls => self.reply_error(turn, &own::NOT_IMPLEMENTED),
+            Command::Starttls => self.take_starttls(turn),
+            Command::Xclient(attributes) => self.take_xclient(turn, attributes),
+            Command::Xforward(attributes) => self.take_xforward(turn, attributes),
             Command::Other { verb, .. } if !self.forwards_verb(verb) => {
                 self.reply_error(turn, &own::UNKNOWN_VERB);
             }
@@ -156,7 +164,7 @@ impl Session {
             // What follows may be a chunk and must not be read as commands.
             self.close_in_turn(turn, error.reply(), SessionEnd::Protocol);
         } else {
-            self.reply_error(turn, error.reply());
+            self.reply_error(turn, self.malformed(error));
         }
     }
 
@@ -252,7 +260,9 @@ impl Session {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
         if !self.shows_auth() || self.is_by_recipient() {
-            return self.reply_error(turn, &own::NOT_IMPLEMENTED);
+            let for_want_of_tls = self.door().auth == AuthShown::Tls && !self.is_by_recipient();
+            let refusal = if for_want_of_tls { &own::AUTH_NEEDS_TLS } else { &own::NOT_IMPLEMENTED };
+            return self.reply_error(turn, refusal);
         }
         if !carries_mechanism(mechanism) {
             return self.reply_error(turn, &own::AUTH_MECHANISM);
@@ -293,6 +303,9 @@ impl Session {
     pub(super) fn forward(&mut self, turn: &mut Turn<'_>, what: What) {
         if self.owed.is_empty() {
             self.head_since = turn.now;
+        }
+        if self.flags.stale && !matches!(what, What::Hello(_) | What::Reset | What::Quit) {
+            self.leave_stale_hop(turn);
         }
         match self.current_or_open(turn) {
             Ok(hop) => {

@@ -45,6 +45,7 @@ impl Session {
         let recipients = self.transaction.as_ref().map(|with| with.recipients.len() + with.swallowed);
         let stray = match recipients {
             _ if self.phase == Phase::OnlyQuit => Some(&own::ONLY_QUIT),
+            _ if self.flags.locked => Some(&own::TLS_REQUIRED),
             _ if !offered => Some(&own::BDAT_NOT_OFFERED),
             None => Some(&own::NEED_MAIL),
             Some(0) => Some(&own::NO_VALID_RECIPIENTS),

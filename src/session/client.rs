@@ -7,7 +7,7 @@
 //!
 //! Most sessions have none of this: it is boxed, and absent for a plain client at a plain listener.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What is known of a client beside its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,12 +22,29 @@ pub struct ClientFacts {
     pub proxied: Option<ProxiedFacts>,
     /// What XCLIENT told beyond addresses.
     pub xclient: Option<XclientFacts>,
+    /// What XFORWARD told of the transaction's message.
+    pub forwarded: Option<XforwardFacts>,
 }
 
 impl ClientFacts {
     /// Whether nobody on the way could read along: TLS with us, or with the balancer that says so.
     pub fn is_secured(&self) -> bool {
-        self.tls.is_some() || self.proxied.as_ref().is_some_and(|proxied| proxied.tls.is_some())
+        self.tls().is_some()
+    }
+
+    /// That TLS.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref().or_else(|| self.proxied.as_ref()?.tls.as_ref())
+    }
+
+    /// Its name in DNS, where a trusted peer told it.
+    pub fn name(&self) -> Option<&str> {
+        self.xclient.as_ref()?.name.as_deref()
+    }
+
+    /// As whom it has authenticated, where a trusted peer told it.
+    pub fn login(&self) -> Option<&str> {
+        self.xclient.as_ref()?.login.as_deref()
     }
 }
 
@@ -44,6 +61,28 @@ pub struct TlsFacts {
     pub certificate: Option<Certificate>,
     /// The session was resumed.
     pub resumed: bool,
+}
+
+impl TlsFacts {
+    /// The version, as far as gatepost itself speaks it.
+    pub fn version(&self) -> TlsVersion {
+        match &*self.version {
+            "TLSv1.2" => TlsVersion::Tls12,
+            "TLSv1.3" => TlsVersion::Tls13,
+            _ => TlsVersion::Other,
+        }
+    }
+}
+
+/// A version of TLS, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    /// RFC 5246
+    Tls12,
+    /// RFC 8446
+    Tls13,
+    /// What else there may be one day.
+    Other,
 }
 
 /// A certificate the other side showed.
@@ -117,4 +156,19 @@ pub struct XclientFacts {
     pub helo: Option<Box<str>>,
     /// LOGIN.
     pub login: Option<Box<str>>,
+}
+
+/// What XFORWARD told of a message: for logs, not to be relied on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XforwardFacts {
+    /// NAME: of the client it came from.
+    pub name: Option<Box<str>>,
+    /// ADDR.
+    pub address: Option<IpAddr>,
+    /// PORT.
+    pub port: Option<u16>,
+    /// HELO.
+    pub helo: Option<Box<str>>,
+    /// IDENT: what the message is called there.
+    pub ident: Option<Box<str>>,
 }

@@ -52,7 +52,7 @@ impl Session {
     fn go_on(&mut self, turn: &mut Turn<'_>, what: What) {
         match what {
             What::Greeting if self.settings.own_greeting || self.is_by_recipient() => {
-                self.tell_own_greeting(turn);
+                self.greet(turn);
             }
             What::Hello(hello) if self.is_by_recipient() => self.hello_here(turn, *hello),
             What::Mail(mail) if self.may_settle() => self.mail_here(turn, mail),

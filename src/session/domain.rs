@@ -38,7 +38,8 @@ impl Session {
                 auth: false,
                 hostname: None,
                 forward: &[],
-                starttls: false,
+                starttls: self.offers_tls(),
+                tells: self.flags.trusted,
             };
             let mut octets = Vec::new();
             self.shown = present(any_hop.as_ref(), &shown, &mut octets, &mut |_| {});

@@ -10,18 +10,19 @@
 use std::sync::Arc;
 
 use super::io::{Event, HopId, Peer, SessionEnd, TraceSide};
-use super::owed::{Answer, Said, What};
+use super::owed::{Said, What};
 use super::route::HostNews;
 use super::upstreams::{Stand, Why};
 use super::{Session, Turn, closes};
-use crate::dialog::{Expect, Heard, Say};
+use crate::dialog::{Expect, Heard};
 use crate::smtp::{Extensions, ReplyLimits, ReplyRef};
 
 impl Session {
     /// Frames and takes one reply of a hop; `None`: there is not a whole one.
     pub(super) fn take_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> Option<usize> {
         let limits = ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
-        let up = self.upstreams.get_mut(hop)?;
+        // During a handshake nothing is said that could be a reply.
+        let up = self.upstreams.get_mut(hop).filter(|up| up.stand != Stand::Securing)?;
         match up.dialog.hear(octets, limits) {
             Heard::Partial => {
                 // The beginning of an answer to nothing must not become one to what is said next.
@@ -42,6 +43,10 @@ impl Session {
                 up.since = turn.now;
                 let born = up.born;
                 let unasked_follows = up.dialog.is_quiet() && octets.len() > taken;
+                if unasked_follows && up.stand == Stand::StartTls {
+                    self.reply_injected(turn, hop);
+                    return None;
+                }
                 turn.out.count(Event::Heard(reply.code().class()));
                 self.trace(turn, Peer::Upstream(hop), TraceSide::Server, reply.as_bytes());
                 self.hop_said(turn, hop, reply, expect);
@@ -73,6 +78,9 @@ impl Session {
         if expect == Expect::Greeting {
             return self.greeted(turn, hop, reply);
         }
+        if expect == Expect::Terms {
+            return self.terms_answered(turn, hop, reply);
+        }
         if let Some(up) = self.upstreams.get_mut(hop)
             && !up.serves
             && !closes(reply.code().get())
@@ -84,7 +92,8 @@ impl Session {
             return self.hop_closes(turn, hop, reply, expect);
         }
         match expect {
-            Expect::Greeting | Expect::Nobody => {}
+            Expect::Greeting | Expect::Terms | Expect::Nobody => {}
+            Expect::Xforward => self.xforward_answered(turn, hop, reply),
             Expect::Hello => self.hello_said_again(turn, hop, reply),
             Expect::Owed(number) => self.answered(turn, number, hop, reply),
             Expect::Replayed if reply.code().is_positive() => {
@@ -112,6 +121,11 @@ impl Session {
 
     pub(super) fn greeted(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         let Some(up) = self.upstreams.get_mut(hop) else { return };
+        let told = up.terms.as_ref().is_some_and(|terms| terms.is_told_first());
+        if told && reply.code().is_negative() {
+            up.stand = Stand::Ready;
+            return self.hop_refuses_client(turn, hop, reply);
+        }
         if !reply.code().is_positive() {
             if reply.code().is_transient() {
                 up.host.news(HostNews::Refused, turn.now);
@@ -124,24 +138,10 @@ impl Session {
             };
         }
         self.flags.reached = true;
-        let owes_greeting = self.owed.head().is_some_and(
-            |head| matches!((&head.what, &head.answer), (What::Greeting, Answer::Hop(at)) if *at == hop),
-        );
-        if owes_greeting {
-            up.stand = Stand::Ready;
-            return self.answered(turn, self.owed.head_number(), hop, reply);
-        }
-        match self.hello.take() {
-            Some(hello) => {
-                up.stand = Stand::Hello;
-                let lmtp = up.lmtp;
-                self.say(turn, hop, Expect::Hello, Say::Last, |line| hello.write(lmtp, line));
-                self.hello = Some(hello);
-            }
-            None => {
-                up.stand = Stand::Ready;
-                self.resume(turn, hop);
-            }
+        if up.terms.is_some() {
+            self.prepare(turn, hop, reply);
+        } else {
+            self.prepared(turn, hop, Some(reply));
         }
     }
 

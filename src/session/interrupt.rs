@@ -21,13 +21,17 @@ impl Session {
         if self.phase == Phase::Ending {
             return;
         }
-        if let Some(said) = said {
+        let securing = self.phase == Phase::Securing;
+        if let Some(said) = said
+            && !securing
+        {
             self.tell(turn, &said);
         }
         self.phase = Phase::Ending;
         self.flags.gone = true;
         turn.out.count(Event::Ended(end));
-        turn.out.outputs.push(Output::Close(Peer::Downstream));
+        let peer = Peer::Downstream;
+        turn.out.outputs.push(if securing { Output::Abort(peer) } else { Output::Close(peer) });
         let lost = self.abandon_content(turn);
         self.drop_transaction(turn, lost, None);
         self.stop_asking(turn);
@@ -85,6 +89,8 @@ impl Session {
                 }
                 None => self.hang_up(turn, Some(Said::Own(&own::IDLE)), SessionEnd::Idle),
             },
+            Wait::Handshake => self.handshake_too_late(turn),
+            Wait::Greeting => self.waited_to_greet(turn),
             Wait::Answer => self.answer_too_late(turn),
             Wait::Attempts => self.attempts_timed_out(turn),
             Wait::Callout => self.callout_timed_out(turn),

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
-use super::client::{TlsFacts, TlsFault};
+use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
 use super::record::Record;
 use super::route::{Destination, Domain, Host, NotFound};
+use super::unmet::Unmet;
 use super::verdict::Stage;
 use crate::smtp::{Piece, Verb};
 
@@ -108,12 +109,18 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Break the client's connection off: it is to find what it would have found where nobody listens.
+    Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
     Ask(Box<Ask>),
     /// The answer to this question is not wanted any more.
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
+    /// A TLS handshake with the client failed: to be logged.
+    NotSecured(Box<TlsFault>),
+    /// A hop did not meet its terms: to be logged.
+    Unmet(Arc<dyn Host>, Box<Unmet>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
@@ -195,6 +202,14 @@ pub enum Event {
     HiddenKeyword,
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
+    /// A TLS handshake is done; whether it took up an earlier session.
+    Secured(Peer, TlsVersion, bool),
+    /// A TLS handshake failed.
+    NotSecured(Peer, TlsFaultKind),
+    /// A hop's certificate was not verified, and TLS with it began all the same.
+    Unverified,
+    /// A hop could not be told who the client is.
+    NotTold,
 }
 
 /// What became of a command when it was taken.
@@ -314,6 +329,10 @@ pub enum SessionEnd {
     Limit,
     /// Octets where none may be.
     Protocol,
+    /// Octets before the greeting.
+    EarlyTalker,
+    /// No TLS came about with the client.
+    Tls,
     /// The process stops.
     Shutdown,
 }
@@ -452,6 +471,11 @@ impl Bits {
     /// Without it.
     pub fn unset(&mut self, number: usize) {
         self.0 &= !(1 << number);
+    }
+
+    /// Whether this number is among them.
+    pub fn has(self, number: usize) -> bool {
+        self.0 & (1 << number) != 0
     }
 
     /// Without any; those that were there are returned.

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::check::without_hop;
-use super::io::{Event, HopId, SessionEnd};
+use super::io::{Event, HopId, Output, SessionEnd};
 use super::owed::{Answer, Said, What};
 use super::route::{HostNews, Place};
 use super::upstreams::{NoHop, Stand, Tried, Why};
@@ -160,15 +160,20 @@ impl Session {
         // It must not be heard as the answer to content that a hop has judged (law 3).
         self.conclude_judged(turn);
         self.settle(turn);
-        let own: &'static Own = match none {
-            NoHop::Busy => &own::HOP_BUSY,
-            NoHop::None if self.flags.reached => &own::HOP_LOST,
-            NoHop::None => &own::HOP_UNREACHABLE,
+        let own: &'static Own = match (none, self.upstreams.missed) {
+            (NoHop::Busy, _) => &own::HOP_BUSY,
+            (NoHop::None, Some(missed)) => missed.reply(),
+            (NoHop::None, None) if self.flags.reached => &own::HOP_LOST,
+            (NoHop::None, None) => &own::HOP_UNREACHABLE,
         };
         if self.in_content() {
             return self.refuse_content(turn, refusal.unwrap_or(Said::Own(&own::CONTENT_LOST)));
         }
         let greeting = self.owed.head().is_some_and(|head| matches!(head.what, What::Greeting));
+        if greeting && refusal.is_none() && none == NoHop::None && self.is_in_anothers_place() {
+            turn.out.outputs.push(Output::Reset);
+            return self.hang_up(turn, None, SessionEnd::HopLost);
+        }
         match refusal {
             Some(refusal) if greeting => {
                 self.owed.pop();
@@ -184,6 +189,9 @@ impl Session {
 
     /// The time for something from a hop is over.
     pub(super) fn hop_too_late(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Securing) {
+            return self.hop_not_secured_in_time(turn, hop);
+        }
         let connecting = self.upstreams.get_mut(hop).filter(|up| up.stand == Stand::Connecting);
         if let Some(up) = connecting {
             up.host.news(HostNews::ConnectTimedOut, turn.now);
@@ -196,6 +204,7 @@ impl Session {
     pub(super) fn host_failed_before_greeting(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         match self.upstreams.get(hop).map(|up| up.stand) {
             Some(Stand::Connecting) => self.host_failed(turn, hop, HostNews::NotConnected),
+            Some(Stand::Securing) => self.host_failed(turn, hop, HostNews::NotSecured),
             Some(Stand::Greeting) => self.host_failed(turn, hop, HostNews::NoGreeting),
             _ => {}
         }

@@ -20,7 +20,8 @@
 //! | `content`, `chunks` | DATA, BDAT |
 //! | `interrupt`, `timers` | gone, deadline, shutdown |
 //! | `limiter` | limits beyond this session |
-//! | `client`, `secure`, `terms` | who the client is; TLS with it; what a hop is told and asked for first |
+//! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
+//! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -36,8 +37,10 @@ mod content;
 mod decide;
 mod domain;
 mod envelope;
+mod greet;
 mod hear;
 mod heed;
+mod identify;
 mod inquiry;
 mod interrupt;
 pub mod io;
@@ -56,6 +59,7 @@ pub mod settings;
 mod terms;
 mod timers;
 mod transaction;
+pub mod unmet;
 mod upstreams;
 pub mod verdict;
 
@@ -67,12 +71,11 @@ use self::content::Content;
 use self::io::{Event, HopId, Input, Out, Output, Peer, SessionEnd, TraceSide};
 use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
-use self::settings::{AuthShown, Door, Entrance, Settings};
+use self::settings::{AuthShown, Door, DoorTls, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
-use self::upstreams::Upstreams;
-use self::verdict::{CommandAnswer, Giver, Stage};
+use self::upstreams::{Stand, Upstreams};
 use crate::dialog::{Downstream, Say};
-use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, Verb, own};
+use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, own};
 
 /// One client and all it caused.
 pub struct Session {
@@ -106,6 +109,8 @@ const _: () = assert!(size_of::<Session>() <= 264);
 enum Phase {
     /// The dialog goes on.
     Open,
+    /// A TLS handshake with the client goes on: nothing is said to it or read from it.
+    Securing,
     /// The greeting refused: only QUIT is served (RFC 5321 3.1).
     OnlyQuit,
     /// The client has heard its last reply, or is gone; a hop may still owe the reply to content.
@@ -131,6 +136,14 @@ struct Flags {
     stopped: bool,
     /// Octets of the client wait behind what was taken.
     early: bool,
+    /// The greeting waits for `greeting_delay`; octets of the client before it are too early.
+    hush: bool,
+    /// TLS is required and there is none yet.
+    locked: bool,
+    /// The client may say XCLIENT and XFORWARD.
+    trusted: bool,
+    /// The hop has heard an EHLO of before TLS, and none since.
+    stale: bool,
 }
 
 /// One call's surroundings.
@@ -145,6 +158,12 @@ const OWED: usize = 256;
 impl Session {
     /// A session for a client that was just accepted. Nothing is said before [`Session::start`].
     pub fn new(settings: Arc<Settings>, entrance: Entrance, id: SessionId, now: Instant) -> Session {
+        let door = &settings.doors[usize::from(entrance.listener)];
+        let flags = Flags {
+            locked: door.require_tls && door.tls == DoorTls::StartTls,
+            trusted: door.xclient.iter().any(|net| net.contains(&entrance.client.ip())),
+            ..Flags::default()
+        };
         Session {
             settings,
             pool: entrance.pool,
@@ -160,26 +179,8 @@ impl Session {
             content: None,
             heard_at: now,
             head_since: now,
-            flags: Flags::default(),
+            flags,
         }
-    }
-
-    /// Asks at `connect` and opens the hop, or greets.
-    pub fn start(&mut self, now: Instant, out: &mut Out) {
-        let turn = &mut Turn { now, out };
-        self.head_since = now;
-        let stage = Stage::Connect;
-        let answer = match self.settings.rules.stages().has(stage) {
-            true => self.settings.rules.command(&self.question(stage, Verb::Other, b"")),
-            false => CommandAnswer::default(),
-        };
-        self.note_command(turn, stage, &answer);
-        if answer.verdict.is_some() {
-            self.decide(turn, What::Greeting, answer.verdict, answer.by.last().copied().map(Giver::Rule));
-        } else {
-            self.consult(turn, stage, What::Greeting, Verb::Other, b"");
-        }
-        self.after(turn);
     }
 
     /// Takes octets a peer sent. Returns how many were taken from the front; the rest is to be offered again, with
@@ -202,8 +203,8 @@ impl Session {
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
-            Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, &fault),
-            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, &fault),
+            Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
+            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
             Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
             Input::Eof(Peer::Downstream) => self.client_eof(turn),
@@ -220,7 +221,7 @@ impl Session {
     /// bound, so that its leaving is noticed.
     pub fn wants_read(&self, peer: Peer) -> bool {
         match peer {
-            Peer::Downstream => self.phase != Phase::Ending,
+            Peer::Downstream => !matches!(self.phase, Phase::Securing | Phase::Ending),
             Peer::Upstream(hop) => self.upstreams.get(hop).is_some(),
         }
     }
@@ -261,6 +262,11 @@ impl Session {
         &*self.settings.hops
     }
 
+    /// The host that one of its dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
+        Some(&self.upstreams.get(hop)?.host)
+    }
+
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
@@ -272,10 +278,15 @@ impl Session {
     }
 
     fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {
+        if self.flags.hush && !octets.is_empty() {
+            self.spoke_early(turn);
+        }
         let mut taken = 0;
         while taken < octets.len() {
-            if self.phase == Phase::Ending {
-                return octets.len();
+            match self.phase {
+                Phase::Ending => return octets.len(),
+                Phase::Securing => return taken,
+                Phase::Open | Phase::OnlyQuit => {}
             }
             self.flags.early = false;
             let went = if self.takes_content() {
@@ -304,7 +315,9 @@ impl Session {
                 None => break,
             }
         }
-        if self.upstreams.get(hop).is_none() { octets.len() } else { taken }
+        // What is left is nobody's where the connection is gone, or given up for another.
+        let gone = self.upstreams.get(hop).is_none_or(|up| up.stand == Stand::Connecting);
+        if gone { octets.len() } else { taken }
     }
 
     /// Whether the client's next command may be taken.
@@ -407,20 +420,6 @@ impl Session {
     fn is_one_error_too_many(&mut self) -> bool {
         self.downstream.errors += 1;
         self.downstream.errors >= self.settings.limits.errors
-    }
-
-    fn refuse_client(&mut self, turn: &mut Turn<'_>, said: Said, end: SessionEnd) {
-        if closes(said.code().get()) {
-            return self.hang_up(turn, Some(said), end);
-        }
-        self.tell(turn, &said);
-        self.phase = Phase::OnlyQuit;
-    }
-
-    fn tell_own_greeting(&mut self, turn: &mut Turn<'_>) {
-        let hostname = self.settings.hostname.clone();
-        let greeting = line_of(220, &format!("{hostname} ESMTP gatepost"));
-        self.tell(turn, &Said::Written(greeting));
     }
 
     fn trace(&self, turn: &mut Turn<'_>, peer: Peer, side: TraceSide, octets: &[u8]) {

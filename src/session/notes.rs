@@ -69,11 +69,13 @@ impl Session {
         turn.out.outputs.push(Output::Record(Box::new(Record {
             session: self.id,
             client: self.entrance.client,
-            helo: self.hello.as_ref().map(|hello| hello.given.clone()),
+            helo: self.helo().map(Into::into),
+            facts: self.entrance.facts.clone(),
             authenticated: self.flags.authenticated,
             sender: transaction.mail.address(),
             recipients: notes.recipients,
             hop: hop.map(|up| Arc::clone(up.host.name())),
+            hop_tls: hop.and_then(|up| up.terms.as_ref()?.tls.clone()),
             verdicts: notes
                 .verdicts
                 .into_iter()
@@ -109,6 +111,7 @@ impl Session {
             turn.out.count(Event::Mended(transaction.mended));
         }
         self.record(turn, transaction, Some(end), reply, hop);
+        self.forget_forwarded();
         if self.transaction.is_none() {
             self.leave_away(turn);
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::{ClientFacts, TlsFacts};
 use super::io::{MessageEnd, VerdictKind};
 use super::verdict::Stage;
 use crate::smtp::SessionId;
@@ -17,8 +18,10 @@ use crate::smtp::SessionId;
 pub struct Record {
     /// The session.
     pub session: SessionId,
-    /// Who connected.
+    /// Who the client is.
     pub client: SocketAddr,
+    /// What else was known of it.
+    pub facts: Option<Box<ClientFacts>>,
     /// The client's EHLO or HELO name as given.
     pub helo: Option<Box<[u8]>>,
     /// Whether it authenticated through to the hop.
@@ -29,6 +32,8 @@ pub struct Record {
     pub recipients: Vec<RecipientRecord>,
     /// The hop that had the transaction last.
     pub hop: Option<Arc<str>>,
+    /// The TLS there was with that hop.
+    pub hop_tls: Option<TlsFacts>,
     /// What was decided, where and by which rule or callout.
     pub verdicts: Vec<(Stage, Box<str>, VerdictKind)>,
     /// How the message ended; `None`: no content was sent.

@@ -44,6 +44,7 @@ impl Session {
     pub(super) fn say_envelope(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(transaction) = self.transaction.take() else { return };
         if transaction.accepted {
+            self.say_xforward(turn, hop);
             let carries = self.carries(hop);
             self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(carries, line));
             for recipient in &transaction.recipients {
@@ -76,6 +77,9 @@ impl Session {
 
     /// Says the command of an owed answer on a hop.
     pub(super) fn utter(&mut self, turn: &mut Turn<'_>, number: u32, hop: HopId) {
+        if matches!(self.owed.numbered(number), Some(owed) if matches!(owed.what, What::Mail(_))) {
+            self.say_xforward(turn, hop);
+        }
         let Some(owed) = self.owed.numbered(number) else { return };
         let Some(up) = self.upstreams.get_mut(hop) else { return };
         match owed.what {

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ pub enum PoolKind {
     Lmtp,
     /// Its hosts are those of each recipient's domain, at this port: none is known before RCPT.
     ByRecipient(u16),
+    /// Its host is whoever the client connected to, before its connection was intercepted.
+    Original,
 }
 
 /// A domain whose hosts are to be found by MX.
@@ -195,6 +198,8 @@ pub enum HostNews {
     NotConnected,
     /// The connection took too long.
     ConnectTimedOut,
+    /// TLS that it must have did not come about.
+    NotSecured,
     /// It did not greet.
     NoGreeting,
     /// It greeted with 4xx.
@@ -207,6 +212,12 @@ pub enum HostNews {
 pub trait Hops: Any + Send + Sync {
     /// The next host of a pool that is not among `tried`.
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> Pick;
+
+    /// The same of a pool whose host is the client's own destination ([`PoolKind::Original`]).
+    fn pick_at(&self, pool: PoolId, destination: SocketAddr, tried: &[TargetId], now: Instant) -> Pick {
+        let _ = (pool, destination, tried, now);
+        Pick::None
+    }
 
     /// What its hosts are like.
     fn kind(&self, pool: PoolId) -> PoolKind {

@@ -137,8 +137,10 @@ pub struct Door {
     pub require_tls: bool,
     /// When AUTH is shown.
     pub auth: AuthShown,
-    /// Whose XCLIENT is taken, by the address that connected.
+    /// Whose XCLIENT and XFORWARD are taken, by the address of the connection or of its PROXY header.
     pub xclient: Vec<IpNet>,
+    /// How long the greeting waits; whoever speaks before it is refused.
+    pub greeting_delay: Duration,
 }
 
 /// TLS with the clients of a listener.

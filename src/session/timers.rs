@@ -21,6 +21,10 @@ const QUIT: Duration = Duration::from_secs(2);
 pub enum Wait {
     /// The client's next command.
     Command,
+    /// The TLS handshake with the client.
+    Handshake,
+    /// The time to greet.
+    Greeting,
     /// The next octets of content.
     Content,
     /// All the client waits for on the command at the head.
@@ -50,7 +54,12 @@ impl Session {
             }
         };
         let timeouts = &self.settings.timeouts;
-        if self.phase != Phase::Ending {
+        if self.phase == Phase::Securing {
+            consider(Wait::Handshake, self.heard_at + timeouts.tls);
+        } else if self.phase != Phase::Ending {
+            if self.flags.hush {
+                consider(Wait::Greeting, self.heard_at + self.door().greeting_delay);
+            }
             match self.owed.head() {
                 Some(head) => match (&head.what, &head.answer) {
                     (What::Message(_), Answer::Hop(_)) => {}
@@ -79,6 +88,7 @@ impl Session {
         for (hop, upstream) in self.upstreams.iter() {
             let patience = match upstream.stand {
                 Stand::Connecting => Some(timeouts.connect),
+                Stand::Securing => Some(timeouts.tls),
                 Stand::Greeting if upstream.more => Some(timeouts.greeting),
                 Stand::Ready | Stand::Hello if self.owes_message(hop) => Some(timeouts.end_of_data),
                 Stand::Ready | Stand::Hello if upstream.dialog.is_quiet() => None,

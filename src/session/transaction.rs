@@ -12,7 +12,7 @@ use super::io::VerdictKind;
 use super::record::{Address, RecipientRecord};
 use super::route::{Place, PoolId};
 use super::verdict::{Giver, Stage};
-use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own};
+use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_xtext};
 
 /// EHLO or HELO.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Recipient {
                     params.push(b' ');
                 }
                 params.extend_from_slice(b"ORCPT=rfc822;");
-                xtext(given, &mut params);
+                write_xtext(given, &mut params);
                 Spoken::new(self.sent.path_octets(), &params).write(b"RCPT TO:<", line);
             }
             _ => self.sent.write(b"RCPT TO:<", line),
@@ -190,20 +190,6 @@ impl Recipient {
         let given = self.given_octets();
         let given = (given != path).then(|| given.into());
         Recipient { sent: Spoken::new(path, self.sent.params_octets()), given }
-    }
-}
-
-/// RFC 3461 4: what is not plain printable ASCII becomes `+` and two upper-case hex digits.
-fn xtext(octets: &[u8], into: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &octet in octets {
-        match octet {
-            b'+' | b'=' => {
-                into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]])
-            }
-            33..=126 => into.push(octet),
-            _ => into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]),
-        }
     }
 }
 

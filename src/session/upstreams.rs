@@ -7,6 +7,7 @@
 //! Home is the dialog with the listener's pool; away is the one that a verdict or a ladder gave this transaction;
 //! the current one, which hears the client's commands, is away if there is one, else home.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::io::{HOPS, HopId, Output, Peer};
 use super::route::{Host, Pick, Place, PoolKind, TargetId};
+use super::terms::{Missed, Terms};
 use super::{Session, Turn};
 use crate::dialog::{self, Expect, Say};
 use crate::smtp::{Extensions, Reply, own};
@@ -26,8 +28,16 @@ pub type Tried = SmallVec<[TargetId; 2]>;
 pub enum Stand {
     /// No connection yet.
     Connecting,
+    /// A TLS handshake goes on.
+    Securing,
     /// Connected; 220 is awaited.
     Greeting,
+    /// EHLO was said in our own name, to learn what it offers.
+    OwnHello,
+    /// STARTTLS was said.
+    StartTls,
+    /// XCLIENT was said.
+    Xclient,
     /// EHLO or HELO was said again.
     Hello,
     /// It hears the client's commands.
@@ -53,6 +63,8 @@ pub struct Upstream {
     pub in_mail: bool,
     pub tried: Tried,
     pub born: u32,
+    /// On which terms it is spoken to, if on any.
+    pub terms: Option<Box<Terms>>,
 }
 
 impl Upstream {
@@ -75,6 +87,10 @@ pub struct Upstreams {
     born: u32,
     /// The first refusal a hop spoke since the client was last answered by one.
     pub refusal: Option<Box<Reply>>,
+    /// What the last host lacked that could not be used.
+    pub missed: Option<Missed>,
+    /// It was said in the log that a hop is not told who the client is.
+    pub warned: bool,
 }
 
 impl Upstreams {
@@ -117,6 +133,7 @@ impl Upstreams {
     /// The client was answered by a hop: what was tried and refused until then is no longer held against anyone.
     pub fn episode_over(&mut self) {
         self.refusal = None;
+        self.missed = None;
         self.slots.iter_mut().flatten().for_each(|up| up.tried.clear());
     }
 
@@ -172,12 +189,16 @@ impl Session {
         let Some(hop) = self.upstreams.vacant() else { return Err(NoHop::Busy) };
         let hops = &self.settings.hops;
         let (pick, lmtp) = match &place {
-            Place::Pool(pool) => (hops.pick(*pool, &tried, turn.now), hops.kind(*pool) == PoolKind::Lmtp),
+            Place::Pool(pool) => match (hops.kind(*pool), self.destination()) {
+                (PoolKind::Original, Some(to)) => (hops.pick_at(*pool, to, &tried, turn.now), false),
+                (kind, _) => (hops.pick(*pool, &tried, turn.now), kind == PoolKind::Lmtp),
+            },
             Place::Found(found) => (found.pick(&tried, turn.now), false),
         };
         match pick {
             Pick::Host(picked) => {
                 self.upstreams.born = self.upstreams.born.wrapping_add(1);
+                let terms = Terms::of(&*picked.host);
                 self.upstreams.slots[usize::from(hop.0)] = Some(Box::new(Upstream {
                     place,
                     host: Arc::clone(&picked.host),
@@ -190,6 +211,7 @@ impl Session {
                     in_mail: false,
                     tried,
                     born: self.upstreams.born,
+                    terms,
                 }));
                 turn.out.outputs.push(Output::Open { hop, host: picked.host });
                 Ok(hop)
@@ -224,18 +246,21 @@ impl Session {
         }
     }
 
+    /// Where the client connected to, if that was not gatepost.
+    fn destination(&self) -> Option<SocketAddr> {
+        self.entrance.facts.as_ref().and_then(|facts| facts.destination)
+    }
+
+    /// Whether the client believes that it speaks with the host it connected to, and that has not said a word: where
+    /// nobody listens, gatepost does not say that it does.
+    pub(super) fn is_in_anothers_place(&self) -> bool {
+        let original = self.settings.hops.kind(self.pool) == PoolKind::Original;
+        original && self.destination().is_some() && !self.flags.reached
+    }
+
     /// Whether the session's hop is not known before RCPT.
     pub(super) fn is_by_recipient(&self) -> bool {
         matches!(self.settings.hops.kind(self.pool), PoolKind::ByRecipient(_))
-    }
-
-    /// The connection stands: the greeting is next.
-    pub(super) fn opened(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.stand = Stand::Greeting;
-            up.since = turn.now;
-            up.dialog.expect(Expect::Greeting);
-        }
     }
 
     /// The connection could not be made.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::callout::CalloutId;
+use super::client::ClientFacts;
 use super::route::{Domain, PoolId};
 use super::transaction::{Mail, Needs, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
@@ -147,9 +148,11 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Its port.
     pub port: u16,
+    /// What else is known of it.
+    pub facts: Option<&'a ClientFacts>,
     /// The host that the current dialog is with, `host:port`.
     pub hop: Option<&'a str>,
-    /// The name the client gave in EHLO or HELO; at `helo` the new one.
+    /// The name the client gave in EHLO or HELO, or that XCLIENT gave before it; at `helo` the new one.
     pub helo: Option<&'a [u8]>,
     /// Whether a hop said 235.
     pub authenticated: bool,

@@ -5,12 +5,13 @@
 //! Never: passes a line on as it came: what goes out is written anew from what was understood. Prints what
 //!        an AUTH carries.
 //!
-//! RFC 5321 4.1, RFC 3030 (BDAT), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1985 (ETRN).
+//! RFC 5321 4.1, RFC 3030 (BDAT), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1985 (ETRN); Postfix (XCLIENT, XFORWARD).
 
 use std::fmt;
 
 use super::address::Path;
 use super::params::Params;
+use super::told::Attributes;
 use super::write_decimal;
 
 mod fault;
@@ -69,6 +70,10 @@ verbs! {
     Auth "AUTH",
     /// RFC 3207 4
     Starttls "STARTTLS",
+    /// Postfix
+    Xclient "XCLIENT",
+    /// Postfix
+    Xforward "XFORWARD",
     /// None of these.
     Other "OTHER",
 }
@@ -141,6 +146,10 @@ pub enum Command<'a> {
         /// The initial response, in base64 or `=`: a secret.
         initial: Option<&'a [u8]>,
     },
+    /// `XCLIENT NAME=value ...`
+    Xclient(Attributes<'a>),
+    /// `XFORWARD NAME=value ...`
+    Xforward(Attributes<'a>),
     /// Any other verb, as given.
     Other {
         /// The verb.
@@ -168,6 +177,8 @@ impl<'a> Command<'a> {
             Self::Rset => Verb::Rset,
             Self::Quit => Verb::Quit,
             Self::Starttls => Verb::Starttls,
+            Self::Xclient(_) => Verb::Xclient,
+            Self::Xforward(_) => Verb::Xforward,
             Self::Noop(_) => Verb::Noop,
             Self::Vrfy(_) => Verb::Vrfy,
             Self::Expn(_) => Verb::Expn,
@@ -199,6 +210,7 @@ impl<'a> Command<'a> {
                 write_argument(mechanism, out);
                 write_argument(initial.unwrap_or_default(), out);
             }
+            Self::Xclient(told) | Self::Xforward(told) => write_argument(told.as_bytes(), out),
             Self::Data | Self::Rset | Self::Quit | Self::Starttls => {}
             Self::Helo(argument)
             | Self::Ehlo(argument)

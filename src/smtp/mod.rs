@@ -20,6 +20,8 @@ pub mod reply;
 
 mod grammar;
 mod present;
+pub mod tell;
+pub mod told;
 
 pub use address::{AddressError, Canonical, Path, canonical_domain};
 pub use command::{Command, CommandError, CommandFault, Verb};
@@ -29,9 +31,11 @@ pub use content::{
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};
 pub use own::{Own, SessionId};
-pub use params::{Param, Params};
+pub use params::{Param, Params, write_xtext};
 pub use present::{Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
+pub use tell::{Lines, Names, Telling};
+pub use told::{Attribute, Attributes, TellingVerb, Told};
 
 /// Writes a number in decimal, without allocating.
 pub(crate) fn write_decimal(number: u64, out: &mut Vec<u8>) {

@@ -166,6 +166,9 @@ own! {
     AUTH_NOT_OFFERED = 503, Some("5.5.1"), "AUTH was not offered";
     /// STARTTLS under TLS (RFC 3207 4.2).
     TLS_TWICE = 503, Some("5.5.1"), "TLS is already active";
+    /// AUTH before TLS where it is taken under TLS only (RFC 4954 4: 504 where a mechanism "requires an encryption layer"; 538
+    /// stands in its section 6 for historical purposes only).
+    AUTH_NEEDS_TLS = 504, Some("5.5.4"), "Encryption required for requested authentication mechanism";
     /// An AUTH mechanism that was taken out of the list.
     AUTH_MECHANISM = 504, Some("5.5.4"), "Authentication mechanism not offered";
     /// An AUTH exchange the client gave up with `*` (RFC 4954 4).
@@ -193,7 +196,7 @@ own! {
     TLS_REQUIRED = 530, Some("5.7.0"), "Must issue a STARTTLS command first";
     /// TLS that cannot be had now (RFC 3207 4).
     TLS_UNAVAILABLE = 454, Some("4.7.0"), "TLS not available due to temporary reason";
-    /// XCLIENT or XFORWARD from somebody not listed for it.
+    /// XCLIENT or XFORWARD from somebody not listed for it, where others are.
     NOT_AUTHORIZED = 550, Some("5.7.0"), "Insufficient authorization";
     /// A callout that did not answer, where that is to be temporary.
     CALLOUT_FAILED = 451, Some("4.3.0"), "Try again later";
@@ -209,7 +212,9 @@ own! {
     BAD_VERDICT = 451, Some("4.3.5"), "A rule's value is not valid here";
     /// A verdict that ends the session without words of its own.
     DISCONNECTED = 421, Some("4.7.0"), "Closing";
-    /// Octets before the greeting, or behind a command that must be the last of its group.
+    /// Octets before the greeting where that is to be waited for (RFC 5321 3.1, 4.3.1).
+    EARLY_TALKER = 554, Some("5.5.1"), "You spoke before the greeting, closing";
+    /// Octets behind a command that must be the last of its group.
     EARLY_INPUT = 421, Some("4.7.0"), "Input out of turn, closing";
 
     // Limits.
@@ -245,12 +250,18 @@ own! {
 
     /// No hop was ever reached in this session.
     HOP_UNREACHABLE = 421, Some("4.4.1"), "No next hop can be reached";
+    /// A client whose connection was intercepted on its way to gatepost itself.
+    LOOPED = 421, Some("4.4.6"), "Your connection would come back here";
     /// A hop was reached and is lost.
     HOP_LOST = 421, Some("4.4.2"), "Connection to the next hop lost";
     /// The hop was lost while content was under way.
     CONTENT_LOST = 451, Some("4.4.2"), "Connection to the next hop lost, message not sent";
     /// What the hop said to the content cannot be understood.
     HOP_PROTOCOL = 451, Some("4.5.0"), "Protocol error at the next hop";
+    /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).
+    HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
+    /// No host that is left can be told who the client is, and must be.
+    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop takes your identity from here";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.

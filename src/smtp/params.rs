@@ -131,6 +131,20 @@ impl fmt::Debug for Param<'_> {
     }
 }
 
+/// RFC 3461 4: what is not plain printable ASCII becomes `+` and two upper-case hex digits.
+pub fn write_xtext(octets: &[u8], into: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &octet in octets {
+        match octet {
+            b'+' | b'=' => {
+                into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]])
+            }
+            33..=126 => into.push(octet),
+            _ => into.extend_from_slice(&[b'+', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

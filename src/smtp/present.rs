@@ -8,6 +8,7 @@
 
 use super::extension::{Extensions, Keyword, is_legacy_auth, split_line};
 use super::reply::ReplyRef;
+use super::told::TellingVerb;
 use super::{read_decimal, write_decimal};
 
 /// What policy allows the client to see.
@@ -25,6 +26,8 @@ pub struct Shown<'a> {
     pub forward: &'a [Box<str>],
     /// Whether STARTTLS is gatepost's to offer.
     pub starttls: bool,
+    /// Whether this client may say XCLIENT and XFORWARD.
+    pub tells: bool,
 }
 
 /// RFC 5321 4.5.3.1.8: as many recipients any client may expect to be taken.
@@ -120,6 +123,16 @@ impl Page<'_> {
         }
         if !self.shown.has(Keyword::StartTls) {
             self.start_tls();
+        }
+        if self.policy.tells {
+            for (verb, keyword) in
+                [(TellingVerb::Xclient, Keyword::XClient), (TellingVerb::Xforward, Keyword::XForward)]
+            {
+                self.begin(b"");
+                verb.announce(self.out);
+                self.end();
+                self.shown.insert(keyword);
+            }
         }
         // RFC 9422 4.2: who takes fewer recipients than expected has to say so.
         if !self.shown.has(Keyword::Limits) && (1..RECIPIENTS_EXPECTED).contains(&self.policy.recipients) {
@@ -251,6 +264,7 @@ mod tests {
         hostname: None,
         forward: &[],
         starttls: false,
+        tells: false,
     };
 
     /// The lines shown, joined with `|`, and the keywords hidden.
@@ -352,6 +366,12 @@ mod tests {
         assert_eq!(
             shown(&["x", "SIZE", "LIMITS RCPTMAX=7"], &policy).0,
             "x|SIZE|LIMITS RCPTMAX=7|PIPELINING|STARTTLS"
+        );
+        let policy = Shown { tells: true, ..POLICY };
+        assert_eq!(
+            shown(&["x", "XCLIENT NAME", "SIZE 1"], &policy).0,
+            "x|SIZE 1|PIPELINING|XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\
+             |XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
         );
         let policy = Shown { recipients: 1, ..POLICY };
         assert_eq!(shown(&["x"], &policy).0, "x|PIPELINING|SIZE 1000|LIMITS RCPTMAX=1");

@@ -22,8 +22,10 @@ use crate::support::scratch::{Finished, PATIENCE, Scratch, run, wait_for};
 use crate::{ours, text};
 
 pub fn trials() -> Vec<Trial> {
+    let needs = [Peer::Systemd, Peer::Namespaces];
     vec![
         trial("units::units_are_in_order", [Peer::Systemd], units_are_in_order),
+        trial("units::the_path_of_others_is_in_order", needs, the_path_of_others),
         trial("units::the_service_is_tight", [Peer::Systemd], the_service_is_tight),
         trial("units::the_service_allows_what_is_called", [Peer::Systemd, Peer::Strace], calls_are_allowed),
         trial("units::stop_waits_longer_than_a_drain", [], stop_waits_longer_than_a_drain),
@@ -42,6 +44,27 @@ fn units_are_in_order() {
     let socket = scratch.write("gatepost.socket", text("deploy/gatepost.socket"));
     let said = analyze(&scratch, &["verify", service.to_str().unwrap(), socket.to_str().unwrap()]);
     assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+}
+
+/// The drop-in fits the unit, which stays as tight; nftables takes its rules.
+fn the_path_of_others() {
+    let scratch = Scratch::new("path");
+    let installed = text("deploy/gatepost.service").replace("/usr/local/bin/gatepost", BINARY);
+    let service = scratch.write("gatepost.service", installed);
+    scratch.make_dir("gatepost.service.d");
+    scratch.write("gatepost.service.d/intercept.conf", text("deploy/gatepost.service.d/intercept.conf"));
+    let service = service.to_str().unwrap();
+    let said = analyze(&scratch, &["verify", service]);
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    let said = analyze(&scratch, &["security", "--offline=true", "--threshold=19", service]);
+    assert!(said.status.success(), "{}\n{}", said.stdout, said.stderr);
+    for rules in ["redirect.nft", "tproxy.nft"] {
+        let rules = ours("deploy/intercept").join(rules);
+        let mut command = Command::new(found("unshare"));
+        command.args(["--net", "nft", "--check", "--file"]).arg(rules);
+        let said = run(&scratch, &mut command, Stdio::null(), PATIENCE);
+        assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    }
 }
 
 fn the_service_is_tight() {

@@ -8,6 +8,7 @@
 //! **Never**: sleeps; compares what a script feeds.
 
 pub mod callouts;
+pub mod handshake;
 pub mod parse;
 pub mod prompt;
 pub mod pure;

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use gatepost::session::route::NotFound;
 
+use super::handshake::{Handshake, handshake};
+
 /// Who stands at the other end of one of gatepost's connections.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Party {
@@ -59,6 +61,10 @@ pub enum Action {
     Opened(Party),
     /// The host takes no more octets.
     Stalls(Party),
+    /// The handshake gatepost asked for is done, or fails.
+    Secure(Party, Handshake),
+    /// Gatepost has something to log.
+    Logged(String),
     /// Whatever gatepost has said to the host so far.
     Anything(Party),
     /// Gatepost looks this domain up, and hears so.
@@ -87,12 +93,12 @@ impl Action {
     pub fn compares(&self) -> bool {
         match self {
             Action::Line(..) | Action::Begins(..) | Action::Octets(..) | Action::Anything(_) => true,
-            Action::Closed(_) | Action::Opened(_) => true,
+            Action::Closed(_) | Action::Opened(_) | Action::Logged(_) => true,
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
             Action::Stalls(_) | Action::LookUp(..) | Action::Told { .. } | Action::Pass(_) => false,
-            Action::Shutdown => false,
+            Action::Secure(..) | Action::Shutdown => false,
         }
     }
 
@@ -103,8 +109,9 @@ impl Action {
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
+            Action::Secure(party, _) => Some(party),
             Action::Told { callout, .. } => Some(callout),
-            Action::LookUp(..) | Action::Pass(_) | Action::Shutdown => None,
+            Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) | Action::Shutdown => None,
         }
     }
 }
@@ -250,6 +257,7 @@ fn between(words: &str, asked: Option<&Party>) -> Option<Action> {
             let (name, question) = rest.split_once(' ')?;
             Some(Action::Line(Party::Callout(name.into()), format!("{question}\r\n").into_bytes()))
         }
+        "log" => Some(Action::Logged(rest.to_owned())),
         "cancel" => Some(Action::Line(Party::Callout(rest.into()), b"cancel\r\n".to_vec())),
         "verdict" | "late" => {
             Some(Action::Told { callout: asked?.clone(), answer: rest.into(), late: word == "late" })
@@ -285,6 +293,9 @@ fn action(line: &str) -> Result<Action, String> {
         "<anything>" if right => return Ok(Action::Anything(party)),
         "<stalls>" if right => return Ok(Action::Stalls(party)),
         _ => {}
+    }
+    if let Some(outcome) = handshake(words.trim_end()) {
+        return Ok(Action::Secure(party, outcome));
     }
     let mut letters = words.chars();
     let (side, kind) = (letters.next(), letters.next());

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
+use gatepost::session::client::TlsFaultKind;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::record::Record;
-use gatepost::session::route::{Destination, Domain, NotFound};
+use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
 use gatepost::smtp::SessionId;
 
 use super::callouts;
+use super::handshake::{self, Handshake};
 use super::parse::{LookUp, Party};
 use super::prompt::Prompt;
 use super::run::Driver;
@@ -43,8 +45,9 @@ pub struct Pure {
     looking: Option<Domain>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
-    /// The pools' names, by their numbers.
+    /// The pools' names and terms, by their numbers.
     pools: Vec<String>,
+    terms: Vec<HopTerms>,
     /// Callouts that answer by themselves, and what they have answered.
     prompt: Option<Arc<Prompt>>,
     told: VecDeque<(Ticket, CalloutAnswer)>,
@@ -52,6 +55,8 @@ pub struct Pure {
     asked: BTreeMap<Party, (Ticket, Stage, bool)>,
     /// The transactions that ended.
     pub records: Vec<Record>,
+    /// What was to be logged about hops, and no line of the script has asked for yet.
+    logged: Vec<String>,
     fault: Option<String>,
 }
 
@@ -64,6 +69,8 @@ struct Link {
     /// Read, not yet taken by the session.
     read: Vec<u8>,
     fin: bool,
+    /// Gatepost has begun TLS: nothing is read before the handshake is over.
+    securing: bool,
     stalled: bool,
     unsent: usize,
 }
@@ -85,16 +92,23 @@ impl Pure {
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
+            terms: world.terms.clone(),
             prompt: world.prompt.clone(),
             told: VecDeque::new(),
             asked: BTreeMap::new(),
             records: Vec::new(),
+            logged: Vec::new(),
             fault: None,
         };
         pure.session.start(pure.now, &mut pure.out);
         pure.carry_out(0);
         pure.pump();
         pure
+    }
+
+    /// How the hosts of a domain are spoken to: as those of the pool it was looked up for.
+    fn terms_of(&self, domain: &Domain) -> HopTerms {
+        domain.pool.and_then(|pool| self.terms.get(usize::from(pool.0)).copied()).unwrap_or_default()
     }
 
     fn index(&self, party: &Party) -> Option<usize> {
@@ -126,6 +140,9 @@ impl Pure {
     }
 
     fn read(&mut self, index: usize) -> bool {
+        if self.links[index].securing {
+            return self.breaks_handshake(index);
+        }
         let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
         let link = &mut self.links[index];
         if link.party.is_none() || blocked || !self.session.wants_read(Self::peer(index)) {
@@ -148,7 +165,39 @@ impl Pure {
         true
     }
 
+    /// Whether a party does something else than a handshake, which fails it.
+    fn breaks_handshake(&mut self, index: usize) -> bool {
+        let link = &self.links[index];
+        let kind = match link.read.is_empty() && link.wire.is_empty() {
+            true if !link.fin => return false,
+            true => TlsFaultKind::Lost,
+            // What was said in plain is no handshake, and nothing that was said under TLS.
+            false => TlsFaultKind::Protocol,
+        };
+        self.secured(index, Err(handshake::failed(kind)));
+        true
+    }
+
+    /// A handshake is over.
+    fn secured(&mut self, index: usize, outcome: Handshake) {
+        let peer = Self::peer(index);
+        match outcome {
+            Ok(facts) => {
+                self.links[index].securing = false;
+                self.handle(Input::Secured(peer, Box::new(facts)));
+            }
+            Err(fault) => {
+                let party = std::mem::take(&mut self.links[index]).party;
+                self.closed.extend(party.map(|party| (party, true)));
+                self.handle(Input::TlsFailed(peer, Box::new(fault)));
+            }
+        }
+    }
+
     fn offer(&mut self, index: usize) -> bool {
+        if self.links[index].securing {
+            return false;
+        }
         if self.links[index].party.is_none() || self.links[index].read.is_empty() {
             return false;
         }
@@ -196,7 +245,7 @@ impl Pure {
         for output in std::mem::take(&mut self.out.outputs) {
             said = true;
             match output {
-                Output::StartTls(peer) => panic!("no TLS with {peer:?} here"),
+                Output::StartTls(peer) => self.links[peer.index()].securing = true,
                 Output::Open { hop, host } => {
                     let party = Party::Host(Rc::from(&**host.name()));
                     self.closed.insert(party.clone(), false);
@@ -217,6 +266,10 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Reset => {
+                    self.links[0] = Link::default();
+                    self.closed.insert(Party::Client, true);
+                }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Ask(ask) => {
@@ -234,7 +287,11 @@ impl Pure {
                         self.heard.entry(callout.clone()).or_default().extend_from_slice(b"cancel\r\n");
                     }
                 }
-                Output::CalloutFailed(..) | Output::Hidden(..) | Output::Trace(..) => {}
+                Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
+                Output::NotSecured(..)
+                | Output::CalloutFailed(..)
+                | Output::Hidden(..)
+                | Output::Trace(..) => {}
             }
         }
         said
@@ -260,7 +317,11 @@ impl Driver for Pure {
     fn lost(&mut self, party: &Party) {
         if let Some(index) = self.index(party) {
             self.links[index].wire.clear();
-            self.handle(Input::Lost(Self::peer(index)));
+            if self.links[index].securing {
+                self.secured(index, Err(handshake::failed(TlsFaultKind::Lost)));
+            } else {
+                self.handle(Input::Lost(Self::peer(index)));
+            }
         }
         self.pump();
     }
@@ -288,6 +349,22 @@ impl Driver for Pure {
         }
     }
 
+    fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String> {
+        let index = self.index(party).filter(|&index| self.links[index].securing);
+        let index = index.ok_or(format!("gatepost does not begin TLS with {party}"))?;
+        self.secured(index, outcome.clone());
+        self.pump();
+        Ok(())
+    }
+
+    fn logged(&mut self, line: &str) -> Result<(), String> {
+        match self.logged.iter().position(|logged| logged == line) {
+            Some(at) => drop(self.logged.remove(at)),
+            None => return Err(format!("logged otherwise: {:?}", self.logged)),
+        }
+        Ok(())
+    }
+
     fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String> {
         let asked = self.looking.take().ok_or("gatepost looks nothing up")?;
         let text = match asked.port {
@@ -298,7 +375,7 @@ impl Driver for Pure {
             return Err(format!("gatepost looks {text} up"));
         }
         let found: Result<Arc<dyn Destination>, NotFound> = match answer {
-            LookUp::Hosts(hosts) => Ok(Arc::new(Hosts::new(asked, hosts))),
+            LookUp::Hosts(hosts) => Ok(Arc::new(Hosts::new(self.terms_of(&asked), asked, hosts))),
             LookUp::NotFound(not_found) => Err(*not_found),
             LookUp::Silent => return Ok(()),
         };

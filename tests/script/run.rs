@@ -11,6 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script, Step};
 
 /// How octets, ends and time get into gatepost, and what it said gets out.
@@ -27,6 +28,10 @@ pub trait Driver {
     fn connecting(&mut self) -> Vec<Party>;
     /// A host takes no more octets.
     fn stall(&mut self, party: &Party);
+    /// What comes of the handshake with a party; an error if gatepost did not ask for one.
+    fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String>;
+    /// Whether gatepost had this to log, where that can be seen.
+    fn logged(&mut self, line: &str) -> Result<(), String>;
     /// What becomes of a lookup that gatepost asked for; an error if it did not.
     fn look_up(&mut self, domain: &str, answer: &LookUp) -> Result<(), String>;
     /// A callout answers its latest question; `late`: nobody waits for that any more.
@@ -50,7 +55,7 @@ pub trait Driver {
 pub enum Manner {
     /// As written: consecutive lines of a party in one piece.
     Written,
-    /// All the client's lines at the start.
+    /// All the client's lines at the start; those behind a handshake of its, right behind that.
     Early,
     /// As written, over sockets: who speaks first is not compared.
     Sockets,
@@ -100,19 +105,24 @@ pub fn run(
 /// The steps, consecutive lines of a party put together, in the order they are taken.
 fn arranged(script: &Script, manner: Manner) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let early =
-        |step: &&Step| manner == Manner::Early && matches!(step.action, Action::Feed(Party::Client, _));
-    for step in script.steps.iter().filter(early).chain(script.steps.iter().filter(|step| !early(step))) {
-        if let (Action::Feed(party, more), Some(last)) = (&step.action, steps.last_mut())
-            && let Action::Feed(before, octets) = &mut last.action
-            && before == party
-            && (!step.apart || manner == Manner::Early)
-        {
-            octets.extend_from_slice(more);
-            let _ = write!(last.text, "\n{}", step.text);
-            continue;
+    let early = manner == Manner::Early;
+    let speaks = |step: &&Step| early && matches!(step.action, Action::Feed(Party::Client, _));
+    // No line of the client's can come before a handshake that it stands behind.
+    let handshake = |step: &Step| matches!(step.action, Action::Secure(Party::Client, _));
+    for steps_between in script.steps.split_inclusive(handshake) {
+        let lines = steps_between.iter().filter(speaks);
+        for step in lines.chain(steps_between.iter().filter(|step| !speaks(step))) {
+            if let (Action::Feed(party, more), Some(last)) = (&step.action, steps.last_mut())
+                && let Action::Feed(before, octets) = &mut last.action
+                && before == party
+                && (!step.apart || early)
+            {
+                octets.extend_from_slice(more);
+                let _ = write!(last.text, "\n{}", step.text);
+                continue;
+            }
+            steps.push(step.clone());
         }
-        steps.push(step.clone());
     }
     steps
 }
@@ -177,6 +187,8 @@ impl Walk<'_> {
             Action::Silent(party) => self.asked(party)?,
             Action::Opened(_) => {}
             Action::Stalls(party) => self.driver.stall(party),
+            Action::Logged(line) => self.driver.logged(line)?,
+            Action::Secure(party, outcome) => self.driver.secure(party, outcome)?,
             Action::Anything(party) => self.driver.heard(party, &|_| true).clear(),
             Action::LookUp(domain, answer) => self.driver.look_up(domain, answer)?,
             Action::Told { callout, answer, late } => self.driver.tell(callout, answer, *late)?,

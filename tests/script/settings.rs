@@ -8,7 +8,7 @@
 //! with one host `a`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,8 +19,9 @@ use gatepost::limits::Sessions;
 use gatepost::prepare::settings;
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
+use gatepost::session::client::ClientFacts;
 use gatepost::session::route::{
-    Destination, Domain, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
+    Destination, Domain, HopTerms, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
 };
 use gatepost::session::settings::{Entrance, Settings};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
@@ -37,6 +38,8 @@ pub struct World {
     pub entrance: Entrance,
     /// The pools' names, by their numbers.
     pub pools: Vec<String>,
+    /// How the hosts of each are spoken to.
+    pub terms: Vec<HopTerms>,
     /// Callouts that answer by themselves.
     pub prompt: Option<Arc<Prompt>>,
 }
@@ -101,13 +104,17 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Asked::Written | Asked::Passing(_) => Box::new(rules),
     };
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
-    let kinds = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream).kind).collect();
+    let specs = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream));
+    let (kinds, terms): (Vec<PoolKind>, Vec<HopTerms>) = specs.map(|spec| (spec.kind, spec.terms)).unzip();
     let listener = &config.listeners[0];
     let entrance = Entrance {
         listener: 0,
         pool: pool(&listener.upstream).ok_or("the listener's pool is none of the upstreams")?,
         client: SocketAddr::from(([192, 0, 2, 1], 40000)),
-        facts: None,
+        facts: (listener.intercept != types::Intercept::Off).then(|| {
+            let destination = Some(SocketAddr::from(([198, 51, 100, 25], 25)));
+            Box::new(ClientFacts { destination, ..ClientFacts::default() })
+        }),
     };
     let callouts = CalloutSet::compile(config, &pool, &listeners)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -115,12 +122,12 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
     };
-    let hops = Box::new(Listed { kinds, ..Listed::new(&pools) });
+    let hops = Box::new(Listed { kinds, ..Listed::new(&pools, &terms) });
     let limiter = Sessions::new(config.limits.sessions, &config.limits);
     let settings =
         Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, limiter) };
     let pools = names.into_iter().cloned().collect();
-    Ok(World { settings: Arc::new(settings), entrance, pools, prompt })
+    Ok(World { settings: Arc::new(settings), entrance, pools, terms, prompt })
 }
 
 fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
@@ -132,16 +139,15 @@ fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
                 types::Target::Unix(path) => Arc::from(path.to_string_lossy()),
             })
             .collect(),
-        types::Source::Sink(_) | types::Source::RecipientMx | types::Source::OriginalDestination => {
-            Vec::new()
-        }
+        types::Source::Sink(_) | types::Source::RecipientMx => Vec::new(),
+        types::Source::OriginalDestination => vec![Arc::from("a")],
         types::Source::Mx(name) | types::Source::Srv(name) => vec![Arc::from(name.as_str())],
     }
 }
 
 /// A host of the script.
 #[derive(Debug)]
-pub struct Named(pub TargetId, pub Arc<str>);
+pub struct Named(pub TargetId, pub Arc<str>, pub HopTerms);
 
 impl Host for Named {
     fn id(&self) -> TargetId {
@@ -152,15 +158,21 @@ impl Host for Named {
         &self.1
     }
 
+    fn terms(&self) -> HopTerms {
+        self.2
+    }
+
     fn news(&self, _: HostNews, _: Instant) {}
 }
 
 impl Named {
     /// The host of this name. The same name is the same host, in whatever pool.
-    fn new(name: &Arc<str>) -> Arc<Named> {
+    fn new(name: &Arc<str>, terms: HopTerms) -> Arc<Named> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name)))
+        let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let terms = HopTerms { is_loopback, ..terms };
+        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name), terms))
     }
 }
 
@@ -173,15 +185,24 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The pools with these hosts.
-    pub fn new(pools: &[Vec<Arc<str>>]) -> Listed {
-        let pools = pools.iter().map(|pool| pool.iter().map(Named::new).collect()).collect();
-        Listed { pools, kinds: Vec::new() }
+    /// The pools with these hosts, and how they are spoken to.
+    pub fn new(pools: &[Vec<Arc<str>>], terms: &[HopTerms]) -> Listed {
+        let named = |(pool, terms): (&Vec<Arc<str>>, &HopTerms)| {
+            pool.iter().map(|name| Named::new(name, *terms)).collect()
+        };
+        Listed { pools: pools.iter().zip(terms).map(named).collect(), kinds: Vec::new() }
     }
 }
 
 impl Hops for Listed {
     fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
+        match self.kind(pool) {
+            PoolKind::Original => Pick::None,
+            _ => first_of(&self.pools[usize::from(pool.0)], tried),
+        }
+    }
+
+    fn pick_at(&self, pool: PoolId, _: SocketAddr, tried: &[TargetId], _: Instant) -> Pick {
         first_of(&self.pools[usize::from(pool.0)], tried)
     }
 
@@ -199,8 +220,9 @@ pub struct Hosts {
 
 impl Hosts {
     /// These, in order.
-    pub fn new<S: AsRef<str>>(domain: Domain, names: &[S]) -> Hosts {
-        Hosts { domain, hosts: names.iter().map(|name| Named::new(&name.as_ref().into())).collect() }
+    pub fn new<S: AsRef<str>>(terms: HopTerms, domain: Domain, names: &[S]) -> Hosts {
+        let hosts = names.iter().map(|name| Named::new(&name.as_ref().into(), terms)).collect();
+        Hosts { domain, hosts }
     }
 }
 

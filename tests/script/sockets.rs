@@ -24,6 +24,7 @@ use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
 use gatepost::systemd::Beat;
 
+use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
 use super::run::Driver;
 use super::settings;
@@ -62,6 +63,8 @@ pub fn suits(script: &Script) -> bool {
                 | Action::Silent(_)
                 | Action::Stalls(_)
                 | Action::Anything(_)
+                // (The parties here have no certificates.)
+                | Action::Secure(..)
         )
     };
     let again = |script: &Script| {
@@ -84,7 +87,7 @@ fn fates(script: &Script) -> BTreeMap<Party, Vec<bool>> {
         let fresh = fresh.entry(party.clone()).or_insert(true);
         match &step.action {
             Action::Refused(_) => fate.push(false),
-            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) => *fresh = true,
+            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) | Action::Secure(_, Err(_)) => *fresh = true,
             _ if *fresh => {
                 fate.push(true);
                 *fresh = false;
@@ -184,14 +187,15 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let limits = &loaded.config.limits;
     let limiter = Sessions::new(limits.sessions, limits);
     let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
-    let Prepared { settings, doors, sessions, .. } = prepared;
+    let Prepared { settings, tls, doors, sessions, .. } = prepared;
     let door = doors.first().ok_or("no listener")?;
-    let bound = listen::bind(door.address).map_err(say)?;
+    let bound = listen::bind(door.address, door.intercept).map_err(say)?;
     let address = bound.local_addr().map_err(say)?.as_socket().ok_or("no address")?;
     limiter.set(sessions, limits);
     let (orders, received) = unbounded_channel();
     let thread = std::thread::spawn(move || worker::run(0, &Metrics::new(1), received, Beat::default()));
-    let serving = Arc::new(Serving { settings, sessions: limiter });
+    let serving =
+        Arc::new(Serving { settings, sessions: limiter, listeners: Box::default(), tls: tls.listeners() });
     orders
         .send(Order::Serve(serving, vec![(*door, Opening::Own(bound))]))
         .map_err(|_| "the worker has ended")?;
@@ -275,6 +279,15 @@ impl Driver for Sockets {
     }
 
     fn stall(&mut self, _: &Party) {}
+
+    fn secure(&mut self, party: &Party, _: &Handshake) -> Result<(), String> {
+        Err(format!("{party} has no certificate here"))
+    }
+
+    fn logged(&mut self, _: &str) -> Result<(), String> {
+        // It is gone where nobody here can read it.
+        Ok(())
+    }
 
     fn look_up(&mut self, _: &str, _: &LookUp) -> Result<(), String> {
         Err("no domain is looked up over sockets".to_owned())

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use gatepost::session::io::Input;
-use gatepost::session::route::{Destination, Domain, NotFound};
+use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 
 use super::{Event, Stage};
 use crate::script::settings::Hosts;
@@ -39,7 +39,7 @@ impl Stage<'_> {
                 let from = self.rng.below(HOSTS.len());
                 let most = HOSTS.len() - from;
                 let hosts = &HOSTS[from..from + 1 + self.rng.below(most)];
-                Ok(Arc::new(Hosts::new(domain, hosts)))
+                Ok(Arc::new(Hosts::new(HopTerms::default(), domain, hosts)))
             }
         };
         self.note(|| format!("found {found:?}"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gatepost::session::callout::Callouts;
 use gatepost::session::limiter::NoLimits;
-use gatepost::session::route::PoolKind;
+use gatepost::session::route::{HopTerms, PoolKind};
 use gatepost::session::settings::{Door, Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
@@ -50,6 +50,6 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
         limiter: Arc::new(NoLimits),
-        hops: Box::new(Listed { kinds, ..Listed::new(&pools) }),
+        hops: Box::new(Listed { kinds, ..Listed::new(&pools, &[HopTerms::default(); POOLS as usize]) }),
     }
 }

@@ -386,6 +386,7 @@ impl<'a> Stage<'a> {
                     self.ledger.gone = true;
                 }
             }
+            Output::Reset => panic!("nobody is intercepted here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
@@ -403,7 +404,8 @@ impl<'a> Stage<'a> {
                 self.ledger.tally.failed += 1;
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
-            Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
+            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }

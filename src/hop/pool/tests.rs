@@ -11,12 +11,17 @@ fn address(last: u8) -> Address {
 }
 
 fn host(last: u8, weight: u32) -> HostSpec {
-    HostSpec { endpoint: Endpoint::Ip(([192, 0, 2, last], 25).into()), preference: 0, weight }
+    HostSpec {
+        endpoint: Endpoint::Ip(([192, 0, 2, last], 25).into()),
+        preference: 0,
+        weight,
+        server_name: None,
+    }
 }
 
 fn named() -> HostSpec {
     let endpoint = Endpoint::Name { name: "store.example.net".into(), port: 25 };
-    HostSpec { endpoint, preference: 0, weight: 1 }
+    HostSpec { endpoint, preference: 0, weight: 1, server_name: None }
 }
 
 fn spec(balance: Balance, hosts: Vec<HostSpec>, sessions: u32) -> PoolSpec {

@@ -63,7 +63,7 @@ fn config(dns: SocketAddr, hosts: &[&str], port: u16) -> Config {
 
 fn refresher(config: &Config) -> Refresher {
     let registry = Arc::new(Registry::new(std::time::Instant::now()));
-    let pools = Arc::new(Pools::new(config, &registry));
+    let pools = Arc::new(Pools::new(config, &TlsSet::default(), &registry));
     Refresher::new(&config.dns, pools, registry, vec![([127, 0, 0, 1], 2525).into()])
 }
 
@@ -132,12 +132,12 @@ async fn a_reload_while_dns_is_out_of_order_keeps_them_too() {
     let zone: Zone = Arc::new(Mutex::new((vec![v4(1)], 60)));
     let working = config(server(zone.clone()).await, &["store.example.net"], 25);
     let registry = Arc::new(Registry::new(std::time::Instant::now()));
-    let pools = Arc::new(Pools::new(&working, &registry));
+    let pools = Arc::new(Pools::new(&working, &TlsSet::default(), &registry));
     Refresher::new(&working.dns, pools, registry.clone(), Vec::new()).first().await;
 
     zone.lock().unwrap().0.clear();
     let broken = config(server(zone).await, &["store.example.net"], 25);
-    let pools = Arc::new(Pools::new(&broken, &registry));
+    let pools = Arc::new(Pools::new(&broken, &TlsSet::default(), &registry));
     Refresher::new(&broken.dns, pools.clone(), registry, Vec::new()).first().await;
     assert_eq!(pools.get("main").unwrap().targets()[0].address().to_string(), "192.0.2.1:25");
 }

@@ -66,7 +66,9 @@ pub(super) fn read(line: &[u8]) -> Result<Ask, Refused> {
         Command::Expn(_) | Command::Etrn(_) | Command::Auth { .. } | Command::Starttls => {
             return Err(Refused::With(&NOT_HERE));
         }
-        Command::Other { .. } => return Err(Refused::With(&UNKNOWN)),
+        Command::Xclient(_) | Command::Xforward(_) | Command::Other { .. } => {
+            return Err(Refused::With(&UNKNOWN));
+        }
     })
 }
 

@@ -13,13 +13,16 @@ use crate::net::worker::Scratch;
 
 /// How long, and for how much, a connection that is closed early is listened to, so that the reply is not lost to a
 /// reset.
-pub const LINGER: (Duration, usize) = (Duration::from_secs(2), 64 << 10);
+pub const LINGER: (Duration, u32) = (Duration::from_secs(2), 64 << 10);
 
 impl Drive {
     /// All is written: the connection is closed, at once where the client expects it.
     pub(super) fn close_client(&mut self, scratch: &mut Scratch, now: Instant) {
         let Some(link) = &mut self.client else { return };
-        if link.ended || (self.quit && link.rx.is_empty()) || link.stream.shutdown_write().is_err() {
+        if link.ended || (self.quit && link.rx.is_empty()) {
+            link.stream.take_leave();
+            self.let_client_go(scratch);
+        } else if link.stream.shutdown_write().is_err() {
             self.let_client_go(scratch);
         } else {
             own_all(scratch, link.rx.whole());
@@ -47,7 +50,7 @@ impl Drive {
                     link.watch(cx);
                     break;
                 }
-                Poll::Ready(Ok(read)) if read > 0 && read < *left => *left -= read,
+                Poll::Ready(Ok(read)) if read > 0 && read < *left as usize => *left -= read as u32,
                 Poll::Ready(_) => self.let_client_go(scratch),
             }
         }

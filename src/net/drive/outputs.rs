@@ -38,7 +38,7 @@ impl Drive {
         for output in outputs.drain(..) {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
-                Output::StartTls(_) => {}
+                Output::StartTls(peer) => self.securing.set(peer.index()),
                 Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
@@ -47,12 +47,20 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Reset => {
+                    scratch.out.tx[0].clear();
+                    if let Some(link) = &self.client {
+                        link.stream.reset_when_closed();
+                    }
+                    self.let_client_go(scratch);
+                }
                 Output::Close(Peer::Upstream(hop)) => {
                     let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
                     let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
                     if let Some(link) = self.hops.link(usize::from(hop.0)) {
                         // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
                         let _ = link.poll_flush(cx, tx, received);
+                        link.stream.take_leave();
                     }
                     tx.clear();
                     self.hops.vacate(usize::from(hop.0));
@@ -63,6 +71,8 @@ impl Drive {
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
+                Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),
+                Output::Unmet(host, unmet) => log::unmet(self.session.id(), host.name(), &unmet),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
@@ -78,6 +88,7 @@ impl Drive {
     }
 
     pub(super) fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {
+        self.securing.unset(Peer::Upstream(hop).index());
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();

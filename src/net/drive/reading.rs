@@ -17,6 +17,7 @@ impl Drive {
         let peer = Peer::Upstream(HopId(place as u8));
         let Some(link) = self.hops.link(place) else { return false };
         if link.ended
+            || self.securing.has(1 + place)
             || scratch.out.tx[0].len() > BACKLOG
             || !link.rx.has_room(self.reply_limit)
             || !self.session.wants_read(peer)
@@ -49,7 +50,7 @@ impl Drive {
 
     /// Offers the client's waiting octets, or reads more; whether anything went on.
     pub(super) fn read_client(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
-        if is_choked(scratch) {
+        if is_choked(scratch) || self.securing.has(0) {
             return false;
         }
         let offered = self.offer(scratch, now);
@@ -61,7 +62,7 @@ impl Drive {
         {
             return offered;
         }
-        if is_choked(scratch) {
+        if is_choked(scratch) || self.securing.has(0) {
             return offered;
         }
         match link.read(&mut scratch.pool, self.line_limit) {

@@ -76,7 +76,10 @@ impl Drive {
         for peer in scratch.out.spoken.drain() {
             let link = if peer == 0 { self.client.as_mut() } else { self.hops.link(peer - 1) };
             match link {
-                Some(link) if !scratch.out.tx[peer].is_empty() => link.unsent = Some(scratch.put_away(peer)),
+                // Records that the kernel has not taken wait, too.
+                Some(link) if !scratch.out.tx[peer].is_empty() || link.stream.holds_records() => {
+                    link.unsent = Some(scratch.put_away(peer));
+                }
                 _ => scratch.out.tx[peer].clear(),
             }
         }

@@ -85,6 +85,7 @@ fn question(stage: Stage) -> Question<'static> {
         listener: 0,
         client: [192, 0, 2, 1].into(),
         port: 40000,
+        facts: None,
         hop: None,
         helo: Some(b"Client.example"),
         authenticated: false,

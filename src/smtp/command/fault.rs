@@ -43,6 +43,12 @@ pub enum CommandFault {
     TooManyParameters,
     /// A number cannot be read.
     BadNumber,
+    /// XCLIENT or XFORWARD says a thing there is none of.
+    UnknownAttribute,
+    /// Its value cannot be read.
+    BadAttribute,
+    /// Longer than this command may be.
+    TooLong,
 }
 
 impl CommandError {
@@ -61,9 +67,15 @@ impl CommandError {
                 | CommandFault::BadNumber,
                 _,
             ) => &own::BAD_PARAMETER,
-            (CommandFault::Syntax | CommandFault::MissingArgument | CommandFault::UnexpectedArgument, _) => {
-                &own::BAD_ARGUMENT
-            }
+            (
+                CommandFault::Syntax
+                | CommandFault::MissingArgument
+                | CommandFault::UnexpectedArgument
+                | CommandFault::UnknownAttribute
+                | CommandFault::BadAttribute
+                | CommandFault::TooLong,
+                _,
+            ) => &own::BAD_ARGUMENT,
         }
     }
 }
@@ -80,6 +92,9 @@ impl fmt::Display for CommandError {
             CommandFault::DuplicateParameter => "parameter given twice",
             CommandFault::TooManyParameters => "too many parameters",
             CommandFault::BadNumber => "bad number",
+            CommandFault::UnknownAttribute => "unknown attribute",
+            CommandFault::BadAttribute => "bad value of an attribute",
+            CommandFault::TooLong => "line too long",
         };
         write!(f, "{}: {what} at octet {}", self.verb, self.at)
     }

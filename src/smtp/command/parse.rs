@@ -9,6 +9,7 @@
 use super::{Command, CommandError, CommandFault, Verb};
 use crate::smtp::address::Path;
 use crate::smtp::params::Params;
+use crate::smtp::told::{Attributes, TOLD_LINE, TellingVerb};
 use crate::smtp::{grammar, read_decimal};
 
 /// Parses a line, given without its line end.
@@ -64,6 +65,8 @@ impl<'a> Parse<'a> {
             Verb::Expn => Command::Expn(self.text(argument)?),
             Verb::Help => Command::Help(self.text(argument)?),
             Verb::Etrn => Command::Etrn(self.text(argument)?),
+            Verb::Xclient => Command::Xclient(self.told(TellingVerb::Xclient, argument)?),
+            Verb::Xforward => Command::Xforward(self.told(TellingVerb::Xforward, argument)?),
             Verb::Other => Command::Other { verb: name, argument: self.text(argument)? },
         })
     }
@@ -145,6 +148,14 @@ impl<'a> Parse<'a> {
         }
     }
 
+    /// What XCLIENT or XFORWARD says. Its line ends with CRLF, whatever ended this one.
+    fn told(&self, verb: TellingVerb, argument: &'a [u8]) -> Result<Attributes<'a>, CommandError> {
+        if self.line.len() + 2 > TOLD_LINE {
+            return Err(self.fault(CommandFault::TooLong, &self.line[TOLD_LINE - 2..]));
+        }
+        Attributes::parse(verb, argument).map_err(|(kind, at)| self.fault(kind, &argument[at..]))
+    }
+
     /// A fault at the beginning of `rest`, which is a part of the line.
     fn fault(&self, kind: CommandFault, rest: &[u8]) -> CommandError {
         let at = rest.as_ptr().addr().saturating_sub(self.line.as_ptr().addr()).min(self.line.len());
@@ -206,7 +217,8 @@ mod tests {
             (b"AUTH plain", Verb::Auth, "AUTH plain"),
             (b"AUTH PLAIN  AGEAYg==", Verb::Auth, "AUTH PLAIN AGEAYg=="),
             (b"AUTH PLAIN =", Verb::Auth, "AUTH PLAIN ="),
-            (b"XCLIENT a=b  c", Verb::Other, "XCLIENT a=b  c"),
+            (b"xclient name=a  ADDR=192.0.2.1", Verb::Xclient, "XCLIENT name=a  ADDR=192.0.2.1"),
+            (b"XFORWARD SOURCE=LOCAL", Verb::Xforward, "XFORWARD SOURCE=LOCAL"),
             (b"x-Exps", Verb::Other, "x-Exps"),
             (b"OTHER", Verb::Other, "OTHER"),
             (b"DATAX", Verb::Other, "DATAX"),
@@ -220,6 +232,7 @@ mod tests {
     #[test]
     fn lines_that_are_no_commands() {
         use CommandFault::*;
+        let long = [b"XCLIENT HELO=".as_slice(), &b"x".repeat(498)].concat();
         let table: &[(&[u8], Verb, CommandFault, usize, u16)] = &[
             (b"", Verb::Other, Syntax, 0, 500),
             (b" NOOP", Verb::Other, Syntax, 0, 500),
@@ -264,6 +277,11 @@ mod tests {
             (b"BDAT 1 LAST x", Verb::Bdat, UnexpectedArgument, 11, 501),
             (b"AUTH", Verb::Auth, MissingArgument, 4, 501),
             (b"AUTH PLAIN a b", Verb::Auth, UnexpectedArgument, 11, 501),
+            (b"XCLIENT", Verb::Xclient, MissingArgument, 7, 501),
+            (b"XCLIENT a=b  c", Verb::Xclient, UnknownAttribute, 8, 501),
+            (b"XCLIENT PORT=1 ADDR=x", Verb::Xclient, BadAttribute, 20, 501),
+            (b"XFORWARD LOGIN=x", Verb::Xforward, UnknownAttribute, 9, 501),
+            (&long, Verb::Xclient, TooLong, 510, 501),
         ];
         for &(line, verb, kind, at, code) in table {
             let expected = CommandError { verb, kind, at };

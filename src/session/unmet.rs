@@ -1,0 +1,57 @@
+//! What a hop lacks of the terms it is to be spoken to on.
+//!
+//! In:    what it said or did instead, and what that leads to.
+//! Out:   a line for the log.
+//! Never: holds more of a hop's words than the first line of a reply.
+//!
+//! RFC 3207 (STARTTLS); XCLIENT and XFORWARD of Postfix.
+
+use std::fmt;
+
+use super::client::TlsFault;
+
+/// A hop that did not meet its terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// What it lacks.
+    pub lack: Lack,
+    /// What is done instead.
+    pub instead: Instead,
+}
+
+/// What a hop lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It does not offer this.
+    NotOffered(&'static str),
+    /// It refused this, with such a line.
+    Refused(&'static str, Box<[u8]>),
+    /// The handshake with it failed.
+    Tls(TlsFault),
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// Another host is tried.
+    NotUsed,
+    /// It is spoken to in plain.
+    Plain,
+    /// It is not told who the client is.
+    Nameless,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.lack {
+            Lack::NotOffered(what) => write!(f, "{what}: not offered")?,
+            Lack::Refused(what, line) => write!(f, "{what}: {}", String::from_utf8_lossy(line))?,
+            Lack::Tls(fault) => write!(f, "TLS: {}: {}", fault.kind.as_str(), fault.what)?,
+        }
+        f.write_str(match self.instead {
+            Instead::NotUsed => "; this host is not used",
+            Instead::Plain => "; it is spoken to in plain",
+            Instead::Nameless => "; it is not told who the client is",
+        })
+    }
+}

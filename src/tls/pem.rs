@@ -1,0 +1,197 @@
+//! Certificates, keys and roots from files.
+//!
+//! In:    the path of a PEM file (RFC 7468), or of two.
+//! Out:   a chain with its key, which fit; or roots. Else one line that names the file and what is wrong with it.
+//! Never: reads a file of more than [`MOST`] octets, says anything of a key's content, or asks for a passphrase.
+//!
+//! The only place that knows `rustls-pemfile`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls_pemfile::Item;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::provider;
+use crate::config::types::KeyPair;
+
+/// The system's whole bundle of roots is a quarter of this.
+const MOST: u64 = 1 << 20;
+
+/// What is wrong with a file.
+#[derive(Debug)]
+pub struct PemError {
+    path: PathBuf,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Unreadable(io::Error),
+    TooLarge,
+    NotPem,
+    NoCertificate,
+    NotCertificate(usize),
+    NoKey,
+    UnknownKey,
+    Mismatch(PathBuf),
+    NoSystemRoots,
+}
+
+impl PemError {
+    /// Nobody on this system is trusted, and the configuration names nobody.
+    pub(super) fn no_system_roots() -> Self {
+        Self { path: PathBuf::new(), what: What::NoSystemRoots }
+    }
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.what {
+            What::Unreadable(error) => write!(f, "{path}: cannot be read: {error}"),
+            What::TooLarge => write!(f, "{path}: is larger than {MOST} octets"),
+            What::NotPem => write!(f, "{path}: is no PEM file, or a broken one"),
+            What::NoCertificate => write!(f, "{path}: holds no certificate (-----BEGIN CERTIFICATE-----)"),
+            What::NotCertificate(place) => write!(f, "{path}: certificate {place} in it cannot be read"),
+            What::NoKey => {
+                write!(f, "{path}: holds no private key (-----BEGIN PRIVATE KEY-----) without passphrase")
+            }
+            What::UnknownKey => write!(f, "{path}: holds a private key of a kind that is not supported"),
+            What::Mismatch(certificate) => {
+                write!(f, "{path}: is not the key of the certificate in {}", certificate.display())
+            }
+            What::NoSystemRoots => {
+                f.write_str("this system has no root certificates: name some in \"roots\"")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PemError {}
+
+/// A chain with its key.
+///
+/// # Errors
+///
+/// What is wrong with either file, or that they do not fit.
+pub fn pair(files: &KeyPair) -> Result<CertifiedKey, PemError> {
+    let chain = certificates(&files.certificate)?;
+    let key = key(&files.key)?;
+    CertifiedKey::from_der(chain, key, provider()).map_err(|error| {
+        let what = match error {
+            rustls::Error::InconsistentKeys(_) => What::Mismatch(files.certificate.clone()),
+            _ => What::UnknownKey,
+        };
+        PemError { path: files.key.clone(), what }
+    })
+}
+
+/// The roots in a file.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for (place, root) in certificates(path)?.into_iter().enumerate() {
+        roots.add(root).map_err(|_| PemError { path: path.into(), what: What::NotCertificate(place + 1) })?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let error = |what| PemError { path: path.into(), what };
+    let mut chain = Vec::new();
+    for item in items(path)? {
+        if let Item::X509Certificate(certificate) = item {
+            if X509Certificate::from_der(&certificate).is_err() {
+                return Err(error(What::NotCertificate(chain.len() + 1)));
+            }
+            chain.push(certificate);
+        }
+    }
+    if chain.is_empty() { Err(error(What::NoCertificate)) } else { Ok(chain) }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    let key = items(path)?.into_iter().find_map(|item| match item {
+        Item::Pkcs8Key(key) => Some(key.into()),
+        Item::Pkcs1Key(key) => Some(key.into()),
+        Item::Sec1Key(key) => Some(key.into()),
+        _ => None,
+    });
+    key.ok_or_else(|| PemError { path: path.into(), what: What::NoKey })
+}
+
+/// Everything in a file.
+fn items(path: &Path) -> Result<Vec<Item>, PemError> {
+    let error = |what| PemError { path: path.into(), what };
+    let mut octets = Vec::new();
+    let file = File::open(path).map_err(|reason| error(What::Unreadable(reason)))?;
+    file.take(MOST + 1).read_to_end(&mut octets).map_err(|reason| error(What::Unreadable(reason)))?;
+    if octets.len() as u64 > MOST {
+        return Err(error(What::TooLarge));
+    }
+    rustls_pemfile::read_all(&mut octets.as_slice())
+        .collect::<io::Result<_>>()
+        .map_err(|_| error(What::NotPem))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::certificates::Authority;
+    use super::*;
+
+    #[test]
+    fn each_error_names_the_file_it_is_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("Example Root");
+        let [one, other] =
+            ["one", "other"].map(|name| authority.server(&["mx.example.net"]).write(dir.path(), name));
+        let rsa = authority.server_rsa(&["mx.example.net"]).write(dir.path(), "rsa");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let said = |certificate: &Path, key: &Path| {
+            let files = KeyPair { certificate: certificate.into(), key: key.into() };
+            let said = pair(&files).map_or_else(|error| error.to_string(), |_| "ok".into());
+            said.replace(&format!("{}/", dir.path().display()), "")
+        };
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let (empty, torn) = (file("empty", ""), file("torn", "-----BEGIN CERTIFICATE-----\n!\n"));
+        for (certificate, key, expected) in [
+            (&*one.certificate, &*one.key, "ok"),
+            (&rsa.certificate, &rsa.key, "ok"),
+            (
+                &dir.path().join("none"),
+                &one.key,
+                "none: cannot be read: No such file or directory (os error 2)",
+            ),
+            (
+                &one.certificate,
+                &empty,
+                "empty: holds no private key (-----BEGIN PRIVATE KEY-----) without passphrase",
+            ),
+            (&empty, &one.key, "empty: holds no certificate (-----BEGIN CERTIFICATE-----)"),
+            (&torn, &one.key, "torn: is no PEM file, or a broken one"),
+            (&file("junk", junk), &one.key, "junk: certificate 1 in it cannot be read"),
+            (&one.certificate, &other.key, "other.key: is not the key of the certificate in one.pem"),
+            (&one.certificate, &rsa.key, "rsa.key: is not the key of the certificate in one.pem"),
+        ] {
+            assert_eq!(said(certificate, key), expected);
+        }
+        assert_eq!(roots(&authority.write(dir.path(), "root")).unwrap().len(), 1);
+        let large = file("large", &"\n".repeat(1 + MOST as usize));
+        assert!(roots(&large).unwrap_err().to_string().ends_with("large: is larger than 1048576 octets"));
+    }
+}

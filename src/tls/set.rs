@@ -1,0 +1,120 @@
+//! All TLS of one configuration: what each listener and each pool goes by.
+//!
+//! In:    a checked [`Config`].
+//! Out:   every file it names, read; or every one that cannot be used, with the key that names it.
+//! Never: stops at the first error, or reads the system's roots where nobody is to be verified by them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{ClientTls, ServerTls};
+use crate::config::types::{Config, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode};
+
+/// What listeners and pools go by.
+#[derive(Debug, Default)]
+pub struct TlsSet {
+    /// By the listeners' places in the file; with the first address, for people.
+    listeners: Vec<Option<(String, Arc<ServerTls>)>>,
+    pools: BTreeMap<String, Arc<ClientTls>>,
+}
+
+/// A listener's or pool's.
+#[derive(Clone, Debug)]
+pub enum Side {
+    /// A listener's.
+    Server(Arc<ServerTls>),
+    /// A pool's.
+    Client(Arc<ClientTls>),
+}
+
+/// A certificate of a listener's, and when it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The listener's first address.
+    pub listener: String,
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// In seconds since 1970.
+    pub at: i64,
+}
+
+impl TlsSet {
+    /// Reads all that a configuration names.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong, each with its place: `listeners[0].tls: cert.pem: …`.
+    pub fn load(config: &Config) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut set = Self::default();
+        for (place, listener) in config.listeners.iter().enumerate() {
+            let ours = matches!(listener.tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+            let loaded = ours.then(|| ServerTls::load(&listener.tls)).transpose();
+            let name = listener.addresses.first().map(ToString::to_string).unwrap_or_default();
+            match loaded {
+                Ok(tls) => set.listeners.push(tls.map(|tls| (name, Arc::new(tls)))),
+                Err(error) => errors.push(format!("listeners[{place}].tls: {error}")),
+            }
+        }
+        for (name, upstream) in &config.upstreams {
+            if upstream.tls.mode == UpstreamTlsMode::Off {
+                continue;
+            }
+            match ClientTls::load(&upstream.tls) {
+                Ok(tls) => {
+                    errors.extend(nameless(name, upstream, &tls));
+                    set.pools.insert(name.clone(), Arc::new(tls));
+                }
+                Err(error) => errors.push(format!("upstreams.{name}.tls: {error}")),
+            }
+        }
+        if errors.is_empty() { Ok(set) } else { Err(errors) }
+    }
+
+    /// The listeners', by their places in the file.
+    pub fn listeners(&self) -> Vec<Option<Arc<ServerTls>>> {
+        self.listeners.iter().map(|tls| tls.as_ref().map(|(_, tls)| Arc::clone(tls))).collect()
+    }
+
+    /// The pool's of this name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<ClientTls>> {
+        self.pools.get(name)
+    }
+
+    /// When the listeners' certificates are over.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let of = |(listener, tls): &(String, Arc<ServerTls>)| {
+            let expiry = |(file, at)| Expiry { listener: listener.clone(), file, at };
+            tls.expiries().into_iter().map(expiry).collect::<Vec<_>>()
+        };
+        self.listeners.iter().flatten().flat_map(of).collect()
+    }
+
+    /// Each, with the key that names its files.
+    pub fn sides(&self) -> Vec<(String, Side)> {
+        let listeners = self.listeners.iter().enumerate().filter_map(|(place, tls)| {
+            let (_, tls) = tls.as_ref()?;
+            Some((format!("listeners[{place}].tls"), Side::Server(Arc::clone(tls))))
+        });
+        let pools = self.pools.iter();
+        let pools = pools.map(|(name, tls)| (format!("upstreams.{name}.tls"), Side::Client(Arc::clone(tls))));
+        listeners.chain(pools).collect()
+    }
+}
+
+/// Hosts that have no name which a certificate could be verified for.
+fn nameless(pool: &str, upstream: &Upstream, tls: &ClientTls) -> Vec<String> {
+    let Source::Hosts(hosts) = &upstream.source else { return Vec::new() };
+    if !tls.verifies() || tls.names_all() {
+        return Vec::new();
+    }
+    let unnamed = hosts.iter().enumerate().filter_map(|(place, host)| match (&host.target, &host.server_name) {
+        (Target::Unix(path), None) => Some(format!(
+            "upstreams.{pool}.hosts[{place}]: unix:{} has no name to be verified: give it \"tls: {{ server_name: … }}\"",
+            path.display()
+        )),
+        _ => None,
+    });
+    unnamed.collect()
+}

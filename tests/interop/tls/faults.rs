@@ -1,0 +1,114 @@
+//! A hop whose TLS is not as it should be, with each mode of `upstreams.*.tls`.
+//!
+//! In:    one Postfix with a listener for each fault: no TLS, TLS or nothing, TLS too old, certificates that are expired,
+//!        not valid yet, of nobody, of an unknown authority, for another name.
+//! Out:   sections of the table: under which TLS the mail came, or what the client was told and why, as gatepost logs it.
+//! Never: has the client know: it is curl in plaintext, which speaks to gatepost only.
+//!
+//! RFC 8314 3 and RFC 7817 3 (whose certificate it has to be), RFC 7435 (opportunistic security).
+
+use std::net::SocketAddr;
+
+use libtest_mimic::Trial;
+
+use super::behind::{Gate, MX, Pki, Plan, local, tls_listener};
+use super::clients::{Client, Way};
+use super::{Leg, at_the_hop, fate, table};
+use crate::messages;
+use crate::support::certificates::{Authority, Files, self_signed};
+use crate::support::mta::Mta as _;
+use crate::support::peers::{Peer, trial};
+use crate::support::postfix::{Postfix, Spec};
+
+/// How gatepost is to speak to the hop: its name, and `tls` before the roots.
+const MODES: [(&str, &str); 6] = [
+    ("off", "off"),
+    ("opportunistic", "opportunistic"),
+    ("required", "required"),
+    ("required, verify: false", "required"),
+    ("implicit", "implicit"),
+    ("implicit, verify: false", "implicit"),
+];
+
+/// A listener of the hop.
+struct Fault {
+    name: &'static str,
+    starttls: SocketAddr,
+    at_once: SocketAddr,
+}
+
+/// The sections that come of it.
+pub fn titles() -> Vec<String> {
+    MODES.map(|(name, _)| title(name)).to_vec()
+}
+
+fn title(mode: &str) -> String {
+    format!("Faults of a hop, upstream tls: {mode}")
+}
+
+pub fn trials() -> Vec<Trial> {
+    let name = |mode: &str| format!("tls::faults::{}", mode.replace(", verify: false", "_unverified"));
+    let needs = [Peer::Postfix, Peer::Curl];
+    MODES.into_iter().map(|(mode, word)| trial(&name(mode), needs, move || all_faults(mode, word))).collect()
+}
+
+fn all_faults(mode: &'static str, word: &str) {
+    let pki = Pki::new();
+    let (postfix, faults) = hop(&pki);
+    let tls = match mode {
+        "off" | "opportunistic" => word.to_owned(),
+        _ if mode.ends_with("false") => format!("{{ mode: {word}, verify: false, server_name: {MX} }}"),
+        _ => format!("{{ mode: {word}, roots: \"{}\", server_name: {MX} }}", pki.roots.display()),
+    };
+    let host = |fault: &Fault| if word == "implicit" { fault.at_once } else { fault.starttls };
+    let plans: Vec<Plan> = faults.iter().map(|fault| Plan::new(Leg::Plain, host(fault), &tls)).collect();
+    let gate = Gate::start(&pki, &plans, "");
+    let message = messages::plain();
+    let mut lines = Vec::new();
+    for (fault, door) in faults.iter().zip(&gate.doors) {
+        let scratch = &pki.scratch;
+        let told = Client::Curl.send(&Way {
+            leg: Leg::Plain,
+            door: *door,
+            roots: &pki.roots,
+            scratch,
+            message: &message,
+        });
+        postfix.settle(0);
+        let stored = postfix.take_stored();
+        lines.push(format!("{:<20}{:<5}{}", fault.name, at_the_hop(&stored), fate(&told, &stored)));
+    }
+    table::keep(&title(mode), lines);
+}
+
+/// The Postfix, and its listeners.
+fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
+    let dir = pki.scratch.path();
+    let stranger = Authority::new("Nobody's Root");
+    let write = |pair: crate::support::certificates::Pair, name: &str| pair.write(dir, name);
+    let certificates: [(&'static str, Files, &str); 8] = [
+        ("nothing", pki.mx.clone(), "may"),
+        ("TLS or nothing", pki.mx.clone(), "encrypt"),
+        ("TLS 1.1 at most", pki.mx.clone(), "may -o smtpd_tls_protocols=<=TLSv1.1"),
+        ("expired", write(pki.authority.expired(&[MX]), "expired"), "may"),
+        ("not valid yet", write(pki.authority.not_yet_valid(&[MX]), "early"), "may"),
+        ("self-signed", write(self_signed(&[MX]), "self"), "may"),
+        ("unknown authority", write(stranger.server(&[MX]), "stranger"), "may"),
+        ("another name", write(pki.authority.server(&["mx.b.example"]), "other"), "may"),
+    ];
+    let mut master_cf = String::new();
+    let mut faults: Vec<Fault> = certificates
+        .into_iter()
+        .map(|(name, files, level)| {
+            let [starttls, at_once] = [local(), local()];
+            let option = format!("smtpd_tls_security_level={level}");
+            master_cf += &tls_listener(starttls, &files, &option);
+            master_cf += &tls_listener(at_once, &files, &format!("{option} -o smtpd_tls_wrappermode=yes"));
+            Fault { name, starttls, at_once }
+        })
+        .collect();
+    let postfix = Postfix::start(&Spec { master_cf, ..Spec::receiving("a.example") });
+    let plain = postfix.address();
+    faults.insert(1, Fault { name: "no TLS", starttls: plain, at_once: plain });
+    (postfix, faults)
+}
