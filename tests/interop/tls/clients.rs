@@ -177,8 +177,8 @@ fn openssl(way: &Way<'_>) -> Told {
     let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut from = BufReader::new(from);
     let mut words = String::new();
-    // Of what comes before TLS it shows the last line of the answer to EHLO.
-    let mut sent = ask(&mut from, &mut words, "2");
+    // What comes before STARTTLS it hears itself.
+    let mut sent = way.leg == Leg::StartTls || ask(&mut from, &mut words, "2");
     let commands = [
         ("EHLO client.example\r\n".to_owned(), "2"),
         (format!("MAIL FROM:<{FROM}>\r\n"), "2"),

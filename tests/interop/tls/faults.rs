@@ -89,7 +89,7 @@ fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
     let certificates: [(&'static str, Files, &str); 8] = [
         ("nothing", pki.mx.clone(), "may"),
         ("TLS or nothing", pki.mx.clone(), "encrypt"),
-        ("TLS 1.1 at most", pki.mx.clone(), "may -o smtpd_tls_protocols=<=TLSv1.1"),
+        ("TLS 1.1 at most", pki.mx.clone(), "may -o smtpd_tls_protocols=<=TLSv1.1 -o smtpd_tls_mandatory_protocols=<=TLSv1.1"),
         ("expired", write(pki.authority.expired(&[MX]), "expired"), "may"),
         ("not valid yet", write(pki.authority.not_yet_valid(&[MX]), "early"), "may"),
         ("self-signed", write(self_signed(&[MX]), "self"), "may"),

@@ -111,8 +111,7 @@ fn every_client(behind: Behind, mode: Mode) {
     let pki = Pki::new();
     let hop = Hop::start(behind, &pki);
     let host = if mode == Mode::Implicit { hop.at_once } else { hop.starttls };
-    let mut gate = Gate::start(&pki, &[Plan::new(Leg::Plain, host, "off")], "");
-    gate.doors = vec![hop.starttls, hop.starttls, hop.at_once];
+    let gate = Gate::start(&pki, &LEGS.map(|leg| Plan::new(leg, host, &mode.yaml(&pki))), "");
     let message = messages::plain();
     let (mut lines, mut sessions) = (Vec::new(), 0);
     for (leg, door) in LEGS.into_iter().zip(&gate.doors) {
