@@ -17,11 +17,7 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
-<<<<<<< HEAD
-    Rewrites, Rule, SizeRange, Source, Stage, Target, Upstream, UpstreamTls, UpstreamTlsMode,
-=======
     Rewrites, Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
->>>>>>> main
 };
 
 impl fmt::Display for Config {
