@@ -35,18 +35,31 @@ impl Gate {
 
     /// The same, listening there.
     pub fn start_at(listener: SocketAddr, upstream: &str, more: &str) -> Self {
-        Self::run(listener, upstream, more, |_| ())
+        Self::run(listener, "", upstream, more, |_| ())
+    }
+
+    /// The same with further keys of its listener.
+    pub fn start_with(keys: &str, upstream: &str, more: &str) -> Self {
+        Self::run(free_address(), keys, upstream, more, |_| ())
     }
 
     /// Starts it with the arguments, variables and standard output that `with` gives it.
     pub fn start_as(upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
-        Self::run(free_address(), upstream, more, with)
+        Self::run(free_address(), "", upstream, more, with)
     }
 
-    fn run(listener: SocketAddr, upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
+    fn run(
+        listener: SocketAddr,
+        keys: &str,
+        upstream: &str,
+        more: &str,
+        with: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut gate =
             Self { scratch: Scratch::new("process"), child: None, listener, admin: free_address() };
-        let config = gate.write(&[listener], upstream, more);
+        let yaml = yaml(&[listener], gate.admin, upstream, more);
+        let listens = format!("\"{listener}\", upstream: main");
+        let config = gate.scratch.write("proxy.yaml", yaml.replace(&listens, &format!("{listens}{keys}")));
         let output = fs::File::create(gate.scratch.path().join("output")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
         command.arg("--config").arg(config).current_dir(gate.scratch.path());

@@ -2,7 +2,7 @@
 //!
 //! In:    one Postfix with a listener for each fault: no TLS, TLS or nothing, TLS too old, certificates that are expired,
 //!        not valid yet, of nobody, of an unknown authority, for another name.
-//! Out:   sections of the table: under which TLS the mail came, or what the client was told and why, as gatepost logs it.
+//! Out:   sections of the table: under which TLS the mail came, or what the client was told; and what gatepost logs of it.
 //! Never: has the client know: it is curl in plaintext, which speaks to gatepost only.
 //!
 //! RFC 8314 3 and RFC 7817 3 (whose certificate it has to be), RFC 7435 (opportunistic security).
@@ -19,6 +19,7 @@ use crate::support::certificates::{Authority, Files, self_signed};
 use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
+use crate::support::scratch::{PATIENCE, wait_for};
 
 /// How gatepost is to speak to the hop: its name, and `tls` before the roots.
 const MODES: [(&str, &str); 6] = [
@@ -64,7 +65,7 @@ fn all_faults(mode: &'static str, word: &str) {
     let plans: Vec<Plan> = faults.iter().map(|fault| Plan::new(Leg::Plain, host(fault), &tls)).collect();
     let gate = Gate::start(&pki, &plans, "");
     let message = messages::plain();
-    let mut lines = Vec::new();
+    let (mut lines, mut seen) = (Vec::new(), gate.gatepost.output().len());
     for (fault, door) in faults.iter().zip(&gate.doors) {
         let scratch = &pki.scratch;
         let told = Client::Curl.send(&Way {
@@ -76,9 +77,31 @@ fn all_faults(mode: &'static str, word: &str) {
         });
         postfix.settle(0);
         let stored = postfix.take_stored();
-        lines.push(format!("{:<20}{:<5}{}", fault.name, at_the_hop(&stored), fate(&told, &stored)));
+        wait_for("gatepost to see the client off", PATIENCE, || {
+            let ended = gate.gatepost.metric("gatepost_sessions_ended_total", &[]);
+            (ended > lines.len() as f64).then_some(())
+        });
+        let output = gate.gatepost.output();
+        let why = logged(&output[seen..]);
+        seen = output.len();
+        let line = format!("{:<19}{:<5}{:<22}{why}", fault.name, at_the_hop(&stored), fate(&told, &stored));
+        lines.push(line.trim_end().to_owned());
     }
     table::keep(&title(mode), lines);
+}
+
+/// What gatepost's log says of TLS with the hop: of a host that is not used or spoken to in plain, or of a certificate.
+fn logged(output: &str) -> String {
+    let host = output.lines().find_map(|line| line.split_once(" hop 127.0.0.1:"));
+    let record = output.split_once("hop_certificate=\"").and_then(|(_, rest)| rest.split_once('"'));
+    match (host, record) {
+        (Some((_, rest)), _) => {
+            let words = rest.split_once(": ").map_or(rest, |(_, words)| words);
+            words.split(" session=").next().unwrap_or_default().to_owned()
+        }
+        (None, Some((certificate, _))) => certificate.to_owned(),
+        (None, None) => String::new(),
+    }
 }
 
 /// The Postfix, and its listeners.
