@@ -10,9 +10,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::ask::{self, Moment};
+use crate::check::Report;
 use crate::config::{self, Loaded};
 use crate::show::Show;
 
@@ -44,8 +45,8 @@ pub struct Arguments {
 pub enum Command {
     /// Take mail sessions (the default)
     Run(Show),
-    /// Check the configuration and print what it comes to
-    Check,
+    /// Check the configuration and print what it comes to; with --probe, visit the hosts of all pools, too
+    Check(Visiting),
     /// Ask the rules about a moment of a dialog, with --callouts the callouts, too; no mail is sent to anybody
     #[command(
         after_help = "Example: gatepost ask --stage rcpt-reply --client 192.0.2.7 --sender a@example.org \
@@ -54,6 +55,14 @@ pub enum Command {
     Ask(Box<Moment>),
     /// Ask whether the gatepost at admin.address lives; the exit status says so
     Health,
+}
+
+/// How far a check goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Args)]
+pub struct Visiting {
+    /// Connect to every host of every pool and say what is wrong there; the exit status is 1 if anything is
+    #[arg(long)]
+    pub probe: bool,
 }
 
 impl Arguments {
@@ -89,14 +98,23 @@ pub fn print(loaded: &Loaded) -> ExitCode {
     put(&format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config))
 }
 
+/// Prints what was found at the hosts, as the last step of `gatepost check --probe`.
+pub fn print_report(report: &Report) -> ExitCode {
+    let printed = put(&report.to_string());
+    if report.is_good() { printed } else { ExitCode::FAILURE }
+}
+
+/// Says what is wrong with the configuration, which ends everything.
+pub fn misconfigured(errors: &str) -> ExitCode {
+    complain(errors.trim_end());
+    ExitCode::from(MISCONFIGURED)
+}
+
 /// Asks the rules and prints the answer.
 pub fn ask(loaded: &Loaded, moment: &Moment) -> ExitCode {
     match ask::ask(loaded, moment) {
         Ok(text) => put(&text),
-        Err(errors) => {
-            complain(errors.trim_end());
-            ExitCode::from(MISCONFIGURED)
-        }
+        Err(errors) => misconfigured(&errors),
     }
 }
 
@@ -136,8 +154,11 @@ mod tests {
         assert_eq!(parse(&["run"]), Some((Command::Run(Show::default()), None)));
         assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
         assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
-        assert_eq!(parse(&["check", "--config=p.yaml"]), Some((Command::Check, file())));
-        assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((Command::Check, file())));
+        let check = |probe| Command::Check(Visiting { probe });
+        assert_eq!(parse(&["check", "--config=p.yaml"]), Some((check(false), file())));
+        assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((check(false), file())));
+        assert_eq!(parse(&["check", "--probe"]), Some((check(true), None)));
+        assert_eq!(parse(&["run", "--probe"]), None);
         assert_eq!(parse(&["ask"]), None);
         assert_eq!(parse(&["ask", "--stage", "message"]), None);
         assert!(matches!(parse(&["ask", "--stage", "rcpt"]), Some((Command::Ask(_), None))));

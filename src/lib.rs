@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod ask;
 pub mod callout;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod dialog;

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, field, info, trace, warn};
+use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::session::callout::Fault;
-use crate::session::client::{Certificate, TlsFacts, TlsFault, XforwardFacts};
+use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
-use crate::session::record::{Address, Record};
+use crate::session::record::{Address, PassageRecord, Record};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
@@ -108,8 +108,7 @@ pub fn transaction(record: &Record) {
         sender = address(&record.sender),
         recipients = recipients.join(", "),
         hop = record.hop.as_deref(),
-        hop_tls = record.hop_tls.as_ref().map(|tls| &*tls.version),
-        hop_certificate = record.hop_tls.as_ref().and_then(|tls| tls.certificate.as_ref()).map(certificate),
+        hop_tls = record.hop_tls.as_ref().map(tls),
         verdicts = verdicts.join(", "),
         outcome = record.end.map_or("none", end),
         reply = record.reply.as_deref().map(text),
@@ -117,6 +116,21 @@ pub fn transaction(record: &Record) {
         mended = record.mended,
         milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
         "transaction"
+    );
+}
+
+/// TLS between client and hop that was passed through: nobody was asked about the mail in it.
+pub fn passage(record: &PassageRecord) {
+    info!(
+        session = %record.session,
+        client = %record.client,
+        server_name = record.server_name.as_deref(),
+        hop = &*record.hop,
+        octets_in = record.octets_in,
+        octets_out = record.octets_out,
+        end = record.end.as_str(),
+        milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
+        "passthrough: no rule or callout applied"
     );
 }
 
@@ -147,6 +161,11 @@ pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
     warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
 }
 
+/// A host whose probe found that it does not meet the terms it is to be spoken to on.
+pub fn unfit(upstream: &str, host: &str, unmet: &Unmet) {
+    error!(upstream, host, "hop: {}", text(unmet.to_string().as_bytes()));
+}
+
 /// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
 pub fn hidden(host: &str, keyword: &[u8]) {
     static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
@@ -165,7 +184,7 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the client's certificate if it has shown one.
+/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
@@ -183,14 +202,6 @@ fn forwarded(facts: &XforwardFacts) -> String {
     said.extend(facts.helo.as_ref().map(|helo| format!(" helo={helo}")));
     said.extend(facts.ident.as_ref().map(|ident| format!(" ident={ident}")));
     text(said.as_bytes())
-}
-
-fn certificate(certificate: &Certificate) -> String {
-    match &certificate.fault {
-        _ if certificate.verified => "verified".to_owned(),
-        Some(fault) => format!("not verified: {}", text(fault.as_bytes())),
-        None => "not verified".to_owned(),
-    }
 }
 
 /// Octets as a terminal may be shown them.

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use gatepost::cli::{self, Command};
+use gatepost::cli::{self, Command, Visiting};
 use gatepost::systemd::Activated;
-use gatepost::{health, log, run, show};
+use gatepost::{check, health, log, run, show};
 
 fn main() -> ExitCode {
     // Before anything opens a descriptor or starts a thread.
@@ -39,12 +39,13 @@ fn main() -> ExitCode {
         }
         Command::Ask(moment) => cli::ask(&loaded, &moment),
         Command::Health => health::health(loaded.config.admin.address),
-        Command::Check => match runtime.block_on(run::check(&loaded)) {
+        Command::Check(Visiting { probe: false }) => match runtime.block_on(check::check(&loaded)) {
             Ok(()) => cli::print(&loaded),
-            Err(errors) => {
-                eprint!("{errors}");
-                ExitCode::from(2)
-            }
+            Err(errors) => cli::misconfigured(&errors),
+        },
+        Command::Check(Visiting { probe: true }) => match runtime.block_on(check::probe(&loaded)) {
+            Ok(report) => cli::print_report(&report),
+            Err(errors) => cli::misconfigured(&errors),
         },
     }
 }

@@ -245,6 +245,7 @@ fn door(listener: &types::Listener) -> Door {
             ListenerTlsMode::Off => DoorTls::Off,
             ListenerTlsMode::StartTls => DoorTls::StartTls,
             ListenerTlsMode::Implicit => DoorTls::Implicit,
+            ListenerTlsMode::Passthrough if listener.tls.implicit => DoorTls::PassthroughImplicit,
             ListenerTlsMode::Passthrough => DoorTls::Passthrough,
         },
         require_tls: listener.tls.require,

@@ -29,30 +29,13 @@ use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
-use crate::session::limiter::{Limiter, NoLimits};
+use crate::session::limiter::Limiter;
 use crate::systemd::{self, Activated, Beat};
 use crate::tls::TlsSet;
 use crate::tls::watch::Watch;
 
 /// How long a second look at the workers waits for the first.
 const TICK: Duration = Duration::from_millis(20);
-
-/// Validates and resolves a configuration for `check`; says every host's addresses on standard error.
-///
-/// # Errors
-///
-/// What is wrong, one line each.
-pub async fn check(loaded: &Loaded) -> Result<(), String> {
-    let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared = prepare(loaded, &registry, Arc::new(NoLimits)).await?;
-    for report in &prepared.hosts {
-        say(&report.to_string());
-    }
-    for report in &prepared.maps {
-        say(report);
-    }
-    Ok(())
-}
 
 /// Serves until told to stop, through the sockets that systemd has opened and those it opens itself.
 pub async fn run(loaded: Loaded, path: Option<PathBuf>, activated: Result<Activated, String>) -> ExitCode {
@@ -368,7 +351,8 @@ fn greet(loaded: &Loaded, listening: &[SocketAddr], admin: SocketAddr) {
     }
 }
 
-fn say(text: &str) {
+/// Says something to whoever started the process.
+pub(crate) fn say(text: &str) {
     // Nobody is left to be told if standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

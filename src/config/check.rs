@@ -3,16 +3,17 @@
 //! **In**: a decoded [`Config`] and the places it came from. **Out**: errors and warnings in the context.
 //! **Never**: resolves a name; hosts given by name are checked with [`own_listener`] by whoever resolves them.
 //!
-//! A host that is one of our own listeners is an error; a listener that strangers reach before a
-//! pool that cannot be told who they are deserves a warning, since an MTA that trusts us becomes an open relay.
+//! A host that is one of our own listeners is an error. Whether strangers come to an MTA that takes them for us is
+//! [`strangers`]' matter.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
 use super::scalar::print_duration;
+use super::strangers;
 use super::types::{
-    Config, Decide, Identity, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
+    Config, Decide, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
 };
 use super::walk::{Context, shown};
 
@@ -23,10 +24,10 @@ pub(super) fn check(config: &Config, context: &Context) {
         let path = format!("listeners[{i}].upstream");
         names_pool(config, context, &path, &listener.upstream);
         knows_destination(config, context, &path, std::slice::from_ref(listener), &listener.upstream);
-        strangers(config, context, i);
         patience(config, context, i);
         passes_through(config, context, i);
     }
+    strangers::check(config, context);
     for (name, pool) in &config.upstreams {
         let Source::Hosts(hosts) = &pool.source else { continue };
         for (i, host) in hosts.iter().enumerate() {
@@ -177,32 +178,6 @@ fn passes_through(config: &Config, context: &Context, i: usize) {
         );
         context.error(&format!("listeners[{i}].tls"), text);
     }
-}
-
-/// Warns about a listener for strangers before a pool that cannot be told who they are.
-fn strangers(config: &Config, context: &Context, i: usize) {
-    let listener = &config.listeners[i];
-    let pool = &listener.upstream;
-    let Some(upstream) = config.upstreams.get(pool) else { return };
-    let open = listener.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    let Some(address) = open else { return };
-    let text = match &upstream.source {
-        Source::Sink(_) => return,
-        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) | Source::OriginalDestination
-            if upstream.identity != Identity::None =>
-        {
-            return;
-        }
-        Source::RecipientMx => format!(
-            "whoever reaches {address} can send to any domain through \"{pool}\" unless a rule forbids it: \
-             an open relay"
-        ),
-        Source::Hosts(_) | Source::Mx(_) | Source::Srv(_) | Source::OriginalDestination => format!(
-            "the MTA behind \"{pool}\" sees gatepost's address for every client of {address}; \
-             if it trusts that address it is an open relay"
-        ),
-    };
-    context.warning(&format!("listeners[{i}].address"), text);
 }
 
 #[cfg(test)]

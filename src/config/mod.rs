@@ -23,6 +23,7 @@ mod rules;
 mod scalar;
 mod settings;
 mod stage;
+mod strangers;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@
 
 mod balance;
 pub mod connect;
+pub mod dialog;
 pub mod directory;
 pub mod dns;
 pub mod health;

@@ -1,15 +1,15 @@
 //! Asks hosts whether they would serve, before a client has to find out.
 //!
 //! In:    the pools of one configuration, each with how often its hosts are probed.
-//! Out:   the same reports that sessions make: failures eject an address, a good probe brings it back.
+//! Out:   the same reports that sessions make: failures eject an address, a good probe brings it back. Of a host that
+//!        does not meet its pool's terms (TLS, who clients are) an error in the log, once until it does.
 //! Never: runs on a worker, sends mail, counts what a host says to us alone (a 5xx), or probes an ejected address before
 //!        it is due for a trial.
 //!
-//! A probe is a dialog: greeting, EHLO (to an LMTP host LHLO) with our own name, QUIT. One task per pool; a round
-//! begins when the interval is over and the one before has ended.
+//! A probe is a dialog: greeting, EHLO (to an LMTP host LHLO) with our own name, QUIT, with the TLS that the pool
+//! requires. One task per pool; a round begins when the interval is over and the one before has ended.
 
-use std::future::poll_fn;
-use std::io;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,22 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use super::connect::connect;
+use super::dialog::Dialog;
 use super::health::{Lease, Probe, Why};
 use super::pool::Pool;
 use super::resolve::Pools;
 use super::serve::tell;
 use super::target::Target;
 use crate::config::types::Config;
-use crate::net::stream::Stream;
-use crate::session::route::PoolKind;
-use crate::smtp::{Code, ReplyFramer, ReplyLimits};
+use crate::log;
+use crate::session::client::TlsFault;
+use crate::session::route::{HopTerms, HopTls, Identity, PoolKind, TargetId};
+use crate::session::unmet::{Instead, Lack, Unmet};
+use crate::smtp::{Extensions, Keyword, Reply};
+use crate::tls::facts;
 
 /// Probes of one pool at a time.
 const AT_ONCE: usize = 32;
-/// What a host may say in a probe: more is no reply to EHLO.
-const LIMITS: ReplyLimits = ReplyLimits { line: 4096, reply: 16 << 10 };
 
 /// Probes the hosts of a set of pools. Lives on the control thread; dropped with its configuration.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct Prober {
 struct Voice {
     hostname: String,
     connect: Duration,
+    tls: Duration,
     greeting: Duration,
     reply: Duration,
 }
@@ -56,6 +59,7 @@ impl Prober {
         let voice = Voice {
             hostname: config.host_name(),
             connect: timeouts.connect,
+            tls: timeouts.tls,
             greeting: timeouts.greeting,
             reply: timeouts.reply,
         };
@@ -81,14 +85,15 @@ impl Prober {
 async fn watch(pool: Arc<Pool>, every: Duration, voice: Arc<Voice>) {
     let mut rounds = interval_at(tokio::time::Instant::now() + every, every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unfit = BTreeSet::new();
     loop {
         rounds.tick().await;
-        round(&pool, &voice).await;
+        round(&pool, &voice, &mut unfit).await;
     }
 }
 
-/// Probes every target of a pool once.
-async fn round(pool: &Pool, voice: &Arc<Voice>) {
+/// Probes every target of a pool once. `unfit` are those that were told of, since they lack something.
+async fn round(pool: &Pool, voice: &Arc<Voice>, unfit: &mut BTreeSet<TargetId>) {
     let lmtp = pool.kind() == PoolKind::Lmtp;
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut probes = JoinSet::new();
@@ -96,13 +101,61 @@ async fn round(pool: &Pool, voice: &Arc<Voice>) {
         let (voice, room) = (Arc::clone(voice), Arc::clone(&room));
         probes.spawn(async move {
             let _room = room.acquire().await;
-            if let Some(lease) = Lease::probe(&target, Instant::now()) {
-                report(&lease, voice.ask(&target, lmtp).await);
-            }
+            let lease = Lease::probe(&target, Instant::now())?;
+            let heard = voice.ask(&target, lmtp).await;
+            report(&lease, heard.as_ref().map(|heard| heard.probe).map_err(|why| *why));
+            Some((target, heard.ok()?.unmet))
         });
     }
     // Each has its deadlines, so a round ends.
-    while probes.join_next().await.is_some() {}
+    while let Some(probed) = probes.join_next().await {
+        let Ok(Some((target, unmet))) = probed else { continue };
+        let (upstream, host) = (&**pool.name(), target.name());
+        match unmet {
+            Some(unmet) if unfit.insert(target.id()) => {
+                log::unfit(upstream, host, &unmet);
+            }
+            None if unfit.remove(&target.id()) => {
+                tracing::info!(upstream, host, "hop: meets its pool's terms");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a probe came to where the host spoke.
+#[derive(Debug, PartialEq, Eq)]
+struct Heard {
+    probe: Probe,
+    /// What the pool needs and did not find there.
+    unmet: Option<Unmet>,
+}
+
+impl Heard {
+    fn refused() -> Self {
+        Self { probe: Probe::Refused, unmet: None }
+    }
+
+    /// TLS could not be had; a host that may do without serves all the same.
+    fn insecure(terms: HopTerms, lack: Lack) -> Self {
+        let (probe, instead) = match terms.tls {
+            HopTls::Opportunistic => (Probe::Good, Instead::Plain),
+            HopTls::Off | HopTls::Required | HopTls::Implicit => (Probe::Refused, Instead::NotUsed),
+        };
+        Self { probe, unmet: Some(Unmet { lack, instead }) }
+    }
+}
+
+/// What a host lacks to be told who clients are.
+fn nameless(terms: HopTerms, offered: Extensions) -> Option<Unmet> {
+    let needed = match terms.identity {
+        Identity::Xclient => Keyword::XClient,
+        Identity::Xforward => Keyword::XForward,
+        // Told by the connection itself.
+        Identity::None | Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress => return None,
+    };
+    let instead = if terms.identity_required { Instead::NotUsed } else { Instead::Nameless };
+    (!offered.has(needed)).then(|| Unmet { lack: Lack::NotOffered(needed.as_str()), instead })
 }
 
 fn report(lease: &Lease, answer: Result<Probe, Why>) {
@@ -118,74 +171,79 @@ fn report(lease: &Lease, answer: Result<Probe, Why>) {
 
 impl Voice {
     /// One probe.
-    async fn ask(&self, target: &Target, lmtp: bool) -> Result<Probe, Why> {
+    async fn ask(&self, target: &Target, lmtp: bool) -> Result<Heard, Why> {
+        let terms = target.terms();
         let connected = timeout(self.connect, connect(target)).await.map_err(|_| Why::ConnectTimeout)?;
-        let mut dialog = Dialog { stream: connected.map_err(|_| Why::Connect)?, heard: Vec::new() };
-        let greeting = dialog.hear(self.greeting).await.map_err(|_| Why::NoGreeting)?;
-        if !greeting.is_positive() {
-            return if greeting.is_transient() { Err(Why::Greeting) } else { Ok(Probe::Refused) };
+        let mut dialog = Dialog::new(connected.map_err(|_| Why::Connect)?);
+        if terms.tls == HopTls::Implicit {
+            dialog = match self.secure(dialog, target).await {
+                Ok(dialog) => dialog,
+                Err(fault) => return Ok(Heard::insecure(terms, Lack::Tls(fault))),
+            };
         }
-        let verb = if lmtp { "LHLO" } else { "EHLO" };
-        let said = dialog.say(&format!("{verb} {}\r\n", self.hostname), self.reply).await;
-        let answer = match said {
-            Ok(()) => dialog.hear(self.reply).await,
-            Err(error) => Err(error),
+        let greeting = dialog.hear(self.greeting).await.map_err(|_| Why::NoGreeting)?.code();
+        if !greeting.is_positive() {
+            return if greeting.is_transient() { Err(Why::Greeting) } else { Ok(Heard::refused()) };
+        }
+        let hello = format!("{} {}", if lmtp { "LHLO" } else { "EHLO" }, self.hostname);
+        let mut answer = self.hello(&mut dialog, &hello).await?;
+        // What is opportunistic is tried where more may be offered under it.
+        let by_starttls = match terms.tls {
+            HopTls::Required => true,
+            HopTls::Opportunistic => nameless(terms, offers(&answer)).is_some(),
+            HopTls::Off | HopTls::Implicit => false,
         };
-        let answer = answer.map_err(|_| Why::NoService)?;
-        if answer.get() == 421 {
-            return Err(Why::NoService);
+        if by_starttls && answer.code().is_positive() {
+            match self.starttls(dialog, &answer, target).await? {
+                Ok(secured) => dialog = secured,
+                Err(lack) => return Ok(Heard::insecure(terms, lack)),
+            }
+            answer = self.hello(&mut dialog, &hello).await?;
         }
         // A courtesy: the answer is not waited for, nor that it can be written.
-        let _ = dialog.say("QUIT\r\n", self.reply).await;
-        Ok(if answer.is_positive() { Probe::Good } else { Probe::Refused })
+        let _ = dialog.say(b"QUIT\r\n", self.reply).await;
+        if !answer.code().is_positive() {
+            return Ok(Heard::refused());
+        }
+        Ok(Heard { probe: Probe::Good, unmet: nameless(terms, offers(&answer)) })
+    }
+
+    async fn hello(&self, dialog: &mut Dialog, hello: &str) -> Result<Reply, Why> {
+        let answer = dialog.ask(hello, self.reply).await.map_err(|_| Why::NoService)?;
+        if answer.code().get() == 421 { Err(Why::NoService) } else { Ok(answer) }
+    }
+
+    async fn starttls(
+        &self,
+        mut dialog: Dialog,
+        offered: &Reply,
+        target: &Target,
+    ) -> Result<Result<Dialog, Lack>, Why> {
+        if !offers(offered).has(Keyword::StartTls) {
+            return Ok(Err(Lack::NotOffered("STARTTLS")));
+        }
+        let answer = dialog.ask("STARTTLS", self.reply).await.map_err(|_| Why::NoService)?;
+        if answer.code().get() != 220 {
+            return Ok(Err(Lack::Refused("STARTTLS", first_line(&answer))));
+        }
+        Ok(self.secure(dialog, target).await.map_err(Lack::Tls))
+    }
+
+    async fn secure(&self, dialog: Dialog, target: &Target) -> Result<Dialog, TlsFault> {
+        let Some((client, name)) = target.tls() else { return Err(facts::not_configured()) };
+        match dialog.secure(client, name, self.tls).await {
+            Ok((dialog, _)) => Ok(dialog),
+            Err(fault) => Err(*fault),
+        }
     }
 }
 
-/// A dialog in lockstep.
-struct Dialog {
-    stream: Stream,
-    heard: Vec<u8>,
+fn first_line(reply: &Reply) -> Box<[u8]> {
+    reply.as_bytes().trim_ascii_end().split(|&octet| octet == b'\r').next().unwrap_or_default().into()
 }
 
-impl Dialog {
-    async fn say(&mut self, line: &str, patience: Duration) -> io::Result<()> {
-        let mut octets = line.as_bytes();
-        let written = async {
-            while !octets.is_empty() {
-                poll_fn(|cx| self.stream.watch_room(cx)).await?;
-                match self.stream.try_write(octets) {
-                    Ok(written) => octets = &octets[written..],
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        timeout(patience, written).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// The code of the next reply.
-    async fn hear(&mut self, patience: Duration) -> io::Result<Code> {
-        let heard = async {
-            let mut framer = ReplyFramer::default();
-            loop {
-                let reply = framer.next(&self.heard, LIMITS).map_err(|_| io::ErrorKind::InvalidData)?;
-                if let Some((code, length)) = reply.map(|reply| (reply.code(), reply.as_bytes().len())) {
-                    self.heard.drain(..length);
-                    return Ok(code);
-                }
-                let mut octets = [0; 4096];
-                poll_fn(|cx| self.stream.watch(cx)).await?;
-                match self.stream.try_read(|| &mut octets) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(read) => self.heard.extend_from_slice(&octets[..read]),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        timeout(patience, heard).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
+fn offers(reply: &Reply) -> Extensions {
+    Extensions::of(reply.as_ref())
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! In:    a connection, then the address of its client, then what the client does.
 //! Out:   a [`Permit`] held for as long as the session lives, or which limit was met; as the sessions' [`Limiter`],
 //!        whether a message or recipient may be.
-//! Never: decides what the client hears, asks the network anything, or grows beyond one entry per open session and
-//!        a fixed table per rate.
+//! Never: says anything to a client, or grows beyond one entry per open session and a fixed table per rate.
 //!
 //! A connection counts in all from [`Sessions::enter`] on; for its client, and the range that holds it, from
 //! [`Entered::admit`] on, when it is known who the client is. An IPv6 client is its /64.
@@ -23,6 +22,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::types;
 use crate::session::limiter::{Bound, Limiter};
+use crate::smtp::{Own, own};
 
 mod bounds;
 mod client;
@@ -40,14 +40,26 @@ const SHARDS: usize = 32;
 /// A limit that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
-    /// `limits.sessions`: `421 4.3.2`.
+    /// `limits.sessions`.
     Sessions,
-    /// `limits.sessions_per_client`: `421 4.7.0`, as all that follow.
+    /// `limits.sessions_per_client`.
     PerClient,
     /// `sessions` of a range.
     PerRange,
     /// `limits.new_sessions_per_minute`, or that of a range.
     Rate(Bound),
+}
+
+impl Exceeded {
+    /// What the client hears.
+    pub fn reply(self) -> &'static Own {
+        match self {
+            Exceeded::Sessions => &own::TOO_MANY_SESSIONS,
+            Exceeded::PerClient => &own::TOO_MANY_FROM_CLIENT,
+            Exceeded::PerRange => &own::TOO_MANY_FROM_RANGE,
+            Exceeded::Rate(_) => &own::SESSION_RATE,
+        }
+    }
 }
 
 /// Counts sessions, and what is done in them a minute. Counts outlive a reload; the bounds are replaced by

@@ -68,6 +68,8 @@ label! {
         HopRefused = "hop_refused",
         /// A rule or a callout said so.
         Verdict = "verdict",
+        /// Its TLS with the hop was passed through, until both had said all.
+        Passed = "passed",
         /// gatepost was stopped.
         Shutdown = "shutdown",
         /// A defect in gatepost.

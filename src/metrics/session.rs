@@ -54,6 +54,8 @@ impl Meter {
             io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
             io::Event::MessageLimited(bound) => self.count(Event::Limited(Rated::Mail, whose(bound))),
             io::Event::RecipientLimited(bound) => self.count(Event::Limited(Rated::Rcpt, whose(bound))),
+            io::Event::Passing => self.count(Event::Passthrough),
+            io::Event::Passed(from, octets) => self.add(Event::PassthroughOctets(side(from)), octets),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
             io::Event::Secured(peer, version, resumed) => {
@@ -151,6 +153,7 @@ fn session_end(end: SessionEnd) -> End {
         SessionEnd::Protocol => End::Protocol,
         SessionEnd::EarlyTalker => End::EarlyTalker,
         SessionEnd::Tls => End::Tls,
+        SessionEnd::Passed => End::Passed,
         SessionEnd::Shutdown => End::Shutdown,
     }
 }

@@ -30,7 +30,9 @@ fn all_events() -> Vec<Event> {
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
-    events.extend([End::EarlyTalker, End::Tls].map(SessionEnded));
+    events.extend([End::EarlyTalker, End::Tls, End::Passed].map(SessionEnded));
+    events.extend([Side::Downstream, Side::Upstream].map(PassthroughOctets));
+    events.push(Passthrough);
     events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
         |version| {
             let sides = [Side::Downstream, Side::Upstream].into_iter();

@@ -85,7 +85,7 @@ pub struct Drive {
     registered: Registered,
     reply_limit: usize,
     line_limit: usize,
-    _permit: Permit,
+    permit: Permit,
 }
 
 /// Thousands of tasks are idle at once: what is rare is boxed, and leaves are there only while they run.
@@ -118,7 +118,7 @@ impl Drive {
             tls,
             due: None,
             registered: Registered::default(),
-            _permit: permit,
+            permit,
         }
     }
 

@@ -236,10 +236,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let entered = opens.serving.sessions.enter();
     let permit = match entered.and_then(|entered| entered.admit(client.ip(), Instant::now())) {
         Ok(permit) => permit,
-        Err(exceeded) => {
-            let (own, why) = words(exceeded);
-            return refuse(stream, own, why, ids);
-        }
+        Err(exceeded) => return refuse(stream, exceeded.reply(), refusal(exceeded), ids),
     };
     let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
     match stream.into_std() {
@@ -269,14 +266,14 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
     });
 }
 
-/// What a client hears who met a limit, and what it is counted as.
-fn words(exceeded: Exceeded) -> (&'static Own, Refusal) {
+/// What a client who met a limit is counted as.
+fn refusal(exceeded: Exceeded) -> Refusal {
     match exceeded {
-        Exceeded::Sessions => (&own::TOO_MANY_SESSIONS, Refusal::Sessions),
-        Exceeded::PerClient => (&own::TOO_MANY_FROM_CLIENT, Refusal::PerClient),
-        Exceeded::PerRange => (&own::TOO_MANY_FROM_RANGE, Refusal::PerRange),
-        Exceeded::Rate(Bound::Client) => (&own::SESSION_RATE, Refusal::ClientRate),
-        Exceeded::Rate(Bound::Range) => (&own::SESSION_RATE, Refusal::RangeRate),
+        Exceeded::Sessions => Refusal::Sessions,
+        Exceeded::PerClient => Refusal::PerClient,
+        Exceeded::PerRange => Refusal::PerRange,
+        Exceeded::Rate(Bound::Client) => Refusal::ClientRate,
+        Exceeded::Rate(Bound::Range) => Refusal::RangeRate,
     }
 }
 

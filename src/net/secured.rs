@@ -45,6 +45,11 @@ impl Secured {
         &self.socket
     }
 
+    /// The other side's own certificate, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.session.peer_certificates()?.first().map(|leaf| &**leaf)
+    }
+
     /// Reads what is there into `room`, as [`Stream::try_read`] does.
     pub fn try_read<'a>(&mut self, room: impl FnOnce() -> &'a mut [u8]) -> io::Result<usize> {
         if self.broken {

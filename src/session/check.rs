@@ -106,6 +106,9 @@ impl Session {
             };
         }
         let heard = turn.out.events.len();
+        if self.flags.stale && !Self::is_taken_before_tls(&command) {
+            self.leave_stale_hop(turn);
+        }
         match command {
             _ if self.flags.locked && !Self::is_taken_before_tls(&command) => {
                 self.refuse_before_tls(turn, &command, more);
@@ -303,9 +306,6 @@ impl Session {
     pub(super) fn forward(&mut self, turn: &mut Turn<'_>, what: What) {
         if self.owed.is_empty() {
             self.head_since = turn.now;
-        }
-        if self.flags.stale && !matches!(what, What::Hello(_) | What::Reset | What::Quit) {
-            self.leave_stale_hop(turn);
         }
         match self.current_or_open(turn) {
             Ok(hop) => {

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use super::io::Output;
 use super::{Session, Turn};
 use crate::smtp::{Attributes, CommandError, Own, Verb, own};
 
@@ -20,7 +21,11 @@ impl Session {
         if self.transaction.is_some() {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
+        let before = self.client();
         self.believe(attributes);
+        if self.client() != before {
+            turn.out.outputs.push(Output::Recount(self.client()));
+        }
         self.flags.authenticated = false;
         self.flags.stale = false;
         self.pool = self.entrance.pool;

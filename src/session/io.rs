@@ -9,17 +9,18 @@
 //! The shell lends one `Out` per worker to whichever session has its turn.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
-use super::record::Record;
+use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
 use super::unmet::Unmet;
 use super::verdict::Stage;
-use crate::smtp::{Piece, Verb};
+use crate::smtp::{Own, Piece, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
 /// those where a recipient was just and is now being tried.
@@ -82,6 +83,10 @@ pub enum Input {
         /// What it said.
         answer: Result<CalloutAnswer, Fault>,
     },
+    /// The client of [`Output::Recount`] has more sessions than it may have; this is what it hears.
+    Exceeded(&'static Own),
+    /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
+    Finished(Peer),
     /// The process wants to stop: end between transactions.
     Shutdown,
     /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
@@ -109,6 +114,12 @@ pub enum Output {
     Close(Peer),
     /// Close a connection at once; what is queued for it is dropped.
     Abort(Peer),
+    /// Count the session for another client from now on; answered by [`Input::Exceeded`] if that one may not have it.
+    Recount(IpAddr),
+    /// Send a peer our FIN, when what is queued for it is in the kernel; answered by [`Input::Finished`].
+    Finish(Peer),
+    /// A passage of TLS between client and hop is over: one log record.
+    Passed(Box<PassageRecord>),
     /// Break the client's connection off: it is to find what it would have found where nobody listens.
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
@@ -198,6 +209,10 @@ pub enum Event {
     RecipientLimited(Bound),
     /// The session is over.
     Ended(SessionEnd),
+    /// TLS between client and hop passes through from here on.
+    Passing,
+    /// So many octets of this side passed through.
+    Passed(Peer, u64),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
     /// How long the client waited for an answer a hop gave.
@@ -317,7 +332,7 @@ pub enum SessionEnd {
     Quit,
     /// The client closed or broke its connection.
     ClientGone,
-    /// The client was silent too long.
+    /// The client was silent too long, or, while octets passed through, both sides were.
     Idle,
     /// No hop could be had, or it was lost and could not be replaced.
     HopLost,
@@ -333,8 +348,30 @@ pub enum SessionEnd {
     EarlyTalker,
     /// No TLS came about with the client.
     Tls,
+    /// Its TLS with the hop was passed through, until both had said all.
+    Passed,
     /// The process stops.
     Shutdown,
+}
+
+impl SessionEnd {
+    /// Its name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SessionEnd::Quit => "quit",
+            SessionEnd::ClientGone => "client_gone",
+            SessionEnd::Idle => "idle",
+            SessionEnd::HopLost => "hop_lost",
+            SessionEnd::HopClosed => "hop_closed",
+            SessionEnd::Verdict => "verdict",
+            SessionEnd::Limit => "limit",
+            SessionEnd::Protocol => "protocol",
+            SessionEnd::EarlyTalker => "early_talker",
+            SessionEnd::Tls => "tls",
+            SessionEnd::Passed => "passed",
+            SessionEnd::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// Octets on their way to one peer, in order: short ones copied here, content as ranges of a receive buffer.

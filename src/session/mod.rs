@@ -33,6 +33,7 @@ pub mod callout;
 mod check;
 mod chunks;
 pub mod client;
+mod client_hello;
 mod content;
 mod decide;
 mod domain;
@@ -49,6 +50,7 @@ pub mod limiter;
 mod loss;
 mod notes;
 mod owed;
+mod passthrough;
 pub mod record;
 mod replay;
 mod rewrite;
@@ -111,6 +113,10 @@ enum Phase {
     Open,
     /// A TLS handshake with the client goes on: nothing is said to it or read from it.
     Securing,
+    /// Its ClientHello is awaited, which is for the hop.
+    Hello,
+    /// Its TLS with the hop passes through.
+    Passing,
     /// The greeting refused: only QUIT is served (RFC 5321 3.1).
     OnlyQuit,
     /// The client has heard its last reply, or is gone; a hop may still owe the reply to content.
@@ -144,6 +150,8 @@ struct Flags {
     trusted: bool,
     /// The hop has heard an EHLO of before TLS, and none since.
     stale: bool,
+    /// The client speaks TLS with the hop from its first octet: nothing can be said to it in plain.
+    mute: bool,
 }
 
 /// One call's surroundings.
@@ -161,6 +169,7 @@ impl Session {
         let door = &settings.doors[usize::from(entrance.listener)];
         let flags = Flags {
             locked: door.require_tls && door.tls == DoorTls::StartTls,
+            mute: door.tls == DoorTls::PassthroughImplicit,
             trusted: door.xclient.iter().any(|net| net.contains(&entrance.client.ip())),
             ..Flags::default()
         };
@@ -188,6 +197,10 @@ impl Session {
     pub fn receive(&mut self, now: Instant, from: Peer, octets: &[u8], out: &mut Out) -> usize {
         let turn = &mut Turn { now, out };
         let taken = match from {
+            _ if self.phase == Phase::Passing => {
+                self.pass_on(turn, from, octets);
+                octets.len()
+            }
             Peer::Downstream => self.receive_downstream(turn, octets),
             Peer::Upstream(hop) => self.receive_upstream(turn, hop, octets),
         };
@@ -199,6 +212,8 @@ impl Session {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Out) {
         let turn = &mut Turn { now, out };
         match input {
+            input if self.phase == Phase::Passing => self.happens_in_passage(turn, &input),
+            Input::Opened(hop) if self.flags.mute => self.opened_for_passage(turn, hop),
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
@@ -211,6 +226,8 @@ impl Session {
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
+            Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
+            Input::Finished(_) => {}
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }
@@ -281,11 +298,19 @@ impl Session {
         if self.flags.hush && !octets.is_empty() {
             self.spoke_early(turn);
         }
+        if self.awaits_passage() && !octets.is_empty() {
+            self.refuse_early_octets(turn);
+        }
+        if self.phase == Phase::Hello {
+            self.take_client_hello(turn, octets);
+        }
         let mut taken = 0;
         while taken < octets.len() {
             match self.phase {
                 Phase::Ending => return octets.len(),
                 Phase::Securing => return taken,
+                Phase::Hello | Phase::Passing => break,
+                Phase::Open if self.flags.mute => break,
                 Phase::Open | Phase::OnlyQuit => {}
             }
             self.flags.early = false;
@@ -338,6 +363,9 @@ impl Session {
 
     /// What follows every input: answers that are ready go out, and a session with nothing left to do ends.
     fn after(&mut self, turn: &mut Turn<'_>) {
+        if self.phase == Phase::Passing {
+            return;
+        }
         self.finish_empty_chunk(turn);
         self.settle(turn);
         if self.phase == Phase::Ending {
@@ -359,7 +387,7 @@ impl Session {
 
     /// Writes a reply of our own, or a written one, to the client.
     fn tell(&mut self, turn: &mut Turn<'_>, said: &Said) {
-        if self.flags.gone {
+        if self.flags.gone || self.flags.mute {
             return;
         }
         let id = self.id;

@@ -155,6 +155,8 @@ pub enum DoorTls {
     Implicit,
     /// The hop's own, which gatepost cannot look into, after STARTTLS.
     Passthrough,
+    /// The same, from the first octet.
+    PassthroughImplicit,
 }
 
 /// When AUTH is shown to a client.

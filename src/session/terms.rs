@@ -5,23 +5,27 @@
 //! Never: says anything of the client's before the terms are met; uses anything learned before a handshake after it;
 //!        goes on in plain where TLS is required.
 //!
-//! RFC 3207 4 (STARTTLS), 4.2 (what is forgotten); RFC 8314 3.3 (implicit TLS). Who the client is: [`identity`].
+//! RFC 3207 4 (STARTTLS), 4.2 (what is forgotten); RFC 8314 3.3 (implicit TLS). `tls` has the handshake, `identity` who
+//! the client is.
 //!
 //! ```text
 //! Connecting ─▶ [Securing] ─▶ Greeting ─▶ [OwnHello ─▶ StartTls ─▶ Securing] ─▶ [OwnHello ─▶ Xclient] ─▶ Hello, Ready
 //! ```
 
 mod identity;
+mod tls;
 
-use super::client::{TlsFacts, TlsFault, TlsFaultKind};
-use super::io::{Event, HopId, Output, Peer};
+use std::sync::Arc;
+
+use super::client::TlsFacts;
+use super::io::{Event, HopId, Output};
 use super::notes::first_line;
 use super::owed::{Answer, What};
 use super::route::{HopTerms, HopTls, Host, HostNews, Identity};
 use super::unmet::{Instead, Lack, Unmet};
 use super::upstreams::{Stand, Why};
 use super::{Session, Turn, closes};
-use crate::dialog::{self, Expect, Say};
+use crate::dialog::{Expect, Say};
 use crate::smtp::{Extensions, Keyword, Names, Own, Reply, ReplyRef, own};
 
 /// The terms of one hop, and how far they are met. A hop without any has none of this.
@@ -189,104 +193,6 @@ impl Session {
         }
     }
 
-    /// What the hop says next comes through TLS.
-    fn secure_hop(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.stand = Stand::Securing;
-            up.since = turn.now;
-            turn.out.outputs.push(Output::StartTls(Peer::Upstream(hop)));
-        }
-    }
-
-    /// The hop's octets come through TLS from now on.
-    pub(super) fn hop_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, facts: TlsFacts) {
-        let Some(up) = self.upstreams.get_mut(hop).filter(|up| up.stand == Stand::Securing) else { return };
-        let Some(terms) = &mut up.terms else { return };
-        turn.out.count(Event::Secured(Peer::Upstream(hop), facts.version(), facts.resumed));
-        if !facts.certificate.as_ref().is_some_and(|certificate| certificate.verified) {
-            turn.out.count(Event::Unverified);
-        }
-        terms.tls = Some(facts);
-        if terms.begins_with_tls() {
-            self.await_greeting(turn, hop);
-        } else if terms.asks_for_names() {
-            self.say_own_hello(turn, hop);
-        } else {
-            self.prepared(turn, hop, None);
-        }
-    }
-
-    /// There is no TLS with this hop, and no connection any more.
-    pub(super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
-        if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Securing) {
-            turn.out.count(Event::NotSecured(Peer::Upstream(hop), fault.kind));
-            self.without_tls(turn, hop, Lack::Tls(fault));
-        }
-    }
-
-    /// The time for the handshake is over.
-    pub(super) fn hop_not_secured_in_time(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        let what = format!("no handshake within {:?}", self.settings.timeouts.tls).into();
-        self.hop_not_secured(turn, hop, TlsFault { kind: TlsFaultKind::TimedOut, what });
-    }
-
-    /// More than the 220 came before the handshake: somebody put it there, to be taken for the hop's (RFC 3207 6).
-    pub(super) fn reply_injected(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        turn.out.count(Event::Unasked);
-        turn.out.count(Event::NotSecured(Peer::Upstream(hop), TlsFaultKind::Protocol));
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.stand = Stand::Securing;
-        }
-        let what = "octets between the reply to STARTTLS and the handshake".into();
-        self.without_tls(turn, hop, Lack::Tls(TlsFault { kind: TlsFaultKind::Protocol, what }));
-    }
-
-    /// TLS was tried in vain: in plain, if that may be, or another host.
-    fn without_tls(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
-        if !self.may_go_plain(hop) {
-            return self.unmet(turn, hop, lack, Missed::Tls);
-        }
-        self.tell_of_unmet(turn, hop, lack, Instead::Plain);
-        let Some(up) = self.upstreams.get_mut(hop) else { return };
-        let Some(terms) = &mut up.terms else { return };
-        terms.fell_back = true;
-        if up.stand == Stand::Securing {
-            // A connection whose handshake failed is good for nothing: another, to the same host.
-            terms.greeting = None;
-            up.stand = Stand::Connecting;
-            up.dialog = dialog::Upstream::default();
-            up.since = turn.now;
-            turn.out.outputs.push(Output::Abort(Peer::Upstream(hop)));
-            turn.out.outputs.push(Output::Open { hop, host: std::sync::Arc::clone(&up.host) });
-        } else if terms.asks_for_names() {
-            self.say_own_hello(turn, hop);
-        } else {
-            self.prepared(turn, hop, None);
-        }
-    }
-
-    /// Whether nobody relies on TLS that was tried in vain: not who authenticated, nor who came under TLS.
-    fn may_go_plain(&self, hop: HopId) -> bool {
-        let relied_upon =
-            self.flags.authenticated || self.entrance.facts.as_ref().is_some_and(|facts| facts.is_secured());
-        self.upstreams.get(hop).and_then(|up| up.terms.as_ref()).is_some_and(|terms| {
-            terms.asked.tls == HopTls::Opportunistic && (terms.asked.is_loopback || !relied_upon)
-        })
-    }
-
-    /// The client came under TLS: it does not rely on a hop that is in plain because TLS failed.
-    pub(super) fn leave_plain_hops(&mut self, turn: &mut Turn<'_>) {
-        let fell_back = |up: &super::upstreams::Upstream| {
-            up.terms.as_ref().is_some_and(|terms| terms.fell_back && !terms.asked.is_loopback)
-        };
-        let left: Vec<HopId> =
-            self.upstreams.iter().filter(|(_, up)| fell_back(up)).map(|(hop, _)| hop).collect();
-        for hop in left {
-            self.upstreams.vacate(hop);
-            self.dismiss(turn, hop);
-        }
-    }
-
     /// This host is none for this session.
     fn unmet(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack, missed: Missed) {
         self.tell_of_unmet(turn, hop, lack, Instead::NotUsed);
@@ -302,7 +208,7 @@ impl Session {
 
     fn tell_of_unmet(&self, turn: &mut Turn<'_>, hop: HopId, lack: Lack, instead: Instead) {
         if let Some(up) = self.upstreams.get(hop) {
-            let host = std::sync::Arc::clone(&up.host);
+            let host = Arc::clone(&up.host);
             turn.out.outputs.push(Output::Unmet(host, Box::new(Unmet { lack, instead })));
         }
     }

@@ -261,7 +261,7 @@ own! {
     /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).
     HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
     /// No host that is left can be told who the client is, and must be.
-    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop takes your identity from here";
+    HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop can be told who you are";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.
@@ -280,6 +280,8 @@ own! {
     HOP_LACKS_SIZE = 552, Some("5.3.4"), "Message too big for the recipient's host";
     /// The same for any other extension that MAIL uses.
     HOP_LACKS_EXTENSION = 550, Some("5.5.4"), "The recipient's host does not take a parameter of MAIL";
+    /// The hop was lost when it was to begin TLS with the client (RFC 3207 4).
+    TLS_LOST = 454, Some("4.7.0"), "TLS not available for now";
     /// A recipient without a domain, where the domain names the hop.
     NO_DOMAIN = 550, Some("5.1.2"), "The recipient has no domain to send it to";
     /// A recipient's domain that does not exist.

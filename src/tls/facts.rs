@@ -102,11 +102,11 @@ fn certificate_in_words(error: &CertificateError) -> Box<str> {
     match error {
         CertificateError::Expired => "certificate expired".into(),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("certificate expired on {}", day(*not_after)).into()
+            format!("certificate expired on {}", day_of(*not_after)).into()
         }
         CertificateError::NotValidYet => "certificate is not valid yet".into(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("certificate is not valid before {}", day(*not_before)).into()
+            format!("certificate is not valid before {}", day_of(*not_before)).into()
         }
         CertificateError::NotValidForNameContext { expected, .. } => {
             printable(&format!("certificate is not valid for {}", expected.to_str()))
@@ -142,11 +142,14 @@ fn of(connection: &CommonState, fault: impl FnOnce(&[CertificateDer<'_>]) -> Opt
     }
 }
 
-/// `2026-01-31`.
-fn day(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+/// `2026-01-31`, of seconds since 1970.
+pub fn day(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds)
         .map_or_else(|_| "an unknown day".into(), |time| time.to_datetime().date().to_string())
+}
+
+fn day_of(time: UnixTime) -> String {
+    day(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn printable(text: &str) -> Box<str> {

@@ -18,7 +18,7 @@
 
 pub mod client;
 pub mod facts;
-mod name;
+pub mod name;
 pub mod pem;
 pub mod server;
 pub mod set;

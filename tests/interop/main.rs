@@ -19,6 +19,8 @@ mod failover;
 mod lmtp;
 mod matrix;
 mod messages;
+mod passthrough;
+mod probe;
 mod tls;
 mod verdicts;
 
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(lmtp::trials());
+    trials.extend(passthrough::trials());
+    trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
     trials.extend(tls::trials());

@@ -25,6 +25,8 @@ pub struct Gate {
     /// Its first listener.
     pub listener: SocketAddr,
     pub admin: SocketAddr,
+    /// What else its listeners' entries say.
+    listening: String,
 }
 
 impl Gate {
@@ -38,9 +40,9 @@ impl Gate {
         Self::run(listener, "", upstream, more, |_| ())
     }
 
-    /// The same with further keys of its listener.
-    pub fn start_with(keys: &str, upstream: &str, more: &str) -> Self {
-        Self::run(free_address(), keys, upstream, more, |_| ())
+    /// Starts it with this `tls` of its listener.
+    pub fn start_secured(tls: &str, upstream: &str, more: &str) -> Self {
+        Self::run(free_address(), &format!(", tls: {tls}"), upstream, more, |_| ())
     }
 
     /// Starts it with the arguments, variables and standard output that `with` gives it.
@@ -50,16 +52,14 @@ impl Gate {
 
     fn run(
         listener: SocketAddr,
-        keys: &str,
+        listening: &str,
         upstream: &str,
         more: &str,
         with: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut gate =
-            Self { scratch: Scratch::new("process"), child: None, listener, admin: free_address() };
-        let yaml = yaml(&[listener], gate.admin, upstream, more);
-        let listens = format!("\"{listener}\", upstream: main");
-        let config = gate.scratch.write("proxy.yaml", yaml.replace(&listens, &format!("{listens}{keys}")));
+        let (scratch, listening) = (Scratch::new("process"), listening.to_owned());
+        let mut gate = Self { scratch, child: None, listener, admin: free_address(), listening };
+        let config = gate.write(&[listener], upstream, more);
         let output = fs::File::create(gate.scratch.path().join("output")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
         command.arg("--config").arg(config).current_dir(gate.scratch.path());
@@ -77,6 +77,7 @@ impl Gate {
     /// Writes its file and says where.
     pub fn write(&self, listeners: &[SocketAddr], upstream: &str, more: &str) -> PathBuf {
         let yaml = yaml(listeners, self.admin, upstream, more);
+        let yaml = yaml.replace(", upstream: main }", &format!(", upstream: main{} }}", self.listening));
         self.scratch.write("proxy.yaml", yaml)
     }
 

@@ -137,12 +137,12 @@ impl Inner {
 fn gate(authority: &Authority, mode: &str, hop: &Hop) -> (Gate, Scratch) {
     let scratch = Scratch::new("injection");
     let files = authority.server(&["gate.example"]).write(scratch.path(), "gate");
-    let keys = format!(
-        ", tls: {{ mode: {mode}, certificate: \"{}\", key: \"{}\" }}",
+    let tls = format!(
+        "{{ mode: {mode}, certificate: \"{}\", key: \"{}\" }}",
         files.certificate.display(),
         files.key.display()
     );
-    (Gate::start_with(&keys, &format!("{{ hosts: [\"{}\"], health: off }}", hop.address), ""), scratch)
+    (Gate::start_secured(&tls, &format!("{{ hosts: [\"{}\"], health: off }}", hop.address), ""), scratch)
 }
 
 fn connect(gate: &Gate) -> TcpStream {

@@ -3,6 +3,18 @@
 //! In:    certificates of an authority made for the test; clients and hops that speak TLS, well or badly.
 //! Out:   what an administrator, a client and a hop see of it.
 //! Never: trusts an authority of this machine.
+//!
+//! `modes`: who speaks TLS with whom. `attacks`: octets where none may be, handshakes that end or never do. `files`:
+//! certificates that are wrong, and that are replaced.
+
+#[path = "tls/attacks.rs"]
+mod attacks;
+#[path = "tls/client.rs"]
+mod client;
+#[path = "tls/files.rs"]
+mod files;
+#[path = "tls/modes.rs"]
+mod modes;
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +22,36 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection};
 
-use crate::certificates::{Authority, Pair, self_signed};
+use crate::certificates::{Authority, Files, Pair, self_signed};
+use crate::scratch::Scratch;
+
+/// An authority, and where its certificates lie.
+pub struct Trust {
+    pub authority: Authority,
+    pub scratch: Scratch,
+}
+
+impl Trust {
+    pub fn new() -> Self {
+        Self { authority: Authority::new("Example Root"), scratch: Scratch::new("tls") }
+    }
+
+    /// A server's for the loopback address, and these.
+    pub fn server(&self, name: &str) -> Files {
+        self.authority.server(&["127.0.0.1", name]).write(self.scratch.path(), name)
+    }
+
+    /// Whom to trust.
+    pub fn roots(&self) -> String {
+        self.authority.write(self.scratch.path(), "roots").display().to_string()
+    }
+}
+
+/// `tls` of a listener.
+pub fn listener(mode: &str, files: &Files) -> String {
+    let Files { certificate, key } = files;
+    format!("{{ mode: {mode}, certificate: \"{}\", key: \"{}\" }}", certificate.display(), key.display())
+}
 
 /// A handshake in memory.
 fn handshake(authority: &Authority, pair: &Pair, name: &'static str) -> io::Result<()> {

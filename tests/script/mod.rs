@@ -8,6 +8,8 @@
 //! **Never**: sleeps; compares what a script feeds.
 
 pub mod callouts;
+#[path = "../support/certificates.rs"]
+pub mod certificates;
 pub mod handshake;
 pub mod parse;
 pub mod prompt;
@@ -15,6 +17,7 @@ pub mod pure;
 pub mod run;
 pub mod settings;
 pub mod sockets;
+pub mod wire;
 
 pub use parse::Script;
 pub use pure::Pure;

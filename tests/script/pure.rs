@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
@@ -43,6 +44,9 @@ pub struct Pure {
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
     looking: Option<Domain>,
+    /// Who was sent everything, and a FIN behind it.
+    finished: VecDeque<Peer>,
+    fins: Vec<Party>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The pools' names and terms, by their numbers.
@@ -58,6 +62,7 @@ pub struct Pure {
     /// What was to be logged about hops, and no line of the script has asked for yet.
     logged: Vec<String>,
     fault: Option<String>,
+    permit: Permit,
 }
 
 /// One connection.
@@ -78,7 +83,7 @@ struct Link {
 impl Pure {
     /// Starts a session; each read gives at most `piece` octets.
     pub fn new(world: &World, piece: usize) -> Pure {
-        let now = Instant::now();
+        let (now, client) = (Instant::now(), world.entrance.client.ip());
         let mut links: [Link; 1 + HOPS] = Default::default();
         links[0].party = Some(Party::Client);
         let mut pure = Pure {
@@ -89,6 +94,8 @@ impl Pure {
             links,
             connecting: Vec::new(),
             looking: None,
+            finished: VecDeque::new(),
+            fins: Vec::new(),
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
@@ -99,6 +106,11 @@ impl Pure {
             records: Vec::new(),
             logged: Vec::new(),
             fault: None,
+            permit: world
+                .sessions
+                .enter()
+                .and_then(|entered| entered.admit(client, now))
+                .expect("the first session"),
         };
         pure.session.start(pure.now, &mut pure.out);
         pure.carry_out(0);
@@ -125,6 +137,10 @@ impl Pure {
             let mut moved = false;
             if let Some((ticket, answer)) = self.told.pop_front() {
                 self.handle(Input::Told { ticket, answer: Ok(answer) });
+                moved = true;
+            }
+            if let Some(peer) = self.finished.pop_front() {
+                self.handle(Input::Finished(peer));
                 moved = true;
             }
             for index in 0..self.links.len() {
@@ -266,9 +282,21 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Finish(peer) => {
+                    if let Some(party) = self.links[peer.index()].party.clone() {
+                        self.fins.push(party);
+                    }
+                    self.finished.push_back(peer);
+                }
+                Output::Passed(_) => {}
                 Output::Reset => {
                     self.links[0] = Link::default();
                     self.closed.insert(Party::Client, true);
+                }
+                Output::Recount(client) => {
+                    if let Err(exceeded) = self.permit.move_to(client, self.now) {
+                        self.handle(Input::Exceeded(exceeded.reply()));
+                    }
                 }
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
@@ -423,6 +451,10 @@ impl Driver for Pure {
 
     fn heard(&mut self, party: &Party, _: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8> {
         self.heard.entry(party.clone()).or_default()
+    }
+
+    fn finished(&mut self, party: &Party) -> bool {
+        self.fins.contains(party)
     }
 
     fn closed(&mut self, party: &Party, _: bool) -> bool {

@@ -34,6 +34,8 @@ use super::prompt::Prompt;
 pub struct World {
     /// What a session knows of the configuration.
     pub settings: Arc<Settings>,
+    /// Who may have a session.
+    pub sessions: Arc<Sessions>,
     /// Through which door the client comes.
     pub entrance: Entrance,
     /// The pools' names, by their numbers.
@@ -123,11 +125,11 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         None => Arc::new(Spoken(callouts)),
     };
     let hops = Box::new(Listed { kinds, ..Listed::new(&pools, &terms) });
-    let limiter = Sessions::new(config.limits.sessions, &config.limits);
+    let sessions = Sessions::new(config.limits.sessions, &config.limits);
     let settings =
-        Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, limiter) };
+        Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, sessions.clone()) };
     let pools = names.into_iter().cloned().collect();
-    Ok(World { settings: Arc::new(settings), entrance, pools, terms, prompt })
+    Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt })
 }
 
 fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use socket2::{SockRef, Socket};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use gatepost::config;
-use gatepost::config::types::{HostSpec, Source, Target};
+use gatepost::config::types::{HostSpec, KeyPair, Source, Target};
 use gatepost::hop::Registry;
 use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
@@ -24,19 +24,24 @@ use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
 use gatepost::systemd::Beat;
 
+use super::certificates::self_signed;
 use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
 use super::run::Driver;
 use super::settings;
+use super::wire::{self, Wire};
 
 /// How long anything may take that is expected.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a TLS record begins that is an alert (RFC 8446 5.1).
+const ALERT: [u8; 2] = [21, 3];
 
 /// The shell, a client and hosts.
 pub struct Sockets {
     orders: UnboundedSender<Order>,
     worker: Option<JoinHandle<std::io::Result<()>>>,
-    client: Option<TcpStream>,
+    client: Option<Wire>,
     hosts: BTreeMap<Party, Host>,
     heard: BTreeMap<Party, Vec<u8>>,
     ended: BTreeMap<Party, bool>,
@@ -49,23 +54,22 @@ struct Host {
     listener: Option<TcpListener>,
     /// What becomes of its connections, in order: accepted or refused.
     fate: Vec<bool>,
-    stream: Option<TcpStream>,
+    stream: Option<Wire>,
 }
 
 /// Whether a script may be run this way.
 pub fn suits(script: &Script) -> bool {
     let needs_time = |action: &Action| {
         // (No name server stands behind these, either.)
-        matches!(
-            action,
+        match action {
             Action::LookUp(..)
-                | Action::Pass(_)
-                | Action::Silent(_)
-                | Action::Stalls(_)
-                | Action::Anything(_)
-                // (The parties here have no certificates.)
-                | Action::Secure(..)
-        )
+            | Action::Pass(_)
+            | Action::Silent(_)
+            | Action::Stalls(_)
+            | Action::Anything(_) => true,
+            Action::Secure(_, outcome) => !wire::can_be_had(outcome),
+            _ => false,
+        }
     };
     let again = |script: &Script| {
         // A port that was refused is not opened again behind gatepost's back.
@@ -103,6 +107,8 @@ impl Sockets {
     pub fn new(script: &Script) -> Result<Sockets, String> {
         let say = |error: std::io::Error| error.to_string();
         let mut loaded = settings::loaded(&script.yaml.replace("192.0.2.0/24", "127.0.0.0/8"))?;
+        let directory = tempfile::tempdir().map_err(say)?;
+        wire::provide(&mut loaded, directory.path());
         let fates = fates(script);
         let mut hosts: BTreeMap<Party, Host> = BTreeMap::new();
         for upstream in loaded.config.upstreams.values_mut() {
@@ -122,8 +128,14 @@ impl Sockets {
                 *host = "127.0.0.1".to_owned();
             }
         }
+        // Those that a script names are nowhere; these are read when gatepost is prepared.
+        let dir = tempfile::tempdir().map_err(say)?;
         for listener in &mut loaded.config.listeners {
             listener.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            for pair in &mut listener.tls.certificates {
+                let files = self_signed(&["mx.example.net"]).write(dir.path(), "script");
+                *pair = KeyPair { certificate: files.certificate, key: files.key };
+            }
         }
         let (orders, address, worker) = serve(&loaded)?;
         let client = TcpStream::connect(address).map_err(say)?;
@@ -131,7 +143,7 @@ impl Sockets {
         Ok(Sockets {
             orders,
             worker: Some(worker),
-            client: Some(client),
+            client: Some(Wire::Plain(client)),
             hosts,
             heard: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -140,7 +152,7 @@ impl Sockets {
     }
 
     /// The party's stream, its next connection accepted if there is none.
-    fn stream(&mut self, party: &Party) -> Option<&mut TcpStream> {
+    fn stream(&mut self, party: &Party) -> Option<&mut Wire> {
         if *party == Party::Client {
             return self.client.as_mut();
         }
@@ -160,9 +172,11 @@ impl Sockets {
         while !enough(&heard) && !self.ended.get(party).copied().unwrap_or(false) {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_micros(100));
             let Some(stream) = self.stream(party) else { break };
-            let _ = stream.set_read_timeout(Some(left));
+            let _ = stream.socket().set_read_timeout(Some(left));
             match stream.read(&mut octets) {
                 Ok(0) => drop(self.ended.insert(party.clone(), true)),
+                // The alert of a handshake that failed is nothing anybody says.
+                Ok(count) if octets[..count].starts_with(&ALERT) => {}
                 Ok(count) => heard.extend_from_slice(&octets[..count]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     if Instant::now() >= until {
@@ -210,7 +224,7 @@ impl Host {
         }
     }
 
-    fn accept(&mut self) -> Option<TcpStream> {
+    fn accept(&mut self) -> Option<Wire> {
         let listener = self.listener.as_ref()?;
         listener.set_nonblocking(false).ok()?;
         let socket = SockRef::from(listener);
@@ -221,7 +235,7 @@ impl Host {
             self.fate.remove(0);
         }
         self.prepare();
-        Some(stream)
+        Some(Wire::Plain(stream))
     }
 }
 
@@ -238,7 +252,7 @@ impl Driver for Sockets {
 
     fn eof(&mut self, party: &Party) {
         if let Some(stream) = self.stream(party) {
-            let _ = stream.shutdown(Shutdown::Write);
+            stream.shutdown();
         }
         // Gatepost lets go of a host that left; what it said to it until then is heard.
         if *party != Party::Client {
@@ -250,8 +264,8 @@ impl Driver for Sockets {
     }
 
     fn lost(&mut self, party: &Party) {
-        let reset = |stream: TcpStream| {
-            let socket = Socket::from(stream);
+        let reset = |stream: Wire| {
+            let socket = Socket::from(stream.into_socket());
             let _ = socket.set_linger(Some(Duration::ZERO));
         };
         let stream = match party {
@@ -280,8 +294,20 @@ impl Driver for Sockets {
 
     fn stall(&mut self, _: &Party) {}
 
-    fn secure(&mut self, party: &Party, _: &Handshake) -> Result<(), String> {
-        Err(format!("{party} has no certificate here"))
+    fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String> {
+        let place = match party {
+            Party::Client => Some(&mut self.client),
+            Party::Host(_) | Party::Callout(_) => self.hosts.get_mut(party).map(|host| &mut host.stream),
+        };
+        let place = place.ok_or_else(|| format!("{party} is not there"))?;
+        let wire = place.take().ok_or_else(|| format!("{party} is not connected"))?;
+        let _ = wire.socket().set_read_timeout(Some(PATIENCE));
+        *place =
+            wire.secure(*party == Party::Client, outcome).map_err(|error| format!("{party}: {error}"))?;
+        if place.is_none() {
+            self.ended.insert(party.clone(), true);
+        }
+        Ok(())
     }
 
     fn logged(&mut self, _: &str) -> Result<(), String> {
@@ -308,10 +334,21 @@ impl Driver for Sockets {
         self.heard.entry(party.clone()).or_default()
     }
 
+    /// Told apart from a close by nobody here; what is said afterwards shows it.
+    fn finished(&mut self, _: &Party) -> bool {
+        true
+    }
+
     fn closed(&mut self, party: &Party, expected: bool) -> bool {
         if expected {
             self.read(party, &|_| false, PATIENCE);
             let ended = self.ended.get(party).copied().unwrap_or(false);
+            // An alert of TLS stands in no script: what it comes with does.
+            if let Some(heard) = self.heard.get_mut(party)
+                && heard.starts_with(b"\x15\x03\x03\x00\x02")
+            {
+                heard.clear();
+            }
             if let Some(host) = self.hosts.get_mut(party) {
                 host.stream = None;
             }
@@ -329,8 +366,8 @@ impl Driver for Sockets {
 
     fn finish(&mut self) -> Option<String> {
         // The client leaves; whatever it has not heard by now was not in the script.
-        if let Some(client) = &self.client {
-            let _ = client.shutdown(Shutdown::Write);
+        if let Some(client) = &mut self.client {
+            client.shutdown();
         }
         self.hosts.clear();
         let _ = self.orders.send(Order::Stop);

@@ -19,6 +19,8 @@ enum Kind {
     Chunk { last: bool },
     Reset,
     Auth,
+    StartTls,
+    Xclient,
     Other,
     Quit,
 }
@@ -41,6 +43,17 @@ pub struct Sent {
     pub ends: Option<String>,
 }
 
+/// Where a client stands with TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tls {
+    /// It speaks in plain, or has done its handshake.
+    Quiet,
+    /// It has heard that it may begin.
+    Invited,
+    /// Its handshake goes on.
+    Begun,
+}
+
 /// The client of one session.
 pub struct Client {
     rng: Rng,
@@ -58,6 +71,10 @@ pub struct Client {
     pub parting: bool,
     /// It heard 235.
     pub authenticated: bool,
+    /// Where it stands with TLS.
+    tls: Tls,
+    /// Hellos said again, so far.
+    hellos: usize,
     /// Whether it goes away at the end of its plan, or stays silent.
     pub leaves: bool,
 }
@@ -84,7 +101,7 @@ const DOMAINS: [&str; 4] = ["example.com", "example.com", "example.com", "other.
 
 impl Client {
     /// Plans a session.
-    pub fn new(mut rng: Rng) -> Client {
+    pub fn new(mut rng: Rng, securing: bool) -> Client {
         let window = if rng.percent(50) { 1 } else { 1 + rng.below(12) };
         let polite = rng.percent(85);
         let mut client = Client {
@@ -98,6 +115,8 @@ impl Client {
             sender: None,
             parting: false,
             authenticated: false,
+            tls: if securing { Tls::Begun } else { Tls::Quiet },
+            hellos: 0,
             leaves: rng.percent(80),
             rng,
         };
@@ -128,6 +147,19 @@ impl Client {
         let verb = if self.rng.percent(92) { "EHLO" } else { "HELO" };
         if self.rng.percent(97) {
             plan.push(unit(Kind::Hello, &hello, format!("{verb} {hello}\r\n"), true));
+        }
+        if self.rng.percent(15) {
+            let line = self.rng.pick(&[
+                "XCLIENT ADDR=203.0.113.7 PORT=4711\r\n",
+                "XCLIENT NAME=spike.example.com ADDR=IPV6:2001:db8::7 LOGIN=jones\r\n",
+                "XCLIENT COLOUR=red\r\n",
+                "XFORWARD ADDR=203.0.113.7 SOURCE=LOCAL\r\n",
+            ]);
+            let kind = if line.starts_with("XCLIENT") { Kind::Xclient } else { Kind::Other };
+            plan.push(unit(kind, "connect", line.to_owned(), true));
+        }
+        if self.rng.percent(40) {
+            plan.push(unit(Kind::StartTls, "", "STARTTLS\r\n".to_owned(), true));
         }
         if self.rng.percent(20) {
             let exchange = id('a');
@@ -246,7 +278,7 @@ impl Client {
             Some(unit) if unit.kind == Kind::Auth => false,
             Some(unit) => self.pending.len() < self.window && (!unit.last || !self.polite),
         };
-        if !may || self.parting || self.astray {
+        if !may || self.parting || self.astray || self.tls != Tls::Quiet {
             return None;
         }
         let unit = match self.pending.back().filter(|unit| unit.kind == Kind::Data).cloned() {
@@ -278,6 +310,27 @@ impl Client {
         let mut octets = self.text(false);
         octets.extend_from_slice(b".\r\n");
         Unit { kind: Kind::Content, id, octets, last: false }
+    }
+
+    /// Everything begins anew.
+    fn plan_hello(&mut self) {
+        if self.rng.percent(90) {
+            self.hellos += 1;
+            let id = format!("e9{}", self.hellos);
+            let octets = format!("EHLO {id}\r\n").into_bytes();
+            self.plan.push_front(Unit { kind: Kind::Hello, id, octets, last: true });
+        }
+    }
+
+    /// Gatepost waits for a handshake: it has said so, unless the listener begins with one.
+    pub fn may_begin_tls(&mut self) {
+        assert!(self.tls != Tls::Quiet, "gatepost begins TLS unasked");
+        self.tls = Tls::Begun;
+    }
+
+    /// The handshake is done.
+    pub fn is_under_tls(&mut self) {
+        self.tls = Tls::Quiet;
     }
 
     /// Whether everything planned was said and answered.
@@ -371,6 +424,19 @@ impl Client {
                 self.plan.push_front(Unit { kind: Kind::Auth, id: unit.id, octets, last: true });
             }
             Kind::Auth => self.authenticated |= code == 235,
+            Kind::StartTls if good => {
+                assert!(code == 220 && reply.contains("Ready to start TLS"), "to STARTTLS: {reply:?}");
+                (self.tls, self.sender) = (Tls::Invited, None);
+                self.plan_hello();
+            }
+            Kind::Xclient if good => {
+                assert!(code == 220, "a greeting comes back for XCLIENT: {reply:?}");
+                ledger.tally.renamed += 1;
+                self.sender = None;
+                self.plan_hello();
+            }
+            // Refused as one that connects is.
+            Kind::Xclient if named(reply).is_some() => self.plan.retain(|unit| unit.kind == Kind::Quit),
             Kind::Hello | Kind::Reset if good => self.sender = None,
             _ => {}
         }

@@ -62,6 +62,8 @@ pub struct Hop {
     dead: bool,
     /// It was spoken to in LMTP.
     lmtp: bool,
+    /// How many handshakes the client had done when the hop accepted its EHLO.
+    hello_at: Option<u64>,
     /// It takes no more octets.
     pub stalled: bool,
     said_early: bool,
@@ -103,6 +105,7 @@ impl Hop {
             auth: None,
             dead: false,
             lmtp: false,
+            hello_at: None,
             stalled: false,
             said_early: false,
             rng,
@@ -165,7 +168,7 @@ impl Hop {
             return true;
         }
         if self.chunked || self.content.is_none() {
-            self.command(&line, acts);
+            self.command(&line, acts, ledger.tally.secured);
             return true;
         }
         let lone =
@@ -201,7 +204,7 @@ impl Hop {
         Some((line, end))
     }
 
-    fn command(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>) {
+    fn command(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>, handshakes: u64) {
         let text = String::from_utf8_lossy(line).into_owned();
         let honest = self.fate == Fate::Honest;
         assert!(
@@ -227,6 +230,7 @@ impl Hop {
         let roll = self.rng.below(100);
         let reply = match verb.as_str() {
             "EHLO" if roll < 97 => {
+                self.hello_at = Some(handshakes);
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
                 let mut lines = vec!["250-hop.example.net greets".to_owned()];
@@ -237,10 +241,13 @@ impl Hop {
             }
             "EHLO" => format!("502 5.5.1 what [{id}]"),
             "HELO" => {
+                self.hello_at = Some(handshakes);
                 self.sender = None;
                 "250 hop.example.net".to_owned()
             }
             "MAIL" => {
+                let stale = self.hello_at.is_some_and(|at| at < handshakes);
+                assert!(!stale, "law 5: MAIL under TLS behind an EHLO from before it");
                 assert!(!honest || self.sender.is_none(), "a nested MAIL: {text:?}");
                 if roll < 88 && self.sender.is_none() {
                     self.sender = Some(id.clone());

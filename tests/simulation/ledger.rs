@@ -69,6 +69,10 @@ pub struct Tally {
     pub failed: u64,
     /// Answers nobody waited for.
     pub late: u64,
+    /// Handshakes of the client that were done.
+    pub secured: u64,
+    /// XCLIENTs that were taken.
+    pub renamed: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -82,6 +86,8 @@ impl std::ops::AddAssign for Tally {
         self.asked += more.asked;
         self.failed += more.failed;
         self.late += more.late;
+        self.secured += more.secured;
+        self.renamed += more.renamed;
     }
 }
 

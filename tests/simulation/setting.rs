@@ -8,11 +8,12 @@ use std::sync::Arc;
 use gatepost::session::callout::Callouts;
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{HopTerms, PoolKind};
-use gatepost::session::settings::{Door, Limits, Settings, Timeouts};
+use gatepost::session::settings::{Limits, Settings, Timeouts};
 use gatepost::smtp::BareNewline;
 
 use super::rng::Rng;
 use super::rules::Chance;
+use super::stage::door::door;
 use crate::script::settings::Listed;
 
 /// The pools there are.
@@ -41,7 +42,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         own_greeting: rng.percent(25),
         limits,
         timeouts: Timeouts::default(),
-        doors: vec![Door::default()],
+        doors: vec![door(rng)],
         bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
         forward_verbs: Vec::new(),
         forward_extensions: Vec::new(),

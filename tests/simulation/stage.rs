@@ -8,6 +8,8 @@
 
 #[path = "dns.rs"]
 mod dns;
+#[path = "door.rs"]
+pub mod door;
 #[path = "turn.rs"]
 mod turn;
 
@@ -19,9 +21,10 @@ use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
+use gatepost::session::client::TlsFaultKind;
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::route::{Domain, PoolId};
-use gatepost::session::settings::Entrance;
+use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
 
 use super::callouts::{Desk, Whims};
@@ -45,6 +48,8 @@ enum Event {
     LookedUp(usize, Domain),
     Hop(usize, Act),
     Told(Ticket, Result<CalloutAnswer, Fault>),
+    /// The client's handshake is over; `None`: it went well.
+    Handshake(Option<TlsFaultKind>),
     Shutdown,
 }
 
@@ -65,6 +70,8 @@ struct Link {
     queued: usize,
     marks: VecDeque<(usize, Mark)>,
     fin: bool,
+    /// A handshake goes on.
+    securing: bool,
     /// Said to a hop that does not take it.
     unsent: usize,
     /// When the last of what is under way arrives.
@@ -100,7 +107,8 @@ impl<'a> Stage<'a> {
         let mut rng = Rng::new(seed);
         let reject = rng.percent(30);
         let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
-        let settings = Arc::new(settings(&mut rng, reject, callouts.clone()));
+        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone()));
+        let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let start = Instant::now();
@@ -110,7 +118,7 @@ impl<'a> Stage<'a> {
             out: Out::default(),
             start,
             now: 0,
-            client: Client::new(rng.fork()),
+            client: Client::new(rng.fork(), securing),
             rng,
             events: BTreeMap::new(),
             count: 0,
@@ -222,6 +230,7 @@ impl<'a> Stage<'a> {
             Event::Connect(connection, hop) => self.connected(connection, hop),
             Event::LookedUp(number, domain) => self.looked_up(number, domain),
             Event::Hop(connection, act) => self.hop_acts(connection, act),
+            Event::Handshake(fault) => self.handshake_ends(fault),
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
                 self.handle(Input::Shutdown);
@@ -365,6 +374,7 @@ impl<'a> Stage<'a> {
 
     fn want(&mut self, output: Output) {
         match output {
+            Output::StartTls(Peer::Downstream) => self.client_begins_tls(),
             Output::StartTls(peer) => panic!("no TLS with {peer:?} here"),
             Output::Open { hop, host } => {
                 let index = Peer::Upstream(hop).index();
@@ -387,6 +397,9 @@ impl<'a> Stage<'a> {
                 }
             }
             Output::Reset => panic!("nobody is intercepted here"),
+            // Nobody is bounded here.
+            Output::Recount(_) => {}
+            Output::Finish(_) | Output::Passed(_) => panic!("nothing passes through here"),
             Output::LookUp(domain) => self.looks_up(domain),
             Output::Ask(ask) => {
                 self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
@@ -405,7 +418,7 @@ impl<'a> Stage<'a> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::NotSecured(..) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::NotSecured(_) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
         }
     }
 }

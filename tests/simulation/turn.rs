@@ -33,7 +33,7 @@ impl Stage<'_> {
         let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
         let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
         let link = &mut self.links[index];
-        if !link.open || blocked || !self.session.wants_read(peer) {
+        if !link.open || link.securing || blocked || !self.session.wants_read(peer) {
             return false;
         }
         if link.wire.is_empty() {
@@ -74,7 +74,7 @@ impl Stage<'_> {
     }
 
     fn offer(&mut self, index: usize) -> bool {
-        if !self.links[index].open || self.links[index].read.is_empty() {
+        if !self.links[index].open || self.links[index].securing || self.links[index].read.is_empty() {
             return false;
         }
         let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };

@@ -27,7 +27,7 @@ pub enum Peer {
     Nodemailer,
     Nsd,
     OpenSmtpd,
-    Openssl,
+    OpenSsl,
     Postfix,
     Prometheus,
     Python,
@@ -61,7 +61,7 @@ impl Peer {
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
             Self::Nsd => (&["nsd"], "nsd"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd-7/usr/sbin/smtpd"], "opensmtpd"),
-            Self::Openssl => (&["openssl", "timeout"], "openssl"),
+            Self::OpenSsl => (&["openssl"], "openssl"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }

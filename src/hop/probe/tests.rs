@@ -20,7 +20,7 @@ fn pool(address: std::net::SocketAddr, lmtp: bool) -> Pool {
 
 fn voice(patience: Duration) -> Arc<Voice> {
     let hostname = "gate.example.org".to_owned();
-    Arc::new(Voice { hostname, connect: patience, greeting: patience, reply: patience })
+    Arc::new(Voice { hostname, connect: patience, tls: patience, greeting: patience, reply: patience })
 }
 
 /// A host that greets so and answers the first command so, for one dialog; what it heard.
@@ -62,7 +62,7 @@ async fn what_each_behaviour_counts_as() {
         let (address, heard) = host(greeting, answer).await;
         let pool = pool(address, false);
         let said = voice(Duration::from_secs(10)).ask(&pool.targets()[0], false).await;
-        assert_eq!(said, expected, "{greeting} {answer}");
+        assert_eq!(said.map(|heard| heard.probe), expected, "{greeting} {answer}");
         let expected = match (expected, greeting.starts_with("220")) {
             (Ok(_), true) => "EHLO gate.example.org\r\nQUIT\r\n",
             (Err(_), true) => "EHLO gate.example.org\r\n",
@@ -92,14 +92,14 @@ async fn a_round_ejects_and_restores_by_the_same_count_as_sessions() {
     drop(listener);
     let (pool, voice) = (pool(address, false), voice(Duration::from_secs(10)));
     for _ in 0..2 {
-        round(&pool, &voice).await;
+        round(&pool, &voice, &mut BTreeSet::new()).await;
     }
     assert!(pool.is_ready(), "two failures are not enough");
-    round(&pool, &voice).await;
+    round(&pool, &voice, &mut BTreeSet::new()).await;
     assert!(!pool.is_ready());
     let counts = pool.health()[0].counts.clone();
     assert_eq!((counts.probes(Probe::Failed), counts.failures(Why::Connect), counts.connects()), (3, 3, 0));
-    round(&pool, &voice).await;
+    round(&pool, &voice, &mut BTreeSet::new()).await;
     assert_eq!(counts.probes(Probe::Failed), 3, "put aside: not due for a trial yet");
 }
 
@@ -107,7 +107,28 @@ async fn a_round_ejects_and_restores_by_the_same_count_as_sessions() {
 async fn an_lmtp_host_hears_lhlo() {
     let (address, heard) = host("220 store\r\n", "250 store\r\n").await;
     let pool = pool(address, true);
-    round(&pool, &voice(Duration::from_secs(10))).await;
+    round(&pool, &voice(Duration::from_secs(10)), &mut BTreeSet::new()).await;
     assert_eq!(heard.await.unwrap(), "LHLO gate.example.org\r\nQUIT\r\n");
     assert_eq!(pool.health()[0].counts.probes(Probe::Good), 1);
+}
+
+#[test]
+fn what_it_lacks_to_be_told_who_clients_are() {
+    let lack = |keyword| Some(Lack::NotOffered(keyword));
+    for (identity, offers, lacks) in [
+        (Identity::None, "", None),
+        (Identity::Xclient, "", lack("XCLIENT")),
+        (Identity::Xclient, "250-XCLIENT NAME ADDR\r\n", None),
+        (Identity::Xforward, "250-XCLIENT NAME ADDR\r\n", lack("XFORWARD")),
+        (Identity::ProxyV2, "", None),
+    ] {
+        let terms = HopTerms { identity, ..HopTerms::default() };
+        let answer = format!("250-host\r\n{offers}250 PIPELINING\r\n");
+        let reply = crate::smtp::ReplyFramer::default()
+            .next(answer.as_bytes(), crate::smtp::ReplyLimits { line: 512, reply: 512 })
+            .unwrap()
+            .unwrap();
+        let unmet = nameless(terms, Extensions::of(reply));
+        assert_eq!(unmet.map(|unmet| unmet.lack), lacks, "{identity:?} {offers}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::log;
 use crate::net::ask;
 use crate::net::slots::Slot;
 use crate::net::worker::Scratch;
-use crate::session::io::{self as session_io, HopId, Output, Peer, SessionEnd};
+use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
 use crate::session::route::Host;
 use crate::show;
 
@@ -34,6 +34,7 @@ impl Drive {
             }
             scratch.meter.note(event);
         }
+        let mut exceeded = None;
         let mut outputs = std::mem::take(&mut scratch.out.outputs);
         for output in outputs.drain(..) {
             match output {
@@ -47,6 +48,17 @@ impl Drive {
                     }
                     self.flush_client(cx, scratch, now);
                 }
+                Output::Recount(client) => exceeded = self.permit.move_to(client, now).err(),
+                Output::Finish(peer) => {
+                    let link = match peer {
+                        Peer::Downstream => self.client.as_mut(),
+                        Peer::Upstream(hop) => self.hops.link(usize::from(hop.0)),
+                    };
+                    // In the next turn, behind what is written then.
+                    link.into_iter().for_each(|link| link.finishing = true);
+                    cx.waker().wake_by_ref();
+                }
+                Output::Passed(record) => log::passage(&record),
                 Output::Reset => {
                     scratch.out.tx[0].clear();
                     if let Some(link) = &self.client {
@@ -85,6 +97,10 @@ impl Drive {
             }
         }
         scratch.out.outputs = outputs;
+        if let Some(exceeded) = exceeded {
+            self.session.handle(now, Input::Exceeded(exceeded.reply()), &mut scratch.out);
+            self.carry_out(cx, scratch, now);
+        }
     }
 
     pub(super) fn dial(&mut self, hop: HopId, host: &Arc<dyn Host>, now: Instant) {

@@ -30,12 +30,12 @@ pub enum Client {
     Swaks,
     Msmtp,
     Smtplib,
-    Openssl,
+    OpenSsl,
     Postfix,
 }
 
 pub const CLIENTS: [Client; 6] =
-    [Client::Curl, Client::Swaks, Client::Msmtp, Client::Smtplib, Client::Openssl, Client::Postfix];
+    [Client::Curl, Client::Swaks, Client::Msmtp, Client::Smtplib, Client::OpenSsl, Client::Postfix];
 
 /// Where a client is to go.
 pub struct Way<'a> {
@@ -66,7 +66,7 @@ impl Client {
             Self::Swaks => "swaks",
             Self::Msmtp => "msmtp",
             Self::Smtplib => "smtplib",
-            Self::Openssl => "s_client",
+            Self::OpenSsl => "s_client",
             Self::Postfix => "Postfix",
         }
     }
@@ -77,14 +77,14 @@ impl Client {
             Self::Swaks => Peer::Swaks,
             Self::Msmtp => Peer::Msmtp,
             Self::Smtplib => Peer::Python,
-            Self::Openssl => Peer::Openssl,
+            Self::OpenSsl => Peer::OpenSsl,
             Self::Postfix => Peer::Postfix,
         }
     }
 
     /// Whether there is such a thing as this client on that leg.
     pub fn has(self, leg: Leg) -> bool {
-        (self, leg) != (Self::Openssl, Leg::Plain)
+        (self, leg) != (Self::OpenSsl, Leg::Plain)
     }
 
     /// Sends the message.
@@ -94,7 +94,7 @@ impl Client {
             Self::Swaks => swaks(way),
             Self::Msmtp => msmtp(way),
             Self::Smtplib => smtplib(way),
-            Self::Openssl => openssl(way),
+            Self::OpenSsl => openssl(way),
             Self::Postfix => postfix(way),
         }
     }
