@@ -188,7 +188,11 @@ fn address(address: &Address) -> String {
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        let verified = if shown.verified { "" } else { " (not verified)" };
+        let verified = match &shown.fault {
+            _ if shown.verified => String::new(),
+            Some(fault) => format!(" (not verified: {fault})"),
+            None => " (not verified)".to_owned(),
+        };
         said = format!("{said} {}{verified}", shown.subject);
     }
     text(said.as_bytes())

@@ -93,13 +93,14 @@ fn all_faults(mode: &'static str, word: &str) {
 /// What gatepost's log says of TLS with the hop: of a host that is not used or spoken to in plain, or of a certificate.
 fn logged(output: &str) -> String {
     let host = output.lines().find_map(|line| line.split_once(" hop 127.0.0.1:"));
-    let record = output.split_once("hop_certificate=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let record = output.split_once("hop_tls=\"").and_then(|(_, rest)| rest.split_once('"'));
     match (host, record) {
         (Some((_, rest)), _) => {
             let words = rest.split_once(": ").map_or(rest, |(_, words)| words);
             words.split(" session=").next().unwrap_or_default().to_owned()
         }
-        (None, Some((certificate, _))) => certificate.to_owned(),
+        // Version and suite stand before the certificate.
+        (None, Some((facts, _))) => facts.find("CN=").map_or("", |at| &facts[at..]).to_owned(),
         (None, None) => String::new(),
     }
 }
@@ -112,7 +113,11 @@ fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
     let certificates: [(&'static str, Files, &str); 8] = [
         ("nothing", pki.mx.clone(), "may"),
         ("TLS or nothing", pki.mx.clone(), "encrypt"),
-        ("TLS 1.1 at most", pki.mx.clone(), "may -o smtpd_tls_protocols=<=TLSv1.1 -o smtpd_tls_mandatory_protocols=<=TLSv1.1"),
+        (
+            "TLS 1.1 at most",
+            pki.mx.clone(),
+            "may -o smtpd_tls_protocols=<=TLSv1.1 -o smtpd_tls_mandatory_protocols=<=TLSv1.1",
+        ),
         ("expired", write(pki.authority.expired(&[MX]), "expired"), "may"),
         ("not valid yet", write(pki.authority.not_yet_valid(&[MX]), "early"), "may"),
         ("self-signed", write(self_signed(&[MX]), "self"), "may"),
