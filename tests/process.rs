@@ -26,6 +26,8 @@ mod injection;
 mod limits;
 #[path = "process/log.rs"]
 mod log;
+#[path = "process/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "process/reload.rs"]

@@ -17,7 +17,7 @@ use super::report::Findings;
 use super::words;
 use crate::config::types::{Config, Identity, Protocol, Timeouts, Upstream, UpstreamTlsMode};
 use crate::hop::dialog::Dialog;
-use crate::hop::{Target, connect};
+use crate::hop::{Introduction, Target, connect};
 use crate::smtp::{Attribute, Names, Reply, ReplyRef, Telling, TellingVerb};
 
 /// The time one host has.
@@ -93,10 +93,11 @@ impl Visit<'_> {
 
     async fn reach(&mut self) -> Result<Dialog, Over> {
         let begun = Instant::now();
-        match timeout(self.voice.timeouts.connect, connect(self.target)).await {
-            Ok(Ok(stream)) => {
+        let introduction = Introduction::of_probe(self.target.terms().identity);
+        match timeout(self.voice.timeouts.connect, connect(self.target, &introduction)).await {
+            Ok(Ok(connected)) => {
                 self.findings.note("reached", &format!("in {} ms", begun.elapsed().as_millis()));
-                Ok(Dialog::new(stream))
+                Ok(Dialog::new(connected.stream))
             }
             Ok(Err(error)) => self.over(&words::unreachable(&error)),
             Err(_) => self.over(&words::unreachable(&"no answer in time")),
