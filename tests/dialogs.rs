@@ -162,3 +162,17 @@ fn the_record_names_who_gave_verdicts() {
         ]
     );
 }
+
+/// The record says what TLS there was with the hop, and what became of its certificate.
+#[test]
+fn the_record_names_the_hops_tls() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/hop-tls-implicit.txt");
+    let script = Script::read(&script).unwrap();
+    let world = settings::world(&script.yaml).unwrap();
+    let mut driver = Pure::new(&world, usize::MAX);
+    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+    driver.lost(&script::parse::Party::Client);
+    let tls = driver.records[0].hop_tls.as_ref().unwrap();
+    assert_eq!(&*tls.version, "TLSv1.3");
+    assert!(tls.certificate.as_ref().is_some_and(|certificate| certificate.verified));
+}
