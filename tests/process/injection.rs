@@ -288,7 +288,7 @@ fn injected_replies(mode: &str, each: impl Fn(usize, &str, &str)) {
         heard.push_str(&String::from_utf8_lossy(&rest(&mut client)));
         let at_hop = hop.heard();
         assert!(at_hop.contains("EHLO gate.example\r\nSTARTTLS\r\n"), "cut at {cut}: {at_hop:?}");
-        for evil in ["evil", "EVIL", "666"] {
+        for evil in ["evil", "EVIL", "SIZE 666"] {
             assert!(!heard.contains(evil), "cut at {cut}: {heard:?}");
         }
         each(cut, &heard, &at_hop);
