@@ -24,7 +24,11 @@ const SOON: i64 = 30;
 
 impl Visit<'_> {
     /// Asks for TLS by STARTTLS; whether a handshake may follow.
-    pub(super) async fn may_shake_hands(&mut self, dialog: &mut Dialog, offered: &Reply) -> Result<bool, Over> {
+    pub(super) async fn may_shake_hands(
+        &mut self,
+        dialog: &mut Dialog,
+        offered: &Reply,
+    ) -> Result<bool, Over> {
         if !Extensions::of(offered.as_ref()).has(Keyword::StartTls) {
             let text = "STARTTLS is not offered";
             self.findings.note("TLS", text);

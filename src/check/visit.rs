@@ -210,4 +210,3 @@ fn keywords(reply: ReplyRef<'_>) -> String {
     let words: Vec<_> = reply.lines().skip(1).map(String::from_utf8_lossy).collect();
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }
-

@@ -28,7 +28,12 @@ pub fn trials() -> Vec<Trial> {
         ("expired_certificate", |ours| ours.expired(&["mx.a.example"]), "mode: required", 1),
         ("other_name", |ours| ours.server(&["mx.b.example"]), "mode: required", 1),
         ("unknown_issuer", |_| Authority::new("Theirs").server(&["mx.a.example"]), "mode: required", 1),
-        ("expired_but_not_verified", |ours| ours.expired(&["mx.a.example"]), "mode: required, verify: false", 0),
+        (
+            "expired_but_not_verified",
+            |ours| ours.expired(&["mx.a.example"]),
+            "mode: required, verify: false",
+            0,
+        ),
         ("expired_but_opportunistic", |ours| ours.expired(&["mx.a.example"]), "mode: opportunistic", 0),
     ];
     let mut trials: Vec<Trial> = secured
