@@ -24,6 +24,8 @@ mod hop;
 mod limits;
 #[path = "process/log.rs"]
 mod log;
+#[path = "process/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "process/reload.rs"]

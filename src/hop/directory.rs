@@ -87,6 +87,11 @@ impl Directory {
         Self { control: Handle::current(), shared: Arc::new(shared) }
     }
 
+    /// Whether a dial to this address would reach one of our own listeners.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        own_listener(&Address::Ip(address), &self.shared.listeners).is_some()
+    }
+
     /// What is known of hosts.
     pub(super) fn registry(&self) -> &Registry {
         &self.shared.registry

@@ -56,6 +56,10 @@ impl Hops for HopSet {
     }
 
     fn pick_at(&self, pool: PoolId, to: SocketAddr, tried: &[TargetId], now: Instant) -> route::Pick {
+        // What a PROXY header says, or a client at a listener that intercepts nobody: not gatepost's own address.
+        if self.directory.is_own(to) {
+            return route::Pick::None;
+        }
         let registry = self.directory.registry();
         self.pool(pool).map_or(route::Pick::None, |pool| picked(pool.next_at(to, tried, registry, now)))
     }

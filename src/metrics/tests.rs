@@ -27,10 +27,13 @@ fn all_events() -> Vec<Event> {
         [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
     );
     events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
+    events.push(SessionRefused(Refusal::Unlisted));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
-    events.extend([End::EarlyTalker, End::Tls].map(SessionEnded));
+    events.extend([End::EarlyTalker, End::Tls, End::Passed].map(SessionEnded));
+    events.extend([Side::Downstream, Side::Upstream].map(PassthroughOctets));
+    events.push(Passthrough);
     events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
         |version| {
             let sides = [Side::Downstream, Side::Upstream].into_iter();
@@ -96,6 +99,11 @@ fn all_events() -> Vec<Event> {
         .map(Verdict),
     );
     events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
+    use labels::ProxyHeader as H;
+    events.extend([H::Proxied, H::Local, H::Unknown, H::Left, H::Late, H::Torn].map(Event::ProxyHeader));
+    events.extend(
+        [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted].map(Event::ProxyHeader),
+    );
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     for what in [Rated::Mail, Rated::Rcpt] {
         events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));

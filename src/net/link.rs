@@ -32,12 +32,22 @@ pub struct Link {
     pub ended: bool,
     /// It is to be closed once everything is written.
     pub closing: bool,
+    /// It is to be sent our FIN once everything is written.
+    pub finishing: bool,
 }
 
 impl Link {
     /// A connection that was just made.
     pub fn new(stream: Stream) -> Link {
-        Link { stream, rx: Rx::default(), unsent: None, watched: false, ended: false, closing: false }
+        Link {
+            stream,
+            rx: Rx::default(),
+            unsent: None,
+            watched: false,
+            ended: false,
+            closing: false,
+            finishing: false,
+        }
     }
 
     /// Its handshake is done: from now on it goes through this.

@@ -134,13 +134,23 @@ impl Session {
                 let said = instead.unwrap_or_else(|| Arc::new(reply.to_owned()));
                 return self.refuse_client(turn, Said::Written(said), SessionEnd::Verdict);
             }
+            What::StartTls if told.is_positive() => {
+                self.answer(turn, reply, instead);
+                return self.begin_passage(turn, hop);
+            }
             What::Quit => {
                 self.answer(turn, reply, instead);
                 self.forget_hop(turn, hop, true);
                 self.upstreams.vacate(hop);
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
-            What::Greeting | What::Reset | What::Chunk | What::Other(..) | What::Local | What::Close(_) => {}
+            What::Greeting
+            | What::Reset
+            | What::Chunk
+            | What::StartTls
+            | What::Other(..)
+            | What::Local
+            | What::Close(_) => {}
         }
         self.answer(turn, reply, instead);
         if closes(told.get()) {
@@ -251,7 +261,7 @@ impl Session {
                 auth: self.shows_auth(),
                 hostname: settings.own_greeting.then_some(&settings.hostname),
                 forward: &settings.forward_extensions,
-                starttls: self.offers_tls(),
+                starttls: self.offers_tls() || self.passes_starttls(hop),
                 tells: self.flags.trusted,
             };
             let mut extensions = Extensions::default();

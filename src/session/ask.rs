@@ -110,6 +110,6 @@ pub(super) fn reply_stage(what: &What) -> Option<Stage> {
         What::Auth(_) => Some(Stage::AuthReply),
         What::Other(..) => Some(Stage::OtherReply),
         What::Message(_) => Some(Stage::MessageReply),
-        What::Chunk | What::Reset | What::Quit | What::Local | What::Close(_) => None,
+        What::Chunk | What::Reset | What::StartTls | What::Quit | What::Local | What::Close(_) => None,
     }
 }

@@ -51,7 +51,10 @@ impl Session {
     /// The way of a command that nobody has anything against.
     fn go_on(&mut self, turn: &mut Turn<'_>, what: What) {
         match what {
-            What::Greeting if self.settings.own_greeting || self.is_by_recipient() => {
+            What::Greeting if self.flags.mute && self.is_by_recipient() => {
+                self.hang_up(turn, None, SessionEnd::HopLost);
+            }
+            What::Greeting if (self.settings.own_greeting && !self.flags.mute) || self.is_by_recipient() => {
                 self.greet(turn);
             }
             What::Hello(hello) if self.is_by_recipient() => self.hello_here(turn, *hello),

@@ -21,10 +21,10 @@ impl Session {
     pub fn start(&mut self, now: Instant, out: &mut Out) {
         let turn = &mut Turn { now, out };
         self.heard_at = now;
-        if self.door().tls == DoorTls::Implicit {
-            self.begin_tls(turn);
-        } else {
-            self.welcome(turn);
+        match self.door().tls {
+            DoorTls::Implicit => self.begin_tls(turn),
+            DoorTls::PassthroughImplicit => self.phase = Phase::Hello,
+            DoorTls::Off | DoorTls::StartTls | DoorTls::Passthrough => self.welcome(turn),
         }
         self.after(turn);
     }
@@ -64,7 +64,7 @@ impl Session {
 
     /// The connection is refused, by whoever may: closed, or with only QUIT left to say.
     pub(super) fn refuse_client(&mut self, turn: &mut Turn<'_>, said: Said, end: SessionEnd) {
-        if closes(said.code().get()) {
+        if closes(said.code().get()) || self.flags.mute {
             return self.hang_up(turn, Some(said), end);
         }
         self.flags.hush = false;

@@ -50,6 +50,13 @@ impl Session {
                 turn.out.count(Event::Heard(reply.code().class()));
                 self.trace(turn, Peer::Upstream(hop), TraceSide::Server, reply.as_bytes());
                 self.hop_said(turn, hop, reply, expect);
+                if self.is_before_its_turn(hop) {
+                    if octets.len() > taken {
+                        turn.out.count(Event::Unasked);
+                        self.end_passage(turn, SessionEnd::Protocol);
+                    }
+                    return Some(taken);
+                }
                 self.upstreams.get(hop).filter(|up| up.born == born)?;
                 if unasked_follows && !self.streams_to(hop) {
                     // Said before its command was: an answer to nothing (law 1).

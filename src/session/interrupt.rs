@@ -81,6 +81,7 @@ impl Session {
 
     fn waited_enough(&mut self, turn: &mut Turn<'_>, wait: Wait, stalled: bool) {
         match wait {
+            Wait::Passage => self.end_passage(turn, SessionEnd::Idle),
             Wait::Command => self.hang_up(turn, Some(Said::Own(&own::IDLE)), SessionEnd::Idle),
             Wait::Content => match self.upstreams.current().filter(|&hop| stalled && self.streams_to(hop)) {
                 Some(hop) => {

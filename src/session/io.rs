@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
 use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
-use super::record::Record;
+use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
 use super::unmet::Unmet;
 use super::verdict::Stage;
@@ -60,6 +60,9 @@ pub enum Input {
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// A connection cannot come from the client's address, and why. Where the pool requires that it does, it was not
+    /// made; else [`Input::Opened`] follows.
+    Untold(HopId, Box<str>),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
     /// It failed; the connection is closed.
@@ -85,6 +88,8 @@ pub enum Input {
     },
     /// The client of [`Output::Recount`] has more sessions than it may have; this is what it hears.
     Exceeded(&'static Own),
+    /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
+    Finished(Peer),
     /// The process wants to stop: end between transactions.
     Shutdown,
     /// `shutdown_grace` is over: end now, but for a message whose end-of-data has left.
@@ -114,6 +119,10 @@ pub enum Output {
     Abort(Peer),
     /// Count the session for another client from now on; answered by [`Input::Exceeded`] if that one may not have it.
     Recount(IpAddr),
+    /// Send a peer our FIN, when what is queued for it is in the kernel; answered by [`Input::Finished`].
+    Finish(Peer),
+    /// A passage of TLS between client and hop is over: one log record.
+    Passed(Box<PassageRecord>),
     /// Break the client's connection off: it is to find what it would have found where nobody listens.
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
@@ -130,6 +139,8 @@ pub enum Output {
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
     Hidden(Arc<dyn Host>, Box<[u8]>),
+    /// The client sent a PROXY header that it has no business to send: to be logged.
+    StrayHeader,
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
 }
@@ -203,8 +214,17 @@ pub enum Event {
     RecipientLimited(Bound),
     /// The session is over.
     Ended(SessionEnd),
+    /// TLS between client and hop passes through from here on.
+    Passing,
+    /// So many octets of this side passed through.
+    Passed(Peer, u64),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
+    /// The client sent a PROXY header where none may be.
+    StrayHeader {
+        /// Behind the one that it had to send.
+        second: bool,
+    },
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
     /// A TLS handshake is done; whether it took up an earlier session.
@@ -322,7 +342,7 @@ pub enum SessionEnd {
     Quit,
     /// The client closed or broke its connection.
     ClientGone,
-    /// The client was silent too long.
+    /// The client was silent too long, or, while octets passed through, both sides were.
     Idle,
     /// No hop could be had, or it was lost and could not be replaced.
     HopLost,
@@ -338,8 +358,30 @@ pub enum SessionEnd {
     EarlyTalker,
     /// No TLS came about with the client.
     Tls,
+    /// Its TLS with the hop was passed through, until both had said all.
+    Passed,
     /// The process stops.
     Shutdown,
+}
+
+impl SessionEnd {
+    /// Its name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SessionEnd::Quit => "quit",
+            SessionEnd::ClientGone => "client_gone",
+            SessionEnd::Idle => "idle",
+            SessionEnd::HopLost => "hop_lost",
+            SessionEnd::HopClosed => "hop_closed",
+            SessionEnd::Verdict => "verdict",
+            SessionEnd::Limit => "limit",
+            SessionEnd::Protocol => "protocol",
+            SessionEnd::EarlyTalker => "early_talker",
+            SessionEnd::Tls => "tls",
+            SessionEnd::Passed => "passed",
+            SessionEnd::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// Octets on their way to one peer, in order: short ones copied here, content as ranges of a receive buffer.

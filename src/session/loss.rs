@@ -78,6 +78,7 @@ impl Session {
             match owed.what {
                 // Whether it kept the message is not known: the client sends it again (RFC 1047).
                 What::Message(_) | What::Chunk => owed.answer = Answer::Own(Said::Own(content_lost)),
+                What::StartTls => owed.answer = Answer::Own(Said::Own(&own::TLS_LOST)),
                 What::Quit => owed.answer = Answer::Own(Said::Own(&own::BYE)),
                 What::Auth(_) => owed.answer = Answer::Own(Said::Own(&own::AUTH_LOST)),
                 _ => {}
@@ -102,6 +103,7 @@ impl Session {
                 What::Data => &own::NEED_MAIL,
                 What::Chunk | What::Message(_) => &own::CONTENT_LOST,
                 What::Reset => &own::RSET_OK,
+                What::StartTls => &own::TLS_LOST,
                 What::Quit => &own::BYE,
                 What::Auth(_) => &own::AUTH_LOST,
                 What::Other(verb, _) => without_hop(*verb),

@@ -22,6 +22,7 @@
 //! | `limiter` | limits beyond this session |
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
 //! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
+//! | `stray` | somebody who says it is a proxy and is none |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -33,6 +34,7 @@ pub mod callout;
 mod check;
 mod chunks;
 pub mod client;
+mod client_hello;
 mod content;
 mod decide;
 mod domain;
@@ -49,6 +51,7 @@ pub mod limiter;
 mod loss;
 mod notes;
 mod owed;
+mod passthrough;
 pub mod record;
 mod replay;
 mod rewrite;
@@ -56,6 +59,7 @@ pub mod route;
 mod routed;
 mod secure;
 pub mod settings;
+mod stray;
 mod terms;
 mod timers;
 mod transaction;
@@ -73,6 +77,7 @@ use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
 use self::settings::{AuthShown, Door, DoorTls, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
+use self::unmet::Lack;
 use self::upstreams::{Stand, Upstreams};
 use crate::dialog::{Downstream, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, own};
@@ -111,6 +116,10 @@ enum Phase {
     Open,
     /// A TLS handshake with the client goes on: nothing is said to it or read from it.
     Securing,
+    /// Its ClientHello is awaited, which is for the hop.
+    Hello,
+    /// Its TLS with the hop passes through.
+    Passing,
     /// The greeting refused: only QUIT is served (RFC 5321 3.1).
     OnlyQuit,
     /// The client has heard its last reply, or is gone; a hop may still owe the reply to content.
@@ -144,6 +153,8 @@ struct Flags {
     trusted: bool,
     /// The hop has heard an EHLO of before TLS, and none since.
     stale: bool,
+    /// The client speaks TLS with the hop from its first octet: nothing can be said to it in plain.
+    mute: bool,
 }
 
 /// One call's surroundings.
@@ -161,6 +172,7 @@ impl Session {
         let door = &settings.doors[usize::from(entrance.listener)];
         let flags = Flags {
             locked: door.require_tls && door.tls == DoorTls::StartTls,
+            mute: door.tls == DoorTls::PassthroughImplicit,
             trusted: door.xclient.iter().any(|net| net.contains(&entrance.client.ip())),
             ..Flags::default()
         };
@@ -188,6 +200,10 @@ impl Session {
     pub fn receive(&mut self, now: Instant, from: Peer, octets: &[u8], out: &mut Out) -> usize {
         let turn = &mut Turn { now, out };
         let taken = match from {
+            _ if self.phase == Phase::Passing => {
+                self.pass_on(turn, from, octets);
+                octets.len()
+            }
             Peer::Downstream => self.receive_downstream(turn, octets),
             Peer::Upstream(hop) => self.receive_upstream(turn, hop, octets),
         };
@@ -199,8 +215,11 @@ impl Session {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Out) {
         let turn = &mut Turn { now, out };
         match input {
+            input if self.phase == Phase::Passing => self.happens_in_passage(turn, &input),
+            Input::Opened(hop) if self.flags.mute => self.opened_for_passage(turn, hop),
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
@@ -212,6 +231,7 @@ impl Session {
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
             Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
+            Input::Finished(_) => {}
             Input::Shutdown => self.flags.stopping = true,
             Input::Stop => self.stop(),
         }
@@ -273,6 +293,11 @@ impl Session {
         self.id
     }
 
+    /// Through which door the client came, and who it is.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
     /// Who connected.
     pub fn client(&self) -> IpAddr {
         self.entrance.client.ip()
@@ -282,11 +307,19 @@ impl Session {
         if self.flags.hush && !octets.is_empty() {
             self.spoke_early(turn);
         }
+        if self.awaits_passage() && !octets.is_empty() {
+            self.refuse_early_octets(turn);
+        }
+        if self.phase == Phase::Hello {
+            self.take_client_hello(turn, octets);
+        }
         let mut taken = 0;
         while taken < octets.len() {
             match self.phase {
                 Phase::Ending => return octets.len(),
                 Phase::Securing => return taken,
+                Phase::Hello | Phase::Passing => break,
+                Phase::Open if self.flags.mute => break,
                 Phase::Open | Phase::OnlyQuit => {}
             }
             self.flags.early = false;
@@ -339,6 +372,9 @@ impl Session {
 
     /// What follows every input: answers that are ready go out, and a session with nothing left to do ends.
     fn after(&mut self, turn: &mut Turn<'_>) {
+        if self.phase == Phase::Passing {
+            return;
+        }
         self.finish_empty_chunk(turn);
         self.settle(turn);
         if self.phase == Phase::Ending {
@@ -360,7 +396,7 @@ impl Session {
 
     /// Writes a reply of our own, or a written one, to the client.
     fn tell(&mut self, turn: &mut Turn<'_>, said: &Said) {
-        if self.flags.gone {
+        if self.flags.gone || self.flags.mute {
             return;
         }
         let id = self.id;

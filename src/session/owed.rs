@@ -44,6 +44,8 @@ pub enum What {
     Message(Box<Transaction>),
     /// RSET.
     Reset,
+    /// STARTTLS, of which the hop says whether it begins.
+    StartTls,
     /// QUIT.
     Quit,
     /// A step of an AUTH exchange; the octets are kept until they were said once, no longer.
@@ -106,6 +108,7 @@ impl What {
             What::Rcpt(recipient) => recipient.write(carries, line),
             What::Data => line.extend_from_slice(b"DATA\r\n"),
             What::Reset => line.extend_from_slice(b"RSET\r\n"),
+            What::StartTls => line.extend_from_slice(b"STARTTLS\r\n"),
             What::Quit => line.extend_from_slice(b"QUIT\r\n"),
             What::Auth(Some(whole)) | What::Other(_, Some(whole)) => line.extend_from_slice(whole),
             What::Other(verb, None) => {
@@ -136,6 +139,7 @@ impl What {
             What::Greeting
                 | What::Hello(_)
                 | What::Data
+                | What::StartTls
                 | What::Quit
                 | What::Auth(_)
                 | What::Other(..)
@@ -147,6 +151,7 @@ impl What {
     pub fn takes(&self, code: Code) -> bool {
         match self {
             What::Data => code.is_intermediate() || code.is_negative(),
+            What::StartTls => code.get() == 220 || code.is_negative(),
             What::Auth(_) => code.get() == 334 || !code.is_intermediate(),
             _ => code.is_positive() || code.is_negative(),
         }

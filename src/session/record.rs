@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{ClientFacts, TlsFacts};
-use super::io::{MessageEnd, VerdictKind};
+use super::io::{MessageEnd, SessionEnd, VerdictKind};
 use super::verdict::Stage;
 use crate::smtp::SessionId;
 
@@ -46,6 +46,27 @@ pub struct Record {
     pub mended: u64,
     /// From MAIL to the end.
     pub took: Duration,
+}
+
+/// TLS of a client with a hop that was passed through, over. Of the mail in it nothing is known.
+#[derive(Clone, Debug)]
+pub struct PassageRecord {
+    /// The session.
+    pub session: SessionId,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// The name the client asked for, if it began with TLS.
+    pub server_name: Option<Box<str>>,
+    /// The hop.
+    pub hop: Arc<str>,
+    /// Octets of the client's.
+    pub octets_in: u64,
+    /// Octets of the hop's.
+    pub octets_out: u64,
+    /// From the hop's 220, or its connection, to the end.
+    pub took: Duration,
+    /// Why it ended.
+    pub end: SessionEnd,
 }
 
 /// An address as the client gave it and as it went upstream.

@@ -25,6 +25,9 @@ impl Session {
 
     /// STARTTLS, alone in its group and with nothing left to answer.
     pub(super) fn take_starttls(&mut self, turn: &mut Turn<'_>) {
+        if self.door().tls == DoorTls::Passthrough {
+            return self.pass_starttls(turn);
+        }
         if let Some(refusal) = self.refuses_tls() {
             return self.reply_error(turn, refusal);
         }
@@ -120,7 +123,7 @@ impl Session {
 
     /// There is nothing to be said any more, and nobody to say it to.
     pub(super) fn client_not_secured(&mut self, turn: &mut Turn<'_>, fault: TlsFault) {
-        if self.phase == Phase::Securing {
+        if matches!(self.phase, Phase::Securing | Phase::Hello) {
             turn.out.count(Event::NotSecured(Peer::Downstream, fault.kind));
             turn.out.outputs.push(Output::NotSecured(Box::new(fault)));
             self.client_gone(turn, SessionEnd::Tls);

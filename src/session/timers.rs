@@ -23,6 +23,8 @@ pub enum Wait {
     Command,
     /// The TLS handshake with the client.
     Handshake,
+    /// The next octets that pass through, either way.
+    Passage,
     /// The time to greet.
     Greeting,
     /// The next octets of content.
@@ -54,7 +56,9 @@ impl Session {
             }
         };
         let timeouts = &self.settings.timeouts;
-        if self.phase == Phase::Securing {
+        if self.phase == Phase::Passing {
+            consider(Wait::Passage, self.heard_at + timeouts.command);
+        } else if matches!(self.phase, Phase::Securing | Phase::Hello) {
             consider(Wait::Handshake, self.heard_at + timeouts.tls);
         } else if self.phase != Phase::Ending {
             if self.flags.hush {
@@ -87,6 +91,7 @@ impl Session {
         }
         for (hop, upstream) in self.upstreams.iter() {
             let patience = match upstream.stand {
+                Stand::Passing => None,
                 Stand::Connecting => Some(timeouts.connect),
                 Stand::Securing => Some(timeouts.tls),
                 Stand::Greeting if upstream.more => Some(timeouts.greeting),

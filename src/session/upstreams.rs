@@ -14,6 +14,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::io::{HOPS, HopId, Output, Peer};
+use super::passthrough::Passage;
 use super::route::{Host, Pick, Place, PoolKind, TargetId};
 use super::terms::{Missed, Terms};
 use super::{Session, Turn};
@@ -42,6 +43,8 @@ pub enum Stand {
     Hello,
     /// It hears the client's commands.
     Ready,
+    /// Its TLS with the client passes through.
+    Passing,
 }
 
 /// One dialog with a hop.
@@ -63,6 +66,8 @@ pub struct Upstream {
     pub in_mail: bool,
     pub tried: Tried,
     pub born: u32,
+    /// What passes through to it and from it, unread.
+    pub passage: Option<Box<Passage>>,
     /// On which terms it is spoken to, if on any.
     pub terms: Option<Box<Terms>>,
 }
@@ -211,6 +216,7 @@ impl Session {
                     in_mail: false,
                     tried,
                     born: self.upstreams.born,
+                    passage: None,
                     terms,
                 }));
                 turn.out.outputs.push(Output::Open { hop, host: picked.host });

@@ -235,6 +235,8 @@ own! {
     MESSAGE_RATE = 451, Some("4.7.1"), "Too many messages, try again later";
     /// More recipients a minute than a client, or its range, may name.
     RECIPIENT_RATE = 451, Some("4.7.1"), "Too many recipients, try again later";
+    /// Somebody whom no proxy stands in for, where only proxies are let in.
+    PROXIES_ONLY = 421, Some("4.7.0"), "Not reached this way";
     /// More errors than a session may have.
     TOO_MANY_ERRORS = 421, Some("4.7.0"), "Too many errors, closing";
     /// A line beyond its limit that does not end.
@@ -280,6 +282,8 @@ own! {
     HOP_LACKS_SIZE = 552, Some("5.3.4"), "Message too big for the recipient's host";
     /// The same for any other extension that MAIL uses.
     HOP_LACKS_EXTENSION = 550, Some("5.5.4"), "The recipient's host does not take a parameter of MAIL";
+    /// The hop was lost when it was to begin TLS with the client (RFC 3207 4).
+    TLS_LOST = 454, Some("4.7.0"), "TLS not available for now";
     /// A recipient without a domain, where the domain names the hop.
     NO_DOMAIN = 550, Some("5.1.2"), "The recipient has no domain to send it to";
     /// A recipient's domain that does not exist.

@@ -18,6 +18,7 @@ mod failover;
 mod lmtp;
 mod matrix;
 mod messages;
+mod passthrough;
 mod probe;
 mod verdicts;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(lmtp::trials());
+    trials.extend(passthrough::trials());
     trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());

@@ -51,6 +51,8 @@ pub enum Action {
     Eof(Party),
     /// The party's connection breaks.
     Lost(Party),
+    /// Gatepost has sent its FIN there.
+    Finished(Party),
     /// Gatepost has closed the connection.
     Closed(Party),
     /// The connection gatepost asked for is refused.
@@ -93,7 +95,7 @@ impl Action {
     pub fn compares(&self) -> bool {
         match self {
             Action::Line(..) | Action::Begins(..) | Action::Octets(..) | Action::Anything(_) => true,
-            Action::Closed(_) | Action::Opened(_) | Action::Logged(_) => true,
+            Action::Closed(_) | Action::Finished(_) | Action::Opened(_) | Action::Logged(_) => true,
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
@@ -109,7 +111,7 @@ impl Action {
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
-            Action::Secure(party, _) => Some(party),
+            Action::Secure(party, _) | Action::Finished(party) => Some(party),
             Action::Told { callout, .. } => Some(callout),
             Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) | Action::Shutdown => None,
         }
@@ -285,6 +287,7 @@ fn action(line: &str) -> Result<Action, String> {
     match words.trim_end() {
         "<eof>" => return Ok(Action::Eof(party)),
         "<lost>" => return Ok(Action::Lost(party)),
+        "<finished>" => return Ok(Action::Finished(party)),
         "<closed>" => return Ok(Action::Closed(party)),
         "<shutdown>" if !right => return Ok(Action::Shutdown),
         "<refused>" if right => return Ok(Action::Refused(party)),

@@ -44,6 +44,9 @@ pub struct Pure {
     links: [Link; 1 + HOPS],
     connecting: Vec<(HopId, Party)>,
     looking: Option<Domain>,
+    /// Who was sent everything, and a FIN behind it.
+    finished: VecDeque<Peer>,
+    fins: Vec<Party>,
     heard: BTreeMap<Party, Vec<u8>>,
     closed: BTreeMap<Party, bool>,
     /// The pools' names and terms, by their numbers.
@@ -91,6 +94,8 @@ impl Pure {
             links,
             connecting: Vec::new(),
             looking: None,
+            finished: VecDeque::new(),
+            fins: Vec::new(),
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             pools: world.pools.clone(),
@@ -132,6 +137,10 @@ impl Pure {
             let mut moved = false;
             if let Some((ticket, answer)) = self.told.pop_front() {
                 self.handle(Input::Told { ticket, answer: Ok(answer) });
+                moved = true;
+            }
+            if let Some(peer) = self.finished.pop_front() {
+                self.handle(Input::Finished(peer));
                 moved = true;
             }
             for index in 0..self.links.len() {
@@ -273,6 +282,13 @@ impl Pure {
                         self.closed.insert(party, true);
                     }
                 }
+                Output::Finish(peer) => {
+                    if let Some(party) = self.links[peer.index()].party.clone() {
+                        self.fins.push(party);
+                    }
+                    self.finished.push_back(peer);
+                }
+                Output::Passed(_) => {}
                 Output::Reset => {
                     self.links[0] = Link::default();
                     self.closed.insert(Party::Client, true);
@@ -303,6 +319,7 @@ impl Pure {
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
+                | Output::StrayHeader
                 | Output::Trace(..) => {}
             }
         }
@@ -435,6 +452,10 @@ impl Driver for Pure {
 
     fn heard(&mut self, party: &Party, _: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8> {
         self.heard.entry(party.clone()).or_default()
+    }
+
+    fn finished(&mut self, party: &Party) -> bool {
+        self.fins.contains(party)
     }
 
     fn closed(&mut self, party: &Party, _: bool) -> bool {

@@ -44,6 +44,8 @@ pub trait Driver {
     fn heard(&mut self, party: &Party, enough: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8>;
     /// Whether gatepost has closed the connection; waits for it where waiting is needed and `expected`.
     fn closed(&mut self, party: &Party, expected: bool) -> bool;
+    /// Whether gatepost has sent its FIN there.
+    fn finished(&mut self, party: &Party) -> bool;
     /// Everybody to whom gatepost said something that nobody took yet. Never waits.
     fn unheard(&mut self) -> Vec<(Party, Vec<u8>)>;
     /// What is wrong when the script is over, if anything is.
@@ -175,6 +177,11 @@ impl Walk<'_> {
             }
             Action::Eof(party) => self.driver.eof(party),
             Action::Lost(party) => self.driver.lost(party),
+            Action::Finished(party) => {
+                if !self.driver.finished(party) {
+                    return Err(format!("gatepost has not sent its FIN to {party}"));
+                }
+            }
             Action::Closed(party) => {
                 if !self.driver.closed(party, true) {
                     return Err(format!("gatepost has not closed the connection with {party}"));

@@ -26,6 +26,7 @@ pub enum Peer {
     Nodemailer,
     Nsd,
     OpenSmtpd,
+    OpenSsl,
     Postfix,
     Prometheus,
     Python,
@@ -57,6 +58,7 @@ impl Peer {
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
             Self::Nsd => (&["nsd"], "nsd"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
+            Self::OpenSsl => (&["openssl"], "openssl"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }

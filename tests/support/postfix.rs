@@ -125,6 +125,11 @@ impl Postfix {
         assert!(done.status.success(), "postqueue: {done:?}");
     }
 
+    /// The certificate of one with `tls`, which vouches for itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.etc().join("cert.pem")
+    }
+
     fn etc(&self) -> PathBuf {
         self.scratch.path().join("etc")
     }

@@ -34,6 +34,23 @@ impl Drive {
             self.session.handle(now, Input::Lost(Peer::Upstream(hop)), &mut scratch.out);
         }
         self.flush_client(cx, scratch, now);
+        self.finish(scratch, now);
+    }
+
+    /// Whoever was sent everything, and is to be sent no more, is sent our FIN.
+    fn finish(&mut self, scratch: &mut Scratch, now: Instant) {
+        let hops = self.hops.taken().map(|place| 1 + place);
+        for peer in std::iter::once(0).chain(hops) {
+            let link = if peer == 0 { self.client.as_mut() } else { self.hops.link(peer - 1) };
+            let Some(link) = link.filter(|link| link.finishing && scratch.out.tx[peer].is_empty()) else {
+                continue;
+            };
+            link.finishing = false;
+            let peer = if peer == 0 { Peer::Downstream } else { Peer::Upstream(HopId(peer as u8 - 1)) };
+            let input =
+                if link.stream.shutdown_write().is_ok() { Input::Finished(peer) } else { Input::Lost(peer) };
+            self.session.handle(now, input, &mut scratch.out);
+        }
     }
 
     pub(super) fn flush_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
