@@ -1,11 +1,20 @@
 //! What a session allocates: nothing for a command that carries nothing, nothing for content, a fixed few for MAIL
-//! and RCPT.
+//! and RCPT. And what TLS adds to a line and to content.
 
+#[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
+#[path = "support/certificates.rs"]
+mod certificates;
 mod memory;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io;
 
+use certificates::Authority;
+use gatepost::config::types::{KeyPair, ListenerTls, ListenerTlsMode, UpstreamTls, UpstreamTlsMode};
+use gatepost::net::handshake::Handshake;
+use gatepost::net::stream::Stream;
+use gatepost::tls::{ClientTls, ServerTls};
 use memory::Pair;
 
 thread_local! {
@@ -94,4 +103,59 @@ fn content_allocates_nothing_however_long() {
     pair.client(&block);
     let allocations = counted(|| (0..100).for_each(|_| pair.client(&block)));
     assert_eq!(allocations, 0);
+}
+
+/// Two streams under TLS, each with the other's octets.
+async fn secured() -> (Stream, Stream) {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("Example Root"));
+    let files = authority.server(&["127.0.0.1"]).write(dir.path(), "server");
+    let server = ServerTls::load(&ListenerTls {
+        mode: ListenerTlsMode::Implicit,
+        certificates: vec![KeyPair { certificate: files.certificate, key: files.key }],
+        ..ListenerTls::default()
+    });
+    let client = ClientTls::load(&UpstreamTls {
+        mode: UpstreamTlsMode::Implicit,
+        roots: Some(authority.write(dir.path(), "roots")),
+        ..UpstreamTls::default()
+    });
+    let (server, client) = (server.unwrap(), client.unwrap());
+    let (theirs, ours) = tokio::net::UnixStream::pair().unwrap();
+    let name = client.name(None, Some("127.0.0.1"));
+    let (theirs, ours) = tokio::join!(
+        Handshake::with_client(Stream::Unix(theirs), server.now()),
+        Handshake::with_hop(Stream::Unix(ours), client.now(), name)
+    );
+    (theirs.unwrap().0, ours.unwrap().0)
+}
+
+/// What it costs to write this and to read it, each.
+async fn moved(to: &mut Stream, from: &mut Stream, octets: &[u8], room: &mut [u8]) -> (usize, usize) {
+    let written = counted(|| assert_eq!(from.try_write(octets).unwrap(), octets.len()));
+    let (mut read, mut left) = (0, octets.len());
+    while left > 0 {
+        std::future::poll_fn(|cx| to.watch(cx)).await.unwrap();
+        read += counted(|| match to.try_read(|| &mut *room) {
+            Ok(taken) => left -= taken,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        });
+    }
+    (written, read)
+}
+
+#[test]
+fn tls_allocates_by_the_record() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut theirs, mut ours) = secured().await;
+        let mut room = vec![0; 32 << 10];
+        for _ in 0..2 {
+            moved(&mut theirs, &mut ours, b"NOOP\r\n", &mut room).await;
+        }
+        let line = moved(&mut theirs, &mut ours, b"NOOP\r\n", &mut room).await;
+        assert!(line.0 <= 2 && line.1 <= 2, "a line: {line:?}");
+        // Four records of 16 KiB, each gathered in rustls before it is opened.
+        let block = moved(&mut theirs, &mut ours, &[b'x'; 60 << 10], &mut room).await;
+        assert!(block.0 <= 8 && block.1 <= 40, "60 KiB: {block:?}");
+    });
 }

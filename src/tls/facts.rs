@@ -116,6 +116,10 @@ fn certificate_in_words(error: &CertificateError) -> Box<str> {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "certificate is for another purpose".into()
         }
+        // rustls has no words for it of its own. Many who make a certificate for themselves make this.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "certificate is that of an authority, not of a host".into()
+        }
         CertificateError::Other(other) => printable(&other.to_string()),
         error => printable(&error.to_string()),
     }
