@@ -15,6 +15,7 @@ mod callouts;
 mod cases;
 mod extensions;
 mod failover;
+mod identity;
 mod lmtp;
 mod matrix;
 mod messages;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     trials.extend(verdicts::trials());
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
+    trials.extend(identity::trials());
     trials.extend(lmtp::trials());
     trials.extend(passthrough::trials());
     trials.extend(probe::trials());
