@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 
+use super::target::Address;
 use crate::proxy_protocol::{Proxied, Ssl, Tlvs, v1, v2};
 use crate::session::client::{ClientFacts, TlsFacts};
 use crate::session::route::{HopTerms, Identity};
@@ -93,6 +94,17 @@ impl Introduction {
             Identity::ProxyV2 => Introduction::Header(v2::LOCAL.to_vec()),
         }
     }
+}
+
+/// Whether a connection to `host` could come from an address that is not this machine's.
+///
+/// # Errors
+///
+/// Why not.
+pub fn may_come_from(client: IpAddr, host: &Address) -> Result<(), Untold> {
+    let Address::Ip(host) = host else { return Err(Untold::NoAddress) };
+    let socket = if host.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    come_from(&socket.map_err(Untold::Address)?, client, host.ip())
 }
 
 /// Has a connection to `host` come from the client's address, at a port of the kernel's choice.
