@@ -14,6 +14,7 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod prepare;
+pub mod proxy_protocol;
 pub mod rules;
 pub mod run;
 pub mod session;

@@ -5,9 +5,12 @@
 //! Never: writes content, an AUTH exchange, or a control character of somebody else's.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
@@ -21,6 +24,9 @@ use crate::smtp::SessionId;
 
 /// Hidden keywords that are logged, at most.
 const HIDDEN: usize = 1000;
+
+/// Ranges that one line names, at most.
+const RANGES: usize = 10;
 
 /// How often a line is written that strangers could have written at will.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -149,6 +155,36 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
 /// A callout that failed at a stage, and why.
 pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
+}
+
+/// A PROXY header that is none, or that nobody there may send.
+pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet], what: &dyn fmt::Display) {
+    warn!(%listener, %peer, range = range(peer, proxies), "closed: {what}");
+}
+
+/// A PROXY header in the midst of a dialog.
+pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &[IpNet]) {
+    warn!(%session, %peer, range = range(peer, proxies), "closed: a PROXY header where none may be");
+}
+
+/// A client that came without a proxy where only proxies are let in. Strangers can do so at will.
+pub fn not_proxied(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet]) {
+    static REFUSED: Seldom = Seldom::new();
+    if let Some(more) = REFUSED.is_due() {
+        warn!(%listener, %peer, range = range(peer, proxies), more, "refused: proxy_protocol.required");
+    }
+}
+
+/// The range of `proxy_protocol.from` that an address is in, or all it is not in.
+fn range(peer: SocketAddr, proxies: &[IpNet]) -> String {
+    match proxies.iter().find(|range| range.contains(&peer.ip())) {
+        Some(range) => range.to_string(),
+        None => {
+            let all: Vec<String> = proxies.iter().take(RANGES).map(ToString::to_string).collect();
+            let more = if proxies.len() > RANGES { ", ..." } else { "" };
+            format!("none of {}{more}", all.join(", "))
+        }
+    }
 }
 
 /// A TLS handshake with a client that failed, and why: its own affair.

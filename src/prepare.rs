@@ -198,6 +198,8 @@ pub fn settings(
     limiter: Arc<dyn Limiter>,
 ) -> Settings {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
+    // A rule may lead from any listener to any pool.
+    let tells_destination = config.upstreams.values().any(tells_destination);
     Settings {
         hostname: config.host_name().into(),
         own_greeting: config.greeting == Greeting::Own,
@@ -223,7 +225,7 @@ pub fn settings(
             end_of_data: timeouts.end_of_data,
             callouts: timeouts.callouts,
         },
-        doors: config.listeners.iter().map(door).collect(),
+        doors: config.listeners.iter().map(|listener| door(listener, tells_destination)).collect(),
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,
             types::BareNewline::Reject => BareNewline::Reject,
@@ -239,7 +241,16 @@ pub fn settings(
     }
 }
 
-fn door(listener: &types::Listener) -> Door {
+/// Whether a pool's hosts are told where a client connected to.
+fn tells_destination(upstream: &types::Upstream) -> bool {
+    use types::Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
+    match upstream.identity {
+        Xclient | ProxyV1 | ProxyV2 => true,
+        None | Xforward | SourceAddress => false,
+    }
+}
+
+fn door(listener: &types::Listener, tells_destination: bool) -> Door {
     Door {
         tls: match listener.tls.mode {
             ListenerTlsMode::Off => DoorTls::Off,
@@ -255,6 +266,9 @@ fn door(listener: &types::Listener) -> Door {
             types::AuthShown::Off => AuthShown::Off,
         },
         xclient: listener.xclient.clone(),
+        proxies: listener.proxy_protocol.from.clone(),
+        only_proxies: listener.proxy_protocol.required,
+        tells_destination,
         greeting_delay: listener.greeting_delay,
     }
 }

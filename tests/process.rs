@@ -20,10 +20,14 @@ mod ejection;
 mod gate;
 #[path = "process/hop.rs"]
 mod hop;
+#[path = "process/injection.rs"]
+mod injection;
 #[path = "process/limits.rs"]
 mod limits;
 #[path = "process/log.rs"]
 mod log;
+#[path = "process/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "process/reload.rs"]

@@ -3,7 +3,7 @@
 //! In:    a loaded configuration.
 //! Out:   a line for each host's addresses on standard error; of a probe a [`Report`] for people, and whether anything
 //!        in it is wrong.
-//! Never: listens, sends mail, or takes longer than [`visit::PATIENCE`] for hosts, which are visited at once.
+//! Never: listens, sends mail, or takes longer than a minute for hosts, of which 64 are visited at once.
 
 mod relay;
 mod report;

@@ -4,10 +4,10 @@
 //! Out:   [`Findings`].
 //! Never: takes longer than [`PATIENCE`], or leaves a transaction open.
 //!
-//! Greeting, EHLO (LHLO), TLS as its pool has it, whether it would relay for gatepost's own address, who clients are (XCLIENT, XFORWARD), whether it
+//! [PROXY header,] greeting, EHLO (LHLO), TLS as its pool has it, whether it would relay for gatepost's own address, who clients are (XCLIENT, XFORWARD), whether it
 //! would relay for a client that is nobody's (192.0.2.1, RFC 5737), QUIT.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -17,14 +17,21 @@ use super::report::Findings;
 use super::words;
 use crate::config::types::{Config, Identity, Protocol, Timeouts, Upstream, UpstreamTlsMode};
 use crate::hop::dialog::Dialog;
-use crate::hop::{Target, connect};
-use crate::smtp::{Attribute, Names, Reply, ReplyRef, Telling, TellingVerb};
+use crate::hop::identity::may_come_from;
+use crate::hop::{Address, Introduction, Target, connect};
+use crate::session::client::ClientFacts;
+use crate::session::route::{self, HopTerms, PoolId};
+use crate::session::settings::Entrance;
+use crate::smtp::{Attribute, Names, Reply, ReplyRef, SessionId, Telling, TellingVerb};
 
 /// The time one host has.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that is nobody.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The same (RFC 3849).
+const STRANGER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const STRANGERS_PORT: u16 = 50_000;
 
 /// What is said, and how long is waited for answers.
 #[derive(Debug)]
@@ -41,7 +48,8 @@ impl Voice {
 
 /// Visits a host.
 pub(super) async fn visit(voice: &Voice, upstream: &Upstream, target: &Target) -> Findings {
-    let mut visit = Visit { voice, upstream, target, findings: Findings::default() };
+    let headed = matches!(upstream.identity, Identity::ProxyV1 | Identity::ProxyV2);
+    let mut visit = Visit { voice, upstream, target, findings: Findings::default(), headed };
     if timeout(PATIENCE, visit.pay()).await.is_err() {
         visit.findings.wrong(&words::endless(PATIENCE.as_secs()));
     }
@@ -53,6 +61,8 @@ pub(super) struct Visit<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) target: &'a Target,
     pub(super) findings: Findings,
+    /// A PROXY header was sent, and it is not known yet whether it was taken.
+    headed: bool,
 }
 
 /// The visit is over before its end: what is wrong has been said.
@@ -76,6 +86,7 @@ impl Visit<'_> {
         self.findings.note("greeting", &lines(greeting.as_ref()));
         let mut offered = self.hello(&mut dialog).await?;
         self.findings.note("EHLO", &keywords(offered.as_ref()));
+        self.headed = false;
         if matches!(self.upstream.tls.mode, UpstreamTlsMode::Opportunistic | UpstreamTlsMode::Required)
             && self.may_shake_hands(&mut dialog, &offered).await?
         {
@@ -83,23 +94,67 @@ impl Visit<'_> {
             offered = self.hello(&mut dialog).await?;
             self.findings.note("EHLO", &keywords(offered.as_ref()));
         }
-        if self.upstream.protocol == Protocol::Smtp && !self.is_told_by_connection() {
-            let for_us = self.upstream.identity != Identity::Xclient || !self.upstream.identity_required;
-            self.relay(&mut dialog, None, for_us).await?;
+        match self.upstream.identity {
+            Identity::ProxyV1 | Identity::ProxyV2 => {
+                self.findings.note("identity", &format!("PROXY header for {STRANGER}: taken"));
+                self.relay(&mut dialog, Some(STRANGER), true).await?;
+            }
+            Identity::None | Identity::Xclient | Identity::Xforward | Identity::SourceAddress => {
+                // In whose name no mail comes it may relay.
+                let told = matches!(self.upstream.identity, Identity::Xclient | Identity::SourceAddress)
+                    && self.upstream.identity_required;
+                self.relay(&mut dialog, None, !told).await?;
+                self.identify(&mut dialog, &offered).await?;
+            }
         }
-        self.identify(&mut dialog, &offered).await?;
         Ok(dialog)
     }
 
     async fn reach(&mut self) -> Result<Dialog, Over> {
         let begun = Instant::now();
-        match timeout(self.voice.timeouts.connect, connect(self.target)).await {
-            Ok(Ok(stream)) => {
+        let introduction = self.introduction();
+        match timeout(self.voice.timeouts.connect, connect(self.target, &introduction)).await {
+            Ok(Ok(connected)) => {
                 self.findings.note("reached", &format!("in {} ms", begun.elapsed().as_millis()));
-                Ok(Dialog::new(stream))
+                Ok(Dialog::new(connected.stream))
             }
             Ok(Err(error)) => self.over(&words::unreachable(&error)),
             Err(_) => self.over(&words::unreachable(&"no answer in time")),
+        }
+    }
+
+    /// What the host hears before its greeting, of the client that is nobody.
+    fn introduction(&self) -> Introduction {
+        let destination = match self.target.address() {
+            Address::Ip(address) => Some(*address),
+            Address::Unix(_) | Address::Sink(_) => None,
+        };
+        let facts = Some(Box::new(ClientFacts { destination, ..ClientFacts::default() }));
+        let client = SocketAddr::from((STRANGER, STRANGERS_PORT));
+        let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts };
+        match self.target.terms() {
+            // From somebody else's address no answer would come back here.
+            HopTerms { identity: route::Identity::SourceAddress, .. } => Introduction::None,
+            terms => Introduction::of(terms, &entrance, SessionId::default()),
+        }
+    }
+
+    /// Whether gatepost may take its clients' addresses, where the host is to see those.
+    fn may_take_addresses(&mut self) {
+        let stranger: IpAddr = match self.target.address() {
+            Address::Ip(address) if address.is_ipv6() => STRANGER_V6.into(),
+            _ => STRANGER.into(),
+        };
+        match may_come_from(stranger, self.target.address()) {
+            Ok(()) => {
+                self.findings.note("identity", "gatepost may take its clients' addresses; not tried with one")
+            }
+            Err(why) => {
+                let what = format!("source_address: {why}");
+                let remedy =
+                    "Give gatepost CAP_NET_ADMIN (deploy/gatepost.service.d), or set identity to another";
+                self.findings.wrong(&words::nameless(self.upstream, &what, remedy));
+            }
         }
     }
 
@@ -109,17 +164,16 @@ impl Visit<'_> {
         self.positive(verb, heard)
     }
 
-    /// Whether the host is told who the client is before it greets.
-    fn is_told_by_connection(&self) -> bool {
-        matches!(self.upstream.identity, Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress)
-    }
-
     /// Tells the host of a client, and asks whether it would relay for it.
     async fn identify(&mut self, dialog: &mut Dialog, offered: &Reply) -> Result<(), Over> {
         let verb = match self.upstream.identity {
             Identity::Xclient => TellingVerb::Xclient,
             Identity::Xforward => TellingVerb::Xforward,
-            Identity::None | Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress => return Ok(()),
+            Identity::SourceAddress => {
+                self.may_take_addresses();
+                return Ok(());
+            }
+            Identity::None | Identity::ProxyV1 | Identity::ProxyV2 => return Ok(()),
         };
         let names = Names::offered(verb, offered.as_ref()).filter(|names| names.has(Attribute::Addr));
         let Some(names) = names else {
@@ -151,6 +205,10 @@ impl Visit<'_> {
         client: Option<Ipv4Addr>,
         matters: bool,
     ) -> Result<(), Over> {
+        if self.upstream.protocol == Protocol::Lmtp {
+            // It delivers here, and does not relay (RFC 2033).
+            return Ok(());
+        }
         let whom = client.map_or("gatepost itself".to_owned(), |client| client.to_string());
         let asked = relay::ask(dialog, self.voice.timeouts.reply).await;
         match asked.or_else(|error| self.over(&words::silent("the relay test", &error)))? {
@@ -174,12 +232,15 @@ impl Visit<'_> {
 
     /// A reply that has to be positive for the visit to go on.
     fn positive(&mut self, what: &'static str, heard: std::io::Result<Reply>) -> Result<Reply, Over> {
-        let reply = heard.or_else(|error| self.over(&words::silent(what, &error)))?;
-        if reply.code().is_positive() {
-            return Ok(reply);
-        }
-        self.findings.note(what, &lines(reply.as_ref()));
-        self.over(&words::refused(what))
+        let wrong = match heard {
+            Ok(reply) if reply.code().is_positive() => return Ok(reply),
+            Ok(reply) => {
+                self.findings.note(what, &lines(reply.as_ref()));
+                words::refused(what)
+            }
+            Err(error) => words::silent(what, &error),
+        };
+        self.over(&if self.headed { words::header_not_taken(what) } else { wrong })
     }
 
     pub(super) fn over<T>(&mut self, wrong: &str) -> Result<T, Over> {

@@ -53,6 +53,14 @@ pub(super) fn nameless(upstream: &Upstream, what: &str, remedy: &str) -> String 
     format!("{what}: {comes}. {remedy}")
 }
 
+/// A host that spoke otherwise than it should once a PROXY header was sent.
+pub(super) fn header_not_taken(at: &str) -> String {
+    format!(
+        "{at}: no good answer behind the PROXY header: no mail goes there. Have the host take one from gatepost's address \
+         (Postfix: smtpd_upstream_proxy_protocol = haproxy), or set identity to what it can take"
+    )
+}
+
 /// A host that relays for gatepost's address, where that is what it sees.
 pub(super) fn relays_for_us() -> String {
     "it relays for gatepost's address, and so for whoever reaches gatepost: an open relay. Have it trust that address no \

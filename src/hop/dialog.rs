@@ -2,7 +2,7 @@
 //!
 //! In:    a connection; octets to say; how long to wait.
 //! Out:   whole replies, one at a time; the same dialog under TLS.
-//! Never: sends mail, pipelines, goes on reading a reply beyond [`LIMITS`], or uses under TLS what was read before it.
+//! Never: sends mail, pipelines, goes on reading a reply beyond 16 KiB, or uses under TLS what was read before it.
 //!
 //! RFC 5321 4.2 (replies), RFC 3207 4.2.
 

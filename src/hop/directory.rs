@@ -87,7 +87,7 @@ impl Directory {
         Self { control: Handle::current(), shared: Arc::new(shared) }
     }
 
-    /// Whether gatepost itself listens there.
+    /// Whether a dial to this address would reach one of our own listeners.
     pub(super) fn is_own(&self, address: SocketAddr) -> bool {
         own_listener(&Address::Ip(address), &self.shared.listeners).is_some()
     }

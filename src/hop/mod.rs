@@ -7,7 +7,7 @@
 //!        itself), or decides what the client hears.
 //!
 //! The order of the flow: [`dns`] answers; [`resolve`] keeps the pools fresh with it and the [`directory`] has what only
-//! recipients name; [`pool`] picks a target, [`mod@connect`] dials it, [`health`] hears how it went, from sessions and
+//! recipients name; [`pool`] picks a target, [`mod@connect`] dials it with the client's [`identity`], [`health`] hears how it went, from sessions and
 //! from the [`probe`]. RFC 5321 5 (several addresses of one host are tried in order).
 
 mod balance;
@@ -16,6 +16,7 @@ pub mod dialog;
 pub mod directory;
 pub mod dns;
 pub mod health;
+pub mod identity;
 pub mod pool;
 pub mod probe;
 pub mod registry;
@@ -24,10 +25,11 @@ pub mod serve;
 pub mod sink;
 pub mod target;
 
-pub use connect::connect;
+pub use connect::{Connected, NotConnected, connect};
 pub use directory::{Directory, LookUp};
 pub use dns::{ResolveError, Resolver};
 pub use health::{Change, HopCounts, Lease, Probe, Why};
+pub use identity::Introduction;
 pub use pool::{HostHealth, Pick, Picked, Pool, PoolSpec};
 pub use probe::Prober;
 pub use registry::Registry;

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use super::connect::connect;
 use super::dialog::Dialog;
 use super::health::{Lease, Probe, Why};
+use super::identity::Introduction;
 use super::pool::Pool;
 use super::resolve::Pools;
 use super::serve::tell;
@@ -173,8 +174,10 @@ impl Voice {
     /// One probe.
     async fn ask(&self, target: &Target, lmtp: bool) -> Result<Heard, Why> {
         let terms = target.terms();
-        let connected = timeout(self.connect, connect(target)).await.map_err(|_| Why::ConnectTimeout)?;
-        let mut dialog = Dialog::new(connected.map_err(|_| Why::Connect)?);
+        let introduction = Introduction::of_probe(terms.identity);
+        let connected = timeout(self.connect, connect(target, &introduction)).await;
+        let connected = connected.map_err(|_| Why::ConnectTimeout)?.map_err(|_| Why::Connect)?;
+        let mut dialog = Dialog::new(connected.stream);
         if terms.tls == HopTls::Implicit {
             dialog = match self.secure(dialog, target).await {
                 Ok(dialog) => dialog,

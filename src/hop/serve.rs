@@ -56,6 +56,7 @@ impl Hops for HopSet {
     }
 
     fn pick_at(&self, pool: PoolId, to: SocketAddr, tried: &[TargetId], now: Instant) -> route::Pick {
+        // What a PROXY header says, or a client at a listener that intercepts nobody: not gatepost's own address.
         if self.directory.is_own(to) {
             static LOOPS: Seldom = Seldom::new();
             if let Some(more) = LOOPS.is_due() {

@@ -42,6 +42,38 @@ label! {
         Draining = "draining",
         /// Its destination was gatepost itself.
         Loop = "loop",
+        /// `proxy_protocol.required`, and an address that is not listed.
+        Unlisted = "unlisted",
+    }
+}
+
+label! {
+    /// What became of a PROXY header, or of waiting for one.
+    ProxyHeader {
+        /// It named the client.
+        Proxied = "proxied",
+        /// Whoever sent it speaks for itself.
+        Local = "local",
+        /// It knew of no address.
+        Unknown = "unknown",
+        /// The connection closed without an octet.
+        Left = "left",
+        /// None came in time, or not all of it.
+        Late = "late",
+        /// The connection closed in the midst of it.
+        Torn = "torn",
+        /// Other octets came.
+        Missing = "missing",
+        /// It could not be read.
+        Malformed = "malformed",
+        /// It was longer than one may be.
+        TooLong = "too_long",
+        /// Its checksum was another one.
+        Checksum = "checksum",
+        /// A second one.
+        Second = "second",
+        /// It came from somebody who is not listed.
+        Unlisted = "unlisted",
     }
 }
 

@@ -72,6 +72,8 @@ pub enum Event {
     Panic,
     /// The configuration was read again.
     Reload(Reload),
+    /// A PROXY header came, or did not.
+    ProxyHeader(ProxyHeader),
     /// A command beyond a limit by the minute.
     Limited(Rated, Bound),
     /// TLS between client and hop begins to pass through.
@@ -116,6 +118,7 @@ impl Event {
             Self::NotTold => (22, 0),
             Self::Passthrough => (23, 0),
             Self::PassthroughOctets(side) => (24, side as usize),
+            Self::ProxyHeader(outcome) => (25, outcome as usize),
         }
     }
 
@@ -207,7 +210,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Event::place` counts on their order.
-const COUNTERS: usize = 25;
+const COUNTERS: usize = 26;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -237,6 +240,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_hops_not_told_total", &[], "Times a hop could not be told who the client is."),
     counter("gatepost_passthrough_sessions_total", &[], "Sessions whose TLS with the hop was passed through: no rule or callout applied to the mail in it, and no other metric counts it."),
     counter("gatepost_passthrough_octets_total", &[("side", Side::VALUES)], "Octets that passed through, by whose they were: the client's (downstream) or the hop's (upstream)."),
+    counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

@@ -5,8 +5,8 @@
 //! Never: decides anything; a new event of the session is a compile error here until it has a metric.
 
 use super::labels::{
-    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, Rated, RecipientFate, Side,
-    TlsSession, TlsVersion, Verb, VerdictKind,
+    AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, Rated, RecipientFate,
+    Side, TlsSession, TlsVersion, Verb, VerdictKind,
 };
 use super::{Event, Meter, Timing};
 use crate::session::client;
@@ -58,6 +58,8 @@ impl Meter {
             io::Event::Passed(from, octets) => self.add(Event::PassthroughOctets(side(from)), octets),
             io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
+            io::Event::StrayHeader { second: true } => self.count(Event::ProxyHeader(ProxyHeader::Second)),
+            io::Event::StrayHeader { second: false } => self.count(Event::ProxyHeader(ProxyHeader::Unlisted)),
             io::Event::Secured(peer, version, resumed) => {
                 let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
                 self.count(Event::TlsHandshake(side(peer), tls_version(version), session));

@@ -27,6 +27,7 @@ fn all_events() -> Vec<Event> {
         [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
     );
     events.extend([Refusal::ClientRate, Refusal::RangeRate, Refusal::Draining].map(SessionRefused));
+    events.push(SessionRefused(Refusal::Unlisted));
     events.extend(
         [End::Quit, End::ClientGone, End::ClientTimeout, End::Limit, End::Protocol].map(SessionEnded),
     );
@@ -98,6 +99,11 @@ fn all_events() -> Vec<Event> {
         .map(Verdict),
     );
     events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
+    use labels::ProxyHeader as H;
+    events.extend([H::Proxied, H::Local, H::Unknown, H::Left, H::Late, H::Torn].map(Event::ProxyHeader));
+    events.extend(
+        [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted].map(Event::ProxyHeader),
+    );
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
     for what in [Rated::Mail, Rated::Rcpt] {
         events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));

@@ -42,6 +42,7 @@ use super::link::Link;
 use super::slots::{Slot, Slots};
 use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
+use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
@@ -200,12 +201,23 @@ impl Drive {
             any = true;
             let hop = HopId(place as u8);
             let input = match connected {
-                Ok(stream) => {
+                Ok(Connected { stream, untold }) => {
+                    if let Some(why) = untold {
+                        self.session.handle(
+                            now,
+                            Input::Untold(hop, why.to_string().into()),
+                            &mut scratch.out,
+                        );
+                    }
                     scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
                     self.hops.put(place, Slot::Linked(Box::new(Link::new(stream))));
                     Input::Opened(hop)
                 }
-                Err(error) => {
+                Err(NotConnected::Untold(why)) => {
+                    self.hops.vacate(place);
+                    Input::Untold(hop, why.to_string().into())
+                }
+                Err(NotConnected::Failed(error)) => {
                     tracing::debug!(session = %self.session.id(), %error, "hop: connect");
                     self.hops.vacate(place);
                     Input::OpenFailed(hop)

@@ -50,11 +50,13 @@ pub fn destination(
     how: Intercept,
     own: &[SocketAddr],
 ) -> Result<Option<SocketAddr>, Looped> {
+    if how == Intercept::Off {
+        return Ok(None);
+    }
     let Ok(here) = stream.local_addr() else { return Ok(None) };
     let to = match how {
-        Intercept::Off => return Ok(None),
         Intercept::Redirect => original(stream, here).unwrap_or(here),
-        Intercept::Tproxy => here,
+        Intercept::Off | Intercept::Tproxy => here,
     };
     let to = SocketAddr::new(to.ip().to_canonical(), to.port());
     let untranslated = how == Intercept::Redirect && to == here;

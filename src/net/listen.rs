@@ -23,17 +23,18 @@ use tokio::sync::Semaphore;
 
 use super::drive::{Drive, LINGER};
 use super::intercept::{self, Looped};
+use super::prelude::{self, Prelude};
 use super::share::{Guest, Share};
 use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
 use crate::config::types::Intercept;
-use crate::limits::{Exceeded, Permit};
+use crate::limits::{Entered, Exceeded, Permit};
 use crate::metrics::Event;
 use crate::metrics::labels::Refusal;
 use crate::session::client::ClientFacts;
 use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
-use crate::session::settings::Entrance;
+use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
 
 /// Clients the kernel may hold for us.
@@ -63,13 +64,35 @@ pub struct Door {
     socket: TcpListener,
     opens: ArcSwap<Opens>,
     /// Who has the clients, if not this worker alone.
-    share: Option<Share>,
+    share: Option<Arc<Share>>,
+}
+
+/// Somebody who has just connected.
+pub(super) struct Arrival {
+    /// The connection.
+    pub(super) stream: TcpStream,
+    /// Who it is, or who speaks for it.
+    pub(super) client: SocketAddr,
+    /// What else is known of the client.
+    pub(super) facts: Option<Box<ClientFacts>>,
 }
 
 /// What a client who comes through a door finds.
 pub(super) struct Opens {
     entry: Entry,
     serving: Arc<Serving>,
+}
+
+impl Opens {
+    /// What holds at this listener.
+    pub(super) fn door(&self) -> &settings::Door {
+        &self.serving.settings.doors[usize::from(self.entry.listener)]
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.entry.address
+    }
 }
 
 impl Door {
@@ -86,7 +109,7 @@ impl Door {
     ) -> io::Result<Arc<Door>> {
         let opens = Opens { entry, serving: Arc::clone(serving) };
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share }))
+        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share: share.map(Arc::new) }))
     }
 
     /// From now on it opens to this.
@@ -176,10 +199,10 @@ pub async fn sessions_over() {
 }
 
 /// A session counted among the worker's.
-struct Counted;
+pub(super) struct Counted;
 
 impl Counted {
-    fn new() -> Counted {
+    pub(super) fn new() -> Counted {
         OPEN.set(OPEN.get() + 1);
         Counted
     }
@@ -233,27 +256,54 @@ pub async fn empty(door: &Door, ids: &Ids) {
 fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let entered = opens.serving.sessions.enter();
-    let permit = match entered.and_then(|entered| entered.admit(client.ip(), Instant::now())) {
-        Ok(permit) => permit,
-        Err(exceeded) => return refuse(stream, exceeded.reply(), refusal(exceeded), ids),
+    let entered = match opens.serving.sessions.enter() {
+        Ok(entered) => entered,
+        Err(exceeded) => return refuse_beyond(stream, exceeded, ids),
     };
-    let Some(share) = &door.share else { return begin(stream, client, &opens, permit, ids) };
+    let arrival = Arrival { stream, client, facts: None };
+    match prelude::of(opens.door(), client.ip()) {
+        Prelude::None => let_in(arrival, entered, &opens, door.share.as_deref(), ids),
+        Prelude::Header => {
+            prelude::begin(arrival, entered, Arc::clone(&opens), door.share.clone(), ids.clone())
+        }
+        Prelude::Refused => prelude::refuse(arrival, &opens, ids),
+    }
+}
+
+/// Admits a client that is known, and begins its session here or on the worker whose turn it is.
+pub(super) fn let_in(
+    arrival: Arrival,
+    entered: Entered,
+    opens: &Arc<Opens>,
+    share: Option<&Share>,
+    ids: &Ids,
+) {
+    let permit = match entered.admit(arrival.client.ip(), Instant::now()) {
+        Ok(permit) => permit,
+        Err(exceeded) => return refuse_beyond(arrival.stream, exceeded, ids),
+    };
+    let Some(share) = share else { return begin(arrival, opens, permit, ids) };
+    let Arrival { stream, client, facts } = arrival;
     match stream.into_std() {
-        Ok(stream) => share.hand_out(Guest { stream, client, opens: Arc::clone(&opens), permit }, ids),
+        Ok(stream) => share.hand_out(Guest { stream, client, facts, opens: Arc::clone(opens), permit }, ids),
         Err(error) => tracing::warn!(%error, "accept: a client could not be handed to its worker"),
     }
 }
 
 /// Begins a session.
-pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit: Permit, ids: &Ids) {
+pub(super) fn begin(arrival: Arrival, opens: &Opens, permit: Permit, ids: &Ids) {
     let Opens { entry, serving } = opens;
-    let destination = match intercept::destination(&stream, entry.intercept, &serving.listeners) {
-        Ok(destination) => destination,
-        Err(Looped) => return refuse(stream, &own::LOOPED, Refusal::Loop, ids),
+    let Arrival { stream, client, facts } = arrival;
+    let facts = match (facts, intercept::destination(&stream, entry.intercept, &serving.listeners)) {
+        (_, Err(Looped)) => return refuse(stream, &own::LOOPED, Refusal::Loop, ids),
+        (Some(facts), Ok(_)) => Some(facts),
+        (None, Ok(destination)) => {
+            // A connection that has no address any more is over already.
+            let told = || opens.door().tells_destination.then(|| stream.local_addr().ok()).flatten();
+            let destination = destination.or_else(told);
+            destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }))
+        }
     };
-    let facts =
-        destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }));
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
     let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
@@ -264,6 +314,11 @@ pub(super) fn begin(stream: TcpStream, client: SocketAddr, opens: &Opens, permit
         drive.await;
         drop(counted);
     });
+}
+
+/// Answers a client that is beyond a limit.
+fn refuse_beyond(stream: TcpStream, exceeded: Exceeded, ids: &Ids) {
+    refuse(stream, exceeded.reply(), refusal(exceeded), ids);
 }
 
 /// What a client who met a limit is counted as.
@@ -277,7 +332,8 @@ fn refusal(exceeded: Exceeded) -> Refusal {
     }
 }
 
-fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
+/// Answers a client that is not let in.
+pub(super) fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
     worker::with_scratch(|scratch| scratch.meter.count(Event::SessionRefused(why)));
     let mut line = Vec::new();
     own.write(ids.next(), &mut line);

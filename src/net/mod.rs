@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod intercept;
 mod link;
 pub mod listen;
+mod prelude;
 pub mod secured;
 pub mod share;
 mod slots;

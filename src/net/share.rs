@@ -14,9 +14,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 
-use super::listen::{self, Ids, Opens};
+use super::listen::{self, Arrival, Ids, Opens};
 use super::worker::Order;
 use crate::limits::Permit;
+use crate::session::client::ClientFacts;
 
 /// The workers that have the clients of one socket.
 pub struct Share {
@@ -44,8 +45,10 @@ impl Share {
 pub struct Guest {
     /// Its connection, on no worker's runtime.
     pub(super) stream: std::net::TcpStream,
-    /// Its address.
+    /// Its address, or that of whom a proxy speaks for.
     pub(super) client: SocketAddr,
+    /// What else is known of it.
+    pub(super) facts: Option<Box<ClientFacts>>,
     /// What it finds behind the door.
     pub(super) opens: Arc<Opens>,
     /// Its place among the sessions.
@@ -55,9 +58,9 @@ pub struct Guest {
 impl Guest {
     /// Begins its session on this worker.
     pub(super) fn enter(self, ids: &Ids) {
-        let Guest { stream, client, opens, permit } = self;
+        let Guest { stream, client, facts, opens, permit } = self;
         match TcpStream::from_std(stream) {
-            Ok(stream) => listen::begin(stream, client, &opens, permit, ids),
+            Ok(stream) => listen::begin(Arrival { stream, client, facts }, &opens, permit, ids),
             // The kernel has no room to watch it: nor could it be told so.
             Err(error) => tracing::warn!(%error, "accept: a client could not be handed to its worker"),
         }

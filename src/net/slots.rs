@@ -5,16 +5,15 @@
 //! Never: says anything to a hop, or decides when one is closed.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::time::Instant;
 
 use super::link::Link;
-use super::stream::Stream;
+use crate::hop::{Connected, NotConnected};
 use crate::session::io::{Bits, HOPS};
 
 /// A connection that is being made.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+pub type Connecting = Pin<Box<dyn Future<Output = Result<Connected, NotConnected>> + Send>>;
 
 /// A hop's place in the shell.
 #[derive(Default)]

@@ -8,11 +8,12 @@
 //! the process wants to stop.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::Socket;
@@ -133,6 +134,16 @@ pub fn with_scratch<T>(turn: impl FnOnce(&mut Scratch) -> T) -> T {
 /// Whether the process wants to stop.
 pub fn tide() -> Tide {
     TIDE.get()
+}
+
+/// Waits until the tide turns.
+pub async fn ebb() {
+    let mut registered = Registered::default();
+    poll_fn(|cx| {
+        registered.first(cx);
+        if tide() == Tide::Flood { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
 }
 
 /// A task's place among those that are woken when the tide turns; given back when dropped.

@@ -20,6 +20,10 @@ use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, o
 impl Session {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
     pub(super) fn take_line(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<usize> {
+        if self.is_stray_header(octets) {
+            self.take_stray_header(turn);
+            return Some(octets.len());
+        }
         let next = self.downstream.next(octets, &self.settings.limits, self.settings.bare_newline);
         match next {
             Next::Partial => None,

@@ -60,6 +60,9 @@ pub enum Input {
     Opened(HopId),
     /// It could not be made.
     OpenFailed(HopId),
+    /// A connection cannot come from the client's address, and why. Where the pool requires that it does, it was not
+    /// made; else [`Input::Opened`] follows.
+    Untold(HopId, Box<str>),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
     /// It failed; the connection is closed.
@@ -136,6 +139,8 @@ pub enum Output {
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
     Hidden(Arc<dyn Host>, Box<[u8]>),
+    /// The client sent a PROXY header that it has no business to send: to be logged.
+    StrayHeader,
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
 }
@@ -215,6 +220,11 @@ pub enum Event {
     Passed(Peer, u64),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
+    /// The client sent a PROXY header where none may be.
+    StrayHeader {
+        /// Behind the one that it had to send.
+        second: bool,
+    },
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
     /// A TLS handshake is done; whether it took up an earlier session.

@@ -22,6 +22,7 @@
 //! | `limiter` | limits beyond this session |
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
 //! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
+//! | `stray` | somebody who says it is a proxy and is none |
 //! | `passthrough`, `client_hello` | TLS of the client with the hop, passed through unread |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
@@ -59,6 +60,7 @@ pub mod route;
 mod routed;
 mod secure;
 pub mod settings;
+mod stray;
 mod terms;
 mod timers;
 mod transaction;
@@ -76,6 +78,7 @@ use self::owed::{Answer, Fifo, Said, What};
 use self::route::PoolId;
 use self::settings::{AuthShown, Door, DoorTls, Entrance, Settings};
 use self::transaction::{Hello, Transaction};
+use self::unmet::Lack;
 use self::upstreams::{Stand, Upstreams};
 use crate::dialog::{Downstream, Say};
 use crate::smtp::{Extensions, Own, Reply, ReplyRef, SessionId, own};
@@ -217,6 +220,7 @@ impl Session {
             Input::Opened(hop) if self.flags.mute => self.opened_for_passage(turn, hop),
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
+            Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
@@ -288,6 +292,11 @@ impl Session {
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Through which door the client came, and who it is.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
     /// Who connected.

@@ -139,6 +139,12 @@ pub struct Door {
     pub auth: AuthShown,
     /// Whose XCLIENT and XFORWARD are taken, by the address of the connection or of its PROXY header.
     pub xclient: Vec<IpNet>,
+    /// Who must send a PROXY header, which says who the client is.
+    pub proxies: Vec<IpNet>,
+    /// Nobody else is let in.
+    pub only_proxies: bool,
+    /// Some host is told where the client connected to: it must be known.
+    pub tells_destination: bool,
     /// How long the greeting waits; whoever speaks before it is refused.
     pub greeting_delay: Duration,
 }

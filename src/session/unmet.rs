@@ -28,6 +28,8 @@ pub enum Lack {
     Refused(&'static str, Box<[u8]>),
     /// The handshake with it failed.
     Tls(TlsFault),
+    /// It cannot see the client's address, for this reason.
+    SourceAddress(Box<str>),
 }
 
 /// What is done about it.
@@ -46,6 +48,7 @@ impl fmt::Display for Unmet {
         match &self.lack {
             Lack::NotOffered(what) => write!(f, "{what}: not offered")?,
             Lack::Refused(what, line) => write!(f, "{what}: {}", String::from_utf8_lossy(line))?,
+            Lack::SourceAddress(why) => write!(f, "source_address: {why}")?,
             Lack::Tls(fault) => write!(f, "TLS: {}: {}", fault.kind.as_str(), fault.what)?,
         }
         f.write_str(match self.instead {

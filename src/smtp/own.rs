@@ -235,6 +235,8 @@ own! {
     MESSAGE_RATE = 451, Some("4.7.1"), "Too many messages, try again later";
     /// More recipients a minute than a client, or its range, may name.
     RECIPIENT_RATE = 451, Some("4.7.1"), "Too many recipients, try again later";
+    /// Somebody whom no proxy stands in for, where only proxies are let in.
+    PROXIES_ONLY = 421, Some("4.7.0"), "Not reached this way";
     /// More errors than a session may have.
     TOO_MANY_ERRORS = 421, Some("4.7.0"), "Too many errors, closing";
     /// A line beyond its limit that does not end.

@@ -21,9 +21,12 @@ use crate::support::scratch::{PATIENCE, Scratch, free_port, run};
 const TRUSTING: &str =
     "mynetworks = 127.0.0.0/8\nsmtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination";
 
+/// The certificate that a host shows, of an authority that its pool trusts or of another.
+type Shown = fn(&Authority) -> Pair;
+
 pub fn trials() -> Vec<Trial> {
     const POSTFIX: &[Peer] = &[Peer::Postfix];
-    let secured: [(&str, fn(&Authority) -> Pair, &str, i32); 6] = [
+    let secured: [(&str, Shown, &str, i32); 6] = [
         ("well_set_under_tls", |ours| ours.server(&["mx.a.example", "mail.a.example"]), "mode: required", 0),
         ("expired_certificate", |ours| ours.expired(&["mx.a.example"]), "mode: required", 1),
         ("other_name", |ours| ours.server(&["mx.b.example"]), "mode: required", 1),
@@ -60,6 +63,16 @@ pub fn trials() -> Vec<Trial> {
             let pool = "identity: xforward, identity_required: false";
             postfix("refuses_xforward", "smtpd_authorized_xforward_hosts =", pool, 1);
         }),
+        trial("probe::takes_proxy_headers", POSTFIX, || {
+            let main_cf = "smtpd_upstream_proxy_protocol = haproxy";
+            postfix("takes_proxy_headers", main_cf, "identity: proxy_v1", 0);
+        }),
+        trial("probe::takes_no_proxy_header", POSTFIX, || {
+            postfix("takes_no_proxy_header", "", "identity: proxy_v1", 1);
+        }),
+        trial("probe::takes_no_proxy_header_of_version_2", POSTFIX, || {
+            postfix("takes_no_proxy_header_of_version_2", "", "identity: proxy_v2", 1);
+        }),
         trial("probe::without_starttls", POSTFIX, || {
             postfix("without_starttls", "", "tls: { mode: required, verify: false }", 1);
         }),
@@ -67,7 +80,7 @@ pub fn trials() -> Vec<Trial> {
             let pool = "tls: { mode: implicit, verify: false }";
             postfix("plain_where_tls_is_implicit", "", pool, 1);
         }),
-        trial("probe::nobody_there", &[], || {
+        trial("probe::nobody_there", [], || {
             let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             compare("nobody_there", &probe(address, ""), 1);
         }),
@@ -76,7 +89,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A Postfix that shows such a certificate, in a pool that trusts `ours` alone.
-fn under_tls(name: &str, pair: fn(&Authority) -> Pair, tls: &str, status: i32) {
+fn under_tls(name: &str, pair: Shown, tls: &str, status: i32) {
     let scratch = Scratch::new("probe-tls");
     let ours = Authority::new("Ours");
     let files = pair(&ours).write(scratch.path(), "mx");

@@ -99,3 +99,19 @@ fn hosts_are_tried_though_all_are_put_aside() {
         gate.http("/readyz").starts_with("HTTP/1.1 200").then_some(())
     });
 }
+
+#[test]
+fn a_host_that_cannot_be_told_who_clients_are_is_named_once() {
+    let hop = Hop::start("deaf.example");
+    let pool = format!("{{ hosts: [\"{}\"], identity: xclient, health: {{ interval: 1s }} }}", hop.address);
+    let gate = Gate::start(&pool, "");
+    wait_for("three probes", PATIENCE, || {
+        (gate.metric("gatepost_hop_probes_total", &["result=\"good\""]) >= 3.0).then_some(())
+    });
+    let output = gate.output();
+    let told: Vec<&str> = output.lines().filter(|line| line.contains("XCLIENT: not offered")).collect();
+    assert!(
+        told.len() == 1 && told[0].contains("ERROR") && told[0].contains(&hop.address.to_string()),
+        "{output}"
+    );
+}

@@ -45,6 +45,11 @@ impl Gate {
         Self::run(free_address(), &format!(", tls: {tls}"), upstream, more, |_| ())
     }
 
+    /// Starts it with more keys for its listener, such as `, auth: off`.
+    pub fn start_with(keys: &str, upstream: &str, more: &str) -> Self {
+        Self::run(free_address(), keys, upstream, more, |_| ())
+    }
+
     /// Starts it with the arguments, variables and standard output that `with` gives it.
     pub fn start_as(upstream: &str, more: &str, with: impl FnOnce(&mut Command)) -> Self {
         Self::run(free_address(), "", upstream, more, with)

@@ -319,6 +319,7 @@ impl Pure {
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
+                | Output::StrayHeader
                 | Output::Trace(..) => {}
             }
         }

@@ -31,6 +31,7 @@ pub fn door(rng: &mut Rng) -> Door {
         auth: [AuthShown::Hop, AuthShown::Tls, AuthShown::Off][rng.below(5).min(2)],
         xclient,
         greeting_delay: Duration::from_millis(if rng.percent(5) { rng.next() % 3000 } else { 0 }),
+        ..Door::default()
     }
 }
 

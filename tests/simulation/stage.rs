@@ -431,7 +431,11 @@ impl<'a> Stage<'a> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::NotSecured(_) | Output::Record(_) | Output::Hidden(..) | Output::Trace(..) => {}
+            Output::Record(_)
+            | Output::NotSecured(..)
+            | Output::Hidden(..)
+            | Output::StrayHeader
+            | Output::Trace(..) => {}
         }
     }
 }

@@ -2,18 +2,26 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::types::{Source, Upstream};
+use crate::config::types::{self, Source, Upstream, UpstreamTls, UpstreamTlsMode};
 use crate::hop::{PoolSpec, Registry};
+use crate::tls::ClientTls;
+use crate::tls::certificates::{Authority, Pair};
+
+/// One host at that address.
+fn upstream(address: std::net::SocketAddr) -> Upstream {
+    let host = types::Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    let spec = types::HostSpec { target: host, weight: 1, server_name: None };
+    Upstream { source: Source::Hosts(vec![spec]), ..Upstream::default() }
+}
 
 /// A pool with one host at that address.
 fn pool(address: std::net::SocketAddr, lmtp: bool) -> Pool {
-    let host = crate::config::types::Target::Tcp { host: address.ip().to_string(), port: address.port() };
-    let spec = crate::config::types::HostSpec { target: host, weight: 1, server_name: None };
-    let mut upstream = Upstream { source: Source::Hosts(vec![spec]), ..Upstream::default() };
+    let mut upstream = upstream(address);
     if lmtp {
-        upstream.protocol = crate::config::types::Protocol::Lmtp;
+        upstream.protocol = types::Protocol::Lmtp;
     }
     Pool::new(PoolSpec::new("main", &upstream), &Registry::new(Instant::now()))
 }
@@ -131,4 +139,69 @@ fn what_it_lacks_to_be_told_who_clients_are() {
         let unmet = nameless(terms, Extensions::of(reply));
         assert_eq!(unmet.map(|unmet| unmet.lack), lacks, "{identity:?} {offers}");
     }
+}
+
+/// A host that speaks TLS, for one dialog: from the first octet, or after STARTTLS.
+async fn secured_host(pair: &Pair, implicit: bool) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(pair.server_config());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut octets = [0; 1000];
+        if !implicit {
+            stream.write_all(b"220 host\r\n").await.unwrap();
+            for answer in [&b"250-host\r\n250 STARTTLS\r\n"[..], b"220 Go ahead\r\n"] {
+                let _ = stream.read(&mut octets).await.unwrap();
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+        // A probe that does not like the certificate ends here.
+        let Ok(mut stream) = acceptor.accept(stream).await else { return };
+        if implicit {
+            stream.write_all(b"220 host\r\n").await.unwrap();
+        }
+        let _ = stream.read(&mut octets).await.unwrap();
+        stream.write_all(b"250-host\r\n250 XCLIENT ADDR\r\n").await.unwrap();
+        while let Ok(1..) = stream.read(&mut octets).await {}
+    });
+    address
+}
+
+#[tokio::test]
+async fn tls_is_what_the_pool_requires() {
+    let (ours, scratch) = (Authority::new("Ours"), tempfile::tempdir().unwrap());
+    let roots = ours.write(scratch.path(), "roots");
+    let (good, expired) = (ours.server(&["127.0.0.1"]), ours.expired(&["127.0.0.1"]));
+    for (pair, mode, verify, what) in [
+        (&good, UpstreamTlsMode::Implicit, true, None),
+        (&good, UpstreamTlsMode::Required, true, None),
+        // XCLIENT is offered under TLS only.
+        (&expired, UpstreamTlsMode::Opportunistic, true, None),
+        (&expired, UpstreamTlsMode::Implicit, false, None),
+        (&expired, UpstreamTlsMode::Implicit, true, Some("certificate expired")),
+        (&expired, UpstreamTlsMode::Required, true, Some("certificate expired")),
+    ] {
+        let address = secured_host(pair, mode == UpstreamTlsMode::Implicit).await;
+        let tls = UpstreamTls { mode, verify, roots: Some(roots.clone()), ..UpstreamTls::default() };
+        let upstream = Upstream { tls, identity: types::Identity::Xclient, ..upstream(address) };
+        let mut spec = PoolSpec::new("main", &upstream);
+        spec.tls = Some(Arc::new(ClientTls::load(&upstream.tls).unwrap()));
+        let pool = Pool::new(spec, &Registry::new(Instant::now()));
+        let heard = voice(Duration::from_secs(10)).ask(&pool.targets()[0], false).await.unwrap();
+        assert_eq!(heard.probe, if what.is_none() { Probe::Good } else { Probe::Refused }, "{mode:?}");
+        let said = heard.unmet.map(|unmet| unmet.to_string()).unwrap_or_default();
+        assert!(
+            said.contains(what.unwrap_or_default()) && said.is_empty() == what.is_none(),
+            "{mode:?} {said}"
+        );
+    }
+    let address = host("220 host\r\n", "250 host\r\n").await.0;
+    let tls = UpstreamTls { mode: UpstreamTlsMode::Required, ..UpstreamTls::default() };
+    let pool = Pool::new(
+        PoolSpec::new("main", &Upstream { tls, ..upstream(address) }),
+        &Registry::new(Instant::now()),
+    );
+    let heard = voice(Duration::from_secs(10)).ask(&pool.targets()[0], false).await.unwrap();
+    assert_eq!(heard.unmet.unwrap().lack, Lack::NotOffered("STARTTLS"));
 }

@@ -10,7 +10,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::{CLOSING, Drive};
-use crate::hop::{self, Lease};
+use crate::hop::{self, Introduction, Lease};
 use crate::log;
 use crate::net::ask;
 use crate::net::slots::Slot;
@@ -89,6 +89,10 @@ impl Drive {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
+                Output::StrayHeader => {
+                    let (peer, proxies) = self.session.proxies();
+                    log::stray_header(self.session.id(), peer, proxies);
+                }
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
                 Output::Trace(peer, side, line) => {
                     log::line(self.session.id(), peer, side, &line);
@@ -108,7 +112,8 @@ impl Drive {
         let any: &dyn Any = &**host;
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();
-            let connecting = Box::pin(async move { hop::connect(&target).await });
+            let introduction = Introduction::of(target.terms(), self.session.entrance(), self.session.id());
+            let connecting = Box::pin(async move { hop::connect(&target, &introduction).await });
             self.hops.put(usize::from(hop.0), Slot::Connecting(connecting, now));
         }
     }

@@ -194,13 +194,14 @@ impl Session {
     }
 
     /// The hop cannot be told who the client is.
-    fn not_told(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
+    pub(in super::super) fn not_told(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
         let Some(terms) = self.terms_of(hop) else { return };
         if terms.asked.identity_required {
             return self.unmet(turn, hop, lack, Missed::Identity);
         }
         terms.names = None;
-        let preparing = self.upstreams.get(hop).is_some_and(|up| up.stand != Stand::Ready);
+        let preparing =
+            self.upstreams.get(hop).is_some_and(|up| !matches!(up.stand, Stand::Connecting | Stand::Ready));
         turn.out.count(Event::NotTold);
         if !std::mem::replace(&mut self.upstreams.warned, true) {
             self.tell_of_unmet(turn, hop, lack, Instead::Nameless);
