@@ -146,7 +146,9 @@ fn tlvs(facts: Option<&ClientFacts>, session: SessionId) -> Tlvs {
     };
     let passed_on = proxied.and_then(|proxied| proxied.unique_id.clone());
     let unique_id = passed_on.unwrap_or_else(|| session.to_string().into_bytes().into());
-    Tlvs { authority, unique_id: Some(unique_id), ssl: tls.map(|tls| ssl(tls, ours.is_some())) }
+    // TLS that passes through to the hop has no version here: it is none that anybody but the hop can speak of.
+    let ssl = tls.filter(|tls| !tls.version.is_empty()).map(|tls| ssl(tls, ours.is_some()));
+    Tlvs { authority, unique_id: Some(unique_id), ssl }
 }
 
 fn ssl(tls: &TlsFacts, ours: bool) -> Ssl {
@@ -238,6 +240,16 @@ mod tests {
             Ok(Some((Header::Proxied(proxied), length))) if length == octets.len() => *proxied,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn of_tls_that_passes_through_the_name_is_told_and_no_more() {
+        let facts = ClientFacts {
+            tls: Some(TlsFacts { server_name: Some("mx.example".into()), ..TlsFacts::default() }),
+            ..ClientFacts::default()
+        };
+        let told = tlvs(Some(&facts), SessionId(1));
+        assert_eq!((told.authority.as_deref(), told.ssl), (Some("mx.example"), None));
     }
 
     #[test]
