@@ -224,8 +224,12 @@ fn address(address: &Address) -> String {
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {
-        let verified = if shown.verified { "" } else { " (not verified)" };
-        said = format!("{said} {}{verified}", shown.subject);
+        said = format!("{said} {}", shown.subject);
+        match &shown.fault {
+            _ if shown.verified => {}
+            Some(fault) => said.extend([" (not verified: ", fault, ")"]),
+            None => said.push_str(" (not verified)"),
+        }
     }
     text(said.as_bytes())
 }

@@ -20,6 +20,8 @@ mod ejection;
 mod gate;
 #[path = "process/hop.rs"]
 mod hop;
+#[path = "process/injection.rs"]
+mod injection;
 #[path = "process/limits.rs"]
 mod limits;
 #[path = "process/log.rs"]

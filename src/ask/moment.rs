@@ -14,7 +14,7 @@ use crate::config::knows;
 use crate::config::types::{Config, Stage as At};
 use crate::log::text;
 use crate::rules;
-use crate::session::client::{Certificate, ClientFacts, TlsFacts};
+use crate::session::client::{Certificate, ClientFacts, TlsFacts, XclientFacts};
 use crate::session::verdict::{Question, Stage, Supposed};
 use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
@@ -30,6 +30,9 @@ pub struct Moment {
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     client: IpAddr,
+    /// The client's name in DNS, as a trusted peer would tell it; for callouts
+    #[arg(long, value_name = "NAME")]
+    client_name: Option<String>,
     /// The name in EHLO or HELO
     #[arg(long, value_name = "NAME")]
     pub(super) helo: Option<String>,
@@ -85,11 +88,11 @@ struct Tls {
 }
 
 impl Tls {
-    fn facts(&self) -> Option<ClientFacts> {
+    fn facts(&self) -> Option<TlsFacts> {
         let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
         let version = boxed(&self.version)?;
         let certificate = boxed(&self.certificate);
-        let tls = TlsFacts {
+        Some(TlsFacts {
             version,
             cipher: boxed(&self.cipher).unwrap_or_default(),
             server_name: boxed(&self.server_name),
@@ -99,9 +102,16 @@ impl Tls {
                 fault: None,
             }),
             resumed: false,
-        };
-        Some(ClientFacts { tls: Some(tls), ..ClientFacts::default() })
+        })
     }
+}
+
+/// What is known of the client beside its address, if anything.
+fn facts(moment: &Moment) -> Option<ClientFacts> {
+    let tls = moment.tls.facts();
+    let name = moment.client_name.as_deref().map(Box::from);
+    let xclient = name.map(|name| XclientFacts { name: Some(name), ..XclientFacts::default() });
+    (tls.is_some() || xclient.is_some()).then(|| ClientFacts { tls, xclient, ..ClientFacts::default() })
 }
 
 fn stage(name: &str) -> Result<At, String> {
@@ -141,6 +151,7 @@ impl fmt::Display for Known<'_> {
         let facts = [
             ("listener", Some(format!("{}, upstream {}", self.listener_name, self.upstream))),
             ("client", Some(moment.client.to_string())),
+            ("name", moment.client_name.clone()),
             ("helo", moment.helo.clone()),
             ("tls", moment.tls.version.clone()),
             ("certificate", moment.tls.certificate.clone()),
@@ -209,7 +220,7 @@ impl<'m> Known<'m> {
             upstream,
             moment,
             sender,
-            facts: moment.tls.facts(),
+            facts: facts(moment),
             supposed: begun.map(|sender| Supposed::new(sender, moment.size, Instant::now())),
             recipient: wrong.path("recipient", moment.recipient.as_deref(), false),
             recipient_given: wrong.path("recipient-given", moment.recipient_given.as_deref(), false),

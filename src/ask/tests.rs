@@ -23,6 +23,9 @@ rules:
   - { name: once-more, stages: rcpt-reply, match: { code: 550 }, do: { retry: [{ upstream: branch }] } }
   - { name: plain-words, stages: rcpt-reply, match: { code: 550, text: "*unknown*" }, do: { substitute: ["550-5.1.1 No such mailbox", "550 5.1.1 Sorry"] } }
   - { name: full, stages: rcpt-reply, match: { code: 2xx, recipient: full@example.com }, do: { substitute: "452 4.2.2 Full" } }
+  - { name: known, stages: auth, match: { tls: { certificate: "CN=relay.*", verified: true } }, do: accept }
+  - { name: plain, stages: auth, match: { tls: false }, do: { reply: "550 5.7.10 Encryption needed" } }
+  - { name: unknown, stages: auth, do: { reply: "550 5.7.1 Not you" } }
   - { name: no-vrfy, stages: other, match: { verb: VRFY }, do: disconnect }
 limits: { attempts: 1 }
 "#;
@@ -104,10 +107,16 @@ what would happen:
 
 #[test]
 fn outcomes() {
-    let table: [(&str, &[&str]); 13] = [
+    let table: [(&str, &[&str]); 16] = [
         (
             "--stage connect --client 192.0.2.7",
             &["the client hears 550 5.7.1 Not from here", "no hop is connected to, and only QUIT is served"],
+        ),
+        ("--stage auth", &["the client hears 550 5.7.10 Encryption needed", "no hop hears of it"]),
+        ("--stage auth --tls", &["the client hears 550 5.7.1 Not you", "no hop hears of it"]),
+        (
+            "--stage auth --tls TLSv1.2 --tls-certificate CN=relay.example --tls-verified",
+            &["AUTH goes to upstream main"],
         ),
         (
             "--stage connect --client 192.0.2.7 --listener 127.0.0.1:2526",

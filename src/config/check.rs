@@ -13,7 +13,7 @@ use super::error::suggestion;
 use super::scalar::print_duration;
 use super::strangers;
 use super::types::{
-    Config, Decide, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
+    Config, Decide, Identity, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
 };
 use super::walk::{Context, shown};
 
@@ -170,13 +170,29 @@ fn patience(config: &Config, context: &Context, i: usize) {
 /// Reports TLS of ours towards a pool whose clients speak their own TLS with it.
 fn passes_through(config: &Config, context: &Context, i: usize) {
     let listener = &config.listeners[i];
-    let Some(upstream) = config.upstreams.get(&listener.upstream) else { return };
-    if listener.tls.mode == ListenerTlsMode::Passthrough && upstream.tls.mode != UpstreamTlsMode::Off {
-        let pool = &listener.upstream;
-        let text = format!(
-            "contradicts upstreams.{pool}.tls: what is passed through is the client's TLS with the hop"
-        );
-        context.error(&format!("listeners[{i}].tls"), text);
+    let pool = &listener.upstream;
+    let Some(upstream) = config.upstreams.get(pool) else { return };
+    if listener.tls.mode != ListenerTlsMode::Passthrough {
+        return;
+    }
+    let says = |text: String| context.error(&format!("listeners[{i}].tls"), text);
+    let of_pool = format!("contradicts upstreams.{pool}");
+    if upstream.tls.mode != UpstreamTlsMode::Off {
+        says(format!("{of_pool}.tls: what is passed through is the client's TLS with the hop"));
+    }
+    if matches!(upstream.source, Source::RecipientMx) {
+        says(format!("{of_pool}.recipient_mx: no hop is known whose TLS it could be"));
+    }
+    match upstream.identity {
+        Identity::Xclient | Identity::Xforward if listener.tls.implicit => {
+            says(format!(
+                "{of_pool}.identity: nothing can be said before TLS that begins with the first octet"
+            ));
+        }
+        Identity::Xforward if upstream.identity_required => {
+            says(format!("{of_pool}.identity: XFORWARD cannot be said once TLS passes through"));
+        }
+        _ => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! What holds at gatepost's two edges: TLS with clients and with hops, and how it learns and tells who a client is.
 //!
-//! **In**: nothing; `super::edges` fills these. **Out**: plain types, each with its default; re-exported by
+//! **In**: nothing; `edges` fills these. **Out**: plain types, each with its default; re-exported by
 //! [`super::types`]. **Never**: reads a certificate (that is `tls`), or names a file of the source.
 //!
 //! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS); the PROXY protocol of HAProxy; XCLIENT and XFORWARD of Postfix.

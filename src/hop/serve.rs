@@ -58,6 +58,10 @@ impl Hops for HopSet {
     fn pick_at(&self, pool: PoolId, to: SocketAddr, tried: &[TargetId], now: Instant) -> route::Pick {
         // What a PROXY header says, or a client at a listener that intercepts nobody: not gatepost's own address.
         if self.directory.is_own(to) {
+            static LOOPS: Seldom = Seldom::new();
+            if let Some(more) = LOOPS.is_due() {
+                tracing::warn!(destination = %to, more, "original_destination: it is gatepost itself");
+            }
             return route::Pick::None;
         }
         let registry = self.directory.registry();

@@ -171,4 +171,8 @@ pub struct XforwardFacts {
     pub helo: Option<Box<str>>,
     /// IDENT: what the message is called there.
     pub ident: Option<Box<str>>,
+    /// PROTO: how it came there.
+    pub proto: Option<Box<str>>,
+    /// SOURCE: `LOCAL` or `REMOTE`.
+    pub source: Option<Box<str>>,
 }

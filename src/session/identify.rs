@@ -81,6 +81,8 @@ impl Session {
         forwarded.port = told.port.unwrap_or(forwarded.port);
         forwarded.helo = told.helo.unwrap_or(forwarded.helo.take());
         forwarded.ident = told.ident.unwrap_or(forwarded.ident.take());
+        forwarded.proto = told.proto.unwrap_or(forwarded.proto.take());
+        forwarded.source = told.source.unwrap_or(forwarded.source.take());
         self.reply_own(turn, &own::OK);
     }
 

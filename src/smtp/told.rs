@@ -126,6 +126,10 @@ pub struct Told {
     pub dest_port: Option<Option<u16>>,
     /// IDENT.
     pub ident: Option<Option<Box<str>>>,
+    /// PROTO.
+    pub proto: Option<Option<Box<str>>>,
+    /// SOURCE.
+    pub source: Option<Option<Box<str>>>,
 }
 
 /// One value, decoded.
@@ -185,8 +189,10 @@ impl<'a> Attributes<'a> {
                 Attribute::DestAddr => told.dest_addr = Some(value.address()),
                 Attribute::DestPort => told.dest_port = Some(value.port()),
                 Attribute::Ident => told.ident = Some(value.text()),
-                // The client says EHLO or HELO itself; where a message began changes nothing here.
-                Attribute::ReverseName | Attribute::Proto | Attribute::Source => {}
+                Attribute::Proto => told.proto = Some(value.text()),
+                Attribute::Source => told.source = Some(value.text()),
+                // Neither verb has it here.
+                Attribute::ReverseName => {}
             }
         }
         told
@@ -301,6 +307,7 @@ mod tests {
             login: Some(Some("jo+nes@example.com".into())),
             dest_addr: Some(Some("2001:db8::25".parse().unwrap())),
             dest_port: Some(Some(25)),
+            proto: Some(Some("ESMTP".into())),
             ..Told::default()
         };
         assert_eq!(said, Ok(expected));

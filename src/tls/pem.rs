@@ -2,7 +2,7 @@
 //!
 //! In:    the path of a PEM file (RFC 7468), or of two.
 //! Out:   a chain with its key, which fit; or roots. Else one line that names the file and what is wrong with it.
-//! Never: reads a file of more octets than a certificate can have, says anything of a key's content, or asks for a passphrase.
+//! Never: reads a file of more than `MOST` octets, says anything of a key's content, or asks for a passphrase.
 //!
 //! The only place that knows `rustls-pemfile`.
 

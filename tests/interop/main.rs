@@ -5,7 +5,8 @@
 //!        `CI=true` a failed one (`.ci/install-peers` installs them all).
 //! Never: a mock where a real program can be had, a system service, an address beyond loopback.
 //!
-//! `matrix` puts every client before every MTA and prints the table of it, the other cases are Postfix's alone.
+//! `matrix` puts every client before every MTA and prints the table of it, `tls` does so under TLS on either side; the other
+//! cases are Postfix's alone.
 //! `INTEROP_FRONT=direct` leaves gatepost out of the comparisons: the harness is then compared with itself.
 //! `INTEROP_KEEP=1` keeps the temporary directories.
 
@@ -20,6 +21,7 @@ mod matrix;
 mod messages;
 mod passthrough;
 mod probe;
+mod tls;
 mod verdicts;
 
 #[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
@@ -45,7 +47,9 @@ fn main() -> ExitCode {
     trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
+    trials.extend(tls::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     matrix::finish();
+    tls::finish();
     conclusion.exit_code()
 }

@@ -15,7 +15,7 @@ use socket2::{SockRef, Socket};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use gatepost::config;
-use gatepost::config::types::{HostSpec, KeyPair, Source, Target};
+use gatepost::config::types::{HostSpec, Source, Target};
 use gatepost::hop::Registry;
 use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
@@ -24,7 +24,6 @@ use gatepost::net::worker::{self, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
 use gatepost::systemd::Beat;
 
-use super::certificates::self_signed;
 use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
 use super::run::Driver;
@@ -91,7 +90,13 @@ fn fates(script: &Script) -> BTreeMap<Party, Vec<bool>> {
         let fresh = fresh.entry(party.clone()).or_insert(true);
         match &step.action {
             Action::Refused(_) => fate.push(false),
-            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) | Action::Secure(_, Err(_)) => *fresh = true,
+            Action::Eof(_) | Action::Lost(_) | Action::Closed(_) => *fresh = true,
+            Action::Secure(_, Err(_)) => {
+                if !std::mem::replace(fresh, true) {
+                    continue;
+                }
+                fate.push(true);
+            }
             _ if *fresh => {
                 fate.push(true);
                 *fresh = false;
@@ -129,13 +134,8 @@ impl Sockets {
             }
         }
         // Those that a script names are nowhere; these are read when gatepost is prepared.
-        let dir = tempfile::tempdir().map_err(say)?;
         for listener in &mut loaded.config.listeners {
             listener.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-            for pair in &mut listener.tls.certificates {
-                let files = self_signed(&["mx.example.net"]).write(dir.path(), "script");
-                *pair = KeyPair { certificate: files.certificate, key: files.key };
-            }
         }
         let (orders, address, worker) = serve(&loaded)?;
         let client = TcpStream::connect(address).map_err(say)?;
@@ -295,6 +295,8 @@ impl Driver for Sockets {
     fn stall(&mut self, _: &Party) {}
 
     fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String> {
+        // (A hop whose TLS is implicit has said nothing yet.)
+        self.stream(party);
         let place = match party {
             Party::Client => Some(&mut self.client),
             Party::Host(_) | Party::Callout(_) => self.hosts.get_mut(party).map(|host| &mut host.stream),

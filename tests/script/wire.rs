@@ -89,7 +89,8 @@ impl Wire {
             }
             Err(_) => {
                 socket.write_all(b"This is no handshake.\r\n").map_err(|error| error.to_string())?;
-                return Ok(Some(Wire::Plain(socket)));
+                // The client sees how it ends; a hop may be dialled again.
+                return Ok(is_client.then_some(Wire::Plain(socket)));
             }
             Ok(_) => {}
         }

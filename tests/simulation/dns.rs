@@ -38,8 +38,10 @@ impl Stage<'_> {
                 // What a domain has now is not what it had before.
                 let from = self.rng.below(HOSTS.len());
                 let most = HOSTS.len() - from;
+                let pool = domain.pool.map(|pool| usize::from(pool.0));
+                let terms = pool.map_or_else(HopTerms::default, |pool| self.terms[pool]);
                 let hosts = &HOSTS[from..from + 1 + self.rng.below(most)];
-                Ok(Arc::new(Hosts::new(HopTerms::default(), domain, hosts)))
+                Ok(Arc::new(Hosts::new(terms, domain, hosts)))
             }
         };
         self.note(|| format!("found {found:?}"));

@@ -9,10 +9,15 @@
 
 #[path = "fate.rs"]
 mod fate;
+#[path = "terms.rs"]
+pub mod terms;
 
 use std::collections::VecDeque;
 
+use gatepost::session::route::HopTerms;
+
 use self::fate::{Fate, refusal};
+use self::terms::Terms;
 use super::ledger::Ledger;
 use super::rng::Rng;
 
@@ -44,6 +49,7 @@ pub struct Hop {
     connection: usize,
     rng: Rng,
     fate: Fate,
+    terms: Terms,
     step: usize,
     lax: Lax,
     pipelining: bool,
@@ -73,7 +79,7 @@ const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHA
 
 impl Hop {
     /// A connection that was accepted, and what the hop does first.
-    pub fn new(connection: usize, mut rng: Rng) -> (Hop, Vec<(u64, Act)>) {
+    pub fn new(connection: usize, terms: HopTerms, mut rng: Rng) -> (Hop, Vec<(u64, Act)>) {
         let fate = Fate::draw(&mut rng);
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
         let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
@@ -90,6 +96,7 @@ impl Hop {
         let mut hop = Hop {
             connection,
             fate,
+            terms: Terms::draw(terms, &mut rng),
             step: rng.below(12),
             lax,
             pipelining,
@@ -110,14 +117,18 @@ impl Hop {
             said_early: false,
             rng,
         };
-        let greeting = match (hop.fate, hop.rng.below(3)) {
+        let acts = if hop.terms.begins_with_tls() { Vec::new() } else { hop.greet() };
+        (hop, acts)
+    }
+
+    fn greet(&mut self) -> Vec<(u64, Act)> {
+        let greeting = match (self.fate, self.rng.below(3)) {
             (Fate::Greeting, 0) => "421 4.3.2 too busy",
             (Fate::Greeting, 1) => "554 5.3.2 no mail here",
             (Fate::Greeting, _) => "521 5.3.2 no mail at all",
             _ => "220 hop.example.net ESMTP",
         };
-        let acts = hop.answer(greeting.to_owned(), None, true);
-        (hop, acts)
+        self.answer(greeting.to_owned(), None, true)
     }
 
     /// Whether nobody waits for a word of it, or sends it content.
@@ -132,7 +143,8 @@ impl Hop {
 
     /// For the transcript.
     pub fn describe(&self) -> String {
-        format!("{:?} at {}, {:?}, {}", self.fate, self.step, self.lax, self.keywords.join(" "))
+        let keywords = self.keywords.join(" ");
+        format!("{:?} at {}, {:?}, {:?}, {keywords}", self.fate, self.step, self.lax, self.terms)
     }
 
     /// Octets from gatepost.
@@ -218,14 +230,17 @@ impl Hop {
         if verb == "LHLO" {
             (self.lmtp, verb) = (true, "EHLO".to_owned());
         }
-        let known =
-            ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT"];
+        let known = [
+            "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT",
+            "STARTTLS", "XCLIENT", "XFORWARD",
+        ];
         assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
+        self.assert_terms(&verb, &text);
         if honest {
             assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
             assert!(!self.owed.back().copied().unwrap_or(false), "behind one that ends its group: {text:?}");
         }
-        let last = !matches!(verb.as_str(), "MAIL" | "RCPT" | "RSET" | "BDAT");
+        let last = !matches!(verb.as_str(), "MAIL" | "RCPT" | "RSET" | "BDAT" | "XFORWARD");
         let id = id(&text);
         let roll = self.rng.below(100);
         let reply = match verb.as_str() {
@@ -233,6 +248,10 @@ impl Hop {
                 self.hello_at = Some(handshakes);
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
+                if let Some(reply) = self.own_hello(&text) {
+                    self.owed.push_back(last);
+                    return acts.extend(self.answer(reply, None, false));
+                }
                 let mut lines = vec!["250-hop.example.net greets".to_owned()];
                 lines.extend(self.keywords.iter().map(|keyword| format!("250-{keyword}")));
                 let end = lines.len() - 1;
@@ -291,6 +310,7 @@ impl Hop {
                 self.owed.push_back(last);
                 return self.challenge(b"", acts);
             }
+            "STARTTLS" | "XCLIENT" | "XFORWARD" => self.terms_reply(&verb, roll),
             "QUIT" => "221 2.0.0 bye".to_owned(),
             _ => format!("250 2.0.0 fine [{id}]"),
         };

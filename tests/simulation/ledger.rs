@@ -73,6 +73,10 @@ pub struct Tally {
     pub secured: u64,
     /// XCLIENTs that were taken.
     pub renamed: u64,
+    /// Handshakes with hops that were done.
+    pub hops_secured: u64,
+    /// And those that failed.
+    pub unsecured: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -88,6 +92,8 @@ impl std::ops::AddAssign for Tally {
         self.late += more.late;
         self.secured += more.secured;
         self.renamed += more.renamed;
+        self.hops_secured += more.hops_secured;
+        self.unsecured += more.unsecured;
     }
 }
 

@@ -19,8 +19,8 @@ use crate::script::settings::Listed;
 /// The pools there are.
 pub const POOLS: u16 = 4;
 
-/// Draws one. `reject`: bare CR and LF in content are refused.
-pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Settings {
+/// Draws one. `reject`: bare CR and LF in content are refused; `terms`: of each pool.
+pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>, terms: &[HopTerms]) -> Settings {
     let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
     let main = &["a", "b", "c"][..1 + rng.below(3)];
     let branch = &["d", "e"][..1 + rng.below(2)];
@@ -51,6 +51,6 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>) -> Set
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
         limiter: Arc::new(NoLimits),
-        hops: Box::new(Listed { kinds, ..Listed::new(&pools, &[HopTerms::default(); POOLS as usize]) }),
+        hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
     }
 }

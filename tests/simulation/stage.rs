@@ -10,6 +10,8 @@
 mod dns;
 #[path = "door.rs"]
 pub mod door;
+#[path = "handshake.rs"]
+mod handshake;
 #[path = "turn.rs"]
 mod turn;
 
@@ -21,15 +23,15 @@ use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
-use gatepost::session::client::TlsFaultKind;
+use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
-use gatepost::session::route::{Domain, PoolId};
+use gatepost::session::route::{Domain, HopTerms, PoolId};
 use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
 
 use super::callouts::{Desk, Whims};
 use super::client::Client;
-use super::hop::{Act, Hop};
+use super::hop::{Act, Hop, terms};
 use super::ledger::{Ledger, Tally};
 use super::rng::Rng;
 use super::setting::{POOLS, settings};
@@ -47,6 +49,7 @@ enum Event {
     Connect(usize, HopId),
     LookedUp(usize, Domain),
     Hop(usize, Act),
+    HopHandshake(usize, Result<TlsFacts, TlsFault>),
     Told(Ticket, Result<CalloutAnswer, Fault>),
     /// The client's handshake is over; `None`: it went well.
     Handshake(Option<TlsFaultKind>),
@@ -64,14 +67,15 @@ struct Link {
     connection: usize,
     open: bool,
     hop: Option<Hop>,
+    terms: HopTerms,
+    /// A handshake goes on.
+    securing: bool,
     wire: Vec<u8>,
     read: Vec<u8>,
     handed: usize,
     queued: usize,
     marks: VecDeque<(usize, Mark)>,
     fin: bool,
-    /// A handshake goes on.
-    securing: bool,
     /// Said to a hop that does not take it.
     unsent: usize,
     /// When the last of what is under way arrives.
@@ -89,6 +93,8 @@ pub struct Stage<'a> {
     count: usize,
     connections: usize,
     lookups: usize,
+    /// How the hosts of each pool are spoken to.
+    terms: [HopTerms; POOLS as usize],
     links: [Link; 1 + HOPS],
     client: Client,
     client_left: bool,
@@ -107,7 +113,8 @@ impl<'a> Stage<'a> {
         let mut rng = Rng::new(seed);
         let reject = rng.percent(30);
         let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
-        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone()));
+        let terms = std::array::from_fn(|_| terms::terms(&mut rng));
+        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone(), &terms));
         let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
@@ -124,6 +131,7 @@ impl<'a> Stage<'a> {
             count: 0,
             connections: 0,
             lookups: 0,
+            terms,
             links: Default::default(),
             client_left: false,
             callouts,
@@ -230,6 +238,7 @@ impl<'a> Stage<'a> {
             Event::Connect(connection, hop) => self.connected(connection, hop),
             Event::LookedUp(number, domain) => self.looked_up(number, domain),
             Event::Hop(connection, act) => self.hop_acts(connection, act),
+            Event::HopHandshake(connection, outcome) => self.hop_handshake_ends(connection, outcome),
             Event::Handshake(fault) => self.handshake_ends(fault),
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
@@ -285,7 +294,7 @@ impl<'a> Stage<'a> {
             self.links[index] = Link::default();
             return self.handle(Input::OpenFailed(hop));
         }
-        let (model, acts) = Hop::new(connection, self.rng.fork());
+        let (model, acts) = Hop::new(connection, self.links[index].terms, self.rng.fork());
         self.note(|| format!("[{connection}] <opened> {}", model.describe()));
         self.links[index].hop = Some(model);
         self.handle(Input::Opened(hop));
@@ -342,6 +351,9 @@ impl<'a> Stage<'a> {
             }
             Act::Lost => {
                 self.note(|| format!("        [{connection}] <lost>"));
+                if self.links[index].securing {
+                    return self.breaks_handshake(index, TlsFaultKind::Lost);
+                }
                 self.links[index].wire.clear();
                 self.links[index].marks.clear();
                 self.handle(Input::Lost(peer));
@@ -361,6 +373,7 @@ impl<'a> Stage<'a> {
             return;
         }
         self.note(|| format!("        [{connection}] C: {}", clipped(octets)));
+        assert!(!self.links[index].securing, "law 5: said during a handshake");
         if self.links[index].hop.as_ref().is_some_and(|hop| hop.stalled) {
             self.links[index].unsent += octets.len();
             return;
@@ -375,7 +388,7 @@ impl<'a> Stage<'a> {
     fn want(&mut self, output: Output) {
         match output {
             Output::StartTls(Peer::Downstream) => self.client_begins_tls(),
-            Output::StartTls(peer) => panic!("no TLS with {peer:?} here"),
+            Output::StartTls(Peer::Upstream(hop)) => self.begins_tls_with(hop),
             Output::Open { hop, host } => {
                 let index = Peer::Upstream(hop).index();
                 assert!(!self.client.authenticated, "an authenticated session goes to another hop");
@@ -383,7 +396,7 @@ impl<'a> Stage<'a> {
                 self.connections += 1;
                 let connection = self.connections;
                 self.note(|| format!("[{connection}] connect to {}", host.name()));
-                self.links[index] = Link { connection, open: true, ..Link::default() };
+                self.links[index] = Link { connection, open: true, terms: host.terms(), ..Link::default() };
                 let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
                 self.at(delay, Event::Connect(connection, hop));
             }

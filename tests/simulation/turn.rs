@@ -31,6 +31,9 @@ impl Stage<'_> {
 
     pub(super) fn read(&mut self, index: usize) -> bool {
         let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        if index > 0 && self.links[index].open && self.links[index].securing {
+            return self.watches_handshake(index);
+        }
         let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
         let link = &mut self.links[index];
         if !link.open || link.securing || blocked || !self.session.wants_read(peer) {

@@ -1,10 +1,11 @@
 //! A private Exim, unpacked and not installed, because Debian's Exim and Postfix exclude one another.
 //!
-//! In:    nothing; it receives for `a.example`, and lets `joe@a.example` authenticate with `open sesame`.
-//! Out:   a running MTA on a loopback port.
+//! In:    a certificate, or none; it receives for `a.example`, and lets `joe@a.example` authenticate with `open sesame`.
+//! Out:   a running MTA on a loopback port, and with a certificate on another one for TLS from the first octet.
 //! Never: relays, asks the DNS, or keeps anything beyond the test.
 //!
-//! Exim's specification: chapters 14 (main options), 34 (plaintext), 43 (ACLs), 56 (spool files).
+//! Exim's specification: chapters 14 (main options), 34 (plaintext), 42 (TLS), 43 (ACLs), 56
+//! (spool files).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
+use super::certificates::Files;
 use super::leash::Leash;
 use super::maildir::{self, Stored};
 use super::mta::{MAIL_UID, Mta, mailboxes};
@@ -28,13 +30,23 @@ pub struct Exim {
     _leash: Leash,
     scratch: Scratch,
     address: SocketAddr,
+    at_once: SocketAddr,
 }
 
 impl Exim {
     /// Starts one and waits until it listens.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same with STARTTLS, and another port for TLS from the first octet.
+    pub fn start_tls(pair: &Files) -> Self {
+        Self::start_with(Some(pair))
+    }
+
+    fn start_with(pair: Option<&Files>) -> Self {
         let scratch = Scratch::new("exim");
-        let port = free_port();
+        let [port, at_once] = [free_port(), free_port()];
         for (dir, owner) in [("mail", MAIL_UID), ("spool", ACCOUNT.1)] {
             chown(scratch.make_dir(dir), Some(owner), Some(owner)).unwrap();
         }
@@ -44,17 +56,35 @@ impl Exim {
         }
         scratch.write("mailboxes", names);
         let dir = scratch.path().display().to_string();
+        let (interfaces, tls) = match pair {
+            None => (format!("127.0.0.1.{port}"), "tls_advertise_hosts =".to_owned()),
+            Some(pair) => (
+                format!("127.0.0.1.{port} : 127.0.0.1.{at_once}"),
+                format!(
+                    "tls_on_connect_ports = {at_once}\ntls_certificate = {}\ntls_privatekey = {}",
+                    pair.certificate.display(),
+                    pair.key.display()
+                ),
+            ),
+        };
         let configuration = include_str!("exim.conf")
             .replace("DIR", &dir)
-            .replace("PORT", &port.to_string())
-            .replace("DOMAIN", DOMAIN);
+            .replace("DOMAIN", DOMAIN)
+            .replace("INTERFACES", &format!("local_interfaces = {interfaces}"))
+            .replace("TLS\n", &format!("{tls}\n"));
         scratch.write("exim.conf", configuration);
         let script = format!("cp {dir}/exim.conf /etc/exim4/exim4.conf; exec exim4 -bdf -oP {dir}/pid");
         let leash = room::start(&scratch, "exim4-daemon-light", &[ACCOUNT], &script);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let exim = Self { _leash: leash, scratch, address };
+        let at_once = SocketAddr::from(([127, 0, 0, 1], at_once));
+        let exim = Self { _leash: leash, scratch, address, at_once };
         wait_for("Exim to listen", PATIENCE, || is_listened_at(address).then_some(()));
         exim
+    }
+
+    /// Where TLS begins with the first octet.
+    pub fn at_once(&self) -> SocketAddr {
+        self.at_once
     }
 
     fn log(&self) -> String {

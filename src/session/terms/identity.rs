@@ -160,10 +160,10 @@ impl Session {
             telling.name(Attribute::Name, forwarded.name.as_deref(), false);
             telling.address(Attribute::Addr, forwarded.address);
             telling.port(Attribute::Port, forwarded.port);
-            telling.exact(Attribute::Proto, None);
+            telling.exact(Attribute::Proto, forwarded.proto.as_deref());
             telling.masked(Attribute::Helo, forwarded.helo.as_deref().map(str::as_bytes));
             telling.masked(Attribute::Ident, forwarded.ident.as_deref().map(str::as_bytes));
-            telling.exact(Attribute::Source, Some("REMOTE"));
+            telling.exact(Attribute::Source, Some(forwarded.source.as_deref().unwrap_or("REMOTE")));
             return telling.end();
         }
         let hello = self.hello.as_deref();

@@ -304,7 +304,9 @@ mod tests {
         ) {
             for line in [octets.clone(), [head.as_bytes(), &octets].concat()] {
                 if let Ok(wire) = written(&line) {
-                    proptest::prop_assert!(!wire.contains("\\r") && !wire.contains("\\n") && !wire.contains("\\x00"));
+                    // A backslash of its own is written as two.
+                    let wire = wire.replace(r"\\", "");
+                    proptest::prop_assert!(!wire.contains(r"\r") && !wire.contains(r"\n") && !wire.contains(r"\x00"));
                 }
             }
         }

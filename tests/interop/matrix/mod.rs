@@ -106,7 +106,8 @@ impl Behind {
         }
     }
 
-    fn needs(self) -> Vec<Peer> {
+    /// What it takes.
+    pub fn needs(self) -> Vec<Peer> {
         match self {
             Self::Postfix => vec![Peer::Postfix, Peer::SaslDb],
             Self::Exim => vec![Peer::Exim],

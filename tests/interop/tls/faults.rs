@@ -1,0 +1,142 @@
+//! A hop whose TLS is not as it should be, with each mode of `upstreams.*.tls`.
+//!
+//! In:    one Postfix with a listener for each fault: no TLS, TLS or nothing, TLS too old, certificates that are expired,
+//!        not valid yet, of nobody, of an unknown authority, for another name.
+//! Out:   sections of the table: under which TLS the mail came, or what the client was told; and what gatepost logs of it.
+//! Never: has the client know: it is curl in plaintext, which speaks to gatepost only.
+//!
+//! RFC 8314 3 and RFC 7817 3 (whose certificate it has to be), RFC 7435 (opportunistic security).
+
+use std::net::SocketAddr;
+
+use libtest_mimic::Trial;
+
+use super::behind::{Gate, MX, Pki, Plan, local, tls_listener};
+use super::clients::{Client, Way};
+use super::{Leg, at_the_hop, fate, table};
+use crate::messages;
+use crate::support::certificates::{Authority, Files, self_signed};
+use crate::support::mta::Mta as _;
+use crate::support::peers::{Peer, trial};
+use crate::support::postfix::{Postfix, Spec};
+use crate::support::scratch::{PATIENCE, wait_for};
+
+/// How gatepost is to speak to the hop: its name, and `tls` before the roots.
+const MODES: [(&str, &str); 6] = [
+    ("off", "off"),
+    ("opportunistic", "opportunistic"),
+    ("required", "required"),
+    ("required, verify: false", "required"),
+    ("implicit", "implicit"),
+    ("implicit, verify: false", "implicit"),
+];
+
+/// A listener of the hop.
+struct Fault {
+    name: &'static str,
+    starttls: SocketAddr,
+    at_once: SocketAddr,
+}
+
+/// The sections that come of it.
+pub fn titles() -> Vec<String> {
+    MODES.map(|(name, _)| title(name)).to_vec()
+}
+
+fn title(mode: &str) -> String {
+    format!("Faults of a hop, upstream tls: {mode}")
+}
+
+pub fn trials() -> Vec<Trial> {
+    let name = |mode: &str| format!("tls::faults::{}", mode.replace(", verify: false", "_unverified"));
+    let needs = [Peer::Postfix, Peer::Curl];
+    MODES.into_iter().map(|(mode, word)| trial(&name(mode), needs, move || all_faults(mode, word))).collect()
+}
+
+fn all_faults(mode: &'static str, word: &str) {
+    let pki = Pki::new();
+    let (postfix, faults) = hop(&pki);
+    let tls = match mode {
+        "off" | "opportunistic" => word.to_owned(),
+        _ if mode.ends_with("false") => format!("{{ mode: {word}, verify: false, server_name: {MX} }}"),
+        _ => format!("{{ mode: {word}, roots: \"{}\", server_name: {MX} }}", pki.roots.display()),
+    };
+    let host = |fault: &Fault| if word == "implicit" { fault.at_once } else { fault.starttls };
+    let plans: Vec<Plan> = faults.iter().map(|fault| Plan::new(Leg::Plain, host(fault), &tls)).collect();
+    let gate = Gate::start(&pki, &plans, "");
+    let message = messages::plain();
+    let (mut lines, mut seen) = (Vec::new(), gate.gatepost.output().len());
+    for (fault, door) in faults.iter().zip(&gate.doors) {
+        let scratch = &pki.scratch;
+        let told = Client::Curl.send(&Way {
+            leg: Leg::Plain,
+            door: *door,
+            roots: &pki.roots,
+            scratch,
+            message: &message,
+        });
+        postfix.settle(0);
+        let stored = postfix.take_stored();
+        wait_for("gatepost to see the client off", PATIENCE, || {
+            let ended = gate.gatepost.metric("gatepost_sessions_ended_total", &[]);
+            (ended > lines.len() as f64).then_some(())
+        });
+        let output = gate.gatepost.output();
+        let why = logged(&output[seen..]);
+        seen = output.len();
+        let line = format!("{:<19}{:<5}{:<22}{why}", fault.name, at_the_hop(&stored), fate(&told, &stored));
+        lines.push(line.trim_end().to_owned());
+    }
+    table::keep(&title(mode), lines);
+}
+
+/// What gatepost's log says of TLS with the hop: of a host that is not used or spoken to in plain, or of a certificate.
+fn logged(output: &str) -> String {
+    let host = output.lines().find_map(|line| line.split_once(" hop 127.0.0.1:"));
+    let record = output.split_once("hop_tls=\"").and_then(|(_, rest)| rest.split_once('"'));
+    match (host, record) {
+        (Some((_, rest)), _) => {
+            let words = rest.split_once(": ").map_or(rest, |(_, words)| words);
+            words.split(" session=").next().unwrap_or_default().to_owned()
+        }
+        // Version and suite stand before the certificate.
+        (None, Some((facts, _))) => facts.find("CN=").map_or("", |at| &facts[at..]).to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// The Postfix, and its listeners.
+fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
+    let dir = pki.scratch.path();
+    let stranger = Authority::new("Nobody's Root");
+    let write = |pair: crate::support::certificates::Pair, name: &str| pair.write(dir, name);
+    let certificates: [(&'static str, Files, &str); 8] = [
+        ("nothing", pki.mx.clone(), "may"),
+        ("TLS or nothing", pki.mx.clone(), "encrypt"),
+        (
+            "TLS 1.1 at most",
+            pki.mx.clone(),
+            "may -o smtpd_tls_protocols=<=TLSv1.1 -o smtpd_tls_mandatory_protocols=<=TLSv1.1",
+        ),
+        ("expired", write(pki.authority.expired(&[MX]), "expired"), "may"),
+        ("not valid yet", write(pki.authority.not_yet_valid(&[MX]), "early"), "may"),
+        ("self-signed", write(self_signed(&[MX]), "self"), "may"),
+        ("unknown authority", write(stranger.server(&[MX]), "stranger"), "may"),
+        ("another name", write(pki.authority.server(&["mx.b.example"]), "other"), "may"),
+    ];
+    let mut master_cf = String::new();
+    let mut faults: Vec<Fault> = certificates
+        .into_iter()
+        .map(|(name, files, level)| {
+            let [starttls, at_once] = [local(), local()];
+            let option = format!("smtpd_tls_security_level={level}");
+            master_cf += &tls_listener(starttls, &files, &option);
+            master_cf += &tls_listener(at_once, &files, &format!("{option} -o smtpd_tls_wrappermode=yes"));
+            Fault { name, starttls, at_once }
+        })
+        .collect();
+    let postfix = Postfix::start(&Spec { master_cf, ..Spec::receiving("a.example") });
+    let plain = postfix.address();
+    faults.insert(1, Fault { name: "no TLS", starttls: plain, at_once: plain });
+    (postfix, faults)
+}
