@@ -16,6 +16,7 @@ mod callouts;
 mod cases;
 mod extensions;
 mod failover;
+mod identity;
 mod lmtp;
 mod matrix;
 mod messages;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     trials.extend(verdicts::trials());
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
+    trials.extend(identity::trials());
     trials.extend(lmtp::trials());
     trials.extend(passthrough::trials());
     trials.extend(probe::trials());

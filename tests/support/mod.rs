@@ -6,7 +6,7 @@
 //!        for an event and has a deadline), or leaves a process behind.
 //!
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
-//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `dovecot`, `leash` (nothing is left
+//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `dovecot`, `haproxy` (in front), `leash` (nothing is left
 //! running), `gatepost`, `certificates` (an authority for TLS), `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on
 //! cue), `tap`, `transcript`, `maildir`.
 
@@ -16,6 +16,7 @@ pub mod clients;
 pub mod dovecot;
 pub mod exim;
 pub mod gatepost;
+pub mod haproxy;
 pub mod leash;
 pub mod maildir;
 pub mod mta;

@@ -35,6 +35,8 @@ pub struct Spec {
     /// It has a certificate and offers STARTTLS.
     pub tls: bool,
     pub main_cf: &'static str,
+    /// The hosts(5) it has instead of the system's, and looks its clients up in.
+    pub hosts: &'static str,
     /// Further entries of `master.cf`.
     pub master_cf: String,
 }
@@ -73,8 +75,26 @@ impl Postfix {
             make_certificate(&scratch);
         }
         let etc = scratch.path().join("etc");
-        let master: [&OsStr; 4] =
-            ["/usr/lib/postfix/sbin/master".as_ref(), "-c".as_ref(), etc.as_ref(), "-d".as_ref()];
+        let hosts = scratch.write("hosts", spec.hosts);
+        // A mount namespace of its own, where that file lies over the system's.
+        let elsewhere: [&OsStr; 5] = [
+            "unshare".as_ref(),
+            "--mount".as_ref(),
+            "sh".as_ref(),
+            "-ec".as_ref(),
+            "mount --bind \"$0\" /etc/hosts; exec \"$@\"".as_ref(),
+        ];
+        let mut master: Vec<&OsStr> = Vec::new();
+        if !spec.hosts.is_empty() {
+            master.extend(elsewhere);
+            master.push(hosts.as_ref());
+        }
+        master.extend([
+            "/usr/lib/postfix/sbin/master".as_ref(),
+            "-c".as_ref(),
+            etc.as_os_str(),
+            "-d".as_ref(),
+        ]);
         let leash = Leash::start(master, &scratch.path().join("master.out"));
         let postfix = Self { _leash: leash, scratch, address };
         wait_for("Postfix to start", PATIENCE, || postfix.log().contains("daemon started").then_some(()));
@@ -232,6 +252,9 @@ fn write_configuration(scratch: &Scratch, spec: &Spec, address: SocketAddr) {
          smtpd_error_sleep_time = 0\nminimal_backoff_time = 1000s\nmaximal_backoff_time = 4000s\n{}\n",
         spec.main_cf
     );
+    if !spec.hosts.is_empty() {
+        main_cf.push_str("smtpd_peername_lookup = yes\n");
+    }
     if let Some(relay) = spec.relay {
         // A kept connection would outlive the message it is for.
         let _ = writeln!(
