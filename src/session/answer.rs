@@ -30,6 +30,9 @@ impl Session {
         if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
             return;
         }
+        if matches!(owed.what, What::Hello(_)) && reply.code().is_negative() && self.flags.stale {
+            return self.greet_hop_anew(turn, number);
+        }
         if !head || self.flags.hush {
             owed.answer = Answer::Heard(hop, Box::new(reply.to_owned()));
             return;

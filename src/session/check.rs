@@ -365,7 +365,7 @@ impl Session {
 }
 
 /// The place of a hop that could not be had.
-const NOWHERE: HopId = HopId(u8::MAX);
+pub(super) const NOWHERE: HopId = HopId(u8::MAX);
 
 fn params_of(transaction: &Transaction) -> Params<'_> {
     Params::parse(transaction.mail.sent.params_octets()).unwrap_or_default()

@@ -10,8 +10,10 @@
 //! again before anything else; where the client has something else to say first, it says it to a hop that has heard
 //! nothing.
 
+use super::check::NOWHERE;
 use super::client::{TlsFacts, TlsFault, TlsFaultKind};
 use super::io::{Event, Output, Peer, SessionEnd};
+use super::owed::Answer;
 use super::settings::DoorTls;
 use super::upstreams::Stand;
 use super::{Phase, Session, Turn};
@@ -118,6 +120,19 @@ impl Session {
         if let Some(home) = self.upstreams.home() {
             self.upstreams.vacate(home);
             self.dismiss(turn, home);
+        }
+    }
+
+    /// A hop takes no second EHLO, though RFC 5321 4.1.4 has it do so: it goes, and another dialog hears the client's.
+    pub(super) fn greet_hop_anew(&mut self, turn: &mut Turn<'_>, number: u32) {
+        if let Some(owed) = self.owed.numbered(number) {
+            owed.answer = Answer::Hop(NOWHERE);
+        }
+        self.leave_stale_hop(turn);
+        match (self.current_or_open(turn), self.owed.numbered(number)) {
+            (Ok(hop), Some(owed)) => owed.answer = Answer::Hop(hop),
+            (Ok(_), None) => {}
+            (Err(none), _) => self.no_hop(turn, none),
         }
     }
 
