@@ -125,8 +125,7 @@ fn every_client(behind: Behind, mode: Mode) {
             let fate = fate(&told, &stored);
             assert_eq!(told.tls == "-", leg == Leg::Plain, "{leg:?} by {client:?}: {}", told.words);
             let line = [leg.name(), client.name(), &told.tls, &at_the_hop(&stored)];
-            let note = if (behind, leg) == (Behind::OpenSmtpd, Leg::StartTls) { " (1)" } else { "" };
-            lines.push(line.map(|word| format!("{word:<11}")).concat() + &fate + note);
+            lines.push(line.map(|word| format!("{word:<11}")).concat() + &fate);
         }
     }
     lines.extend(keywords::lines(&pki, &gate));
