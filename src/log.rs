@@ -220,7 +220,7 @@ fn address(address: &Address) -> String {
     }
 }
 
-/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
+/// `TLSv1.3 TLS_AES_256_GCM_SHA384`, and the other side's certificate if it has shown one.
 fn tls(facts: &TlsFacts) -> String {
     let mut said = format!("{} {}", facts.version, facts.cipher);
     if let Some(shown) = &facts.certificate {

@@ -256,7 +256,7 @@ mod tests {
     fn a_header_tells_the_client_and_its_tls() {
         let tls = TlsFacts {
             version: "TLSv1.3".into(),
-            cipher: "TLS13_AES_256_GCM_SHA384".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
             server_name: Some("mx.example.net".into()),
             certificate: Some(Certificate {
                 subject: "O=Example\\, Inc.,CN=client.example".into(),

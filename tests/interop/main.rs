@@ -17,6 +17,7 @@ mod cases;
 mod extensions;
 mod failover;
 mod identity;
+mod identity_others;
 mod lmtp;
 mod matrix;
 mod messages;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     trials.extend(callouts::trials());
     trials.extend(failover::trials());
     trials.extend(identity::trials());
+    trials.extend(identity_others::trials());
     trials.extend(lmtp::trials());
     trials.extend(passthrough::trials());
     trials.extend(probe::trials());

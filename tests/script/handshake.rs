@@ -39,7 +39,7 @@ pub fn failed(kind: TlsFaultKind) -> TlsFault {
 }
 
 fn done() -> TlsFacts {
-    TlsFacts { version: "TLSv1.3".into(), cipher: "TLS13_AES_128_GCM_SHA256".into(), ..TlsFacts::default() }
+    TlsFacts { version: "TLSv1.3".into(), cipher: "TLS_AES_128_GCM_SHA256".into(), ..TlsFacts::default() }
 }
 
 fn certificate(subject: &str, fault: Option<&str>) -> Certificate {

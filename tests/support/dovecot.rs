@@ -1,19 +1,19 @@
-//! A private Dovecot that takes mail by LMTP on a Unix socket.
+//! A private Dovecot that takes mail by LMTP on a Unix socket, and behind PROXY headers on a loopback port.
 //!
 //! In:    the mailboxes it has.
-//! Out:   the path of its socket, mail as it stored it.
-//! Never: touches the system's Dovecot, listens on a port, or outlives this process: its leash is a pipe that closes
-//!        with it. It wants to be started by root, because it delivers as the mailbox's user.
+//! Out:   the path of its socket, its port, its log, mail as it stored it.
+//! Never: touches the system's Dovecot or outlives this process: its leash is a pipe that closes with it. It wants to be started by root, because it delivers as the mailbox's user.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::maildir::{self, Stored};
-use super::scratch::{PATIENCE, Scratch, wait_child, wait_for};
+use super::scratch::{PATIENCE, Scratch, free_port, is_listened_at, wait_child, wait_for};
 
 /// The user that mail is stored as.
 const NOBODY: u32 = 65534;
@@ -21,6 +21,7 @@ const NOBODY: u32 = 65534;
 pub struct Dovecot {
     scratch: Scratch,
     leash: Child,
+    proxied: SocketAddr,
 }
 
 impl Dovecot {
@@ -36,14 +37,19 @@ impl Dovecot {
         }
         scratch.write("users", users);
         let dir = scratch.path().display();
+        let proxied = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = format!(
             "base_dir = {dir}/run\nstate_dir = {dir}/state\nlog_path = {dir}/dovecot.log\nprotocols = lmtp\n\
              ssl = no\nhostname = store.example\nmail_location = maildir:~\n\
              auth_username_format = %n\n\
              passdb {{\n  driver = passwd-file\n  args = {dir}/users\n}}\n\
              userdb {{\n  driver = passwd-file\n  args = {dir}/users\n}}\n\
-             service lmtp {{\n  unix_listener lmtp {{\n    mode = 0666\n  }}\n}}\n\
-             service stats {{\n  unix_listener stats-writer {{\n    mode = 0666\n  }}\n}}\n"
+             haproxy_trusted_networks = 127.0.0.0/8\n\
+             service lmtp {{\n  unix_listener lmtp {{\n    mode = 0666\n  }}\n  \
+             inet_listener lmtp {{\n    address = {}\n    port = {}\n    haproxy = yes\n  }}\n}}\n\
+             service stats {{\n  unix_listener stats-writer {{\n    mode = 0666\n  }}\n}}\n",
+            proxied.ip(),
+            proxied.port()
         );
         let config = scratch.write("dovecot.conf", config);
         // `cat` ends when the other end of its input closes: by our hand, or because this process is gone.
@@ -59,8 +65,9 @@ impl Dovecot {
             .stderr(output)
             .spawn()
             .unwrap();
-        let dovecot = Self { scratch, leash };
-        wait_for("Dovecot to start", PATIENCE, || dovecot.socket().exists().then_some(()));
+        let dovecot = Self { scratch, leash, proxied };
+        let is_there = || dovecot.socket().exists() && is_listened_at(proxied);
+        wait_for("Dovecot to start", PATIENCE, || is_there().then_some(()));
         dovecot
     }
 
@@ -68,12 +75,17 @@ impl Dovecot {
         self.scratch.path().join("run/lmtp")
     }
 
+    /// Where a connection begins with a PROXY header.
+    pub fn proxied(&self) -> SocketAddr {
+        self.proxied
+    }
+
     /// All mail it has, octet for octet.
     pub fn stored(&self) -> Vec<Stored> {
         maildir::read_raw(&self.scratch.path().join("mail"))
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let read = |name: &str| fs::read(Path::new(self.scratch.path()).join(name)).unwrap_or_default();
         String::from_utf8_lossy(&[read("dovecot.log"), read("output")].concat()).into_owned()
     }

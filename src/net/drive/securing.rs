@@ -40,7 +40,6 @@ impl Drive {
                     Input::Secured(peer, facts)
                 }
                 Err(fault) => {
-                    tracing::debug!(session = %self.session.id(), fault = &*fault.what, "tls: no handshake");
                     match peer {
                         Peer::Downstream => self.let_client_go(scratch),
                         Peer::Upstream(hop) => self.hops.vacate(usize::from(hop.0)),
