@@ -15,9 +15,10 @@ use rustix::process::Signal;
 use crate::gate::{BINARY, free_address};
 use crate::support::gatepost::Gatepost;
 use crate::support::mta::Mta;
-use crate::support::peers::{EXIM, Peer, found, trial};
+use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
 use crate::support::raw::Raw;
+use crate::support::room;
 use crate::support::scratch::{PATIENCE, Scratch, run};
 use crate::text;
 
@@ -103,8 +104,8 @@ fn deliver(door: SocketAddr) {
     client.quit();
 }
 
-/// Exim's own test of a session (-bh): nothing listens and nothing is delivered. It insists on its account, which an
-/// Exim that is unpacked only has not got: a passwd file of our own lies over the system's for this one process.
+/// Exim's own test of a session (-bh): nothing listens and nothing is delivered. It insists on its account, which its room
+/// gives it.
 fn exim_trusts_nobody_at_that_port() {
     let scratch = Scratch::new("exim");
     let acl = block("exim acl");
@@ -118,19 +119,14 @@ fn exim_trusts_nobody_at_that_port() {
         block("exim main")
     );
     scratch.write("exim.conf", configuration);
-    for (file, line) in
-        [("passwd", "Debian-exim:x:5001:5001::/:/bin/false\n"), ("group", "Debian-exim:x:5001:\n")]
-    {
-        scratch.write(file, std::fs::read_to_string(format!("/etc/{file}")).unwrap() + line);
-    }
     let dialog = "EHLO client.example\r\nMAIL FROM:<you@example.org>\r\nRCPT TO:<someone@example.net>\r\n\
                   RCPT TO:<joe@example.com>\r\nQUIT\r\n";
     let dialog = scratch.write("dialog", dialog);
     for (port, stranger) in [(10025, "550 relay not permitted"), (25, "250 Accepted")] {
-        let mut command = Command::new(found("unshare"));
-        let script = "mount --bind passwd /etc/passwd; mount --bind group /etc/group; exec \"$@\"";
-        command.args(["--mount", "sh", "-euc", script, "sh"]).arg(found(EXIM)).arg("-C");
-        command.arg(scratch.path().join("exim.conf")).args(["-oMi", &format!("127.0.0.1.{port}")]);
+        let room = Scratch::new("room");
+        let mut command = room::command(&room, "exim4-daemon-heavy", &[("Debian-exim", 5001)]);
+        command.args(["exim4", "-C"]).arg(scratch.path().join("exim.conf"));
+        command.args(["-oMi", &format!("127.0.0.1.{port}")]);
         command.args(["-bh", "127.0.0.1.40000"]).current_dir(scratch.path());
         let said = run(&scratch, &mut command, File::open(&dialog).unwrap().into(), PATIENCE);
         let replies: Vec<&str> = said.stdout.lines().filter(|line| line.starts_with(['2', '5'])).collect();

@@ -41,7 +41,7 @@ pub enum Peer {
 
 /// Below the cache of `.ci/install-peers`: Exim, unpacked and not installed; the TypeScript compiler, the types of a
 /// dashboard for it; a linter.
-pub const EXIM: &str = "exim4-daemon-heavy/usr/sbin/exim4";
+const EXIM: &str = "exim4-daemon-heavy/usr/sbin/exim4";
 pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
 pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
 pub const HADOLINT: &str = "hadolint/bin/hadolint";

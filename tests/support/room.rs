@@ -46,6 +46,13 @@ pub fn start(scratch: &Scratch, package: &str, accounts: &[(&str, u32)], script:
     Leash::start(command, &scratch.path().join("output"))
 }
 
+/// What runs its further arguments in a room with the package's tree.
+pub fn command(scratch: &Scratch, package: &str, accounts: &[(&str, u32)]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(inside(scratch, &cache().join(package), accounts));
+    command
+}
+
 /// The arguments of unshare(1) up to the command.
 fn inside(scratch: &Scratch, tree: &Path, accounts: &[(&str, u32)]) -> [std::ffi::OsString; 6] {
     let lines: String =
