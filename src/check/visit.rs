@@ -152,7 +152,7 @@ impl Visit<'_> {
             Err(why) => {
                 let what = format!("source_address: {why}");
                 let remedy =
-                    "Give gatepost CAP_NET_ADMIN (deploy/gatepost.service.d), or set identity to another";
+                    "Give gatepost CAP_NET_RAW (deploy/gatepost.service.d), or set identity to another";
                 self.findings.wrong(&words::nameless(self.upstream, &what, remedy));
             }
         }

@@ -54,7 +54,7 @@ pub enum Untold {
 impl fmt::Display for Untold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Untold::Privilege => f.write_str("not permitted: it takes CAP_NET_ADMIN"),
+            Untold::Privilege => f.write_str("not permitted: it takes CAP_NET_RAW or CAP_NET_ADMIN"),
             Untold::Family(client, host) => {
                 write!(f, "the client's address {client} is of another family than the host's, {host}")
             }

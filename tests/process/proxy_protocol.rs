@@ -326,7 +326,7 @@ fn the_address_itself() {
         assert_eq!(comes_from(), "127.0.0.9");
     } else {
         assert!(rest(&mut stream).starts_with("421 4.7.1 "), "better put off than passed nameless");
-        logged(&strict, ": source_address: not permitted: it takes CAP_NET_ADMIN");
+        logged(&strict, ": source_address: not permitted: it takes CAP_NET_RAW or CAP_NET_ADMIN");
     }
     // A client of the other family cannot be seen there by anybody.
     let mut stream = balancer(&strict);
