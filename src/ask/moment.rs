@@ -14,7 +14,7 @@ use crate::config::knows;
 use crate::config::types::{Config, Stage as At};
 use crate::log::text;
 use crate::rules;
-use crate::session::client::{Certificate, ClientFacts, TlsFacts, XclientFacts};
+use crate::session::client::{Certificate, ClientFacts, ClientName, TlsFacts};
 use crate::session::verdict::{Question, Stage, Supposed};
 use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
@@ -110,8 +110,8 @@ impl Tls {
 fn facts(moment: &Moment) -> Option<ClientFacts> {
     let tls = moment.tls.facts();
     let name = moment.client_name.as_deref().map(Box::from);
-    let xclient = name.map(|name| XclientFacts { name: Some(name), ..XclientFacts::default() });
-    (tls.is_some() || xclient.is_some()).then(|| ClientFacts { tls, xclient, ..ClientFacts::default() })
+    let ptr = name.map(ClientName::Is);
+    (tls.is_some() || ptr.is_some()).then(|| ClientFacts { tls, ptr, ..ClientFacts::default() })
 }
 
 fn stage(name: &str) -> Result<At, String> {

@@ -93,7 +93,7 @@ struct Client<'a> {
     port: u16,
     /// The name given in EHLO or HELO.
     ehlo: Option<Shown<'a>>,
-    /// Its name in DNS, where a trusted peer told it by XCLIENT.
+    /// Its name in DNS, where a trusted peer told it by XCLIENT, or a host that is to be told it was dialled before.
     ptr: Option<&'a str>,
     /// As whom it has authenticated, where a trusted peer told it by XCLIENT.
     login: Option<&'a str>,

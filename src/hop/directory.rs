@@ -1,7 +1,7 @@
 //! The hosts of domains that only recipients name: looked up when they are, and kept for a while.
 //!
-//! In:    a [`Domain`], from a session on any worker.
-//! Out:   its hosts as a [`Destination`], or why there are none.
+//! In:    a [`Domain`], from a session on any worker; a client's address.
+//! Out:   its hosts as a [`Destination`], or why there are none; the client's name.
 //! Never: asks DNS on a worker (the control thread does, once for all who want the same domain at a time), keeps more
 //!        domains than a bound, or leads to one of our own listeners.
 //!
@@ -26,11 +26,15 @@ use super::resolve::own_listener;
 use super::serve::picked;
 use super::target::Address;
 use crate::config::types::{Balance, Config};
+use crate::session::client::ClientName;
 use crate::session::route::{Destination, Domain, HopTerms, HopTls, NotFound, Pick, PoolKind, TargetId};
 use crate::tls::{ClientTls, client};
 
 /// How long a domain may be looked up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client's name may be looked up: a mail host waits for it, and no client may be made to wait much longer
+/// by whoever serves its reverse zone.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
 /// How long it is believed that a domain has no hosts.
 const NONE: Duration = Duration::from_secs(30);
 /// So many domains are kept.
@@ -52,6 +56,8 @@ struct Shared {
     listeners: Vec<SocketAddr>,
     kept: Mutex<HashMap<Domain, Arc<Entry>>>,
     room: Semaphore,
+    /// For names of clients, who shall not keep domains waiting by having none.
+    room_for_names: Semaphore,
     /// What TLS with hosts goes by that only a rung names, once there are any.
     tls: OnceLock<Option<Arc<ClientTls>>>,
 }
@@ -82,6 +88,7 @@ impl Directory {
             listeners: config.listeners.iter().flat_map(|one| one.addresses.iter().copied()).collect(),
             kept: Mutex::default(),
             room: Semaphore::new(AT_ONCE),
+            room_for_names: Semaphore::new(AT_ONCE),
             tls: OnceLock::new(),
         };
         Self { control: Handle::current(), shared: Arc::new(shared) }
@@ -95,6 +102,19 @@ impl Directory {
     /// What is known of hosts.
     pub(super) fn registry(&self) -> &Registry {
         &self.shared.registry
+    }
+
+    /// Looks a client's name up, for no longer than `bound` either. The future may be polled on any thread.
+    pub fn client_name(
+        &self,
+        ip: IpAddr,
+        bound: Duration,
+    ) -> impl Future<Output = ClientName> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        let bound = bound.min(NAME_PATIENCE);
+        let asking = self.control.spawn(async move { shared.client_name(ip, bound).await });
+        // The control thread is gone, or a defect took the lookup along.
+        async { asking.await.unwrap_or(ClientName::Unknown) }
     }
 
     /// Looks a domain up for `pool`, or for a rung where there is none. The future may be polled on any thread.
@@ -142,6 +162,15 @@ impl Shared {
         };
         *known = Some(Known { until: Instant::now() + lasts, hosts: hosts.clone() });
         hosts
+    }
+
+    async fn client_name(&self, ip: IpAddr, bound: Duration) -> ClientName {
+        let Ok(resolver) = &self.resolver else { return ClientName::Unknown };
+        let asked = async {
+            let _room = self.room_for_names.acquire().await;
+            resolver.client_name(ip.to_canonical(), bound).await
+        };
+        tokio::time::timeout(bound, asked).await.unwrap_or(ClientName::Unknown)
     }
 
     /// What DNS says, our own listeners left out.

@@ -139,7 +139,7 @@ impl std::error::Error for ResolveError {}
 
 /// Asks the servers.
 #[derive(Clone)]
-pub struct Resolver(TokioResolver);
+pub struct Resolver(pub(super) TokioResolver);
 
 impl Resolver {
     /// One that asks `dns.servers`, or whom the system asks; `/etc/hosts` is honoured before either.
@@ -325,7 +325,7 @@ impl fmt::Debug for Resolver {
 }
 
 /// Whether a server said that there is no such thing; all else is no answer.
-fn is_no_record(error: &NetError) -> bool {
+pub(super) fn is_no_record(error: &NetError) -> bool {
     matches!(error, NetError::Dns(DnsError::NoRecordsFound(none))
         if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain))
 }
@@ -343,14 +343,14 @@ fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 }
 
 /// A name that the search list does not apply to. One that DNS cannot hold does not exist.
-fn rooted(name: &str) -> Result<Name, ResolveError> {
+pub(super) fn rooted(name: &str) -> Result<Name, ResolveError> {
     let mut name = Name::from_ascii(name).map_err(|_| ResolveError::NoAddress)?;
     name.set_fqdn(true);
     Ok(name)
 }
 
 /// The name as a configuration would say it; `None` for one that could not stand in a log or be dialled.
-fn text(name: &Name) -> Option<Box<str>> {
+pub(super) fn text(name: &Name) -> Option<Box<str>> {
     let text = name.to_lowercase().to_ascii();
     let text = text.strip_suffix('.').unwrap_or(&text);
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');

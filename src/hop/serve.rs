@@ -4,12 +4,13 @@
 //! Out:   a [`Host`], which is a [`Lease`]: its dialog counts as open until the session lets go of it.
 //! Never: knows a session, or which of its dialogs a host is for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
 use crate::log::Seldom;
+use crate::session::client::ClientName;
 use crate::session::route::{self, Domain, HopTerms, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
@@ -35,6 +36,15 @@ impl HopSet {
     pub fn look_up(&self, domain: Domain) -> LookUp {
         let pool = domain.pool.and_then(|pool| self.pool(pool)).cloned();
         self.directory.look_up(domain, pool)
+    }
+
+    /// Looks a client's name up, for no longer than `bound`.
+    pub fn client_name(
+        &self,
+        ip: IpAddr,
+        bound: Duration,
+    ) -> impl Future<Output = ClientName> + Send + use<> {
+        self.directory.client_name(ip, bound)
     }
 
     fn pool(&self, pool: PoolId) -> Option<&Arc<Pool>> {

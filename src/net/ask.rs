@@ -1,8 +1,8 @@
 //! The questions a session has open, to callouts and to DNS: leaves that are there only while they run.
 //!
-//! In:    what a session wants asked, or not asked any more; a domain it wants looked up.
+//! In:    what a session wants asked, or not asked any more; a domain it wants looked up; a client whose name a hop is told.
 //! Out:   one [`Input::Told`] for each question that was not cancelled, when its answer is in; one
-//!        [`Input::LookedUp`] for the latest domain.
+//!        [`Input::LookedUp`] for the latest domain; the client's name.
 //! Never: keeps a deadline (the session does), or runs on for nobody: a question that is cancelled, or whose session
 //!        ends or panics, is dropped where it stands.
 
@@ -14,9 +14,11 @@ use std::task::{Context, Poll};
 
 use crate::callout::Asker;
 use crate::hop::{HopSet, LookUp};
+use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, Fault};
+use crate::session::client::ClientName;
 use crate::session::io::{Ask, Event, Input, Ticket};
-use crate::session::route::{Domain, Hops};
+use crate::session::route::{Domain, HopTerms, Hops, Identity};
 
 /// One session's open questions, and who carries those to callouts; made with its first question.
 #[derive(Default)]
@@ -45,6 +47,20 @@ pub fn look_up(asking: &mut Option<Box<Asking>>, hops: &dyn Hops, domain: Domain
     let hops: &dyn Any = hops;
     let Some(hops) = hops.downcast_ref::<HopSet>() else { return };
     asking.get_or_insert_default().look_up = Some(hops.look_up(domain));
+}
+
+/// Looks the client's name up, where a host with these terms is told it and it is not known.
+pub fn client_name(
+    session: &Session,
+    terms: HopTerms,
+) -> Option<impl Future<Output = ClientName> + Send + use<>> {
+    let entrance = session.entrance();
+    let is_told = matches!(terms.identity, Identity::Xclient | Identity::Xforward);
+    let is_known = entrance.facts.as_ref().is_some_and(|facts| facts.ptr.is_some());
+    let hops: &dyn Any = session.hops();
+    let hops = hops.downcast_ref::<HopSet>().filter(|_| is_told && !is_known)?;
+    // Half of the time that a connection has, lest a name server's silence is taken for the host's.
+    Some(hops.client_name(entrance.client.ip(), session.connect_timeout() / 2))
 }
 
 /// Forgets a question.

@@ -201,7 +201,10 @@ impl Drive {
             any = true;
             let hop = HopId(place as u8);
             let input = match connected {
-                Ok(Connected { stream, untold }) => {
+                Ok((Connected { stream, untold }, name)) => {
+                    if let Some(name) = name {
+                        self.session.handle(now, Input::Named(name), &mut scratch.out);
+                    }
                     if let Some(why) = untold {
                         self.session.handle(
                             now,

@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use super::link::Link;
 use crate::hop::{Connected, NotConnected};
+use crate::session::client::ClientName;
 use crate::session::io::{Bits, HOPS};
 
-/// A connection that is being made.
-pub type Connecting = Pin<Box<dyn Future<Output = Result<Connected, NotConnected>> + Send>>;
+/// A connection that is being made, and the client's name where the host is to be told it.
+pub type Connecting =
+    Pin<Box<dyn Future<Output = Result<(Connected, Option<ClientName>), NotConnected>> + Send>>;
 
 /// A hop's place in the shell.
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! Who the client is, and under what its dialog runs: what was learned before the first command, and what a TLS
-//! handshake, a PROXY header or XCLIENT said since.
+//! handshake, a PROXY header, XCLIENT or DNS said since.
 //!
 //! In:    what the shell saw of a connection, and what a trusted peer told about it.
 //! Out:   facts for rules, callouts, records, and for whoever tells the hop who the client is.
-//! Never: holds what only a name server would know, or what a peer said that is not listed for it.
+//! Never: holds what a peer said that is not listed for it, or a name in DNS whose address is another.
 //!
 //! Most sessions have none of this: it is boxed, and absent for a plain client at a plain listener.
 
@@ -20,6 +20,8 @@ pub struct ClientFacts {
     pub tls: Option<TlsFacts>,
     /// What a PROXY header told beyond addresses.
     pub proxied: Option<ProxiedFacts>,
+    /// Its name in DNS, once somebody asked for it.
+    pub ptr: Option<ClientName>,
     /// What XCLIENT told beyond addresses.
     pub xclient: Option<XclientFacts>,
     /// What XFORWARD told of the transaction's message.
@@ -37,9 +39,14 @@ impl ClientFacts {
         self.tls.as_ref().or_else(|| self.proxied.as_ref()?.tls.as_ref())
     }
 
-    /// Its name in DNS, where a trusted peer told it.
+    /// Its name in DNS, where a trusted peer told it or a hop is told it.
     pub fn name(&self) -> Option<&str> {
-        self.xclient.as_ref()?.name.as_deref()
+        if let Some(ClientName::Is(name)) = &self.ptr { Some(name) } else { None }
+    }
+
+    /// Whether its name may be found another time.
+    pub fn is_name_unknown(&self) -> bool {
+        self.ptr == Some(ClientName::Unknown)
     }
 
     /// As whom it has authenticated, where a trusted peer told it.
@@ -145,13 +152,20 @@ pub struct ProxiedFacts {
     pub tls: Option<TlsFacts>,
 }
 
-/// What XCLIENT told beyond addresses. Values are decoded; `None`: not said, or `[UNAVAILABLE]`.
+/// A client's name in DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientName {
+    /// The one that its address has, and that has its address.
+    Is(Box<str>),
+    /// There is none.
+    None,
+    /// No name server said.
+    Unknown,
+}
+
+/// What XCLIENT told beyond addresses and NAME. Values are decoded; `None`: not said, or `[UNAVAILABLE]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct XclientFacts {
-    /// NAME.
-    pub name: Option<Box<str>>,
-    /// NAME was `[TEMPUNAVAIL]`: the name server did not answer.
-    pub name_unknown_for_now: bool,
     /// HELO, until the client's own.
     pub helo: Option<Box<str>>,
     /// LOGIN.

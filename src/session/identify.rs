@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use super::client::ClientName;
 use super::io::Output;
 use super::{Session, Turn};
 use crate::smtp::{Attributes, CommandError, Own, Verb, own};
@@ -44,13 +45,14 @@ impl Session {
         if let Some(address) = told.addr.flatten() {
             facts.via.get_or_insert(client);
             self.entrance.client = SocketAddr::new(address, 0);
-            (xclient.name, xclient.name_unknown_for_now) = (None, false);
+            facts.ptr = None;
         }
         if let Some(port) = told.port {
             self.entrance.client.set_port(port.unwrap_or_default());
         }
         if let Some(name) = told.name {
-            (xclient.name, xclient.name_unknown_for_now) = (name, told.name_unknown_for_now);
+            let none = if told.name_unknown_for_now { ClientName::Unknown } else { ClientName::None };
+            facts.ptr = Some(name.map_or(none, ClientName::Is));
         }
         if let Some(helo) = told.helo {
             xclient.helo = helo;
@@ -62,6 +64,11 @@ impl Session {
         let address = told.dest_addr.map_or(at.map(|at| at.ip()), |address| address);
         let port = told.dest_port.flatten().or(at.map(|at| at.port())).unwrap_or_default();
         facts.destination = address.map(|address| SocketAddr::new(address, port));
+    }
+
+    /// What name servers say of the client, where no peer said it.
+    pub(super) fn named(&mut self, name: ClientName) {
+        self.entrance.facts.get_or_insert_default().ptr.get_or_insert(name);
     }
 
     /// XFORWARD: whose message comes next.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
-use super::client::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
+use super::client::{ClientName, TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use super::limiter::Bound;
 use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
@@ -63,6 +63,8 @@ pub enum Input {
     /// A connection cannot come from the client's address, and why. Where the pool requires that it does, it was not
     /// made; else [`Input::Opened`] follows.
     Untold(HopId, Box<str>),
+    /// What the client is called in DNS, for a host whose terms want it told; [`Input::Opened`] follows.
+    Named(ClientName),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
     /// It failed; the connection is closed.

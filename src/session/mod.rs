@@ -70,7 +70,7 @@ pub mod verdict;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::content::Content;
 use self::io::{Event, HopId, Input, Out, Output, Peer, SessionEnd, TraceSide};
@@ -221,6 +221,7 @@ impl Session {
             Input::Opened(hop) => self.opened(turn, hop),
             Input::OpenFailed(hop) => self.open_failed(turn, hop),
             Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
+            Input::Named(name) => self.named(name),
             Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
             Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
@@ -292,6 +293,11 @@ impl Session {
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// How long a connection to a hop may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.settings.timeouts.connect
     }
 
     /// Through which door the client came, and who it is.

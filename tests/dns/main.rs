@@ -7,6 +7,7 @@
 //!
 //! RFC 5321 5.1 (MX), RFC 7505 (null MX), RFC 2782 (SRV).
 
+mod clients;
 mod nsd;
 mod pools;
 mod recipients;
@@ -57,5 +58,6 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = pools::trials();
     trials.extend(recipients::trials());
+    trials.extend(clients::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

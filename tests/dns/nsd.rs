@@ -1,6 +1,6 @@
 //! A private NSD.
 //!
-//! In:    the zone `example`.
+//! In:    the zone `example`, and `2.0.192.in-addr.arpa`.
 //! Out:   a name server on a loopback port that has it; `broken` it is meant to have and has not: SERVFAIL. Of
 //!        anything else it wants to know nothing: REFUSED.
 //! Never: outlives the test process: its leash is a pipe that closes with it.
@@ -22,16 +22,23 @@ pub struct Nsd {
 
 impl Nsd {
     pub fn start(zone: &str) -> Self {
+        Self::start_with(zone, "")
+    }
+
+    /// One that also has the names of 192.0.2.0/24.
+    pub fn start_with(zone: &str, reverse: &str) -> Self {
         let scratch = Scratch::new("nsd");
         let port = free_port();
         let dir = scratch.path().display().to_string();
         scratch.write("example.zone", zone);
+        scratch.write("reverse.zone", reverse);
         let config = format!(
             "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{dir}\"\n  \
              database: \"\"\n  pidfile: \"{dir}/nsd.pid\"\n  xfrdfile: \"{dir}/xfrd.state\"\n  \
              zonelistfile: \"{dir}/zone.list\"\n  logfile: \"{dir}/nsd.log\"\n  verbosity: 2\n  server-count: 1\n\
              remote-control:\n  control-enable: no\n\
-             zone:\n  name: example\n  zonefile: example.zone\nzone:\n  name: broken\n  zonefile: none.zone\n"
+             zone:\n  name: example\n  zonefile: example.zone\nzone:\n  name: broken\n  zonefile: none.zone\n\
+             zone:\n  name: 2.0.192.in-addr.arpa\n  zonefile: reverse.zone\n"
         );
         let config = scratch.write("nsd.conf", config);
         // `cat` ends when the other end of its input closes: by our hand, or because this process is gone.

@@ -22,7 +22,7 @@ use crate::support::gatepost::Gatepost;
 use crate::support::haproxy::Haproxy;
 use crate::support::mta::Mta;
 use crate::support::peers::{Peer, trial};
-use crate::support::postfix::{Postfix, Spec};
+use crate::support::postfix::{Postfix, Spec, with_hosts};
 use crate::support::scratch::{PATIENCE, Scratch, free_port, wait_for};
 
 /// The client, by the address it has and the name that address has.
@@ -40,10 +40,10 @@ pub fn trials() -> Vec<Trial> {
             to_postfix("send-proxy-v2", "proxy_v2", PROXIED, "client=spike.porcupine.example[127.0.0.9]");
         }),
         trial("identity::postfix_by_xclient", TO_POSTFIX, || {
-            to_postfix("send-proxy-v2", "xclient", "", "client=unknown[127.0.0.9]");
+            to_postfix("send-proxy-v2", "xclient", "", "client=spike.porcupine.example[127.0.0.9]");
         }),
         trial("identity::postfix_by_xforward", TO_POSTFIX, || {
-            to_postfix("send-proxy", "xforward", "", "orig_client=unknown[127.0.0.9]");
+            to_postfix("send-proxy", "xforward", "", "orig_client=spike.porcupine.example[127.0.0.9]");
         }),
         trial("identity::tls_at_the_balancer_is_told_too", [Peer::Haproxy, Peer::Swaks], tls_at_the_balancer),
         trial("identity::health_checks_of_haproxy", [Peer::Haproxy, Peer::Postfix], health_checks),
@@ -66,7 +66,9 @@ fn before(hop: SocketAddr, identity: &str) -> Gatepost {
          proxy_protocol: {{ from: [127.0.0.1], required: true }} }}"
     );
     let path = scratch.write("proxy.yaml", config);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    let hosts = scratch.write("hosts", HOSTS);
+    let mut command = Command::new("unshare");
+    command.args(with_hosts(&hosts)).arg(env!("CARGO_BIN_EXE_gatepost"));
     command.arg("run").arg("--config").arg(path).stdin(Stdio::null());
     Gatepost::start_with(scratch, command, listener, admin)
 }

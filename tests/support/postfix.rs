@@ -51,6 +51,12 @@ impl Spec {
     }
 }
 
+/// Arguments of unshare(1), up to the command: a mount namespace of its own, where `hosts` lies over the system's.
+pub fn with_hosts(hosts: &Path) -> [&OsStr; 5] {
+    let script = "mount --bind \"$0\" /etc/hosts; exec \"$@\"";
+    ["--mount".as_ref(), "sh".as_ref(), "-ec".as_ref(), script.as_ref(), hosts.as_os_str()]
+}
+
 pub struct Postfix {
     // First, so that it has ended before its directory goes.
     _leash: Leash,
@@ -76,18 +82,10 @@ impl Postfix {
         }
         let etc = scratch.path().join("etc");
         let hosts = scratch.write("hosts", spec.hosts);
-        // A mount namespace of its own, where that file lies over the system's.
-        let elsewhere: [&OsStr; 5] = [
-            "unshare".as_ref(),
-            "--mount".as_ref(),
-            "sh".as_ref(),
-            "-ec".as_ref(),
-            "mount --bind \"$0\" /etc/hosts; exec \"$@\"".as_ref(),
-        ];
         let mut master: Vec<&OsStr> = Vec::new();
         if !spec.hosts.is_empty() {
-            master.extend(elsewhere);
-            master.push(hosts.as_ref());
+            master.push("unshare".as_ref());
+            master.extend(with_hosts(&hosts));
         }
         master.extend([
             "/usr/lib/postfix/sbin/master".as_ref(),

@@ -13,7 +13,7 @@ use super::{CLOSING, Drive};
 use crate::hop::{self, Introduction, Lease};
 use crate::log;
 use crate::net::ask;
-use crate::net::slots::Slot;
+use crate::net::slots::{Connecting, Slot};
 use crate::net::worker::Scratch;
 use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
 use crate::session::route::Host;
@@ -113,7 +113,12 @@ impl Drive {
         if let Some(lease) = any.downcast_ref::<Lease>() {
             let target = lease.target().clone();
             let introduction = Introduction::of(target.terms(), self.session.entrance(), self.session.id());
-            let connecting = Box::pin(async move { hop::connect(&target, &introduction).await });
+            let name = ask::client_name(&self.session, target.terms());
+            let connect = async move { hop::connect(&target, &introduction).await };
+            let connecting: Connecting = match name {
+                None => Box::pin(async { Ok((connect.await?, None)) }),
+                Some(name) => Box::pin(async { tokio::try_join!(connect, async { Ok(Some(name.await)) }) }),
+            };
             self.hops.put(usize::from(hop.0), Slot::Connecting(connecting, now));
         }
     }

@@ -78,9 +78,8 @@ impl Session {
 
     fn xclient(&self, hop: HopId, names: Names, by_name: bool) -> Lines {
         let facts = self.entrance.facts.as_deref();
-        let told = facts.and_then(|facts| facts.xclient.as_ref());
         let name = facts.and_then(|facts| facts.name()).filter(|_| by_name);
-        let for_now = told.is_some_and(|told| told.name_unknown_for_now);
+        let for_now = facts.is_some_and(|facts| facts.is_name_unknown());
         let at = facts.and_then(|facts| facts.destination);
         let mut telling = Telling::new(TellingVerb::Xclient, names);
         telling.name(Attribute::Name, name, for_now);
@@ -169,7 +168,8 @@ impl Session {
         let hello = self.hello.as_deref();
         let proto = hello.map(|hello| if hello.extended { "ESMTP" } else { "SMTP" });
         let is_local = self.entrance.client.ip().to_canonical().is_loopback();
-        telling.name(Attribute::Name, facts.and_then(|facts| facts.name()), false);
+        let for_now = facts.is_some_and(|facts| facts.is_name_unknown());
+        telling.name(Attribute::Name, facts.and_then(|facts| facts.name()), for_now);
         telling.address(Attribute::Addr, Some(self.entrance.client.ip()));
         telling.port(Attribute::Port, Some(self.entrance.client.port()));
         telling.exact(Attribute::Proto, proto);
