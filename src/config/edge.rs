@@ -24,6 +24,13 @@ pub struct ListenerTls {
     pub implicit: bool,
 }
 
+impl ListenerTls {
+    /// All files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.certificates.iter().flat_map(KeyPair::files).chain(self.client_roots.as_deref())
+    }
+}
+
 /// A certificate chain and its private key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -83,6 +90,13 @@ pub struct UpstreamTls {
 impl Default for UpstreamTls {
     fn default() -> Self {
         Self { mode: UpstreamTlsMode::Off, verify: true, roots: None, server_name: None, certificate: None }
+    }
+}
+
+impl UpstreamTls {
+    /// All files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.certificate.iter().flat_map(KeyPair::files).chain(self.roots.as_deref())
     }
 }
 

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::verify::HopJudge;
 use super::{PemError, VERSIONS, pem, provider};
-use crate::config::types::{KeyPair, UpstreamTls, UpstreamTlsMode};
+use crate::config::types::{UpstreamTls, UpstreamTlsMode};
 
 /// Hosts whose sessions are kept to be resumed.
 const KEPT: usize = 256;
@@ -67,8 +67,7 @@ impl ClientTls {
 
     /// The files it was read from.
     pub fn files(&self) -> Vec<PathBuf> {
-        let pair = self.files.certificate.iter().flat_map(KeyPair::files);
-        pair.chain(self.files.roots.as_deref()).map(Into::into).collect()
+        self.files.files().map(Into::into).collect()
     }
 
     /// Whether certificates are verified.

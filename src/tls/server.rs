@@ -22,7 +22,7 @@ use rustls::sign::CertifiedKey;
 use super::name::{expires, host_names};
 use super::verify::ClientJudge;
 use super::{PemError, VERSIONS, pem, provider};
-use crate::config::types::{KeyPair, ListenerTls};
+use crate::config::types::ListenerTls;
 
 /// Sessions of clients that cannot keep a ticket.
 const KEPT: usize = 1024;
@@ -77,8 +77,7 @@ impl ServerTls {
 
     /// The files it was read from.
     pub fn files(&self) -> Vec<PathBuf> {
-        let pairs = self.files.certificates.iter().flat_map(KeyPair::files);
-        pairs.chain(self.files.client_roots.as_deref()).map(Into::into).collect()
+        self.files.files().map(Into::into).collect()
     }
 
     /// When each of its certificates is over, in seconds since 1970.

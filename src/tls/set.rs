@@ -5,9 +5,10 @@
 //! Never: stops at the first error, or reads the system's roots where nobody is to be verified by them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::watch::{Look, look};
 use super::{ClientTls, ServerTls};
 use crate::config::types::{Config, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode};
 
@@ -17,6 +18,8 @@ pub struct TlsSet {
     /// By the listeners' places in the file; with the first address, for people.
     listeners: Vec<Option<(String, Arc<ServerTls>)>>,
     pools: BTreeMap<String, Arc<ClientTls>>,
+    /// How the files were just before any was read: whatever is done to one from then on shows.
+    looks: BTreeMap<PathBuf, Look>,
 }
 
 /// A listener's or pool's.
@@ -47,7 +50,10 @@ impl TlsSet {
     /// Whatever is wrong, each with its place: `listeners[0].tls: cert.pem: …`.
     pub fn load(config: &Config) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
-        let mut set = Self::default();
+        let files = config.listeners.iter().flat_map(|listener| listener.tls.files());
+        let files = files.chain(config.upstreams.values().flat_map(|upstream| upstream.tls.files()));
+        let mut set =
+            Self { looks: files.map(|file| (file.into(), look(file))).collect(), ..Self::default() };
         for (place, listener) in config.listeners.iter().enumerate() {
             let ours = matches!(listener.tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
             let loaded = ours.then(|| ServerTls::load(&listener.tls)).transpose();
@@ -89,6 +95,11 @@ impl TlsSet {
             tls.expiries().into_iter().map(expiry).collect::<Vec<_>>()
         };
         self.listeners.iter().flatten().flat_map(of).collect()
+    }
+
+    /// How a file was before it was read.
+    pub(super) fn looked(&self, file: &Path) -> Look {
+        self.looks.get(file).copied().flatten()
     }
 
     /// Each, with the key that names its files.

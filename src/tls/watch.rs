@@ -3,7 +3,8 @@
 //! In:    the files of a configuration's TLS, looked at every few seconds.
 //! Out:   what they hold now, for handshakes that begin from now on; a log line about what could not be used.
 //! Never: drops a session, takes half a pair for a whole one (a change is taken up when two looks in a row show the
-//!        same), or gives up what works for what does not: a broken file is told of once, and what it held stays.
+//!        same), or gives up what works for what does not: a broken file is told of once and tried at every look, and
+//!        what it held stays.
 //!
 //! Looking is a system call a file; whoever replaces certificates (an ACME client, a mounted secret, a link that is
 //! turned) does it in ways that watching a directory would have to know one by one.
@@ -22,8 +23,9 @@ use crate::metrics::certificates;
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What shows that a file is another one. `None`: it cannot be looked at.
-type Look = Option<(u64, u64, i64, i64)>;
+/// What shows that a file is another one, or belongs to or may be read by others now (inode, size, mtime, ctime).
+/// `None`: it cannot be looked at.
+pub(super) type Look = Option<(u64, u64, [i64; 4])>;
 
 /// Watches the files of one configuration. Lives on the control thread; dropped with its configuration.
 #[derive(Debug)]
@@ -37,18 +39,20 @@ struct Watched {
     key: String,
     side: Side,
     files: Vec<PathBuf>,
-    /// As what is in use was read.
+    /// As they were just before they were last read, or tried.
     taken: Vec<Look>,
     last: Vec<Look>,
+    /// Why they could not be read when last tried.
+    wrong: Option<String>,
 }
 
 impl Watch {
-    /// One for what a configuration has just read.
+    /// One for what a configuration has read: its looks are those of then, since what is prepared after it takes time.
     pub fn new(set: Arc<TlsSet>) -> Self {
         let watched = set.sides().into_iter().map(|(key, side)| {
             let files = side.files();
-            let taken = looks(&files);
-            Watched { key, side, last: taken.clone(), taken, files }
+            let taken: Vec<Look> = files.iter().map(|file| set.looked(file)).collect();
+            Watched { key, side, last: taken.clone(), taken, files, wrong: None }
         });
         Self { watched: watched.collect(), set }
     }
@@ -82,7 +86,16 @@ impl Watch {
     fn look(&mut self) {
         let mut changed = false;
         for watched in &mut self.watched {
-            changed |= watched.look();
+            let news = watched.look();
+            let key = &*watched.key;
+            match news {
+                Some(Ok(())) => {
+                    changed = true;
+                    tracing::info!(key, "tls: certificates read again");
+                }
+                Some(Err(error)) => tracing::error!(key, "tls: nothing changed: {error}"),
+                None => {}
+            }
         }
         if changed {
             certificates::set(self.set.expiries());
@@ -91,21 +104,23 @@ impl Watch {
 }
 
 impl Watched {
-    /// Takes up a change that has settled; whether there was one.
-    fn look(&mut self) -> bool {
-        let now = looks(&self.files);
+    /// Takes up a change that has settled, or tries again what could not be read: not every reason shows in a look.
+    /// Returns what there is to tell.
+    fn look(&mut self) -> Option<Result<(), String>> {
+        let now: Vec<Look> = self.files.iter().map(|file| look(file)).collect();
         let settled = now == self.last;
         self.last = now;
-        if !settled || self.last == self.taken {
-            return false;
+        if !settled || (self.last == self.taken && self.wrong.is_none()) {
+            return None;
         }
         self.taken.clone_from(&self.last);
-        let key = &*self.key;
-        match self.side.reload() {
-            Ok(()) => tracing::info!(key, "tls: certificates read again"),
-            Err(error) => tracing::error!(key, "tls: nothing changed: {error}"),
-        }
-        true
+        let Err(error) = self.side.reload() else {
+            self.wrong = None;
+            return Some(Ok(()));
+        };
+        let error = error.to_string();
+        let told = self.wrong.replace(error.clone());
+        (told.as_ref() != Some(&error)).then_some(Err(error))
     }
 }
 
@@ -125,34 +140,38 @@ impl Side {
     }
 }
 
-fn looks(files: &[PathBuf]) -> Vec<Look> {
-    files.iter().map(|file| look(file)).collect()
-}
-
-fn look(file: &Path) -> Look {
+/// One look at a file.
+pub(super) fn look(file: &Path) -> Look {
     let seen = std::fs::metadata(file).ok()?;
-    Some((seen.ino(), seen.size(), seen.mtime(), seen.mtime_nsec()))
+    let times = [seen.mtime(), seen.mtime_nsec(), seen.ctime(), seen.ctime_nsec()];
+    Some((seen.ino(), seen.size(), times))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::Authority;
+    use std::time::Instant;
+
+    use super::super::certificates::{Authority, Files};
     use super::*;
     use crate::config::types::{Config, KeyPair, Listener, ListenerTls, ListenerTlsMode};
 
-    #[test]
-    fn a_change_is_taken_up_once_it_has_settled_and_a_broken_one_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::new("Example Root");
-        let files = authority.server(&["one.example.net"]).write(dir.path(), "cert");
-        let pair = KeyPair { certificate: files.certificate.clone(), key: files.key };
+    fn load(files: &Files) -> Arc<TlsSet> {
+        let pair = KeyPair { certificate: files.certificate.clone(), key: files.key.clone() };
         let tls = ListenerTls {
             mode: ListenerTlsMode::StartTls,
             certificates: vec![pair],
             ..ListenerTls::default()
         };
         let config = Config { listeners: vec![Listener { tls, ..Listener::default() }], ..Config::default() };
-        let set = Arc::new(TlsSet::load(&config).unwrap());
+        Arc::new(TlsSet::load(&config).unwrap())
+    }
+
+    #[test]
+    fn a_change_is_taken_up_once_it_has_settled_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("Example Root");
+        let files = authority.server(&["one.example.net"]).write(dir.path(), "cert");
+        let set = load(&files);
         let mut watch = Watch::new(Arc::clone(&set));
         let Some(tls) = set.listeners()[0].clone() else { panic!("no TLS") };
         let first = tls.now();
@@ -173,5 +192,52 @@ mod tests {
         now(&mut watch);
         assert!(!Arc::ptr_eq(&now(&mut watch), &second));
         assert_eq!(set.expiries()[0].at, 1_609_372_800, "2020-12-31");
+    }
+
+    #[test]
+    fn a_change_between_the_reading_and_the_watching_is_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("Example Root");
+        let set = load(&authority.server(&["one.example.net"]).write(dir.path(), "cert"));
+        authority.server(&["renewed.example.net"]).write(dir.path(), "cert");
+        let mut watched = Watch::new(set).watched.remove(0);
+        assert_eq!([watched.look(), watched.look(), watched.look()], [None, Some(Ok(())), None]);
+    }
+
+    #[test]
+    fn other_permissions_are_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Authority::new("Example Root").server(&["one.example.net"]).write(dir.path(), "cert");
+        let mut watched = Watch::new(load(&files)).watched.remove(0);
+        let (before, permissions) = (look(&files.key), files.key.metadata().unwrap().permissions());
+        // A kernel's clock for files may stand for some milliseconds.
+        let until = Instant::now() + Duration::from_secs(5);
+        while look(&files.key) == before && Instant::now() < until {
+            std::fs::set_permissions(&files.key, permissions.clone()).unwrap();
+        }
+        assert_eq!([watched.look(), watched.look(), watched.look()], [None, Some(Ok(())), None]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_tried_again_and_told_when_it_is_another_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("Example Root");
+        let files = authority.server(&["one.example.net"]).write(dir.path(), "cert");
+        let mut watched = Watch::new(load(&files)).watched.remove(0);
+        let told = |news: Option<Result<(), String>>| news.unwrap().unwrap_err();
+        std::fs::write(&files.key, "nonsense").unwrap();
+        assert_eq!(watched.look(), None);
+        assert!(told(watched.look()).contains("holds no private key"));
+        assert_eq!([watched.look(), watched.look()], [None, None], "told once");
+        std::fs::write(&files.key, "other nonsense").unwrap();
+        assert_eq!([watched.look(), watched.look()], [None, None], "the same is wrong");
+        std::fs::remove_file(&files.key).unwrap();
+        assert_eq!(watched.look(), None);
+        assert!(told(watched.look()).contains("cannot be read"));
+        authority.server(&["two.example.net"]).write(dir.path(), "cert");
+        // As if it had looked like this when it could not be read.
+        watched.last = watched.files.iter().map(|file| look(file)).collect();
+        watched.taken.clone_from(&watched.last);
+        assert_eq!([watched.look(), watched.look()], [Some(Ok(())), None]);
     }
 }
