@@ -18,8 +18,16 @@ use super::stream::Stream;
 /// Octets of records read at a time.
 const RECORDS: usize = 32 << 10;
 
-/// What rustls takes at a time, however much it is given. So many always fit into it where it holds nothing.
+/// What rustls takes at a time, at least, where it holds the beginning of no record.
 const GULP: usize = 4096;
+
+/// So many it takes in one go even behind the beginning of the longest record: it takes none while more than a record's
+/// plain octets wait in it to be read, for which there must be room.
+const SIP: usize = 1792;
+
+/// Octets of records that may come at once without a plain one in them: whoever goes on like that (empty records, new
+/// keys again and again) means to keep us busy.
+const EMPTY: usize = 8 * RECORDS;
 
 thread_local! {
     static ARRIVED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -64,20 +72,24 @@ impl Secured {
         let (mut ask, mut room) = (Some(room), None);
         ARRIVED.with_borrow_mut(|arrived| {
             arrived.resize(RECORDS, 0);
-            loop {
+            let mut empty = 0;
+            while empty < EMPTY {
                 let read = self.socket.try_receive(|| {
                     let room: &mut &mut [u8] =
                         room.get_or_insert_with(|| ask.take().map(|ask| ask()).unwrap_or_default());
                     // What does not fit into the room stays in rustls, which takes no more records then.
-                    let most = room.len().saturating_sub(GULP).clamp(GULP, RECORDS);
-                    &mut arrived[..most]
+                    let most = if room.len() < 2 * GULP { SIP } else { room.len() - GULP };
+                    &mut arrived[..most.min(RECORDS)]
                 })?;
+                empty += read;
                 match self.take_in(&arrived[..read], room.as_deref_mut().unwrap_or_default()) {
                     // No record is whole. Whether there is more the socket knows.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     taken => return taken,
                 }
             }
+            self.broken = true;
+            Err(io::Error::new(io::ErrorKind::InvalidData, "records with nothing in them"))
         })
     }
 

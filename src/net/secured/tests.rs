@@ -300,3 +300,32 @@ async fn octets_that_are_no_tls_are_told_as_such() {
         assert_eq!(alert.first(), (kind == TlsFaultKind::Protocol).then_some(&0x15), "{alert:?}");
     }
 }
+
+#[tokio::test]
+async fn a_short_record_behind_a_long_one_fits_through_a_narrow_room() {
+    let sides = Sides::new();
+    let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
+    let client = sides.client(UpstreamTlsMode::Required, None);
+    let (mut theirs, ours) = streams(&server, &client).await;
+    let Stream::Tls(mut ours) = ours else { panic!("not under TLS") };
+    let content: Vec<u8> = (0..16_384 + 500 + 3000).map(|at| (at % 251) as u8).collect();
+    let mut records = Vec::new();
+    for record in [&content[..16_384], &content[16_384..16_884], &content[16_884..]] {
+        ours.session.writer().write_all(record).unwrap();
+        while ours.session.wants_write() {
+            ours.session.write_tls(&mut records).unwrap();
+        }
+    }
+    // The beginning of the first alone: it waits in there, and takes up nearly all the space.
+    let (begun, rest) = records.split_at(15_000);
+    write(&mut ours.socket, begun).await;
+    let none = theirs.try_read(|| &mut []).map_err(|error| error.kind());
+    assert_eq!(none, Err(io::ErrorKind::WouldBlock));
+    write(&mut ours.socket, rest).await;
+    let (mut heard, mut room) = (Vec::new(), [0; 100]);
+    while heard.len() < content.len() {
+        let read = read(&mut theirs, &mut room).await.unwrap();
+        heard.extend_from_slice(&room[..read]);
+    }
+    assert_eq!(heard, content);
+}
