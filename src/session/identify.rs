@@ -97,7 +97,7 @@ impl Session {
         self.reply_own(turn, &own::OK);
     }
 
-    /// What XFORWARD said holds until the end of its transaction.
+    /// What XFORWARD said holds until the end of its transaction, or of the dialog it was said in.
     pub(super) fn forget_forwarded(&mut self) {
         if let Some(facts) = &mut self.entrance.facts {
             facts.forwarded = None;

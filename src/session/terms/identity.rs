@@ -37,7 +37,9 @@ impl Terms {
 
     /// Whether the hop knew who the client is when it greeted.
     pub fn is_told_first(&self) -> bool {
-        matches!(self.asked.identity, Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress)
+        let may_be =
+            matches!(self.asked.identity, Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress);
+        may_be && !self.untold
     }
 }
 
@@ -200,6 +202,7 @@ impl Session {
             return self.unmet(turn, hop, lack, Missed::Identity);
         }
         terms.names = None;
+        terms.untold = true;
         let preparing =
             self.upstreams.get(hop).is_some_and(|up| !matches!(up.stand, Stand::Connecting | Stand::Ready));
         turn.out.count(Event::NotTold);
