@@ -1,6 +1,6 @@
 //! Who the client is, said by a peer that is trusted to say so: XCLIENT, and XFORWARD.
 //!
-//! In:    attributes from a peer whose address is listed for it, as it connected or as a PROXY header named it.
+//! In:    attributes from a peer whose address is listed for it: as it connected, as a PROXY header named it, as XCLIENT did.
 //! Out:   after XCLIENT a dialog that begins anew, with somebody else as its client; after XFORWARD a fact for logs.
 //! Never: believes anybody else; lets a hop go on that knows the session by another client; passes either on.
 //!
@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use super::client::ClientName;
+use super::client::{ClientName, XclientFacts};
 use super::io::Output;
 use super::{Session, Turn};
 use crate::smtp::{Attributes, CommandError, Own, Verb, own};
@@ -36,16 +36,20 @@ impl Session {
         self.introduce(turn);
     }
 
-    /// What is not said stays as it was, but a name belongs to an address.
+    /// What is not said stays as it was, but what was told of a client goes with its address, and so does the right to
+    /// tell: as Postfix has it, the next client is listed itself, or has none.
     fn believe(&mut self, attributes: Attributes<'_>) {
         let told = attributes.told();
         let client = self.entrance.client;
+        let trusts = told.addr.flatten().is_some_and(|address| self.door().trusts(address));
         let facts = self.entrance.facts.get_or_insert_default();
         let xclient = facts.xclient.get_or_insert_default();
         if let Some(address) = told.addr.flatten() {
             facts.via.get_or_insert(client);
             self.entrance.client = SocketAddr::new(address, 0);
             facts.ptr = None;
+            *xclient = XclientFacts::default();
+            self.flags.trusted &= trusts;
         }
         if let Some(port) = told.port {
             self.entrance.client.set_port(port.unwrap_or_default());
@@ -93,7 +97,7 @@ impl Session {
         self.reply_own(turn, &own::OK);
     }
 
-    /// What XFORWARD said holds until the end of its transaction.
+    /// What XFORWARD said holds until the end of its transaction, or of the dialog it was said in.
     pub(super) fn forget_forwarded(&mut self) {
         if let Some(facts) = &mut self.entrance.facts {
             facts.forwarded = None;

@@ -174,7 +174,7 @@ impl Session {
         let flags = Flags {
             locked: door.require_tls && door.tls == DoorTls::StartTls,
             mute: door.tls == DoorTls::PassthroughImplicit,
-            trusted: door.xclient.iter().any(|net| net.contains(&entrance.client.ip())),
+            trusted: door.trusts(entrance.client.ip()),
             ..Flags::default()
         };
         Session {

@@ -106,6 +106,7 @@ impl Session {
         self.hello = None;
         self.shown = Extensions::default();
         self.upstreams.refusal = None;
+        self.forget_forwarded();
         if let Some(home) = self.upstreams.home()
             && self.upstreams.get(home).is_some_and(|up| up.stand != Stand::Ready)
         {

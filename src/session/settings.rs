@@ -5,7 +5,7 @@
 //!        [`Limiter`].
 //! Never: changes while a session holds it: running sessions keep theirs over a reload.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ pub struct Door {
     pub require_tls: bool,
     /// When AUTH is shown.
     pub auth: AuthShown,
-    /// Whose XCLIENT and XFORWARD are taken, by the address of the connection or of its PROXY header.
+    /// Whose XCLIENT and XFORWARD are taken, by the address of the connection, of its PROXY header, or last told.
     pub xclient: Vec<IpNet>,
     /// Who must send a PROXY header, which says who the client is.
     pub proxies: Vec<IpNet>,
@@ -147,6 +147,13 @@ pub struct Door {
     pub tells_destination: bool,
     /// How long the greeting waits; whoever speaks before it is refused.
     pub greeting_delay: Duration,
+}
+
+impl Door {
+    /// Whether whoever has this address may say by XCLIENT and XFORWARD who the client is.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.xclient.iter().any(|net| net.contains(&address))
+    }
 }
 
 /// TLS with the clients of a listener.

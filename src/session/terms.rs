@@ -36,6 +36,8 @@ pub struct Terms {
     fell_back: bool,
     /// What the hop can be told about a client.
     names: Option<Names>,
+    /// It could not be told, and is done without.
+    untold: bool,
     /// Its first greeting, until the client may hear one.
     greeting: Option<Box<Reply>>,
     /// The TLS there is with it.
@@ -51,7 +53,7 @@ impl Terms {
     }
 
     fn begun(asked: HopTerms) -> Terms {
-        Terms { asked, fell_back: false, names: None, greeting: None, tls: None }
+        Terms { asked, fell_back: false, names: None, untold: false, greeting: None, tls: None }
     }
 
     /// Whether TLS begins with the connection.
@@ -193,10 +195,13 @@ impl Session {
         }
     }
 
-    /// This host is none for this session.
+    /// This host is none for this session. Where TLS is opportunistic, it stays one for clients who may do without.
     fn unmet(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack, missed: Missed) {
         self.tell_of_unmet(turn, hop, lack, Instead::NotUsed);
+        let is_opportunistic =
+            self.terms_of(hop).is_some_and(|terms| terms.asked.tls == HopTls::Opportunistic);
         match missed {
+            Missed::Tls if is_opportunistic => {}
             Missed::Tls => self.host_failed(turn, hop, HostNews::NotSecured),
             Missed::Identity => turn.out.count(Event::NotTold),
         }

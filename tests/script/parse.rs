@@ -59,6 +59,8 @@ pub enum Action {
     Refused(Party),
     /// The connection gatepost asked for is not answered.
     Silent(Party),
+    /// The connection gatepost asked for stands, but does not come from the client's address.
+    Untold(Party),
     /// The connection gatepost asked for stands.
     Opened(Party),
     /// The host takes no more octets.
@@ -99,7 +101,11 @@ impl Action {
             Action::Feed(..) | Action::Eof(_) | Action::Lost(_) | Action::Refused(_) | Action::Silent(_) => {
                 false
             }
-            Action::Stalls(_) | Action::LookUp(..) | Action::Told { .. } | Action::Pass(_) => false,
+            Action::Untold(_)
+            | Action::Stalls(_)
+            | Action::LookUp(..)
+            | Action::Told { .. }
+            | Action::Pass(_) => false,
             Action::Secure(..) | Action::Shutdown => false,
         }
     }
@@ -111,7 +117,7 @@ impl Action {
             Action::Octets(party, _) | Action::Eof(party) | Action::Lost(party) => Some(party),
             Action::Closed(party) | Action::Refused(party) | Action::Silent(party) => Some(party),
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
-            Action::Secure(party, _) | Action::Finished(party) => Some(party),
+            Action::Secure(party, _) | Action::Finished(party) | Action::Untold(party) => Some(party),
             Action::Told { callout, .. } => Some(callout),
             Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) | Action::Shutdown => None,
         }
@@ -292,6 +298,7 @@ fn action(line: &str) -> Result<Action, String> {
         "<shutdown>" if !right => return Ok(Action::Shutdown),
         "<refused>" if right => return Ok(Action::Refused(party)),
         "<silent>" if right => return Ok(Action::Silent(party)),
+        "<untold>" if right => return Ok(Action::Untold(party)),
         "<opened>" if right => return Ok(Action::Opened(party)),
         "<anything>" if right => return Ok(Action::Anything(party)),
         "<stalls>" if right => return Ok(Action::Stalls(party)),

@@ -368,6 +368,13 @@ impl Driver for Pure {
         self.pump();
     }
 
+    fn untold(&mut self, party: &Party) {
+        if let Some(&(hop, _)) = self.connecting.iter().find(|(_, waiting)| waiting == party) {
+            self.handle(Input::Untold(hop, "not permitted".into()));
+        }
+        self.connect(party, true);
+    }
+
     fn connecting(&mut self) -> Vec<Party> {
         self.connecting.iter().map(|(_, party)| party.clone()).collect()
     }

@@ -24,6 +24,8 @@ pub trait Driver {
     fn lost(&mut self, party: &Party);
     /// What becomes of the connection asked for.
     fn connect(&mut self, party: &Party, accepted: bool);
+    /// Accepts it, but not from the client's address. Sockets have no other.
+    fn untold(&mut self, _: &Party) {}
     /// The hosts to which a connection was asked for and nothing became of it yet.
     fn connecting(&mut self) -> Vec<Party>;
     /// A host takes no more octets.
@@ -192,6 +194,10 @@ impl Walk<'_> {
                 self.driver.connect(party, false);
             }
             Action::Silent(party) => self.asked(party)?,
+            Action::Untold(party) => {
+                self.asked(party)?;
+                self.driver.untold(party);
+            }
             Action::Opened(_) => {}
             Action::Stalls(party) => self.driver.stall(party),
             Action::Logged(line) => self.driver.logged(line)?,
@@ -214,7 +220,9 @@ impl Walk<'_> {
                     .iter()
                     .find(|step| step.action.party() == Some(&party))
                 {
-                    Some(Step { action: Action::Refused(_) | Action::Silent(_), .. }) => {}
+                    Some(Step {
+                        action: Action::Refused(_) | Action::Silent(_) | Action::Untold(_), ..
+                    }) => {}
                     Some(_) => {
                         self.driver.connect(&party, true);
                         accepted = true;

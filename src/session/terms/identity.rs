@@ -37,7 +37,9 @@ impl Terms {
 
     /// Whether the hop knew who the client is when it greeted.
     pub fn is_told_first(&self) -> bool {
-        matches!(self.asked.identity, Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress)
+        let may_be =
+            matches!(self.asked.identity, Identity::ProxyV1 | Identity::ProxyV2 | Identity::SourceAddress);
+        may_be && !self.untold
     }
 }
 
@@ -200,6 +202,7 @@ impl Session {
             return self.unmet(turn, hop, lack, Missed::Identity);
         }
         terms.names = None;
+        terms.untold = true;
         let preparing =
             self.upstreams.get(hop).is_some_and(|up| !matches!(up.stand, Stand::Connecting | Stand::Ready));
         turn.out.count(Event::NotTold);
@@ -212,12 +215,15 @@ impl Session {
     }
 }
 
-/// Whether a refusal of XCLIENT means the command, not the client: a syntax or sequence error, or 550 to somebody who
-/// may not say it (`5.7.0` of Postfix, `5.7.14` of Dovecot), but not the `550 5.7.1` of Postfix's access restrictions.
+/// Whether a refusal of XCLIENT means the command, not the client: a syntax or sequence error, or the 550 to somebody
+/// who may not say it (`5.7.0` of Postfix, `5.7.14` of Dovecot). Any other 550 may be an access restriction's: whom it
+/// refuses must not come in without a name.
 fn is_about_the_command(reply: ReplyRef<'_>) -> bool {
     match reply.code().get() {
         500..=504 => true,
-        550 => reply.enhanced().is_none_or(|enhanced| (enhanced.subject, enhanced.detail) != (7, 1)),
+        550 => reply
+            .enhanced()
+            .is_some_and(|enhanced| enhanced.subject == 7 && matches!(enhanced.detail, 0 | 14)),
         _ => false,
     }
 }

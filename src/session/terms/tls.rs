@@ -83,6 +83,7 @@ impl Session {
         if up.stand == Stand::Securing {
             // A connection whose handshake failed is good for nothing: another, to the same host.
             terms.greeting = None;
+            terms.untold = false;
             up.stand = Stand::Connecting;
             up.dialog = dialog::Upstream::default();
             up.since = turn.now;
