@@ -26,6 +26,7 @@
 //! | `passthrough`, `client_hello` | TLS of the client with the hop, passed through unread |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
+//! | `invariants` | what holds after every step |
 
 pub(crate) mod allowed;
 mod answer;
@@ -46,6 +47,7 @@ mod heed;
 mod identify;
 mod inquiry;
 mod interrupt;
+mod invariants;
 pub mod io;
 mod judge;
 pub mod limiter;
@@ -209,6 +211,9 @@ impl Session {
             Peer::Upstream(hop) => self.receive_upstream(turn, hop, octets),
         };
         self.after(turn);
+        if cfg!(debug_assertions) {
+            self.check();
+        }
         taken
     }
 
@@ -238,6 +243,9 @@ impl Session {
             Input::Stop => self.stop(),
         }
         self.after(turn);
+        if cfg!(debug_assertions) {
+            self.check();
+        }
     }
 
     /// Whether octets of a peer are wanted. A client that may not go on is still read, up to the line buffer's
@@ -371,7 +379,7 @@ impl Session {
                     && match &tail.answer {
                         Answer::Held(_) | Answer::Trying(_) => false,
                         Answer::Asked(inquiry) => !inquiry.is_about_command(),
-                        Answer::Hop(_) | Answer::Heard(..) | Answer::Own(_) => true,
+                        Answer::Unsaid | Answer::Hop(_) | Answer::Heard(..) | Answer::Own(_) => true,
                     }
             })
             && !matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(_)))

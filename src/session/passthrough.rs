@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::client::{TlsFacts, TlsFault, TlsFaultKind};
 use super::client_hello::{ClientHello, read};
-use super::io::{Event, HOPS, HopId, Input, Output, Peer, SessionEnd};
+use super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
 use super::owed::{Said, What};
 use super::record::PassageRecord;
 use super::route::{HostNews, Identity};
@@ -115,8 +115,7 @@ impl Session {
         up.passage = Some(Box::new(Passage { since: turn.now, octets: [0; 2], finished: [false; 2] }));
         self.upstreams.set_away(None);
         self.upstreams.home = Some(hop);
-        for other in (0..HOPS as u8).map(HopId).filter(|other| *other != hop) {
-            self.upstreams.vacate(other);
+        for other in self.upstreams.ids().into_iter().filter(|other| *other != hop) {
             self.dismiss(turn, other);
         }
         self.phase = Phase::Passing;
