@@ -12,7 +12,7 @@ use tokio::task::coop::has_budget_remaining;
 
 use super::buffers::{Pool, Rx};
 use super::stream::Stream;
-use crate::session::io::Tx;
+use crate::dialog::Tx;
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;
