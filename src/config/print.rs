@@ -17,8 +17,9 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
-    Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
 };
+use crate::session::verdict::Stage;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,7 +235,7 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
 }
 
 fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {
-    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))
+    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "))
 }
 
 fn matching(matches: &Match) -> String {

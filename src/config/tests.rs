@@ -7,8 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::rule::{Mark, SizeRange, Template, TemplatePiece, Variable};
-use super::types::{CalloutKind, Config, Decide, Source, Stage};
+use super::types::{CalloutKind, Config, Decide, Source};
 use super::{EMBEDDED, load_text, yaml};
+use crate::session::verdict::Stage;
 
 /// Uses every key and every verdict.
 const RICH: &str = r#"
