@@ -20,7 +20,7 @@ use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
 use crate::session::route::{Hops, PoolId};
-use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeouts};
+use crate::session::settings::{AuthShown, Door, DoorTls, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
 use crate::smtp::BareNewline;
@@ -161,7 +161,7 @@ fn listeners(config: &Config) -> Vec<Vec<String>> {
 }
 
 fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
-    let limits = &config.limits;
+    let limits = &config.session_limits;
     match descriptors::fit(limits.sessions, limits.sessions_configured, descriptors::raise()) {
         Ok((sessions, lowered)) => {
             if let Some(lowered) = lowered {
@@ -197,34 +197,13 @@ pub fn settings(
     hops: Box<dyn Hops>,
     limiter: Arc<dyn Limiter>,
 ) -> Settings {
-    let (limits, timeouts) = (&config.limits, &config.timeouts);
     // A rule may lead from any listener to any pool.
     let tells_destination = config.upstreams.values().any(tells_destination);
     Settings {
         hostname: config.host_name().into(),
         own_greeting: config.greeting == Greeting::Own,
-        limits: Limits {
-            recipients: limits.recipients,
-            message_size: limits.message_size,
-            command_line: limits.command_line,
-            auth_line: limits.auth_line,
-            reply_line: limits.reply_line,
-            reply: limits.reply,
-            errors: u32::try_from(limits.errors).unwrap_or(u32::MAX),
-            attempts: limits.attempts,
-        },
-        timeouts: Timeouts {
-            command: timeouts.command,
-            content: timeouts.content,
-            connect: timeouts.connect,
-            tls: timeouts.tls,
-            greeting: timeouts.greeting,
-            reply: timeouts.reply,
-            answer: timeouts.answer,
-            attempts: timeouts.attempts,
-            end_of_data: timeouts.end_of_data,
-            callouts: timeouts.callouts,
-        },
+        limits: config.limits.clone(),
+        timeouts: config.timeouts.clone(),
         doors: config.listeners.iter().map(|listener| door(listener, tells_destination)).collect(),
         bare_newline: match config.content.bare_newline {
             types::BareNewline::Normalize => BareNewline::Normalize,

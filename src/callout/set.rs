@@ -20,7 +20,7 @@ use super::http::Client;
 use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
-use crate::rules::{Asked, When, known};
+use crate::rules::{Asked, When};
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
 use crate::session::io::CalloutEnd;
 use crate::session::route::PoolId;
@@ -98,7 +98,7 @@ impl CalloutSet {
                 }
                 Err(unmatched) => errors.extend(unmatched.into_iter().map(wrong)),
             }
-            for stage in callout.stages.iter().filter_map(|stage| known(*stage)) {
+            for &stage in &callout.stages {
                 by_stage[stage as usize].push(CalloutId(number));
                 stages = stages.with(stage);
             }

@@ -9,7 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::rule::{Mark, Match, Stage};
+use super::rule::{Mark, Match};
+use crate::session::verdict::Stage;
 
 /// One callout.
 #[derive(Debug, Clone, PartialEq)]

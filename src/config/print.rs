@@ -16,9 +16,10 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
-    Rewrites, Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
+    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
 };
+use crate::session::verdict::Stage;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +35,7 @@ impl fmt::Display for Config {
         self.rules.iter().try_for_each(|rule| print_rule(f, rule))?;
         f.write_str(if self.callouts.is_empty() { "callouts: []\n" } else { "callouts:\n" })?;
         self.callouts.iter().try_for_each(|callout| print_callout(f, callout))?;
-        print_limits(f, &self.limits)?;
+        print_limits(f, self)?;
         print_timeouts(f, self)?;
         let content = &self.content;
         writeln!(f, "content:")?;
@@ -151,21 +152,22 @@ fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
     writeln!(f, "      - {}", mapping(&keys))
 }
 
-fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {
+fn print_limits(f: &mut fmt::Formatter<'_>, config: &Config) -> fmt::Result {
+    let (sessions, limits) = (&config.session_limits, &config.limits);
     writeln!(f, "limits:")?;
-    match limits.sessions_configured {
-        true => writeln!(f, "  sessions: {}", limits.sessions)?,
+    match sessions.sessions_configured {
+        true => writeln!(f, "  sessions: {}", sessions.sessions)?,
         false => {
-            writeln!(f, "  # sessions: {}  # less where the descriptors do not suffice", limits.sessions)?
+            writeln!(f, "  # sessions: {}  # less where the descriptors do not suffice", sessions.sessions)?
         }
     }
-    writeln!(f, "  sessions_per_client: {}", limits.sessions_per_client)?;
-    writeln!(f, "  new_sessions_per_minute: {}", limits.new_sessions_per_minute)?;
-    writeln!(f, "  messages_per_minute: {}", limits.messages_per_minute)?;
-    writeln!(f, "  recipients_per_minute: {}", limits.recipients_per_minute)?;
-    writeln!(f, "  exempt: {}", list(limits.exempt.iter().map(ToString::to_string)))?;
-    f.write_str(if limits.ranges.is_empty() { "  ranges: []\n" } else { "  ranges:\n" })?;
-    limits.ranges.iter().try_for_each(|range| print_range(f, range))?;
+    writeln!(f, "  sessions_per_client: {}", sessions.sessions_per_client)?;
+    writeln!(f, "  new_sessions_per_minute: {}", sessions.new_sessions_per_minute)?;
+    writeln!(f, "  messages_per_minute: {}", sessions.messages_per_minute)?;
+    writeln!(f, "  recipients_per_minute: {}", sessions.recipients_per_minute)?;
+    writeln!(f, "  exempt: {}", list(sessions.exempt.iter().map(ToString::to_string)))?;
+    f.write_str(if sessions.ranges.is_empty() { "  ranges: []\n" } else { "  ranges:\n" })?;
+    sessions.ranges.iter().try_for_each(|range| print_range(f, range))?;
     writeln!(f, "  recipients: {}", limits.recipients)?;
     writeln!(f, "  message_size: {}", print_size(limits.message_size))?;
     writeln!(f, "  command_line: {}", limits.command_line)?;
@@ -233,7 +235,7 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
 }
 
 fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {
-    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))
+    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "))
 }
 
 fn matching(matches: &Match) -> String {

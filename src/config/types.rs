@@ -20,6 +20,7 @@ use ipnet::IpNet;
 pub use super::callout::*;
 pub use super::edge::*;
 pub use super::rule::*;
+use crate::dialog::{Limits, Timeouts};
 
 /// Everything that can be set, checked and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +35,10 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// The callouts in file order, which is the order they are asked in, behind the rules.
     pub callouts: Vec<Callout>,
-    /// What is bounded, and at what.
+    /// `limits:` of each session.
     pub limits: Limits,
+    /// `limits:` of sessions together.
+    pub session_limits: SessionLimits,
     /// What is waited for, and how long.
     pub timeouts: Timeouts,
     /// How message content is handled.
@@ -79,6 +82,7 @@ impl Default for Config {
             rules: Vec::new(),
             callouts: Vec::new(),
             limits: Limits::default(),
+            session_limits: SessionLimits::default(),
             timeouts: Timeouts::default(),
             content: Content::default(),
             dns: Dns::default(),
@@ -250,9 +254,9 @@ pub enum Balance {
     LeastSessions,
 }
 
-/// What is bounded. Sizes are octets.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+/// What is bounded beyond one session; what is bounded in each are its [`Limits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
     /// Sessions at once.
     pub sessions: usize,
     /// Whether `sessions` was written down: then more than the descriptors allow is an error, not lowered.
@@ -269,25 +273,9 @@ pub struct Limits {
     pub exempt: Vec<IpNet>,
     /// Clients that are counted together, too. A client belongs to the first range that holds it.
     pub ranges: Vec<Range>,
-    /// Recipients of one transaction.
-    pub recipients: usize,
-    /// Content of one message.
-    pub message_size: u64,
-    /// A command line with its CRLF.
-    pub command_line: usize,
-    /// A line of an AUTH exchange with its CRLF.
-    pub auth_line: usize,
-    /// One line of a hop's reply with its CRLF.
-    pub reply_line: usize,
-    /// A hop's whole reply.
-    pub reply: usize,
-    /// Errors of syntax or sequence before the client is closed.
-    pub errors: usize,
-    /// Further RCPTs of one ladder.
-    pub attempts: usize,
 }
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             sessions: 10_000,
@@ -298,14 +286,6 @@ impl Default for Limits {
             recipients_per_minute: 0,
             exempt: Vec::new(),
             ranges: Vec::new(),
-            recipients: 1000,
-            message_size: 50 * 1024 * 1024,
-            command_line: 2048,
-            auth_line: 12_288,
-            reply_line: 4096,
-            reply: 64 * 1024,
-            errors: 20,
-            attempts: 4,
         }
     }
 }
@@ -323,49 +303,6 @@ pub struct Range {
     pub messages_per_minute: u32,
     /// RCPT commands a minute.
     pub recipients_per_minute: u32,
-}
-
-/// What is waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeouts {
-    /// The client's next whole command.
-    pub command: Duration,
-    /// The next octets of content, from the client or into the hop.
-    pub content: Duration,
-    /// A hop's connection.
-    pub connect: Duration,
-    /// A TLS handshake on either side.
-    pub tls: Duration,
-    /// A hop's greeting.
-    pub greeting: Duration,
-    /// One host's reply while another host remains.
-    pub reply: Duration,
-    /// All the client waits for on one command or greeting.
-    pub answer: Duration,
-    /// One ladder.
-    pub attempts: Duration,
-    /// A hop's reply to the content.
-    pub end_of_data: Duration,
-    /// All callouts of one question together.
-    pub callouts: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let s = Duration::from_secs;
-        Self {
-            command: s(300),
-            content: s(180),
-            connect: s(10),
-            tls: s(10),
-            greeting: s(30),
-            reply: s(60),
-            answer: s(240),
-            attempts: s(60),
-            end_of_data: s(600),
-            callouts: s(60),
-        }
-    }
 }
 
 /// How message content is handled.

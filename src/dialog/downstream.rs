@@ -6,7 +6,7 @@
 //!
 //! RFC 5321 2.3.8 and 4.5.3.1.4 (lines), RFC 4954 4 (AUTH exchange).
 
-use crate::session::settings::Limits;
+use super::Limits;
 use crate::smtp::{BareNewline, Command, CommandError, Line, LineEnd, next_line};
 
 /// How much of a line that is too long is read and dropped before the client is.

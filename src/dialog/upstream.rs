@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::session::io::Tx;
+use super::Tx;
 use crate::smtp::{Extensions, Keyword, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef};
 
 /// Whom a reply is for.

@@ -58,7 +58,7 @@ struct Rates<S: StateStore>([Option<Arc<Rate<S>>>; 3]);
 
 impl Bounds {
     /// The bounds that `limits` says, with what was counted under those before.
-    pub(super) fn new(sessions: usize, limits: &types::Limits, before: Option<&Self>) -> Self {
+    pub(super) fn new(sessions: usize, limits: &types::SessionLimits, before: Option<&Self>) -> Self {
         let rates =
             [limits.new_sessions_per_minute, limits.messages_per_minute, limits.recipients_per_minute];
         let known = |range: &types::Range| before?.ranges.iter().find(|known| known.from == range.from);

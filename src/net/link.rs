@@ -12,7 +12,8 @@ use tokio::task::coop::has_budget_remaining;
 
 use super::buffers::{Pool, Rx};
 use super::stream::Stream;
-use crate::session::io::{Peer, Tx};
+use crate::dialog::Tx;
+use crate::session::io::Peer;
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;

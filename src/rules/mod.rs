@@ -37,7 +37,6 @@ use crate::smtp::ReplyRef;
 
 pub use address::Addresses;
 pub use compile::CompileError;
-pub(crate) use compile::known;
 pub use explain::{Explained, Says};
 pub use map::{Entry, Map, MapError, Maps};
 pub use when::{Asked, When};

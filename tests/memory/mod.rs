@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::Session;
 use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
-use gatepost::session::settings::{Door, Entrance, Limits, Settings, Timeouts};
+use gatepost::session::settings::{Door, Entrance, Settings};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
 
@@ -104,7 +105,7 @@ impl Pair {
     fn say(&mut self, from: Peer, octets: &[u8]) {
         let taken = self.session.receive(self.now, from, octets, &mut self.out);
         assert_eq!(taken, octets.len(), "not taken: {}", octets[taken..].escape_ascii());
-        self.out.tx.iter_mut().for_each(gatepost::session::io::Tx::clear);
+        self.out.tx.iter_mut().for_each(gatepost::dialog::Tx::clear);
         self.out.events.clear();
         self.out.outputs.clear();
     }

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::callout::Callouts;
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{HopTerms, PoolKind};
-use gatepost::session::settings::{Limits, Settings, Timeouts};
+use gatepost::session::settings::Settings;
 use gatepost::smtp::BareNewline;
 
 use super::rng::Rng;
