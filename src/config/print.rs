@@ -17,8 +17,10 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
-    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls,
 };
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 use crate::session::verdict::Stage;
 
 impl fmt::Display for Config {
@@ -69,7 +71,9 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
 }
 
 fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Result {
-    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, tls.mode))];
+    let implicit = tls.mode == DoorTls::PassthroughImplicit;
+    let mode = if implicit { DoorTls::Passthrough } else { tls.mode };
+    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, mode))];
     let pairs: Vec<String> = tls.certificates.iter().map(|pair| mapping(&key_pair(pair))).collect();
     if !pairs.is_empty() {
         keys.push(format!("certificates: [{}]", pairs.join(", ")));
@@ -78,7 +82,7 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
         keys.push("require: true".into());
     }
     keys.extend(tls.client_roots.as_ref().map(|roots| format!("client_roots: {}", quoted_path(roots))));
-    if tls.implicit {
+    if implicit {
         keys.push("implicit: true".into());
     }
     writeln!(f, "    tls: {}", mapping(&keys))
@@ -86,7 +90,7 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
 
 fn print_upstream_tls(f: &mut fmt::Formatter<'_>, tls: &UpstreamTls) -> fmt::Result {
     let mut keys = vec![format!("mode: {}", name(&UPSTREAM_TLS, tls.mode))];
-    if matches!(tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit) {
+    if matches!(tls.mode, HopTls::Required | HopTls::Implicit) {
         keys.push(format!("verify: {}", tls.verify));
     }
     keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));

@@ -16,11 +16,10 @@ use super::callouts;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
-use super::types::{
-    Admin, BareNewline, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits,
-};
+use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits};
 use super::walk::{Node, shown};
 use crate::dialog::{Limits, Timeouts};
+use crate::smtp::BareNewline;
 
 /// Names of [`Greeting`].
 pub(super) const GREETING: [(&str, Greeting); 2] = [("hop", Greeting::Hop), ("own", Greeting::Own)];

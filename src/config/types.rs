@@ -21,6 +21,9 @@ pub use super::callout::*;
 pub use super::edge::*;
 pub use super::rule::*;
 use crate::dialog::{Limits, Timeouts};
+use crate::session::route::Identity;
+use crate::session::settings::AuthShown;
+use crate::smtp::BareNewline;
 
 /// Everything that can be set, checked and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -324,15 +327,6 @@ impl Default for Content {
             bare_newline: BareNewline::Normalize,
         }
     }
-}
-
-/// What becomes of a bare LF or CR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BareNewline {
-    /// Mended, and counted.
-    Normalize,
-    /// The message is refused with `550 5.5.2`.
-    Reject,
 }
 
 /// How names are resolved.
