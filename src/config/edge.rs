@@ -7,8 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
-
+use crate::networks::Networks;
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
 
@@ -80,7 +79,7 @@ impl UpstreamTls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyProtocol {
     /// Peers that must send a header.
-    pub from: Vec<IpNet>,
+    pub from: Networks,
     /// Peers that are not listed are refused.
     pub required: bool,
 }

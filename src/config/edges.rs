@@ -7,9 +7,9 @@ use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
 use super::settings::path;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
+use crate::networks::Networks;
 use crate::session::route::{HopTls, Identity};
 use crate::session::settings::DoorTls;
-use ipnet::IpNet;
 use std::time::Duration;
 
 /// Names of [`DoorTls`]; TLS passed through from the first octet is `passthrough`, too, with `implicit` beside it.
@@ -168,9 +168,9 @@ pub(super) fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
 }
 
 /// `xclient` of a listener: who may say it.
-pub(super) fn xclient(section: &mut Section<'_>) -> Vec<IpNet> {
-    let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Vec::new() };
-    let Some(mut peers) = node.section() else { return Vec::new() };
+pub(super) fn xclient(section: &mut Section<'_>) -> Networks {
+    let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Networks::default() };
+    let Some(mut peers) = node.section() else { return Networks::default() };
     let from = from(&mut peers);
     peers.end();
     from
@@ -198,7 +198,7 @@ fn alone<T: Copy + Default>(node: &Node<'_>, modes: &[(&'static str, T)]) -> Opt
     node.scalar().is_some().then(|| node.choice(modes))
 }
 
-fn from(peers: &mut Section<'_>) -> Vec<IpNet> {
+fn from(peers: &mut Section<'_>) -> Networks {
     let from = peers.require("from", "; list who is trusted, such as [10.0.0.0/8]");
     from.map(|node| node.list().iter().filter_map(Node::network).collect()).unwrap_or_default()
 }

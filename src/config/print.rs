@@ -8,8 +8,6 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
-use ipnet::IpNet;
-
 use super::callouts::{EFFECT, ON_ERROR};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
@@ -19,6 +17,7 @@ use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
     Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls,
 };
+use crate::networks::Networks;
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
 use crate::session::verdict::Stage;
@@ -62,7 +61,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     writeln!(f, "    auth: {}", name(&AUTH, listener.auth))?;
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
-    let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
+    let networks = |networks: &Networks| list(networks.iter().map(ToString::to_string));
     let (from, required) = (networks(&proxy.from), proxy.required);
     writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
