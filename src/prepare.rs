@@ -12,18 +12,17 @@ use tokio::task::spawn_blocking;
 
 use crate::callout::CalloutSet;
 use crate::config::Loaded;
-use crate::config::types::{self, Config, Greeting, ListenerTlsMode, LogLevel};
+use crate::config::types::{self, Config, Greeting, LogLevel};
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
-use crate::session::route::{Hops, PoolId};
-use crate::session::settings::{AuthShown, Door, DoorTls, Settings};
+use crate::session::route::{Hops, Identity, PoolId};
+use crate::session::settings::{Door, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
-use crate::smtp::BareNewline;
 use crate::tls::TlsSet;
 
 /// What a configuration comes to.
@@ -205,10 +204,7 @@ pub fn settings(
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),
         doors: config.listeners.iter().map(|listener| door(listener, tells_destination)).collect(),
-        bare_newline: match config.content.bare_newline {
-            types::BareNewline::Normalize => BareNewline::Normalize,
-            types::BareNewline::Reject => BareNewline::Reject,
-        },
+        bare_newline: config.content.bare_newline,
         forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,
@@ -222,7 +218,7 @@ pub fn settings(
 
 /// Whether a pool's hosts are told where a client connected to.
 fn tells_destination(upstream: &types::Upstream) -> bool {
-    use types::Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
+    use Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
     match upstream.identity {
         Xclient | ProxyV1 | ProxyV2 => true,
         None | Xforward | SourceAddress => false,
@@ -231,19 +227,9 @@ fn tells_destination(upstream: &types::Upstream) -> bool {
 
 fn door(listener: &types::Listener, tells_destination: bool) -> Door {
     Door {
-        tls: match listener.tls.mode {
-            ListenerTlsMode::Off => DoorTls::Off,
-            ListenerTlsMode::StartTls => DoorTls::StartTls,
-            ListenerTlsMode::Implicit => DoorTls::Implicit,
-            ListenerTlsMode::Passthrough if listener.tls.implicit => DoorTls::PassthroughImplicit,
-            ListenerTlsMode::Passthrough => DoorTls::Passthrough,
-        },
+        tls: listener.tls.mode,
         require_tls: listener.tls.require,
-        auth: match listener.auth {
-            types::AuthShown::Hop => AuthShown::Hop,
-            types::AuthShown::Tls => AuthShown::Tls,
-            types::AuthShown::Off => AuthShown::Off,
-        },
+        auth: listener.auth,
         xclient: listener.xclient.clone(),
         proxies: listener.proxy_protocol.from.clone(),
         only_proxies: listener.proxy_protocol.required,

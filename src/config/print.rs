@@ -8,8 +8,6 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
-use ipnet::IpNet;
-
 use super::callouts::{EFFECT, ON_ERROR};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
@@ -17,8 +15,11 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
-    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls,
 };
+use crate::networks::Networks;
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 use crate::session::verdict::Stage;
 
 impl fmt::Display for Config {
@@ -60,7 +61,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     writeln!(f, "    auth: {}", name(&AUTH, listener.auth))?;
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
-    let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
+    let networks = |networks: &Networks| list(networks.iter().map(ToString::to_string));
     let (from, required) = (networks(&proxy.from), proxy.required);
     writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
@@ -69,7 +70,9 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
 }
 
 fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Result {
-    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, tls.mode))];
+    let implicit = tls.mode == DoorTls::PassthroughImplicit;
+    let mode = if implicit { DoorTls::Passthrough } else { tls.mode };
+    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, mode))];
     let pairs: Vec<String> = tls.certificates.iter().map(|pair| mapping(&key_pair(pair))).collect();
     if !pairs.is_empty() {
         keys.push(format!("certificates: [{}]", pairs.join(", ")));
@@ -78,7 +81,7 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
         keys.push("require: true".into());
     }
     keys.extend(tls.client_roots.as_ref().map(|roots| format!("client_roots: {}", quoted_path(roots))));
-    if tls.implicit {
+    if implicit {
         keys.push("implicit: true".into());
     }
     writeln!(f, "    tls: {}", mapping(&keys))
@@ -86,7 +89,7 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
 
 fn print_upstream_tls(f: &mut fmt::Formatter<'_>, tls: &UpstreamTls) -> fmt::Result {
     let mut keys = vec![format!("mode: {}", name(&UPSTREAM_TLS, tls.mode))];
-    if matches!(tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit) {
+    if matches!(tls.mode, HopTls::Required | HopTls::Implicit) {
         keys.push(format!("verify: {}", tls.verify));
     }
     keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));

@@ -10,8 +10,7 @@
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
-
+use crate::networks::Networks;
 use crate::session::verdict::Stage;
 
 /// One rule.
@@ -59,7 +58,7 @@ pub struct Match {
     /// Globs over the address the listener was configured with, such as `127.0.0.1:2525`.
     pub listener: Vec<String>,
     /// Networks of the client's address; an address is its /32 or /128.
-    pub client: Vec<IpNet>,
+    pub client: Networks,
     /// Globs over the argument of EHLO or HELO.
     pub helo: Vec<String>,
     /// Globs over the reverse-path; `<>` is the null path.

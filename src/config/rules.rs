@@ -99,7 +99,7 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
     let mut at = Keys { section: &mut section, stages };
     let matches = Match {
         listener: at.globs("listener"),
-        client: at.each("client", |node| node.network()),
+        client: at.each("client", |node| node.network()).into_iter().collect(),
         helo: at.globs("helo"),
         sender: at.each("sender", address),
         recipient: at.each("recipient", address),

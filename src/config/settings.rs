@@ -10,17 +10,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::callouts;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
-use super::types::{
-    Admin, BareNewline, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits,
-};
+use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits};
 use super::walk::{Node, shown};
 use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
+use crate::smtp::BareNewline;
 
 /// Names of [`Greeting`].
 pub(super) const GREETING: [(&str, Greeting); 2] = [("hop", Greeting::Hop), ("own", Greeting::Own)];
@@ -157,7 +155,7 @@ fn number(node: &Node<'_>, least: u64, most: u64) -> Option<u32> {
     node.number(least, most).and_then(|n| u32::try_from(n).ok())
 }
 
-fn networks(node: &Node<'_>) -> Option<Vec<IpNet>> {
+fn networks(node: &Node<'_>) -> Option<Networks> {
     Some(node.list().iter().filter_map(Node::network).collect())
 }
 

@@ -15,12 +15,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use super::callout::*;
 pub use super::edge::*;
 pub use super::rule::*;
 use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
+use crate::session::route::Identity;
+use crate::session::settings::AuthShown;
+use crate::smtp::BareNewline;
 
 /// Everything that can be set, checked and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +127,7 @@ pub struct Listener {
     /// Who says by a PROXY header who the client is.
     pub proxy_protocol: ProxyProtocol,
     /// Who may say XCLIENT and XFORWARD.
-    pub xclient: Vec<IpNet>,
+    pub xclient: Networks,
     /// How long the greeting waits; whoever speaks before it is refused. Zero: it does not wait.
     pub greeting_delay: Duration,
     /// How clients come here that connect to somebody else.
@@ -140,7 +142,7 @@ impl Default for Listener {
             auth: AuthShown::Hop,
             tls: ListenerTls::default(),
             proxy_protocol: ProxyProtocol::default(),
-            xclient: Vec::new(),
+            xclient: Networks::default(),
             greeting_delay: Duration::ZERO,
             intercept: Intercept::Off,
         }
@@ -270,7 +272,7 @@ pub struct SessionLimits {
     /// RCPT commands a minute of one client.
     pub recipients_per_minute: u32,
     /// Clients that the bounds of one client do not bind.
-    pub exempt: Vec<IpNet>,
+    pub exempt: Networks,
     /// Clients that are counted together, too. A client belongs to the first range that holds it.
     pub ranges: Vec<Range>,
 }
@@ -284,7 +286,7 @@ impl Default for SessionLimits {
             new_sessions_per_minute: 0,
             messages_per_minute: 0,
             recipients_per_minute: 0,
-            exempt: Vec::new(),
+            exempt: Networks::default(),
             ranges: Vec::new(),
         }
     }
@@ -294,7 +296,7 @@ impl Default for SessionLimits {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Range {
     /// The networks; never empty.
-    pub from: Vec<IpNet>,
+    pub from: Networks,
     /// Sessions at once.
     pub sessions: usize,
     /// New sessions a minute.
@@ -324,15 +326,6 @@ impl Default for Content {
             bare_newline: BareNewline::Normalize,
         }
     }
-}
-
-/// What becomes of a bare LF or CR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BareNewline {
-    /// Mended, and counted.
-    Normalize,
-    /// The message is refused with `550 5.5.2`.
-    Reject,
 }
 
 /// How names are resolved.

@@ -27,7 +27,6 @@ use crate::smtp::{Own, own};
 mod bounds;
 mod client;
 pub mod descriptors;
-mod networks;
 mod rate;
 mod table;
 

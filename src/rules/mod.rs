@@ -16,7 +16,6 @@ mod condition;
 mod explain;
 mod index;
 mod map;
-mod network;
 mod parameters;
 mod pattern;
 mod template;

@@ -9,14 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::callout::Callouts;
 use super::client::ClientFacts;
 use super::limiter::Limiter;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
 use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
 use crate::smtp::BareNewline;
 
 /// All that holds for every session of one configuration.
@@ -61,9 +60,9 @@ pub struct Door {
     /// When AUTH is shown.
     pub auth: AuthShown,
     /// Whose XCLIENT and XFORWARD are taken, by the address of the connection, of its PROXY header, or last told.
-    pub xclient: Vec<IpNet>,
+    pub xclient: Networks,
     /// Who must send a PROXY header, which says who the client is.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Networks,
     /// Nobody else is let in.
     pub only_proxies: bool,
     /// Some host is told where the client connected to: it must be known.
@@ -75,7 +74,7 @@ pub struct Door {
 impl Door {
     /// Whether whoever has this address may say by XCLIENT and XFORWARD who the client is.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.xclient.iter().any(|net| net.contains(&address))
+        self.xclient.contains(address)
     }
 }
 

@@ -8,11 +8,10 @@
 
 use std::net::SocketAddr;
 
-use ipnet::IpNet;
-
 use super::io::{Event, Output, SessionEnd};
 use super::owed::Said;
 use super::{Session, Turn};
+use crate::networks::Networks;
 use crate::proxy_protocol::is_header;
 use crate::smtp::own;
 
@@ -25,14 +24,14 @@ impl Session {
     /// Whoever sends one would be taken for somebody else elsewhere: not here.
     pub(super) fn take_stray_header(&mut self, turn: &mut Turn<'_>) {
         let (peer, proxies) = self.proxies();
-        let second = proxies.iter().any(|range| range.contains(&peer.ip()));
+        let second = proxies.contains(peer.ip());
         turn.out.count(Event::StrayHeader { second });
         turn.out.outputs.push(Output::StrayHeader);
         self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
     }
 
     /// Who connected, and the ranges whose headers are taken there.
-    pub fn proxies(&self) -> (SocketAddr, &[IpNet]) {
+    pub fn proxies(&self) -> (SocketAddr, &Networks) {
         let via = self.entrance.facts.as_ref().and_then(|facts| facts.via);
         (via.unwrap_or(self.entrance.client), &self.door().proxies)
     }

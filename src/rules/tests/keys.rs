@@ -116,7 +116,8 @@ fn senders_and_recipients_as_given() {
 #[test]
 fn clients_and_listeners() {
     let mut asked = question(Stage::Rcpt);
-    let client = |block: &str| Match { client: vec![block.parse().unwrap()], ..Match::default() };
+    let client =
+        |block: &str| Match { client: [block.parse().unwrap()].into_iter().collect(), ..Match::default() };
     assert!(holds(client("192.0.2.0/24"), &asked));
     assert!(!holds(client("198.51.100.0/24"), &asked));
     assert!(holds(client("::ffff:192.0.2.0/120"), &asked));

@@ -12,6 +12,7 @@ mod written;
 use super::*;
 use crate::config::types::{Action, Decide, Mark, Match, Rule as Written};
 use crate::config::types::{Template, TemplatePiece, Variable};
+use crate::networks::Networks;
 use crate::session::verdict::Stage;
 use crate::smtp::{Params, Path, Reply, SessionId, Verb};
 
@@ -123,7 +124,11 @@ fn without_index(rules: &[Written]) -> RuleSet {
     }
     for (at, rule) in rules.iter().enumerate() {
         for &stage in &rule.stages {
-            set.by_stage[stage as usize].index.add(RuleId(at as u16), &Condition::default(), &[]);
+            set.by_stage[stage as usize].index.add(
+                RuleId(at as u16),
+                &Condition::default(),
+                &Networks::default(),
+            );
         }
     }
     set
