@@ -23,7 +23,7 @@
 //! | `greet`, `client`, `secure`, `identify` | the beginning; who the client is; TLS with it; who a trusted peer says it is |
 //! | `terms`, `unmet` | what a hop is told and asked for first; what it lacks of that |
 //! | `stray` | somebody who says it is a proxy and is none |
-//! | `passthrough`, `client_hello` | TLS of the client with the hop, passed through unread |
+//! | `passthrough` | TLS of the client with the hop, passed through unread |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
 
@@ -35,7 +35,6 @@ pub mod callout;
 mod check;
 mod chunks;
 pub mod client;
-mod client_hello;
 mod content;
 mod decide;
 mod domain;

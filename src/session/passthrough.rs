@@ -14,8 +14,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::client::{TlsFacts, TlsFault, TlsFaultKind};
-use super::client_hello::{ClientHello, read};
+use super::client::{ClientHello, TlsFacts, TlsFault, TlsFaultKind};
 use super::io::{Event, HOPS, HopId, Input, Output, Peer, SessionEnd};
 use super::owed::{Said, What};
 use super::record::PassageRecord;
@@ -79,7 +78,7 @@ impl Session {
 
     /// The client begins with TLS that is the hop's: its ClientHello stays where it is until the hop can have it.
     pub(super) fn take_client_hello(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
-        match read(octets) {
+        match (self.settings.client_hello)(octets) {
             ClientHello::Partial => {}
             ClientHello::Whole { server_name } => {
                 let facts = TlsFacts { server_name, ..TlsFacts::default() };
