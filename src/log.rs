@@ -148,7 +148,7 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
     };
     match peer {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
-        Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.0, text(line)),
+        Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.number(), text(line)),
     }
 }
 

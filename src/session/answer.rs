@@ -15,7 +15,7 @@ use super::route::Place;
 use super::transaction::{Hello, Mail, Recipient, Transaction};
 use super::upstreams::Tried;
 use super::{Phase, Session, Turn, closes};
-use crate::dialog::{Expect, Say};
+use crate::dialog::Expect;
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
 
 impl Session {
@@ -38,7 +38,7 @@ impl Session {
             return;
         }
         if let Some(Owed { what, .. }) = self.owed.pop() {
-            self.judge(turn, what, hop, reply, None);
+            self.judge(turn, what, Some(hop), reply, None);
             if self.owed.head_number() != number {
                 self.head_since = turn.now;
             }
@@ -51,7 +51,7 @@ impl Session {
         loop {
             let number = self.owed.head_number();
             match self.owed.head().map(|head| &head.answer) {
-                None | Some(Answer::Hop(_) | Answer::Trying(_)) => return,
+                None | Some(Answer::Unsaid | Answer::Hop(_) | Answer::Trying(_)) => return,
                 Some(Answer::Asked(_)) => {
                     if !self.inquire(turn) {
                         return;
@@ -69,7 +69,7 @@ impl Session {
                 Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
                     Some(Owed { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
                     Some(Owed { what, answer: Answer::Heard(hop, reply) }) => {
-                        self.judge(turn, what, hop, reply.as_ref().as_ref(), None);
+                        self.judge(turn, what, Some(hop), reply.as_ref().as_ref(), None);
                     }
                     _ => return,
                 },
@@ -85,7 +85,7 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        hop: HopId,
+        hop: Option<HopId>,
         reply: ReplyRef<'_>,
         instead: Option<Arc<Reply>>,
     ) {
@@ -93,12 +93,16 @@ impl Session {
         let told = instead.as_ref().map_or(heard, |instead| instead.code());
         // A positive reply that the client does not hear of.
         let withdrawn = !heard.is_negative() && told.is_negative();
+        let (what, hop) = match (what, hop) {
+            (What::Rcpt(recipient), hop) => return self.conclude_rcpt(turn, *recipient, hop, reply, instead),
+            (what, Some(hop)) => (what, hop),
+            (_, None) => return self.answer(turn, reply, instead),
+        };
         match what {
             What::Hello(hello) => return self.conclude_hello(turn, *hello, hop, reply, instead),
             What::Message(transaction) => {
                 return self.conclude_message(turn, *transaction, hop, reply, instead);
             }
-            What::Rcpt(recipient) => return self.conclude_rcpt(turn, *recipient, hop, reply, instead),
             What::Mail(_) if heard.is_positive() && !withdrawn => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted = true;
@@ -144,7 +148,6 @@ impl Session {
             What::Quit => {
                 self.answer(turn, reply, instead);
                 self.forget_hop(turn, hop, true);
-                self.upstreams.vacate(hop);
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
             What::Greeting
@@ -152,6 +155,7 @@ impl Session {
             | What::Chunk
             | What::StartTls
             | What::Other(..)
+            | What::Rcpt(_)
             | What::Local
             | What::Close(_) => {}
         }
@@ -244,7 +248,6 @@ impl Session {
             return;
         }
         self.drop_transaction(turn, None, None);
-        self.content = None;
         let extended = hello.extended;
         if let Some(up) = self.upstreams.get_mut(hop) {
             up.dialog.extensions =
@@ -310,17 +313,19 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         recipient: Recipient,
-        hop: HopId,
+        hop: Option<HopId>,
         reply: ReplyRef<'_>,
         instead: Option<Arc<Reply>>,
     ) {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
-        let name = self.upstreams.get(hop).map(|up| Arc::clone(up.host.name()));
+        let name = hop.and_then(|hop| self.upstreams.get(hop)).map(|up| Arc::clone(up.host.name()));
         if told.is_negative() {
             let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
             self.note_recipient(turn, &recipient, line, name, told.class());
             self.answer(turn, reply, instead);
-            if reply.code().is_positive() && self.upstreams.current() == Some(hop) {
+            if reply.code().is_positive()
+                && let Some(hop) = hop.filter(|&hop| self.upstreams.current() == Some(hop))
+            {
                 // Withdrawn before anything else is said to the hop (law 3).
                 self.rebuild(turn, hop);
             }
@@ -329,6 +334,7 @@ impl Session {
             }
             return;
         }
+        let Some(hop) = hop else { return };
         if !self.has_transaction() {
             // A hop that takes a recipient without a transaction; ours knows better.
             self.reset_hop(turn, hop);
@@ -373,8 +379,7 @@ impl Session {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
         let recipients = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients.len());
         if told.is_intermediate() && recipients == 0 {
-            // RFC 2920 3.1: 354 came all the same: an empty message that must go nowhere.
-            self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b".\r\n"));
+            self.end_for_nobody(turn, hop);
             self.tell(turn, &Said::Own(&own::NO_VALID_RECIPIENTS));
             return self.data_refused(turn);
         }
@@ -390,6 +395,18 @@ impl Session {
                 self.hang_up(turn, None, SessionEnd::Verdict);
             }
         }
+    }
+
+    /// A hop takes content for recipients that there are not: an empty message that must go nowhere (RFC 2920 3.1).
+    fn end_for_nobody(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let Some(up) = self.upstreams.get_mut(hop) else { return };
+        if up.dialog.holds_back() {
+            // It took a recipient without a transaction, and would deliver to it: what takes that back waits until now.
+            return self.drop_current(turn, hop);
+        }
+        up.said(turn.now);
+        up.dialog.end_without_content(turn.out.to(Peer::Upstream(hop)), Expect::Nobody);
+        self.trace(turn, Peer::Upstream(hop), TraceSide::Client, b".\r\n");
     }
 
     /// Octets behind a DATA that is refused may be content and must not be read as commands.
@@ -438,6 +455,7 @@ impl Session {
         end: Option<MessageEnd>,
         reply: Option<ReplyRef<'_>>,
     ) {
+        self.leave_content(turn);
         if let Some(transaction) = self.transaction.take() {
             if let Some(end) = end {
                 turn.out.count(Event::Message(end, transaction.octets));
@@ -462,8 +480,8 @@ impl Session {
     pub(super) fn drop_current(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         self.ask_again(turn, hop);
         self.answer_for(hop, &own::ATTEMPTS_FAILED);
+        self.content_left_alone(hop);
         self.forget_hop(turn, hop, false);
-        self.upstreams.vacate(hop);
         self.flags.bereft |= self.flags.authenticated;
     }
 

@@ -52,6 +52,11 @@ pub struct Ladder {
 }
 
 impl Ladder {
+    /// Whether the attempt under way is at this hop.
+    pub fn is_at(&self, hop: HopId) -> bool {
+        self.hop == Some(hop)
+    }
+
     /// Rungs for a recipient that was sent first to `origin`; nothing is tried yet.
     fn new(rungs: Vec<Rung>, origin: Place, recipient: Box<Recipient>, until: Instant) -> Ladder {
         Ladder {
@@ -79,13 +84,13 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         recipient: Box<Recipient>,
-        hop: HopId,
+        hop: Option<HopId>,
         reply: ReplyRef<'_>,
         rungs: Vec<Rung>,
         by: Option<Giver>,
     ) {
         let first = Box::new(reply.to_owned());
-        let up = self.upstreams.get(hop);
+        let up = hop.and_then(|hop| self.upstreams.get(hop));
         let seen = up.map(|up| (canonical(&recipient), up.host.id()));
         let origin = up.map_or_else(|| self.current_place(), |up| up.place.clone());
         let until = turn.now + self.settings.timeouts.attempts;
@@ -315,17 +320,14 @@ impl Session {
         let recipient = ladder.recipient.clone();
         let carries = self.carries(hop);
         if self.upstreams.current() != Some(hop) {
-            if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+            if self.may_be_in_mail(hop) {
                 self.reset_hop(turn, hop);
             }
             let Some(mail) = self.transaction.as_ref().map(|transaction| transaction.mail.clone()) else {
                 return;
             };
             self.say_xforward(turn, hop);
-            self.say(turn, hop, Expect::RungMail, Say::Along, |line| mail.write(carries, line));
-            if let Some(up) = self.upstreams.get_mut(hop) {
-                up.in_mail = true;
-            }
+            self.say(turn, hop, Expect::RungMail, Say::Mail, |line| mail.write(carries, line));
         }
         self.say(turn, hop, Expect::RungRcpt, Say::Along, |line| recipient.write(carries, line));
     }
@@ -345,10 +347,6 @@ impl Session {
         if expect == Expect::RungMail {
             if reply.code().is_negative() {
                 ladder.mail_refusal = Some(Box::new(reply.to_owned()));
-                let settles = self.may_settle();
-                if let Some(up) = self.upstreams.get_mut(hop).filter(|_| settles) {
-                    up.in_mail = false;
-                }
             }
             return;
         }
@@ -362,7 +360,7 @@ impl Session {
         if ladder.by.is_none() {
             // A route: what this hop says is the answer, and is asked about as one.
             if let Some(Owed { what, .. }) = self.owed.pop() {
-                self.judge(turn, what, hop, reply, None);
+                self.judge(turn, what, Some(hop), reply, None);
                 // While callouts are asked about it, the hop is kept: a ladder may begin from there.
                 if !self.is_asked_about(hop) {
                     self.leave_attempt(turn, hop);
@@ -397,16 +395,11 @@ impl Session {
 
     /// The transaction moves to this hop; the one it leaves hears RSET, and QUIT if it is not the listener's.
     pub(super) fn adopt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        let Some(left) = self.upstreams.current().filter(|&left| left != hop) else {
-            if self.upstreams.current().is_none() {
-                self.upstreams.set_away(Some(hop));
-            }
-            return;
-        };
-        let home = self.upstreams.home();
+        let (home, left) = (self.upstreams.home(), self.upstreams.current());
         self.upstreams.set_away((home != Some(hop)).then_some(hop));
+        let Some(left) = left.filter(|&left| left != hop) else { return };
         if home == Some(left) {
-            if self.upstreams.get(left).is_some_and(|up| up.in_mail) {
+            if self.may_be_in_mail(left) {
                 self.reset_hop(turn, left);
             }
             return;
@@ -440,7 +433,7 @@ impl Session {
 
     /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it.
     pub(super) fn leave_attempt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if self.may_settle() && self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+        if self.may_settle() && self.may_be_in_mail(hop) {
             self.adopt(turn, hop);
         } else {
             self.withdraw(turn, hop);
@@ -454,12 +447,14 @@ impl Session {
             return;
         }
         if self.upstreams.home() != Some(hop) {
-            if self.upstreams.get(hop).is_some_and(|up| up.in_mail && up.stand == Stand::Ready) {
-                self.reset_hop(turn, hop);
+            if self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready) {
+                if self.may_be_in_mail(hop) {
+                    self.reset_hop(turn, hop);
+                }
                 self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"QUIT\r\n"));
             }
             self.forget_hop(turn, hop, true);
-        } else if self.upstreams.get(hop).is_some_and(|up| up.in_mail) {
+        } else if self.may_be_in_mail(hop) {
             self.reset_hop(turn, hop);
         }
     }
@@ -501,7 +496,6 @@ impl Session {
             } else {
                 self.answer_for(hop, &own::OTHER_HOP);
                 self.forget_hop(turn, hop, false);
-                self.upstreams.vacate(hop);
             }
         }
         self.ladder_failed(turn);
@@ -521,7 +515,7 @@ impl Session {
         };
         match by {
             Some(by) => {
-                let hop = self.upstreams.current().unwrap_or(HopId(u8::MAX));
+                let hop = self.upstreams.current();
                 self.judge(turn, what, hop, summed_up.as_ref(), Some(by));
             }
             None => {

@@ -178,7 +178,6 @@ impl Session {
     pub(super) fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
         if self.is_stuffing() || self.upstreams.away().is_some() {
             // A hop in the midst of DATA hears no command, and home has not heard of a transaction that is away.
-            self.leave_content(turn);
             self.drop_transaction(turn, None, None);
         }
         let mut what = What::Hello(Box::new(Hello { extended, given: name.into(), sent: None }));
@@ -235,7 +234,6 @@ impl Session {
     }
 
     pub(super) fn take_rset(&mut self, turn: &mut Turn<'_>) {
-        self.leave_content(turn);
         self.drop_transaction(turn, None, None);
         match self.upstreams.home() {
             Some(_) => self.forward(turn, What::Reset),
@@ -302,7 +300,7 @@ impl Session {
         if std::mem::take(&mut self.downstream.in_auth)
             && let Some(hop) = self.upstreams.current()
         {
-            self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"*\r\n"));
+            self.say(turn, hop, Expect::Nobody, Say::Auth, |line| line.extend_from_slice(b"*\r\n"));
         }
     }
 
@@ -323,7 +321,7 @@ impl Session {
                 }
             }
             Err(none) => {
-                self.owed.push(what, Answer::Hop(NOWHERE));
+                self.owed.push(what, Answer::Unsaid);
                 self.no_hop(turn, none);
             }
         }
@@ -363,9 +361,6 @@ impl Session {
         }
     }
 }
-
-/// The place of a hop that could not be had.
-pub(super) const NOWHERE: HopId = HopId(u8::MAX);
 
 fn params_of(transaction: &Transaction) -> Params<'_> {
     Params::parse(transaction.mail.sent.params_octets()).unwrap_or_default()

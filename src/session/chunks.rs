@@ -13,7 +13,7 @@ use super::owed::{Answer, Said, What};
 use super::upstreams::{Stand, Why};
 use super::verdict::{CommandAnswer, CommandVerdict, Stage};
 use super::{Phase, Session, Turn};
-use crate::dialog::Expect;
+use crate::dialog::{Expect, Say};
 use crate::smtp::{Keyword, Piece, ReplyRef, Verb, own};
 
 impl Session {
@@ -180,7 +180,7 @@ impl Session {
                     && let Some(up) = self.upstreams.get_mut(*hop)
                 {
                     up.said(turn.now);
-                    up.dialog.expect_along(Expect::Part);
+                    up.dialog.expect_along(Expect::Part, Say::Chunk);
                 }
             }
         }
@@ -213,8 +213,8 @@ impl Session {
                     owed.answer = Answer::Own(said.clone());
                 }
             }
-            self.drop_current(turn, hop);
             self.refuse_content(turn, said);
+            self.drop_current(turn, hop);
         } else if !reply.code().is_positive() {
             self.lost_because(turn, hop, Why::Malformed, None);
         }
@@ -229,10 +229,10 @@ impl Session {
                 more = true;
             }
         }
+        self.refuse_content(turn, said);
         if more {
             // What it makes of the chunks it has already is not known.
             self.drop_current(turn, hop);
         }
-        self.refuse_content(turn, said);
     }
 }

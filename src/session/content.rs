@@ -56,6 +56,11 @@ pub(super) enum Form {
 }
 
 impl Content {
+    /// The hop that it is for.
+    pub fn hop(&self) -> Option<HopId> {
+        if let Outlet::Hop { hop, .. } = self.outlet { Some(hop) } else { None }
+    }
+
     /// Whether the next octets are commands.
     pub fn is_between_chunks(&self) -> bool {
         matches!(self.intake, Intake::Between)
@@ -153,7 +158,7 @@ impl Session {
             }
             _ => *form = Form::Stuffed(Box::new(Stuffer::new(mode))),
         }
-        self.say(turn, hop, Expect::Go, Say::Last, |line| line.extend_from_slice(b"DATA\r\n"));
+        self.say(turn, hop, Expect::Go, Say::Data, |line| line.extend_from_slice(b"DATA\r\n"));
     }
 
     /// The hop answered a DATA said on gatepost's own account.
@@ -273,17 +278,15 @@ impl Session {
             Outlet::Nowhere(said) => {
                 // Nothing of it went there, or the dialog was closed: the envelope is taken back.
                 if let Some(hop) = self.upstreams.current()
-                    && self.upstreams.get(hop).is_some_and(|up| up.in_mail && up.stand == Stand::Ready)
+                    && self.may_be_in_mail(hop)
+                    && self.upstreams.get(hop).is_some_and(|up| up.stand == Stand::Ready)
                 {
                     self.reset_hop(turn, hop);
                 }
                 Answer::Own(said)
             }
         };
-        if let Answer::Hop(hop) = answer {
-            if let Some(up) = self.upstreams.get_mut(hop) {
-                up.in_mail = false;
-            }
+        if matches!(answer, Answer::Hop(_)) {
             // The dialog that has the message is no more the next transaction's, unless it is home.
             self.upstreams.set_away(None);
         }
@@ -309,10 +312,11 @@ impl Session {
             self.head_since = turn.now;
         }
         let hop = if let Answer::Hop(hop) = answer { Some(hop) } else { None };
+        let say = what.say();
         let number = self.owed.push(what, answer);
         if let Some(up) = hop.and_then(|hop| self.upstreams.get_mut(hop)) {
             up.since = turn.now;
-            up.dialog.expect_along(Expect::Owed(number));
+            up.dialog.expect_along(Expect::Owed(number), say);
         }
         self.settle(turn);
     }
@@ -324,8 +328,8 @@ impl Session {
         } else {
             Said::Own(&own::HOP_PROTOCOL)
         };
-        self.drop_current(turn, hop);
         self.refuse_content(turn, said);
+        self.drop_current(turn, hop);
     }
 
     /// The rest of the content is swallowed, and this is the answer. A hop in its midst is closed bare.
@@ -343,6 +347,14 @@ impl Session {
         }
     }
 
+    /// No hop was ready for the content in all the time a client waits for: the rest is swallowed.
+    pub(super) fn content_waited_enough(&mut self, turn: &mut Turn<'_>) {
+        let Some(hop) = self.content.as_ref().and_then(|content| content.hop()) else { return };
+        self.heard_at = turn.now;
+        self.refuse_content(turn, Said::Own(&own::CONTENT_LOST));
+        self.drop_current(turn, hop);
+    }
+
     /// The hop that content was for is lost.
     pub(super) fn content_hop_lost(&mut self, lost: HopId, own: &'static Own) {
         if let Some(content) = &mut self.content
@@ -354,6 +366,16 @@ impl Session {
             } else {
                 *ready = false;
             }
+        }
+    }
+
+    /// The hop that content is for is closed by gatepost itself, and no other takes its place: what is to come is
+    /// swallowed, and the message refused.
+    pub(super) fn content_left_alone(&mut self, closed: HopId) {
+        if let Some(content) = &mut self.content
+            && content.hop() == Some(closed)
+        {
+            content.outlet = Outlet::Nowhere(Said::Own(&own::CONTENT_LOST));
         }
     }
 

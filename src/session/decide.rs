@@ -136,7 +136,6 @@ impl Session {
         self.drop_transaction(turn, None, None);
         self.pool = pool;
         if let Some(home) = self.upstreams.home() {
-            self.upstreams.vacate(home);
             self.dismiss(turn, home);
         }
     }

@@ -21,7 +21,6 @@ impl Session {
     /// Answers EHLO or HELO in the place of a hop that is not known yet.
     pub(super) fn hello_here(&mut self, turn: &mut Turn<'_>, hello: Hello) {
         self.drop_transaction(turn, None, None);
-        self.content = None;
         self.shown = Extensions::default();
         let hostname = &self.settings.hostname;
         if hello.extended {

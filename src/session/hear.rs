@@ -41,7 +41,6 @@ impl Session {
             Heard::Reply(reply, expect) => {
                 let taken = reply.as_bytes().len();
                 up.since = turn.now;
-                let born = up.born;
                 let unasked_follows = up.dialog.is_quiet() && octets.len() > taken;
                 if unasked_follows && up.stand == Stand::StartTls {
                     self.reply_injected(turn, hop);
@@ -57,7 +56,7 @@ impl Session {
                     }
                     return Some(taken);
                 }
-                self.upstreams.get(hop).filter(|up| up.born == born)?;
+                self.upstreams.get(hop)?;
                 if unasked_follows && !self.streams_to(hop) {
                     // Said before its command was: an answer to nothing (law 1).
                     turn.out.count(Event::Unasked);
@@ -99,6 +98,11 @@ impl Session {
             return self.hop_closes(turn, hop, reply, expect);
         }
         match expect {
+            // Nobody takes the content or the secret that it waits for now.
+            Expect::Nobody if reply.code().is_intermediate() => {
+                turn.out.count(Event::Malformed);
+                self.lost_because(turn, hop, Why::Malformed, None);
+            }
             Expect::Greeting | Expect::Terms | Expect::Nobody => {}
             Expect::Xforward => self.xforward_answered(turn, hop, reply),
             Expect::Hello => self.hello_said_again(turn, hop, reply),

@@ -260,7 +260,7 @@ impl Session {
                     Some(verdict) => self.decide_reply(turn, what, hop, reply, verdict, by),
                     None => self.conclude(turn, what, hop, reply, None),
                 }
-                if trial {
+                if trial && let Some(hop) = hop {
                     self.leave_attempt(turn, hop);
                 }
             }

@@ -41,7 +41,7 @@ pub enum About {
     /// The first BDAT of a message, whose octets wait.
     Chunks { size: u64, last: bool },
     /// A hop's reply. `spent`: a ladder has failed with it; `trial`: it comes from where a route led.
-    Reply { hop: HopId, reply: Box<Reply>, spent: bool, trial: bool },
+    Reply { hop: Option<HopId>, reply: Box<Reply>, spent: bool, trial: bool },
     /// A recipient that was accepted where its route led.
     Accepted { ladder: Box<Ladder>, hop: HopId, reply: Box<Reply> },
 }
@@ -69,9 +69,18 @@ impl Inquiry {
     pub fn rests_on(&self, hop: HopId) -> bool {
         match &self.about {
             About::Reply { hop: at, reply, .. } => {
-                *at == hop && self.stage != Stage::MessageReply && !reply.code().is_negative()
+                *at == Some(hop) && self.stage != Stage::MessageReply && !reply.code().is_negative()
             }
             _ => false,
+        }
+    }
+
+    /// Whether it is about what this hop said.
+    pub fn names(&self, hop: HopId) -> bool {
+        match &self.about {
+            About::Reply { hop: at, .. } => *at == Some(hop),
+            About::Accepted { hop: at, .. } => *at == hop,
+            About::Command { .. } | About::Chunks { .. } => false,
         }
     }
 

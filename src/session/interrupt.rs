@@ -41,9 +41,8 @@ impl Session {
 
     /// Lets every hop go but those that owe the reply to a message.
     pub(super) fn dismiss_all(&mut self, turn: &mut Turn<'_>) {
-        for hop in (0..HOPS as u8).map(HopId) {
-            if self.upstreams.get(hop).is_some() && !self.owes_message(hop) {
-                self.upstreams.vacate(hop);
+        for hop in self.upstreams.ids() {
+            if !self.owes_message(hop) {
                 self.dismiss(turn, hop);
             }
         }
@@ -90,6 +89,7 @@ impl Session {
                 }
                 None => self.hang_up(turn, Some(Said::Own(&own::IDLE)), SessionEnd::Idle),
             },
+            Wait::Opening => self.content_waited_enough(turn),
             Wait::Handshake => self.handshake_too_late(turn),
             Wait::Greeting => self.waited_to_greet(turn),
             Wait::Answer => self.answer_too_late(turn),

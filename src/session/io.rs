@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,27 @@ use crate::smtp::{Own, Verb};
 /// those where a recipient was just and is now being tried.
 pub const HOPS: usize = 4;
 
-/// One of the session's upstream dialogs: a slot, free to be used again when it was closed.
+/// One of the session's upstream dialogs, by its number, which no other has: the id of a closed one never names
+/// another. It tells the slot, too, which is free to be used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct HopId(pub u8);
+pub struct HopId(NonZeroU32);
+
+impl HopId {
+    /// The dialog with a number; none has the number 0.
+    pub fn numbered(number: u32) -> Option<HopId> {
+        NonZeroU32::new(number).map(HopId)
+    }
+
+    /// Its number, counted from 1 in the order in which they are opened; some may be left out.
+    pub fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Its place in arrays of `HOPS` places, while it is open.
+    pub fn slot(self) -> usize {
+        self.0.get() as usize % HOPS
+    }
+}
 
 /// One end of one of the session's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -45,7 +64,7 @@ impl Peer {
     pub fn index(self) -> usize {
         match self {
             Peer::Downstream => 0,
-            Peer::Upstream(hop) => 1 + usize::from(hop.0),
+            Peer::Upstream(hop) => 1 + hop.slot(),
         }
     }
 }

@@ -16,12 +16,13 @@ use super::{Session, Turn};
 use crate::smtp::{Reply, ReplyRef};
 
 impl Session {
-    /// Asks about a hop's reply and does what is decided. `after`: whose ladder failed with this reply.
+    /// Asks about a hop's reply and does what is decided. `after`: whose ladder failed with this reply; `hop`: the one
+    /// that said it, or that the transaction has by then, if it has one.
     pub(super) fn judge(
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        hop: HopId,
+        hop: Option<HopId>,
         reply: ReplyRef<'_>,
         after: Option<Giver>,
     ) {
@@ -44,7 +45,7 @@ impl Session {
         if !self.has_callout_for(stage, &what, reply, callout) {
             return self.conclude(turn, what, hop, reply, None);
         }
-        let trial = matches!(what, What::Rcpt(_)) && self.upstreams.current() != Some(hop);
+        let trial = matches!(what, What::Rcpt(_)) && self.upstreams.current() != hop;
         let spent = after.is_some();
         let about = About::Reply { hop, reply: Box::new(reply.to_owned()), spent, trial };
         self.owed.put_back(what, Answer::Asked(Box::new(Inquiry::new(stage, about, callout))));
@@ -55,7 +56,7 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        hop: HopId,
+        hop: Option<HopId>,
         reply: ReplyRef<'_>,
         verdict: ReplyVerdict,
         by: Option<Giver>,

@@ -37,15 +37,14 @@ impl Session {
         if why == Why::Broken {
             self.host_failed_before_greeting(turn, hop);
         }
+        let current = self.upstreams.current() == Some(hop);
+        let away = self.upstreams.away == Some(hop);
         let Some(up) = self.forget_hop(turn, hop, false) else { return };
         if let Some(refusal) = refusal
             && self.upstreams.refusal.is_none()
         {
             self.upstreams.refusal = Some(refusal);
         }
-        let current = self.upstreams.current() == Some(hop);
-        let away = self.upstreams.away == Some(hop);
-        self.upstreams.vacate(hop);
         let mut tried = up.tried;
         tried.push(up.host.id());
         if trial {

@@ -26,6 +26,7 @@
 //! | `passthrough` | TLS of the client with the hop, passed through unread |
 //! | `ask`, `inquiry`, `heed`, `allowed` | what is shown to whoever is asked; callouts asked, and heeded; what they may say |
 //! | `notes` | what is kept for the record |
+//! | `invariants` | what holds after every step |
 
 pub(crate) mod allowed;
 mod answer;
@@ -45,6 +46,7 @@ mod heed;
 mod identify;
 mod inquiry;
 mod interrupt;
+mod invariants;
 pub mod io;
 mod judge;
 pub mod limiter;
@@ -208,6 +210,9 @@ impl Session {
             Peer::Upstream(hop) => self.receive_upstream(turn, hop, octets),
         };
         self.after(turn);
+        if cfg!(debug_assertions) {
+            self.check();
+        }
         taken
     }
 
@@ -237,6 +242,9 @@ impl Session {
             Input::Stop => self.stop(),
         }
         self.after(turn);
+        if cfg!(debug_assertions) {
+            self.check();
+        }
     }
 
     /// Whether octets of a peer are wanted. A client that may not go on is still read, up to the line buffer's
@@ -370,7 +378,7 @@ impl Session {
                     && match &tail.answer {
                         Answer::Held(_) | Answer::Trying(_) => false,
                         Answer::Asked(inquiry) => !inquiry.is_about_command(),
-                        Answer::Hop(_) | Answer::Heard(..) | Answer::Own(_) => true,
+                        Answer::Unsaid | Answer::Hop(_) | Answer::Heard(..) | Answer::Own(_) => true,
                     }
             })
             && !matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(_)))

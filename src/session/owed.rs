@@ -63,6 +63,8 @@ pub enum What {
 pub enum Answer {
     /// Not asked yet: it goes to this pool when all before it are answered.
     Held(PoolId),
+    /// There is no hop to hear the command: one is being looked for, or the session ends for want of one.
+    Unsaid,
     /// This hop is to say it.
     Hop(HopId),
     /// The hop said it, before its turn.
@@ -124,11 +126,20 @@ impl What {
         }
     }
 
-    /// Its place in a pipelining group upstream.
-    pub fn group(&self) -> Say {
+    /// What it is to the hop that hears it.
+    pub fn say(&self) -> Say {
         match self {
-            What::Mail(_) | What::Rcpt(_) | What::Reset => Say::Along,
-            _ => Say::Last,
+            What::Hello(_) => Say::Hello,
+            What::Mail(_) => Say::Mail,
+            What::Rcpt(_) => Say::Along,
+            What::Reset => Say::Reset,
+            What::Data => Say::Data,
+            What::Auth(_) => Say::Auth,
+            What::Chunk => Say::Chunk,
+            What::Message(_) => Say::Content,
+            What::Greeting | What::StartTls | What::Quit | What::Other(..) | What::Local | What::Close(_) => {
+                Say::Last
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::{ClientHello, TlsFacts, TlsFault, TlsFaultKind};
-use super::io::{Event, HOPS, HopId, Input, Output, Peer, SessionEnd};
+use super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
 use super::owed::{Said, What};
 use super::record::PassageRecord;
 use super::route::{HostNews, Identity};
@@ -114,8 +114,7 @@ impl Session {
         up.passage = Some(Box::new(Passage { since: turn.now, octets: [0; 2], finished: [false; 2] }));
         self.upstreams.set_away(None);
         self.upstreams.home = Some(hop);
-        for other in (0..HOPS as u8).map(HopId).filter(|other| *other != hop) {
-            self.upstreams.vacate(other);
+        for other in self.upstreams.ids().into_iter().filter(|other| *other != hop) {
             self.dismiss(turn, other);
         }
         self.phase = Phase::Passing;

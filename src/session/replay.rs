@@ -46,12 +46,9 @@ impl Session {
         if transaction.accepted {
             self.say_xforward(turn, hop);
             let carries = self.carries(hop);
-            self.say(turn, hop, Expect::Replayed, Say::Along, |line| transaction.mail.write(carries, line));
+            self.say(turn, hop, Expect::Replayed, Say::Mail, |line| transaction.mail.write(carries, line));
             for recipient in &transaction.recipients {
                 self.say(turn, hop, Expect::Replayed, Say::Along, |line| recipient.write(carries, line));
-            }
-            if let Some(up) = self.upstreams.get_mut(hop) {
-                up.in_mail = true;
             }
         }
         self.transaction = Some(transaction);
@@ -82,19 +79,14 @@ impl Session {
         }
         let Some(owed) = self.owed.numbered(number) else { return };
         let Some(up) = self.upstreams.get_mut(hop) else { return };
-        match owed.what {
-            What::Mail(_) => up.in_mail = true,
-            What::Reset | What::Hello(_) => up.in_mail = false,
-            _ => {}
-        }
         up.said(turn.now);
         let carries = Carries {
             lmtp: up.lmtp,
             size: up.dialog.extensions.has(Keyword::Size) || !self.shown.has(Keyword::Size),
             dsn: up.dialog.extensions.has(Keyword::Dsn),
         };
-        let (group, what) = (owed.what.group(), &mut owed.what);
-        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), group, |line| {
+        let (say, what) = (owed.what.say(), &mut owed.what);
+        up.dialog.say(turn.out.to(Peer::Upstream(hop)), Expect::Owed(number), say, |line| {
             what.write(carries, line)
         });
         let mut line = Vec::new();

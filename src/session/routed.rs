@@ -104,6 +104,6 @@ impl Session {
     /// Whether callouts are asked what to make of this hop's refusal of an attempt.
     pub(super) fn is_asked_about(&self, hop: HopId) -> bool {
         matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Asked(inquiry))
-            if matches!(inquiry.about, About::Reply { hop: at, trial: true, .. } if at == hop))
+            if matches!(inquiry.about, About::Reply { hop: at, trial: true, .. } if at == Some(hop)))
     }
 }

@@ -10,7 +10,6 @@
 //! again before anything else; where the client has something else to say first, it says it to a hop that has heard
 //! nothing.
 
-use super::check::NOWHERE;
 use super::client::{TlsFacts, TlsFault, TlsFaultKind};
 use super::io::{Event, Output, Peer, SessionEnd};
 use super::owed::Answer;
@@ -110,7 +109,6 @@ impl Session {
         if let Some(home) = self.upstreams.home()
             && self.upstreams.get(home).is_some_and(|up| up.stand != Stand::Ready)
         {
-            self.upstreams.vacate(home);
             self.dismiss(turn, home);
         }
     }
@@ -119,7 +117,6 @@ impl Session {
     pub(super) fn leave_stale_hop(&mut self, turn: &mut Turn<'_>) {
         self.flags.stale = false;
         if let Some(home) = self.upstreams.home() {
-            self.upstreams.vacate(home);
             self.dismiss(turn, home);
         }
     }
@@ -127,7 +124,7 @@ impl Session {
     /// A hop takes no second EHLO, though RFC 5321 4.1.4 has it do so: it goes, and another dialog hears the client's.
     pub(super) fn greet_hop_anew(&mut self, turn: &mut Turn<'_>, number: u32) {
         if let Some(owed) = self.owed.numbered(number) {
-            owed.answer = Answer::Hop(NOWHERE);
+            owed.answer = Answer::Unsaid;
         }
         self.leave_stale_hop(turn);
         match (self.current_or_open(turn), self.owed.numbered(number)) {

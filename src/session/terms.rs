@@ -134,7 +134,7 @@ impl Session {
             Some(hello) => {
                 up.stand = Stand::Hello;
                 let lmtp = up.lmtp;
-                self.say(turn, hop, Expect::Hello, Say::Last, |line| hello.write(lmtp, line));
+                self.say(turn, hop, Expect::Hello, Say::Hello, |line| hello.write(lmtp, line));
                 self.hello = Some(hello);
             }
             None => {
@@ -150,7 +150,7 @@ impl Session {
         up.stand = Stand::OwnHello;
         let verb = if up.lmtp { "LHLO" } else { "EHLO" };
         let hello = format!("{verb} {}\r\n", self.settings.hostname);
-        self.say(turn, hop, Expect::Terms, Say::Last, |line| line.extend_from_slice(hello.as_bytes()));
+        self.say(turn, hop, Expect::Terms, Say::Hello, |line| line.extend_from_slice(hello.as_bytes()));
     }
 
     /// The hop answered what was said to meet its terms.

@@ -29,6 +29,8 @@ pub enum Wait {
     Greeting,
     /// The next octets of content.
     Content,
+    /// A hop that takes the content: the client waits to go on with it.
+    Opening,
     /// All the client waits for on the command at the head.
     Answer,
     /// The ladder at the head.
@@ -82,7 +84,7 @@ impl Session {
                     _ => consider(Wait::Answer, self.head_since + timeouts.answer),
                 },
                 None if self.takes_content() => consider(Wait::Content, self.heard_at + timeouts.content),
-                None if self.in_content() => {}
+                None if self.in_content() => consider(Wait::Opening, self.heard_at + timeouts.answer),
                 None => consider(Wait::Command, self.heard_at + timeouts.command),
             }
             if self.takes_content() && !self.owed.is_empty() {

@@ -50,6 +50,7 @@ pub enum Stand {
 /// One dialog with a hop.
 #[derive(Debug)]
 pub struct Upstream {
+    pub id: HopId,
     pub place: Place,
     pub host: Arc<dyn Host>,
     /// Whether another host of the place could be tried instead.
@@ -62,10 +63,7 @@ pub struct Upstream {
     pub since: Instant,
     /// Whether it has answered a command.
     pub serves: bool,
-    /// Whether it has heard MAIL and not the end of that transaction.
-    pub in_mail: bool,
     pub tried: Tried,
-    pub born: u32,
     /// What passes through to it and from it, unread.
     pub passage: Option<Box<Passage>>,
     /// On which terms it is spoken to, if on any.
@@ -89,7 +87,8 @@ pub struct Upstreams {
     pub away: Option<HopId>,
     /// The transaction is not home's, whether or not the dialog it is away with stands.
     pub estranged: bool,
-    born: u32,
+    /// The number of the dialog opened last.
+    last: u32,
     /// The first refusal a hop spoke since the client was last answered by one.
     pub refusal: Option<Box<Reply>>,
     /// What the last host lacked that could not be used.
@@ -100,15 +99,20 @@ pub struct Upstreams {
 
 impl Upstreams {
     pub fn get(&self, hop: HopId) -> Option<&Upstream> {
-        self.slots.get(usize::from(hop.0))?.as_deref()
+        self.slots[hop.slot()].as_deref().filter(|up| up.id == hop)
     }
 
     pub fn get_mut(&mut self, hop: HopId) -> Option<&mut Upstream> {
-        self.slots.get_mut(usize::from(hop.0))?.as_deref_mut()
+        self.slots[hop.slot()].as_deref_mut().filter(|up| up.id == hop)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (HopId, &Upstream)> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| Some((HopId(i as u8), slot.as_deref()?)))
+        self.slots.iter().flatten().map(|up| (up.id, &**up))
+    }
+
+    /// The ids of those that are open.
+    pub fn ids(&self) -> SmallVec<[HopId; HOPS]> {
+        self.iter().map(|(hop, _)| hop).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -159,12 +163,13 @@ impl Upstreams {
     }
 
     pub(super) fn take(&mut self, hop: HopId) -> Option<Box<Upstream>> {
-        self.slots.get_mut(usize::from(hop.0))?.take()
+        self.slots[hop.slot()].take_if(|up| up.id == hop)
     }
 
+    /// The id of the next dialog, whose slot is vacant.
     pub(super) fn vacant(&self) -> Option<HopId> {
-        let start = self.born as usize;
-        (0..HOPS).map(|i| (start + i) % HOPS).find(|&i| self.slots[i].is_none()).map(|i| HopId(i as u8))
+        let mut next = (1..=HOPS as u32).filter_map(|more| HopId::numbered(self.last.wrapping_add(more)));
+        next.find(|hop| self.slots[hop.slot()].is_none())
     }
 }
 
@@ -202,9 +207,10 @@ impl Session {
         };
         match pick {
             Pick::Host(picked) => {
-                self.upstreams.born = self.upstreams.born.wrapping_add(1);
                 let terms = Terms::of(&*picked.host);
-                self.upstreams.slots[usize::from(hop.0)] = Some(Box::new(Upstream {
+                self.upstreams.last = hop.number();
+                let up = Upstream {
+                    id: hop,
                     place,
                     host: Arc::clone(&picked.host),
                     more: picked.more,
@@ -213,12 +219,11 @@ impl Session {
                     dialog: dialog::Upstream::default(),
                     since: turn.now,
                     serves: false,
-                    in_mail: false,
                     tried,
-                    born: self.upstreams.born,
                     passage: None,
                     terms,
-                }));
+                };
+                self.upstreams.slots[hop.slot()] = Some(Box::new(up));
                 turn.out.outputs.push(Output::Open { hop, host: picked.host });
                 Ok(hop)
             }
@@ -276,27 +281,30 @@ impl Session {
 
     /// RSET on our own account.
     pub(super) fn reset_hop(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        self.say(turn, hop, Expect::Nobody, Say::Along, |line| line.extend_from_slice(b"RSET\r\n"));
-        if let Some(up) = self.upstreams.get_mut(hop) {
-            up.in_mail = false;
-        }
+        self.say(turn, hop, Expect::Nobody, Say::Reset, |line| line.extend_from_slice(b"RSET\r\n"));
+    }
+
+    /// Whether a hop is inside a transaction, or will be if it takes what it was told.
+    pub(super) fn may_be_in_mail(&self, hop: HopId) -> bool {
+        self.upstreams.get(hop).is_some_and(|up| up.dialog.may_be_in_mail())
     }
 
     /// Says QUIT and closes, without waiting for the 221. A hop in the midst of something is closed bare.
     pub(super) fn dismiss(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         self.ask_again(turn, hop);
         self.answer_for(hop, &own::NEED_MAIL);
+        self.content_left_alone(hop);
         let polite = self
             .upstreams
             .get(hop)
-            .is_some_and(|up| up.stand == Stand::Ready && up.dialog.is_quiet() && !self.streams_to(hop));
+            .is_some_and(|up| up.stand == Stand::Ready && up.dialog.is_quiet() && up.dialog.may_say());
         if polite {
             self.say(turn, hop, Expect::Nobody, Say::Last, |line| line.extend_from_slice(b"QUIT\r\n"));
         }
         self.forget_hop(turn, hop, polite);
     }
 
-    /// Closes a dialog and its slot.
+    /// Closes a dialog and its slot; it is nobody's any more.
     pub(super) fn forget_hop(
         &mut self,
         turn: &mut Turn<'_>,
@@ -304,6 +312,7 @@ impl Session {
         flush: bool,
     ) -> Option<Box<Upstream>> {
         let up = self.upstreams.take(hop)?;
+        self.upstreams.vacate(hop);
         let peer = Peer::Upstream(hop);
         turn.out.outputs.push(if flush { Output::Close(peer) } else { Output::Abort(peer) });
         Some(up)

@@ -77,7 +77,7 @@ impl Pair {
         let client = SocketAddr::from(([192, 0, 2, 7], 50000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let session = Session::new(settings, entrance, SessionId(1), now);
-        let mut pair = Pair { session, out: Out::default(), now, hop: HopId(0) };
+        let mut pair = Pair { session, out: Out::default(), now, hop: HopId::numbered(1).unwrap() };
         pair.session.start(now, &mut pair.out);
         for output in pair.out.outputs.drain(..) {
             if let Output::Open { hop, .. } = output {

@@ -138,7 +138,6 @@ impl Session {
         } else {
             self.hang_up(turn, Some(said), SessionEnd::HopClosed);
         }
-        self.upstreams.vacate(hop);
         self.forget_hop(turn, hop, false);
     }
 

@@ -113,7 +113,6 @@ impl Session {
         let left: Vec<HopId> =
             self.upstreams.iter().filter(|(_, up)| fell_back(up)).map(|(hop, _)| hop).collect();
         for hop in left {
-            self.upstreams.vacate(hop);
             self.dismiss(turn, hop);
         }
     }
