@@ -23,7 +23,7 @@ use crate::session::route::{Hops, Identity, PoolId};
 use crate::session::settings::{Door, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
-use crate::tls::TlsSet;
+use crate::tls::{TlsSet, client_hello};
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -213,6 +213,7 @@ pub fn settings(
         callouts,
         hops,
         limiter,
+        client_hello: client_hello::read,
     }
 }
 

@@ -15,7 +15,6 @@
 mod attempt;
 pub mod callout;
 pub mod client;
-mod client_hello;
 mod conductor;
 mod conversations;
 mod delivery;

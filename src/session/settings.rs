@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::Callouts;
-use super::client::ClientFacts;
+use super::client::{ClientFacts, ClientHello};
 use super::limiter::Limiter;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub hops: Box<dyn Hops>,
     /// What clients may do in all their sessions.
     pub limiter: Arc<dyn Limiter>,
+    /// Reads the first octets of a client whose TLS is passed through.
+    pub client_hello: fn(&[u8]) -> ClientHello,
 }
 
 /// What holds at one listener.

@@ -71,6 +71,7 @@ impl Pair {
             callouts: Arc::new(NoCallouts),
             hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
             limiter: Arc::new(NoLimits),
+            client_hello: gatepost::tls::client_hello::read,
         });
         let now = Instant::now();
         let client = SocketAddr::from(([192, 0, 2, 7], 50000));

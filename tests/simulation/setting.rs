@@ -52,6 +52,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>, terms:
         rules: Box::new(Chance::new(rng, POOLS)),
         callouts,
         limiter: Arc::new(NoLimits),
+        client_hello: gatepost::tls::client_hello::read,
         hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
     }
 }

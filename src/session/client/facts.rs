@@ -81,6 +81,20 @@ impl TlsFacts {
     }
 }
 
+/// What the first octets of a client are that begins with TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientHello {
+    /// More is needed.
+    Partial,
+    /// A ClientHello; the name of a host, in lower case, if it asks for one.
+    Whole {
+        /// It.
+        server_name: Option<Box<str>>,
+    },
+    /// None, whatever may follow.
+    None,
+}
+
 /// A version of TLS, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TlsVersion {

@@ -15,8 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use self::facts::{
-    Certificate, ClientFacts, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind, TlsVersion,
-    XclientFacts, XforwardFacts,
+    Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind,
+    TlsVersion, XclientFacts, XforwardFacts,
 };
 use super::io::{Bits, Event, Output, Peer, SessionEnd, TraceSide};
 use super::owed::Said;

@@ -9,8 +9,7 @@
 //! RFC 5321 3.1 (a server may refuse in its greeting), 4.3.1 (a client waits for it); RFC 8314 3.3 (implicit TLS); RFC
 //! 3207 6 (octets behind STARTTLS).
 
-use super::super::client::{Phase, TlsFault, TlsFaultKind};
-use super::super::client_hello::{ClientHello, read};
+use super::super::client::{ClientHello, Phase, TlsFault, TlsFaultKind};
 use super::super::hop::Why;
 use super::super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
 use super::super::owed::{Said, What};
@@ -127,7 +126,7 @@ impl Session {
 
     /// The client begins with TLS that is the hop's: its ClientHello stays where it is until the hop can have it.
     pub(super) fn take_client_hello(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
-        match read(octets) {
+        match (self.settings.client_hello)(octets) {
             ClientHello::Partial => {}
             ClientHello::Whole { server_name } => {
                 self.client.asked_for(server_name);

@@ -8,26 +8,14 @@
 
 use rustls::server::Acceptor;
 
+use crate::session::client::ClientHello;
+
 /// A ClientHello is no longer than this, with its records' headers.
 const LONGEST: usize = 16 << 10;
 
 /// `ContentType.handshake`, and `HandshakeType.client_hello`.
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
-
-/// What the first octets are.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClientHello {
-    /// More is needed.
-    Partial,
-    /// A ClientHello; the name of a host, in lower case, if it asks for one.
-    Whole {
-        /// It.
-        server_name: Option<Box<str>>,
-    },
-    /// None, whatever may follow.
-    None,
-}
 
 /// Reads the first octets of a connection.
 pub fn read(octets: &[u8]) -> ClientHello {
