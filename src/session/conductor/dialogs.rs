@@ -17,6 +17,7 @@ use super::super::owed::{Answer, Said, What};
 use super::super::route::{Place, PoolId, PoolKind};
 use super::super::turn::Turn;
 use super::super::{Session, closes};
+use crate::dialog::Expect;
 use crate::smtp::{Own, Reply, own};
 
 impl Session {
@@ -94,7 +95,7 @@ impl Session {
     /// else is said to it. Commands it had not answered for the client are said again.
     pub(super) fn rebuild(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let Some(open) = self.hops.get_mut(hop) else { return };
-        open.forget_said();
+        open.forget_said(|_| false);
         open.reset(turn);
         self.owed.hear_again(hop);
         self.resume(turn, hop);
@@ -139,11 +140,14 @@ impl Session {
         self.hops.close(turn, hop, polite);
     }
 
-    /// Lets every hop go but those that owe the reply to a message.
+    /// Lets every hop go but those that owe the reply to a message; of these that alone is waited for.
     pub(super) fn dismiss_all(&mut self, turn: &mut Turn<'_>) {
         for hop in self.hops.ids() {
             if !self.owed.owes_message(hop) {
                 self.dismiss(turn, hop);
+            } else if let Some(open) = self.hops.get_mut(hop) {
+                let owed = |expect| matches!(expect, Expect::Owed(number) if self.owed.at(number).is_some());
+                open.forget_said(owed);
             }
         }
     }
@@ -188,7 +192,8 @@ impl Session {
         if let Some(refusal) = refusal {
             self.hops.refused(refusal);
         }
-        let (place, tried) = closed.into_tried();
+        // Its host is held until another is picked: an address that nobody holds is forgotten, and would be new.
+        let (place, tried) = (closed.place().clone(), closed.tried());
         if trial {
             self.attempt_lost(turn, place, tried, why);
         } else {

@@ -225,9 +225,9 @@ impl Hop {
         true
     }
 
-    /// Takes nobody's interest in what was said to it so far.
-    pub fn forget_said(&mut self) {
-        self.dialog.forget();
+    /// Nobody takes an interest in what was said to it so far, but for what is wanted still.
+    pub fn forget_said(&mut self, wanted: impl Fn(Expect) -> bool) {
+        self.dialog.forget(wanted);
     }
 
     /// Reads its octets. `streams`: it is being sent content, and what it says is not asked for.
@@ -312,11 +312,11 @@ impl Hop {
         }
     }
 
-    /// It and the hosts before it are not tried again in its place; that is where.
-    pub fn into_tried(self) -> (Place, Tried) {
-        let mut tried = self.tried;
+    /// It and the hosts before it, which are not tried again in its place.
+    pub fn tried(&self) -> Tried {
+        let mut tried = self.tried.clone();
         tried.push(self.host.id());
-        (self.place, tried)
+        tried
     }
 
     fn said(&mut self, now: Instant) {
