@@ -136,10 +136,10 @@ impl Client {
 
     /// EHLO in a transaction: whoever refuses it lets the transaction be, again and again.
     fn plan_hellos(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>) {
-        if self.rng.percent(60) {
+        if self.rng.percent(if self.fond { 75 } else { 50 }) {
             // The same name each time: what rules say of it is the same, too.
             let bad = ids.id("eb");
-            let times = if self.fond && self.rng.percent(60) { 4 } else { 1 + self.rng.below(5) };
+            let times = if self.fond && self.rng.percent(75) { 4 } else { 1 + self.rng.below(5) };
             for _ in 0..times {
                 plan.push(unit(Kind::Hello, &bad, format!("EHLO {bad}\r\n"), true));
             }
@@ -151,11 +151,11 @@ impl Client {
     }
 
     fn plan_content(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>, sender: &str) {
-        let kind = if self.fond && self.rng.percent(30) { 6 } else { self.rng.below(20) };
+        let kind = if self.fond && self.rng.percent(45) { 6 } else { self.rng.below(20) };
         match kind {
             0..=1 => plan.push(reset()),
             2..=6 => {
-                let chunks = 1 + self.rng.below(4);
+                let chunks = 1 + self.rng.below(3) + usize::from(self.fond);
                 let mut done = false;
                 for at in 0..chunks {
                     done = at + 1 == chunks && self.rng.percent(90);

@@ -49,7 +49,7 @@ impl Chance {
                 }
             }
         }
-        if rng.percent(20) {
+        if rng.percent(30) {
             stages = stages.with(Stage::HeloReply);
         }
         Chance { seed: rng.next(), stages, pools }
@@ -113,7 +113,7 @@ pub fn of_reply(stage: Stage, id: &str, code: Code, pools: u16, dice: &mut Rng) 
     if roll == 0 && stage != Stage::MessageReply {
         return Some(ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))));
     }
-    if is_bad && code.is_positive() && roll < 75 {
+    if is_bad && code.is_positive() && roll < 90 {
         return put("550 5.7.1");
     }
     if roll > 40 {
