@@ -20,8 +20,8 @@ use super::http::Client;
 use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
-use crate::rules::{Asked, When, known};
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
+use crate::rules::{Asked, When};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, Terms};
 use crate::session::io::CalloutEnd;
 use crate::session::route::PoolId;
 use crate::session::verdict::{Question, Stage, Stages};
@@ -98,7 +98,7 @@ impl CalloutSet {
                 }
                 Err(unmatched) => errors.extend(unmatched.into_iter().map(wrong)),
             }
-            for stage in callout.stages.iter().filter_map(|stage| known(*stage)) {
+            for &stage in &callout.stages {
                 by_stage[stage as usize].push(CalloutId(number));
                 stages = stages.with(stage);
             }
@@ -154,11 +154,7 @@ impl Callouts for CalloutSet {
 fn terms(callout: &config::Callout) -> Terms {
     Terms {
         timeout: callout.timeout,
-        on_error: match callout.on_error {
-            config::OnError::Pass => OnError::Pass,
-            config::OnError::Tempfail => OnError::Tempfail,
-            config::OnError::Reject => OnError::Reject,
-        },
+        on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),
         refuse_postmaster: callout.refuse_postmaster,
     }

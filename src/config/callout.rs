@@ -9,7 +9,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::rule::{Mark, Match, Stage};
+use super::rule::{Mark, Match};
+use crate::session::callout::OnError;
+use crate::session::verdict::Stage;
 
 /// One callout.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,17 +72,6 @@ impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}{}", self.authority(), self.path)
     }
-}
-
-/// What holds where a callout has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
-    /// As if it had not been asked.
-    Pass,
-    /// `451 4.3.0`.
-    Tempfail,
-    /// `554 5.3.0`.
-    Reject,
 }
 
 /// What a verdict may do besides deciding.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::callout::{Callout, CalloutKind, Effect, HttpUrl, OnError};
+use super::callout::{Callout, CalloutKind, Effect, HttpUrl};
 use super::rule::Match;
 use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
 use super::types::is_host_name;
 use super::walk::{Node, Section, shown};
+use crate::session::callout::OnError;
 
 /// Names of [`OnError`].
 pub(super) const ON_ERROR: [(&str, OnError); 3] =

@@ -7,8 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::rule::{Mark, SizeRange, Template, TemplatePiece, Variable};
-use super::types::{CalloutKind, Config, Decide, Source, Stage};
+use super::types::{CalloutKind, Config, Decide, Source};
 use super::{EMBEDDED, load_text, yaml};
+use crate::session::verdict::Stage;
 
 /// Uses every key and every verdict.
 const RICH: &str = r#"
@@ -146,8 +147,8 @@ fn the_embedded_file_is_the_defaults() {
     assert_eq!(load(EMBEDDED), Config::default());
     let mut config = load(&uncommented());
     assert_eq!(config.hostname.take().as_deref(), Some("mx.example.com"), "an example, the only one");
-    assert!(config.limits.sessions_configured);
-    config.limits.sessions_configured = false;
+    assert!(config.session_limits.sessions_configured);
+    config.session_limits.sessions_configured = false;
     assert_eq!(config, Config::default());
 }
 
@@ -160,7 +161,7 @@ fn the_embedded_file_shows_every_key() {
     };
     let shown = paths(&uncommented());
     let mut config = Config::default();
-    config.limits.sessions_configured = true;
+    config.session_limits.sessions_configured = true;
     config.hostname = Some("mx.example.com".to_owned());
     for path in paths(&config.to_string()) {
         assert!(shown.contains(&path), "{path} is not in proxy.yaml");
