@@ -400,7 +400,8 @@ impl<'a> Stage<'a> {
     /// Whether a hop, a lookup or a callout lets the session wait.
     fn waited_for(&self) -> bool {
         let hop = |link: &Link| {
-            let quiet = link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
+            let quiet =
+                link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
             link.open && (link.securing || link.unsent > 0 || !quiet)
         };
         self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
