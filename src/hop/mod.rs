@@ -16,6 +16,7 @@ pub mod connect;
 pub mod dialog;
 pub mod directory;
 pub mod dns;
+mod figures;
 pub mod health;
 pub mod identity;
 pub mod pool;
