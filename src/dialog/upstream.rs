@@ -161,11 +161,12 @@ impl Upstream {
         }
     }
 
-    /// Takes nobody's interest in what was said so far: its replies will be dropped as they come, and what waited is
-    /// not said.
-    pub fn forget(&mut self) {
+    /// Nobody takes an interest in what was said so far, but for what is wanted still: other replies will be dropped as
+    /// they come, and what waited is not said.
+    pub fn forget(&mut self, wanted: impl Fn(Expect) -> bool) {
         self.waiting.clear();
-        self.expects.iter_mut().for_each(|(expect, _)| *expect = Expect::Nobody);
+        let unwanted = self.expects.iter_mut().filter(|(expect, _)| !wanted(*expect));
+        unwanted.for_each(|(expect, _)| *expect = Expect::Nobody);
     }
 
     /// Whether a command said now would go out now.
