@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 
 use crate::networks::Networks;
+use crate::session::law::{Part, Verdict};
 use crate::session::verdict::Stage;
 
 /// One rule.
@@ -181,6 +182,16 @@ impl Rewrites {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What is rewritten.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| match part {
+            Part::Sender => self.sender.is_some(),
+            Part::Recipient => self.recipient.is_some(),
+            Part::Helo => self.helo.is_some(),
+            Part::Parameters => self.parameters.is_some(),
+        })
+    }
 }
 
 /// Changes to the ESMTP parameters of MAIL or RCPT (RFC 5321 section 4.1.2).
@@ -213,6 +224,21 @@ pub enum Decide {
     Accept,
     /// Close the client, with these lines or the default `421 4.7.0`.
     Disconnect(Option<Vec<String>>),
+}
+
+impl Decide {
+    /// Which verdict it is.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Reply(_) => Verdict::Reply,
+            Self::Route { .. } => Verdict::Route,
+            Self::Map(_) => Verdict::Map,
+            Self::Substitute(_) => Verdict::Substitute,
+            Self::Retry(_) => Verdict::Retry,
+            Self::Accept => Verdict::Accept,
+            Self::Disconnect(_) => Verdict::Disconnect,
+        }
+    }
 }
 
 /// One attempt of a ladder; `map` is set, or at least one of the others, and not both `upstream` and `mx`.

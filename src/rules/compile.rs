@@ -16,6 +16,7 @@ use super::condition::Condition;
 use super::map::Maps;
 use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
+use crate::session::law::{self, Part, Verdict};
 use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
 use crate::smtp::{Reply, canonical_domain};
@@ -99,8 +100,8 @@ impl RuleSet {
             errors.push((format!("do.{key}"), problem));
         }
         for &stage in &rule.stages {
-            if let Some(problem) = compiled.unfit(stage) {
-                errors.push(("do".to_owned(), format!("{problem} at {}", stage.as_str())));
+            if let Some(problem) = unfit(&rule.actions, stage) {
+                errors.push(("do".to_owned(), problem));
             }
             let rules = &mut self.by_stage[stage as usize];
             rules.index.add(id, &compiled.condition, &rule.matches.client);
@@ -165,27 +166,15 @@ impl Rule {
         }
         Ok(())
     }
+}
 
-    /// What of the rule's doing makes no sense at a stage.
-    fn unfit(&self, stage: Stage) -> Option<&'static str> {
-        if !stage.is_reply() {
-            let route = matches!(self.on_command, Some(CommandVerdict::Route(_)));
-            return match stage {
-                _ if self.map.is_some() && stage != Stage::Rcpt => Some("there is no recipient to look up"),
-                _ if self.on_command.is_none() && self.on_reply.is_some() => Some("there is no reply yet"),
-                Stage::Data | Stage::Other if route => Some("there is no routing"),
-                _ => None,
-            };
-        }
-        match &self.on_reply {
-            _ if self.rewrites.is_some() || self.map.is_some() => Some("there is no command to rewrite"),
-            None if self.on_command.is_some() => Some("the hop has answered already"),
-            Some(OnReply::Retry(_)) if stage != Stage::RcptReply => {
-                Some("there is no recipient to try again")
-            }
-            _ => None,
-        }
-    }
+/// What of a rule's doing a stage does not take.
+fn unfit(actions: &config::Action, stage: Stage) -> Option<String> {
+    let part = actions.rewrites.parts().find(|part| !law::rewrites(stage, *part));
+    let verdict = actions.decide.as_ref().map(config::Decide::verdict);
+    let verdict = verdict.filter(|verdict| !law::allows(stage, *verdict));
+    let name = part.map(Part::as_str).or(verdict.map(Verdict::as_str))?;
+    Some(format!("{name} is not allowed at {}", stage.as_str()))
 }
 
 /// A reply from its lines as written.

@@ -1,175 +1,306 @@
-//! What a callout may say at which stage, as the stages' table has it. For rules the configuration is held against
-//! the same table when it is loaded; a callout's word comes later, and is held against it here.
+//! The one law of verdicts: what may be said at which stage, with a reply of which class.
 //!
-//! In:    a stage, a verdict, for reply stages the hop's reply.
-//! Out:   what is wrong, in words for the log; the callout has then failed.
-//! Never: repairs a verdict, or knows a session.
+//! In:    a stage and a verdict, by its name and the classes of the replies it is about or as it was given.
+//! Out:   allowed, or [`Why`] not.
+//! Never: knows who gave the verdict, or says in words what is wrong: the configuration, the callouts and `gatepost ask`
+//!        each have their own. Looks at a reply's text, an address or a session.
 //!
-//! RFC 5321 4.3.2 (classes of replies), 4.5.1 (postmaster).
+//! A stage is one row of [`row`]; what a class may be is said once, below it. A class is the first digit of a reply's
+//! code. RFC 5321 4.2.1 (classes of replies).
 
-use super::callout::Terms;
-use super::owed::What;
-use super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
-use crate::smtp::{Path, ReplyRef};
+mod answers;
 
-/// What is wrong with an answer to a command.
-pub fn command_fault(
-    stage: Stage,
-    rewrites: &Rewrites,
-    verdict: Option<&CommandVerdict>,
-    terms: Terms,
-) -> Option<&'static str> {
-    if (rewrites.sender.is_some() && stage != Stage::Mail)
-        || (rewrites.recipient.is_some() && stage != Stage::Rcpt)
-        || (rewrites.helo.is_some() && stage != Stage::Helo)
-        || (rewrites.parameters.is_some() && !matches!(stage, Stage::Mail | Stage::Rcpt))
-    {
-        return Some("a rewrite of what is not there");
-    }
-    match verdict? {
-        CommandVerdict::Reply(reply) if reply.code().is_negative() => None,
-        CommandVerdict::Reply(reply) if !reply.code().is_positive() => Some("a reply that is 3xx"),
-        CommandVerdict::Reply(_) => match stage {
-            Stage::Other => None,
-            Stage::Rcpt if terms.may_discard => None,
-            Stage::Rcpt => Some("a 2xx reply without effects: [discard]"),
-            _ => Some("a 2xx reply"),
-        },
-        CommandVerdict::Route(_) => {
-            let early =
-                matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth | Stage::Mail | Stage::Rcpt);
-            (!early).then_some("a route behind rcpt")
+pub use answers::{command_fault, is_postmaster, reply_fault};
+
+use Verdict::{Accept, Disconnect, Map, Reply, Retry, Route, Substitute};
+
+use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
+use crate::smtp::ReplyRef;
+
+/// What decides, by the name it is written with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Answered in the hop's place.
+    Reply,
+    /// To another pool.
+    Route,
+    /// A recipient looked up in a file, which only rules have.
+    Map,
+    /// Something else instead of the hop's reply.
+    Substitute,
+    /// A refused recipient tried again.
+    Retry,
+    /// Asks no further.
+    Accept,
+    /// Said, and closed.
+    Disconnect,
+}
+
+impl Verdict {
+    /// All of them, in the order they are told in.
+    pub const ALL: [Verdict; 7] = [Reply, Route, Map, Substitute, Retry, Accept, Disconnect];
+
+    /// Its name in rules and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reply => "reply",
+            Route => "route",
+            Map => "map",
+            Substitute => "substitute",
+            Retry => "retry",
+            Accept => "accept",
+            Disconnect => "disconnect",
         }
-        CommandVerdict::Disconnect(Some(reply)) if !reply.code().is_negative() => {
-            Some("a last reply that is not 4xx or 5xx")
-        }
-        CommandVerdict::Disconnect(_) | CommandVerdict::Accept => None,
     }
 }
 
-/// What is wrong with an answer to a hop's reply. `most`: octets a line may have.
-pub fn reply_fault(
-    stage: Stage,
-    reply: ReplyRef<'_>,
-    verdict: &ReplyVerdict,
-    most: usize,
-) -> Option<&'static str> {
+/// A part of a command that may be rewritten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The reverse-path.
+    Sender,
+    /// The forward-path.
+    Recipient,
+    /// The name in EHLO or HELO.
+    Helo,
+    /// The parameters of MAIL or RCPT.
+    Parameters,
+}
+
+impl Part {
+    /// All of them, in the order they are told in.
+    pub const ALL: [Part; 4] = [Part::Sender, Part::Recipient, Part::Helo, Part::Parameters];
+
+    /// Its name in rules and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Part::Sender => "sender",
+            Part::Recipient => "recipient",
+            Part::Helo => "helo",
+            Part::Parameters => "parameters",
+        }
+    }
+}
+
+/// Why a verdict is not allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// The stage does not take it, whatever it says.
+    NotHere,
+    /// It says a 3xx: only a hop asks for more.
+    Intermediate,
+    /// It says a 2xx where only a refusal may be said.
+    Positive,
+    /// It says a 2xx that swallows the recipient, and whoever says so has no leave to.
+    NoDiscard,
+    /// It says a 2xx in place of a reply that is none.
+    ForNoPositive,
+    /// It refuses what the hop has accepted for good.
+    Accepted,
+    /// It tries a recipient again that was not refused.
+    NotRefused,
+}
+
+/// Where a 2xx may be said.
+#[derive(Clone, Copy)]
+enum Positive {
+    Never,
+    /// It takes the recipient and gives it to nobody: whoever says it needs leave to.
+    Discards,
+    /// In the hop's place; where there is a hop's reply, in place of a 2xx.
+    Allowed,
+}
+
+/// What a stage takes.
+struct Row {
+    parts: &'static [Part],
+    verdicts: &'static [Verdict],
+    positive: Positive,
+    /// What the hop has accepted it will deliver: its 2xx stays one.
+    stands: bool,
+}
+
+const ALL_COMMANDS: &[Verdict] = &[Reply, Accept, Disconnect];
+const ROUTED: &[Verdict] = &[Reply, Route, Accept, Disconnect];
+const RCPT: &[Verdict] = &[Reply, Route, Map, Accept, Disconnect];
+const ALL_REPLIES: &[Verdict] = &[Substitute, Accept, Disconnect];
+const RCPT_REPLY: &[Verdict] = &[Substitute, Retry, Accept, Disconnect];
+// The hop has the message: to close now would have the client send it again.
+const MESSAGE_REPLY: &[Verdict] = &[Substitute, Accept];
+
+const OF_MAIL: &[Part] = &[Part::Sender, Part::Parameters];
+const OF_RCPT: &[Part] = &[Part::Recipient, Part::Parameters];
+
+const fn row(stage: Stage) -> Row {
+    use Positive::{Allowed, Discards, Never};
+    match stage {
+        Stage::Connect => Row { parts: &[], verdicts: ROUTED, positive: Never, stands: false },
+        Stage::Helo => Row { parts: &[Part::Helo], verdicts: ROUTED, positive: Never, stands: false },
+        Stage::Auth => Row { parts: &[], verdicts: ROUTED, positive: Never, stands: false },
+        Stage::Mail => Row { parts: OF_MAIL, verdicts: ROUTED, positive: Never, stands: false },
+        Stage::Rcpt => Row { parts: OF_RCPT, verdicts: RCPT, positive: Discards, stands: false },
+        Stage::Data => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Never, stands: false },
+        Stage::Other => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Allowed, stands: false },
+        Stage::ConnectReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        // What EHLO offers is negotiated with the hop, and no one's to make up.
+        Stage::HeloReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Never, stands: false },
+        Stage::AuthReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        Stage::MailReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        Stage::RcptReply => Row { parts: &[], verdicts: RCPT_REPLY, positive: Allowed, stands: false },
+        Stage::DataReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        Stage::OtherReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        Stage::MessageReply => Row { parts: &[], verdicts: MESSAGE_REPLY, positive: Allowed, stands: true },
+    }
+}
+
+/// Whether the stage takes a verdict of that name.
+pub fn allows(stage: Stage, verdict: Verdict) -> bool {
+    row(stage).verdicts.contains(&verdict)
+}
+
+/// Whether there is such a part to rewrite.
+pub fn rewrites(stage: Stage, part: Part) -> bool {
+    row(stage).parts.contains(&part)
+}
+
+fn taken(stage: Stage, verdict: Verdict) -> Result<Row, Why> {
+    if allows(stage, verdict) { Ok(row(stage)) } else { Err(Why::NotHere) }
+}
+
+/// A reply of class `said` in the hop's place; `may_discard`: leave to swallow a recipient.
+pub fn reply(stage: Stage, said: u8, may_discard: bool) -> Result<(), Why> {
+    match (said, taken(stage, Reply)?.positive) {
+        (4 | 5, _) | (2, Positive::Allowed) => Ok(()),
+        (2, Positive::Discards) if may_discard => Ok(()),
+        (2, Positive::Discards) => Err(Why::NoDiscard),
+        (2, Positive::Never) => Err(Why::Positive),
+        _ => Err(Why::Intermediate),
+    }
+}
+
+/// A reply of class `said` instead of some reply of a hop; of which, [`substitute`] says.
+pub fn put_in(stage: Stage, said: u8) -> Result<(), Why> {
+    match (said, taken(stage, Substitute)?.positive) {
+        (4 | 5, _) | (2, Positive::Allowed) => Ok(()),
+        (2, Positive::Never | Positive::Discards) => Err(Why::Positive),
+        _ => Err(Why::Intermediate),
+    }
+}
+
+/// A reply of class `said` instead of the hop's of class `heard`.
+pub fn substitute(stage: Stage, heard: u8, said: u8) -> Result<(), Why> {
+    put_in(stage, said)?;
+    match (heard, said) {
+        (2, 4 | 5) if row(stage).stands => Err(Why::Accepted),
+        (3..=5, 2) => Err(Why::ForNoPositive),
+        _ => Ok(()),
+    }
+}
+
+/// A ladder behind the hop's reply of class `heard`.
+pub fn retry(stage: Stage, heard: u8) -> Result<(), Why> {
+    taken(stage, Retry)?;
+    if matches!(heard, 4 | 5) { Ok(()) } else { Err(Why::NotRefused) }
+}
+
+/// The end of the dialog, with a last reply of class `said`; `None`: gatepost's own.
+pub fn disconnect(stage: Stage, said: Option<u8>) -> Result<(), Why> {
+    taken(stage, Disconnect)?;
+    match said {
+        None | Some(4 | 5) => Ok(()),
+        Some(2) => Err(Why::Positive),
+        Some(_) => Err(Why::Intermediate),
+    }
+}
+
+/// A verdict on a command.
+pub fn command_verdict(stage: Stage, verdict: &CommandVerdict, may_discard: bool) -> Result<(), Why> {
     match verdict {
-        ReplyVerdict::Substitute(instead) if instead.code().is_negative() => (stage == Stage::MessageReply
-            && reply.code().is_positive())
-        .then_some("a refusal of content that the hop accepted"),
-        ReplyVerdict::Substitute(instead) if !instead.code().is_positive() => {
-            Some("a substitute that is 3xx")
-        }
-        ReplyVerdict::Substitute(_) if stage == Stage::HeloReply => Some("a 2xx substitute at helo-reply"),
-        ReplyVerdict::Substitute(_) if !reply.code().is_positive() => {
-            Some("a 2xx substitute for a reply that is none")
-        }
-        ReplyVerdict::Retry(_) if stage != Stage::RcptReply => Some("a retry of what is no recipient"),
-        ReplyVerdict::Retry(_) if !reply.code().is_negative() => {
-            Some("a retry of a recipient that was not refused")
-        }
-        ReplyVerdict::Retry(rungs) if rungs.is_empty() => Some("a retry without an attempt"),
-        ReplyVerdict::Retry(rungs) => rungs.iter().find_map(|rung| rung_fault(rung, most)),
-        ReplyVerdict::Disconnect(_) if stage == Stage::MessageReply => Some("disconnect at message-reply"),
-        ReplyVerdict::Disconnect(Some(reply)) if !reply.code().is_negative() => {
-            Some("a last reply that is not 4xx or 5xx")
-        }
-        ReplyVerdict::Substitute(_) | ReplyVerdict::Disconnect(_) | ReplyVerdict::Accept => None,
+        CommandVerdict::Reply(said) => reply(stage, said.code().class(), may_discard),
+        CommandVerdict::Route(_) => taken(stage, Route).map(drop),
+        CommandVerdict::Accept => taken(stage, Accept).map(drop),
+        CommandVerdict::Disconnect(said) => disconnect(stage, said.as_ref().map(|said| said.code().class())),
     }
 }
 
-fn rung_fault(rung: &Rung, most: usize) -> Option<&'static str> {
-    match &rung.recipient {
-        None if rung.pool.is_none() && rung.mx.is_none() => Some("an attempt that names nothing to try"),
-        Some(path) if path.is_empty() || path.len() > most || Path::parse(path).is_err() => {
-            Some("an attempt at a recipient that is no address")
-        }
-        _ => None,
+/// A verdict on the reply `heard` of a hop.
+pub fn reply_verdict(stage: Stage, heard: ReplyRef<'_>, verdict: &ReplyVerdict) -> Result<(), Why> {
+    let class = heard.code().class();
+    match verdict {
+        ReplyVerdict::Substitute(said) => substitute(stage, class, said.code().class()),
+        ReplyVerdict::Retry(_) => retry(stage, class),
+        ReplyVerdict::Accept => taken(stage, Accept).map(drop),
+        ReplyVerdict::Disconnect(said) => disconnect(stage, said.as_ref().map(|said| said.code().class())),
     }
-}
-
-/// Whether this is the recipient `<postmaster>` as the client gave it.
-pub fn is_postmaster(what: &What) -> bool {
-    let What::Rcpt(recipient) = what else { return false };
-    Path::parse(recipient.given_octets())
-        .is_ok_and(|path| path.domain().is_none() && path.local().eq_ignore_ascii_case(b"postmaster"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use super::*;
-    use crate::session::callout::OnError;
-    use crate::session::route::PoolId;
-    use crate::smtp::Reply;
 
-    fn reply(line: &str) -> Arc<Reply> {
-        Arc::new(Reply::parse_written(&[line]).unwrap())
+    /// Each cell: what is allowed, or why not.
+    fn sign(law: Result<(), Why>) -> char {
+        match law {
+            Ok(()) => '+',
+            Err(Why::NotHere) => '.',
+            Err(Why::Intermediate) => '3',
+            Err(Why::Positive) => '2',
+            Err(Why::NoDiscard) => 'D',
+            Err(Why::ForNoPositive) => 'N',
+            Err(Why::Accepted) => 'A',
+            Err(Why::NotRefused) => 'R',
+        }
     }
 
-    fn terms(may_discard: bool) -> Terms {
-        let timeout = Duration::from_secs(1);
-        Terms { timeout, on_error: OnError::Pass, may_discard, refuse_postmaster: false }
+    fn line(stage: Stage) -> String {
+        const CLASSES: [u8; 4] = [2, 3, 4, 5];
+        let of = |law: &dyn Fn(u8) -> Result<(), Why>| CLASSES.iter().map(|c| sign(law(*c))).collect();
+        let plain = |verdict| sign(taken(stage, verdict).map(drop)).to_string();
+        let mut cells: Vec<String> = Vec::new();
+        for verdict in Verdict::ALL {
+            match verdict {
+                Reply => {
+                    cells.extend([false, true].map(|leave| of(&|said| reply(stage, said, leave))));
+                }
+                Substitute => cells.extend(CLASSES.map(|heard| of(&|said| substitute(stage, heard, said)))),
+                Retry => cells.push(of(&|heard| retry(stage, heard))),
+                Disconnect => {
+                    let own: String = of(&|said| disconnect(stage, Some(said)));
+                    cells.push(format!("{own}{}", sign(disconnect(stage, None))));
+                }
+                Route | Map | Accept => cells.push(plain(verdict)),
+            }
+        }
+        let parts = Part::ALL.into_iter().filter(|part| rewrites(stage, *part));
+        let parts: Vec<_> = parts.map(Part::as_str).collect();
+        format!("{:<13} {} {}", stage.as_str(), cells.join(" "), parts.join(" ")).trim_end().to_owned()
     }
 
-    /// The stages at which a verdict on a command is allowed.
-    fn command_stages(verdict: &CommandVerdict, terms: Terms) -> Vec<&'static str> {
-        let allowed =
-            |stage: &Stage| command_fault(*stage, &Rewrites::default(), Some(verdict), terms).is_none();
-        Stage::ALL.into_iter().filter(|stage| !stage.is_reply()).filter(allowed).map(Stage::as_str).collect()
-    }
-
-    /// The stages at which a verdict on this reply is allowed.
-    fn reply_stages(line: &str, verdict: &ReplyVerdict) -> Vec<&'static str> {
-        let heard = reply(line);
-        let allowed = |stage: &Stage| reply_fault(*stage, heard.as_ref().as_ref(), verdict, 512).is_none();
-        Stage::ALL.into_iter().filter(|stage| stage.is_reply()).filter(allowed).map(Stage::as_str).collect()
-    }
-
-    const COMMANDS: [&str; 7] = ["connect", "helo", "auth", "mail", "rcpt", "data", "other"];
-
+    /// Every stage, verdict and class, as semantics.md, section 1, has them.
+    ///
+    /// `reply`, without and with leave to discard, `substitute` for a 2xx, 3xx, 4xx and 5xx, and `disconnect`: said with
+    /// 2xx, 3xx, 4xx, 5xx (`disconnect`: or gatepost's own). `retry`: behind a 2xx, 3xx, 4xx, 5xx.
     #[test]
-    fn commands() {
-        let said = |line| CommandVerdict::Reply(reply(line));
-        assert_eq!(command_stages(&said("550 no"), terms(false)), COMMANDS);
-        assert_eq!(command_stages(&said("450 no"), terms(false)), COMMANDS);
-        assert_eq!(command_stages(&said("250 yes"), terms(false)), ["other"]);
-        assert_eq!(command_stages(&said("250 yes"), terms(true)), ["rcpt", "other"]);
-        assert!(command_stages(&said("354 go"), terms(true)).is_empty());
-        let route = CommandVerdict::Route(PoolId(0));
-        assert_eq!(command_stages(&route, terms(false)), ["connect", "helo", "auth", "mail", "rcpt"]);
-        assert_eq!(command_stages(&CommandVerdict::Disconnect(None), terms(false)), COMMANDS);
-        assert!(command_stages(&CommandVerdict::Disconnect(Some(reply("221 x"))), terms(false)).is_empty());
-        assert_eq!(command_stages(&CommandVerdict::Accept, terms(false)), COMMANDS);
-    }
-
-    #[test]
-    fn replies() {
-        let said = |line| ReplyVerdict::Substitute(reply(line));
-        assert_eq!(reply_stages("250 yes", &said("550 no")).len(), 7);
-        assert_eq!(reply_stages("550 no", &said("450 no")).len(), 8);
-        assert_eq!(reply_stages("250 yes", &said("250 ok")).len(), 7);
-        assert!(!reply_stages("250 yes", &said("250 ok")).contains(&"helo-reply"));
-        assert!(reply_stages("550 no", &said("250 yes")).is_empty());
-        assert!(reply_stages("354 go", &said("354 go")).is_empty());
-        assert!(reply_stages("354 go", &said("250 yes")).is_empty());
-        let rung = |path: &str| Rung { recipient: Some(path.as_bytes().into()), ..Rung::default() };
-        let retry = |path: &str| ReplyVerdict::Retry(vec![rung(path)]);
-        assert_eq!(reply_stages("550 no", &retry("a@b.test")), ["rcpt-reply"]);
-        assert!(reply_stages("250 yes", &retry("a@b.test")).is_empty());
-        assert!(reply_stages("550 no", &retry("a@b@c")).is_empty());
-        assert!(reply_stages("550 no", &retry(&format!("{}@b.test", "a".repeat(600)))).is_empty());
-        assert!(reply_stages("550 no", &ReplyVerdict::Retry(Vec::new())).is_empty());
-        assert_eq!(reply_stages("550 no", &ReplyVerdict::Disconnect(None)).len(), 7);
-    }
-
-    #[test]
-    fn rewrites_only_of_what_is_there() {
-        let recipient = Rewrites { recipient: Some(b"a@b.test".as_slice().into()), ..Rewrites::default() };
-        assert_eq!(command_fault(Stage::Rcpt, &recipient, None, terms(false)), None);
-        assert!(command_fault(Stage::Mail, &recipient, None, terms(false)).is_some());
+    fn matrix() {
+        let expected = "\
+stage         reply     r m substitute          retr a disco rewrite
+connect       23++ 23++ + . .... .... .... .... .... + 23+++
+helo          23++ 23++ + . .... .... .... .... .... + 23+++ helo
+auth          23++ 23++ + . .... .... .... .... .... + 23+++
+mail          23++ 23++ + . .... .... .... .... .... + 23+++ sender parameters
+rcpt          D3++ +3++ + + .... .... .... .... .... + 23+++ recipient parameters
+data          23++ 23++ . . .... .... .... .... .... + 23+++
+other         +3++ +3++ . . .... .... .... .... .... + 23+++
+connect-reply .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
+helo-reply    .... .... . . 23++ 23++ 23++ 23++ .... + 23+++
+auth-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
+mail-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
+rcpt-reply    .... .... . . +3++ N3++ N3++ N3++ RR++ + 23+++
+data-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
+other-reply   .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
+message-reply .... .... . . +3AA N3++ N3++ N3++ .... + .....
+";
+        let lines: Vec<&str> = expected.lines().skip(1).collect();
+        assert_eq!(Stage::ALL.map(line).join("\n"), lines.join("\n"));
     }
 }

@@ -228,6 +228,13 @@ impl Owed {
         }
     }
 
+    /// Nobody else is to say it.
+    pub fn answer(&mut self, number: u32, said: Said) {
+        if let Some(entry) = self.numbered(number) {
+            entry.answer = Answer::Own(said);
+        }
+    }
+
     /// This hop is to say it after all; `None`: there is none to hear the command.
     pub fn reassign(&mut self, number: u32, to: Option<HopId>) {
         if let Some(entry) = self.numbered(number) {

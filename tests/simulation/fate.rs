@@ -15,6 +15,8 @@ pub enum Fate {
     Silent,
     Malformed,
     Unasked,
+    /// Goes when nobody wants anything of it.
+    Leaves,
     Closing,
     WrongClass,
     Stalls,
@@ -26,7 +28,8 @@ impl Fate {
     /// Mostly honest.
     pub fn draw(rng: &mut Rng) -> Fate {
         match rng.below(100) {
-            0..=59 => Fate::Honest,
+            0..=53 => Fate::Honest,
+            54..=59 => Fate::Leaves,
             60..=64 => Fate::Greeting,
             65..=74 => Fate::Dies,
             75..=77 => Fate::Silent,
@@ -110,6 +113,10 @@ impl Hop {
                 let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]
             }
+            Fate::Leaves if due => {
+                let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
+                vec![(delay, say(reply, of)), (delay + later, Act::Leave)]
+            }
             Fate::Unasked if due => {
                 let words =
                     self.rng.pick(&["250 2.0.0 unasked", "421 4.4.2 unasked", "550 unasked", "354 unasked"]);
@@ -124,5 +131,8 @@ impl Hop {
 
 /// A refusal of either class.
 pub fn refusal(roll: usize, id: &str) -> String {
+    if id.is_empty() {
+        return "550 5.1.1 no".to_owned();
+    }
     if roll.is_multiple_of(2) { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
 }

@@ -49,6 +49,9 @@ impl Chance {
                 }
             }
         }
+        if rng.percent(30) {
+            stages = stages.with(Stage::HeloReply);
+        }
         Chance { seed: rng.next(), stages, pools }
     }
 
@@ -70,7 +73,12 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
         match stage {
             Stage::Rcpt => rewrites.recipient = local,
             Stage::Mail => rewrites.sender = local,
+            Stage::Helo => rewrites.helo = Some(format!("{id}.rw").into_bytes().into_boxed_slice()),
             _ => {}
+        }
+        if dice.percent(50) && matches!(stage, Stage::Mail | Stage::Rcpt) {
+            let parameters = dice.pick(&["", "X-OURS=1", "X-OURS=1 X-MORE=2"]);
+            rewrites.parameters = Some(parameters.as_bytes().into());
         }
     }
     let no = |dice: &mut Rng| match dice.percent(50) {
@@ -81,9 +89,12 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
     let verdict = match stage {
         _ if roll == 0 => CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
         Stage::Connect if roll < 4 => CommandVerdict::Reply(reply("554 5.7.1", "rule", id)),
-        Stage::Connect | Stage::Helo | Stage::Mail if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
-        Stage::Rcpt if roll < 20 => CommandVerdict::Route(pool(pools, dice)),
-        Stage::Rcpt if roll < 26 => CommandVerdict::Reply(reply("250 2.1.5", "swallowed", id)),
+        Stage::Mail if roll < 22 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Connect | Stage::Helo if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
+        // Most ways lead home.
+        Stage::Rcpt if roll < 10 => CommandVerdict::Route(PoolId(0)),
+        Stage::Rcpt if roll < 22 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Rcpt if roll < 27 => CommandVerdict::Reply(reply("250 2.1.5", "swallowed", id)),
         Stage::Other if roll < 10 => CommandVerdict::Reply(reply("250 2.0.0", "rule", id)),
         Stage::Connect if roll < 32 => return (rewrites, None),
         _ if roll < 32 => CommandVerdict::Reply(no(dice)),
@@ -95,10 +106,15 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
 
 /// Anything that may be said about a hop's reply with this code.
 pub fn of_reply(stage: Stage, id: &str, code: Code, pools: u16, dice: &mut Rng) -> Option<ReplyVerdict> {
+    // Of some names nobody thinks well, again and again.
+    let is_bad = stage == Stage::HeloReply && id.starts_with("eb");
     let put = |code: &str| Some(ReplyVerdict::Substitute(reply(code, "rule", id)));
     let roll = dice.below(100);
     if roll == 0 && stage != Stage::MessageReply {
         return Some(ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))));
+    }
+    if is_bad && code.is_positive() && roll < 90 {
+        return put("550 5.7.1");
     }
     if roll > 40 {
         return None;

@@ -4,18 +4,20 @@
 //!        too.
 //! Out:   the command forwarded, answered in the hop's place, sent another way; the reply concluded, as it is or
 //!        replaced; a ladder begun; or the dialog closed.
-//! Never: knows who decided, but for the record; tells the client a class the hop's reply does not allow.
+//! Never: knows who decided, but for the record; does to a reply what the law of its stage does not allow.
 //!
 //! RFC 5321 3.1 (a refusing greeting), 4.2 (replies).
 
 use super::super::Session;
 use super::super::client::Phase;
 use super::super::io::{HopId, SessionEnd, VerdictKind};
+use super::super::law::reply_verdict;
 use super::super::owed::{Said, What, without_hop};
 use super::super::route::{PoolId, PoolKind};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict, Stage};
-use crate::smtp::{Reply, ReplyRef, Verb, own};
+use super::questions::reply_stage;
+use crate::smtp::{ReplyRef, Verb, own};
 
 impl Session {
     /// Does what was decided about a command, or about the connection; `None`: nobody decided anything.
@@ -150,21 +152,15 @@ impl Session {
         verdict: ReplyVerdict,
         by: Option<Giver>,
     ) {
+        let lawful = reply_stage(&what).is_some_and(|stage| reply_verdict(stage, reply, &verdict).is_ok());
         match (verdict, what) {
-            // A hop's word on the content stands: a 2xx stays one.
-            (ReplyVerdict::Substitute(instead), what @ What::Message(_))
-                if reply.code().is_positive() != instead.code().is_positive() =>
-            {
-                self.conclude(turn, what, hop, reply, None);
-            }
-            (ReplyVerdict::Disconnect(_), what @ What::Message(_)) => {
-                self.conclude(turn, what, hop, reply, None)
-            }
-            (ReplyVerdict::Substitute(instead), what) if may_replace(reply, &instead) => {
+            // A rule's condition need not say which replies its verdict is for; a hop's word that it is not for stands.
+            (_, what) if !lawful => self.conclude(turn, what, hop, reply, None),
+            (ReplyVerdict::Substitute(instead), what) => {
                 self.conclude(turn, what, hop, reply, Some(instead));
             }
             (ReplyVerdict::Retry(rungs), What::Rcpt(recipient))
-                if reply.code().is_negative() && self.delivery.has_transaction() && by.is_some() =>
+                if self.delivery.has_transaction() && by.is_some() =>
             {
                 self.begin_ladder(turn, recipient, hop, reply, rungs, by);
             }
@@ -174,9 +170,4 @@ impl Session {
             (_, what) => self.conclude(turn, what, hop, reply, None),
         }
     }
-}
-
-/// What may stand in a reply's place: the same class, or a refusal for anything else; never 2xx or 3xx for a refusal.
-fn may_replace(reply: ReplyRef<'_>, instead: &Reply) -> bool {
-    instead.code().is_negative() || instead.code().class() == reply.code().class()
 }

@@ -76,7 +76,7 @@ impl Session {
             recipient: None,
             recipient_given: None,
             recipients: transaction.map_or(0, |transaction| transaction.recipients.len()),
-            envelope: transaction.map(|transaction| Envelope(transaction)),
+            envelope: transaction.map(Envelope),
             params: Params::default(),
             size: transaction.and_then(|transaction| transaction.size),
             verb,

@@ -239,11 +239,13 @@ impl Session {
 
     /// A 421 or 521 in answer to something: the hop's word to this client, or an outage.
     fn hop_closes(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Expect) {
-        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7)
-            && matches!(expect, Expect::Owed(_))
-            && !self.is_trial(hop);
-        if to_client {
+        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7) && !self.is_trial(hop);
+        if let Expect::Owed(number) = expect
+            && to_client
+        {
             let said = Said::Written(Arc::new(reply.to_owned()));
+            // Behind a chunk that is refused so, the message may be owed still, and is heard out.
+            self.owed.answer(number, said.clone());
             return self.hang_up(turn, Some(said), SessionEnd::HopClosed);
         }
         self.lost(turn, hop, Some(Box::new(reply.to_owned())));

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use super::super::attempt::Attempt;
 use super::super::conversations::About;
 use super::super::io::{AttemptEnd, Event, HopId, SessionEnd};
+use super::super::law::reply_verdict;
 use super::super::notes::{first_line, said_line};
 use super::super::owed::{Answer, Entry, Said};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
-use super::super::verdict::ReplyVerdict;
+use super::super::verdict::{ReplyVerdict, Stage};
 use super::super::{Session, closes};
 use crate::smtp::{Reply, ReplyRef, own};
 
@@ -28,13 +29,14 @@ impl Session {
         verdict: Option<ReplyVerdict>,
     ) {
         self.owed.head_waits_since(turn.now);
-        let (said, end) = match verdict {
+        let lawful = |verdict: &ReplyVerdict| reply_verdict(Stage::RcptReply, reply, verdict).is_ok();
+        let (said, end) = match verdict.filter(lawful) {
             Some(ReplyVerdict::Disconnect(said)) => (Said::disconnect(said), true),
             Some(ReplyVerdict::Substitute(instead)) if instead.code().is_negative() => {
                 let closes = closes(instead.code().get());
                 (Said::Written(instead), closes)
             }
-            Some(ReplyVerdict::Substitute(instead)) if instead.code().is_positive() => {
+            Some(ReplyVerdict::Substitute(instead)) => {
                 return self.take_over(turn, attempt.into_recipient(), hop, reply, Some(instead));
             }
             _ => return self.take_over(turn, attempt.into_recipient(), hop, reply, None),
