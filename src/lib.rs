@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod networks;
 pub mod prepare;
 pub mod proxy_protocol;
 pub mod rules;

@@ -13,8 +13,8 @@ use super::Context;
 use super::told::own;
 use crate::callout::{Asker, CalloutSet};
 use crate::rules::Explained;
-use crate::session::allowed::{command_fault, reply_fault};
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, OnError};
+use crate::session::law::{command_fault, reply_fault};
 use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stage};
 use crate::smtp::{Own, Params, Path, Reply, ReplyRef, own as words};
 

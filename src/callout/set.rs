@@ -18,12 +18,12 @@ use super::Asker;
 use super::answer::{self, Grants};
 use super::http::Client;
 use super::question::{self, Server};
-use crate::config::types::{self as config, CalloutKind, Config, Effect, UpstreamTlsMode};
+use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
-use crate::rules::{Asked, When, known};
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
+use crate::rules::{Asked, When};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, Terms};
 use crate::session::io::CalloutEnd;
-use crate::session::route::PoolId;
+use crate::session::route::{HopTls, PoolId};
 use crate::session::verdict::{Question, Stage, Stages};
 use crate::smtp::ReplyRef;
 use crate::tls::ClientTls;
@@ -92,7 +92,7 @@ impl CalloutSet {
                 key,
                 problem,
             };
-            let secure = callout.tls.mode != UpstreamTlsMode::Off;
+            let secure = callout.tls.mode != HopTls::Off;
             match secure.then(|| ClientTls::load(&callout.tls)).transpose() {
                 Ok(loaded) => tls.push(loaded.map(Arc::new)),
                 Err(error) => errors.push(wrong("tls".to_owned(), error.to_string())),
@@ -109,7 +109,7 @@ impl CalloutSet {
                     unmatched.into_iter().map(|(key, problem)| wrong(format!("when.{key}"), problem)),
                 ),
             }
-            for stage in callout.stages.iter().filter_map(|stage| known(*stage)) {
+            for &stage in &callout.stages {
                 by_stage[stage as usize].push(CalloutId(number));
                 stages = stages.with(stage);
             }
@@ -171,11 +171,7 @@ impl Callouts for CalloutSet {
 fn terms(callout: &config::Callout) -> Terms {
     Terms {
         timeout: callout.timeout,
-        on_error: match callout.on_error {
-            config::OnError::Pass => OnError::Pass,
-            config::OnError::Tempfail => OnError::Tempfail,
-            config::OnError::Reject => OnError::Reject,
-        },
+        on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),
         refuse_postmaster: callout.refuse_postmaster,
     }

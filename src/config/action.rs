@@ -8,12 +8,13 @@
 
 use super::hops::domain;
 use super::reply::{WrittenReply, reply};
-use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
+use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Template, Variable};
 use super::scalar::is_keyword;
 use super::stage::{allows, reply_fault, rewrites, substitute_fault, variables};
 use super::template::template;
 use super::types::SMTP_PORT;
 use super::walk::{Node, Section, shown};
+use crate::session::verdict::Stage;
 
 /// The verdicts that decide.
 const VERDICTS: [&str; 7] = ["reply", "route", "map", "substitute", "retry", "accept", "disconnect"];
@@ -54,7 +55,7 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
 fn allowed(node: &Node<'_>, verdict: &str, stages: &[Stage]) {
     if let Some(stage) = stages.iter().find(|stage| !allows(**stage, verdict)) {
         let instead: Vec<&str> = VERDICTS.into_iter().filter(|verdict| allows(*stage, verdict)).collect();
-        let text = format!("{verdict} is not allowed at {}, only {}", stage.name(), instead.join(", "));
+        let text = format!("{verdict} is not allowed at {}, only {}", stage.as_str(), instead.join(", "));
         if node.scalar().as_deref() == Some(verdict) { node.error(text) } else { node.key_error(text) }
     }
 }
@@ -178,7 +179,7 @@ fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
 fn rewritten<'a>(section: &mut Section<'a>, key: &'static str, stages: &[Stage]) -> Option<Node<'a>> {
     let node = section.get(key)?;
     if let Some(stage) = stages.iter().find(|stage| !rewrites(**stage, key)) {
-        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.name()));
+        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.as_str()));
     }
     Some(node)
 }

@@ -10,7 +10,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::edge::UpstreamTls;
-use super::rule::{Mark, Match, Stage};
+use super::rule::{Mark, Match};
+use crate::session::callout::OnError;
+use crate::session::verdict::Stage;
 
 /// One callout.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,17 +80,6 @@ impl fmt::Display for HttpUrl {
         let scheme = if self.secure { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
-}
-
-/// What holds where a callout has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
-    /// As if it had not been asked.
-    Pass,
-    /// `451 4.3.0`.
-    Tempfail,
-    /// `554 5.3.0`.
-    Reject,
 }
 
 /// What a verdict may do besides deciding.

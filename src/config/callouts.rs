@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::callout::{Callout, CalloutKind, Effect, HttpUrl, OnError};
+use super::callout::{Callout, CalloutKind, Effect, HttpUrl};
 use super::edge::UpstreamTls;
 use super::edges;
 use super::rule::Match;
@@ -18,6 +18,7 @@ use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
 use super::types::is_host_name;
 use super::walk::{Node, Section, shown};
+use crate::session::callout::OnError;
 
 /// Names of [`OnError`].
 pub(super) const ON_ERROR: [(&str, OnError); 3] =

@@ -1,11 +1,56 @@
-//! What each stage can know and what may be done there, as tables.
+//! How stages are written, what each can know and what may be done there, as tables.
 //!
 //! **In**: a stage, a key or a verdict. **Out**: whether they go together, and a sentence if not.
 //! **Never**: reads a node; a rule is checked against these tables by `rules`.
 //!
 //! A rule that names several stages must suit each of them, because it is one rule.
 
-use super::rule::{CodePattern, Stage, Variable};
+use super::rule::{CodePattern, Variable};
+use crate::session::verdict::Stage;
+
+/// AskedAt somebody is to be asked, as it is written.
+#[derive(Clone, Copy)]
+pub(super) enum AskedAt {
+    /// At a stage.
+    Stage(Stage),
+    /// The whole content is in: not in this version.
+    Message,
+    /// The session is over: told, not asked.
+    Disconnect,
+}
+
+/// Names of [`AskedAt`], in the order of a session.
+pub(super) const STAGES: [(&str, AskedAt); 17] = [
+    at(Stage::Connect),
+    at(Stage::ConnectReply),
+    at(Stage::Helo),
+    at(Stage::HeloReply),
+    at(Stage::Auth),
+    at(Stage::AuthReply),
+    at(Stage::Mail),
+    at(Stage::MailReply),
+    at(Stage::Rcpt),
+    at(Stage::RcptReply),
+    at(Stage::Data),
+    at(Stage::DataReply),
+    at(Stage::Other),
+    at(Stage::OtherReply),
+    ("message", AskedAt::Message),
+    at(Stage::MessageReply),
+    ("disconnect", AskedAt::Disconnect),
+];
+
+const fn at(stage: Stage) -> (&'static str, AskedAt) {
+    (stage.as_str(), AskedAt::Stage(stage))
+}
+
+/// The stages at which somebody may be asked, in the order of a session.
+pub(crate) fn stages() -> impl Iterator<Item = Stage> {
+    STAGES.into_iter().filter_map(|(_, when)| match when {
+        AskedAt::Stage(stage) => Some(stage),
+        AskedAt::Message | AskedAt::Disconnect => None,
+    })
+}
 
 /// Whether a rule at `stage` can know the `match` key `key`.
 pub(crate) fn knows(stage: Stage, key: &str) -> bool {
@@ -65,7 +110,7 @@ pub(super) fn reply_fault(stage: Stage, class: u8) -> Option<String> {
         (4 | 5, _) | (2, Stage::Other | Stage::Rcpt) => None,
         (2, _) => Some(format!(
             "a reply at {} is 4xx or 5xx; 2xx is allowed at rcpt (the recipient is swallowed) and other",
-            stage.name()
+            stage.as_str()
         )),
         _ => Some("a reply is never 3xx".to_owned()),
     }

@@ -47,7 +47,7 @@ use crate::limits::Permit;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
-use crate::session::io::{Bits, HopId, Input, Peer};
+use crate::session::io::{Bits, Input, Peer};
 use crate::session::settings::{Entrance, Settings};
 use crate::show;
 use crate::smtp::{SessionId, own};
@@ -106,7 +106,7 @@ impl Drive {
             line_limit: settings.limits.command_line.max(settings.limits.auth_line),
             reply_limit: settings.limits.reply + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
-            client: Some(Link::new(stream)),
+            client: Some(Link::new(Peer::Downstream, stream)),
             hops: Slots::default(),
             asking: None,
             sleep: None,
@@ -197,9 +197,8 @@ impl Drive {
         let mut any = false;
         for place in self.hops.taken() {
             let Slot::Connecting(future, since) = self.hops.at(place) else { continue };
-            let Poll::Ready(connected) = future.as_mut().poll(cx) else { continue };
+            let Poll::Ready((hop, connected)) = future.as_mut().poll(cx) else { continue };
             any = true;
-            let hop = HopId(place as u8);
             let input = match connected {
                 Ok((Connected { stream, untold }, name)) => {
                     if let Some(name) = name {
@@ -213,7 +212,7 @@ impl Drive {
                         );
                     }
                     scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
-                    self.hops.put(place, Slot::Linked(Box::new(Link::new(stream))));
+                    self.hops.put(place, Slot::Linked(Box::new(Link::new(Peer::Upstream(hop), stream))));
                     Input::Opened(hop)
                 }
                 Err(NotConnected::Untold(why)) => {

@@ -64,7 +64,7 @@ enum Ended {
 pub(super) fn of(door: &Door, peer: IpAddr) -> Prelude {
     if door.proxies.is_empty() {
         Prelude::None
-    } else if door.proxies.iter().any(|range| range.contains(&peer)) {
+    } else if door.proxies.contains(peer) {
         Prelude::Header
     } else if door.only_proxies {
         Prelude::Refused

@@ -86,11 +86,7 @@ impl RuleSet {
         let mut compiled = Rule {
             name: rule.name.as_str().into(),
             line: rule.mark.line,
-            stages: rule
-                .stages
-                .iter()
-                .filter_map(|stage| self::known(*stage))
-                .fold(Stages::default(), Stages::with),
+            stages: rule.stages.iter().copied().fold(Stages::default(), Stages::with),
             condition,
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
             map: None,
@@ -102,18 +98,14 @@ impl RuleSet {
         {
             errors.push((format!("do.{key}"), problem));
         }
-        for stage in &rule.stages {
-            let Some(asked) = self::known(*stage) else {
-                errors.push(("stages".to_owned(), format!("no rule is asked at {}", stage.name())));
-                continue;
-            };
-            if let Some(problem) = compiled.unfit(*stage) {
-                errors.push(("do".to_owned(), format!("{problem} at {}", stage.name())));
+        for &stage in &rule.stages {
+            if let Some(problem) = compiled.unfit(stage) {
+                errors.push(("do".to_owned(), format!("{problem} at {}", stage.as_str())));
             }
-            let rules = &mut self.by_stage[asked as usize];
+            let rules = &mut self.by_stage[stage as usize];
             rules.index.add(id, &compiled.condition, &rule.matches.client);
             rules.classes |= compiled.condition.reply_classes();
-            self.stages = self.stages.with(asked);
+            self.stages = self.stages.with(stage);
         }
         self.rules.push(compiled);
     }
@@ -175,8 +167,7 @@ impl Rule {
     }
 
     /// What of the rule's doing makes no sense at a stage.
-    fn unfit(&self, stage: config::Stage) -> Option<&'static str> {
-        use config::Stage;
+    fn unfit(&self, stage: Stage) -> Option<&'static str> {
         if !stage.is_reply() {
             let route = matches!(self.on_command, Some(CommandVerdict::Route(_)));
             return match stage {
@@ -195,28 +186,6 @@ impl Rule {
             _ => None,
         }
     }
-}
-
-/// The stage as it is asked; `None`: not by rules or callouts.
-pub(crate) fn known(stage: config::Stage) -> Option<Stage> {
-    Some(match stage {
-        config::Stage::Connect => Stage::Connect,
-        config::Stage::Helo => Stage::Helo,
-        config::Stage::Auth => Stage::Auth,
-        config::Stage::Mail => Stage::Mail,
-        config::Stage::Rcpt => Stage::Rcpt,
-        config::Stage::Data => Stage::Data,
-        config::Stage::Other => Stage::Other,
-        config::Stage::ConnectReply => Stage::ConnectReply,
-        config::Stage::HeloReply => Stage::HeloReply,
-        config::Stage::AuthReply => Stage::AuthReply,
-        config::Stage::MailReply => Stage::MailReply,
-        config::Stage::RcptReply => Stage::RcptReply,
-        config::Stage::DataReply => Stage::DataReply,
-        config::Stage::OtherReply => Stage::OtherReply,
-        config::Stage::MessageReply => Stage::MessageReply,
-        config::Stage::Message | config::Stage::Disconnect => return None,
-    })
 }
 
 /// A reply from its lines as written.

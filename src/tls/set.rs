@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::watch::{Look, look};
 use super::{ClientTls, ServerTls};
-use crate::config::types::{Config, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode};
+use crate::config::types::{Config, Source, Target, Upstream};
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 
 /// What listeners, pools and callouts go by.
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ impl TlsSet {
         let mut set =
             Self { looks: files.map(|file| (file.into(), look(file))).collect(), ..Self::default() };
         for (place, listener) in config.listeners.iter().enumerate() {
-            let ours = matches!(listener.tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+            let ours = matches!(listener.tls.mode, DoorTls::StartTls | DoorTls::Implicit);
             let loaded = ours.then(|| ServerTls::load(&listener.tls)).transpose();
             let name = listener.addresses.first().map(ToString::to_string).unwrap_or_default();
             match loaded {
@@ -68,7 +70,7 @@ impl TlsSet {
             }
         }
         for (name, upstream) in &config.upstreams {
-            if upstream.tls.mode == UpstreamTlsMode::Off {
+            if upstream.tls.mode == HopTls::Off {
                 continue;
             }
             match ClientTls::load(&upstream.tls) {

@@ -198,7 +198,7 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let say = |error: std::io::Error| error.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(say)?;
     let registry = Arc::new(Registry::new(Instant::now()));
-    let limits = &loaded.config.limits;
+    let limits = &loaded.config.session_limits;
     let limiter = Sessions::new(limits.sessions, limits);
     let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
     let Prepared { settings, tls, doors, sessions, .. } = prepared;

@@ -64,6 +64,8 @@ enum Mark {
 
 #[derive(Default)]
 struct Link {
+    /// With whom, where it is a hop's.
+    id: Option<HopId>,
     connection: usize,
     open: bool,
     hop: Option<Hop>,
@@ -284,6 +286,10 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn peer(&self, index: usize) -> Peer {
+        self.links[index].id.map_or(Peer::Downstream, Peer::Upstream)
+    }
+
     fn connected(&mut self, connection: usize, hop: HopId) {
         let index = Peer::Upstream(hop).index();
         if !self.links[index].open || self.links[index].connection != connection {
@@ -318,7 +324,7 @@ impl<'a> Stage<'a> {
         else {
             return;
         };
-        let peer = Peer::Upstream(HopId(index as u8 - 1));
+        let peer = self.peer(index);
         match act {
             Act::Say { octets, answers, of } => {
                 self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
@@ -396,7 +402,8 @@ impl<'a> Stage<'a> {
                 self.connections += 1;
                 let connection = self.connections;
                 self.note(|| format!("[{connection}] connect to {}", host.name()));
-                self.links[index] = Link { connection, open: true, terms: host.terms(), ..Link::default() };
+                self.links[index] =
+                    Link { id: Some(hop), connection, open: true, terms: host.terms(), ..Link::default() };
                 let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
                 self.at(delay, Event::Connect(connection, hop));
             }

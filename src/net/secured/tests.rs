@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
-use crate::config::types::{KeyPair, ListenerTls, ListenerTlsMode, UpstreamTls, UpstreamTlsMode};
+use crate::config::types::{KeyPair, ListenerTls, UpstreamTls};
 use crate::net::handshake::{Handshake, Outcome};
 use crate::session::client::{TlsFacts, TlsFaultKind};
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 use crate::tls::certificates::{Authority, Files, Pair, self_signed};
 use crate::tls::{ClientTls, ServerTls};
 
@@ -29,7 +31,7 @@ impl Sides {
         let write =
             |(place, pair): (usize, &Pair)| key_pair(&pair.write(self.dir.path(), &format!("s{place}")));
         ServerTls::load(&ListenerTls {
-            mode: ListenerTlsMode::StartTls,
+            mode: DoorTls::StartTls,
             certificates: pairs.iter().enumerate().map(write).collect(),
             client_roots: Some(self.authority.write(self.dir.path(), "clients")),
             ..ListenerTls::default()
@@ -37,11 +39,10 @@ impl Sides {
         .unwrap()
     }
 
-    fn client(&self, mode: UpstreamTlsMode, certificate: Option<&Pair>) -> ClientTls {
+    fn client(&self, mode: HopTls, certificate: Option<&Pair>) -> ClientTls {
         ClientTls::load(&UpstreamTls {
             mode,
-            roots: (mode != UpstreamTlsMode::Opportunistic)
-                .then(|| self.authority.write(self.dir.path(), "roots")),
+            roots: (mode != HopTls::Opportunistic).then(|| self.authority.write(self.dir.path(), "roots")),
             certificate: certificate.map(|pair| key_pair(&pair.write(self.dir.path(), "client"))),
             ..UpstreamTls::default()
         })
@@ -114,7 +115,7 @@ async fn write(stream: &mut Stream, mut octets: &[u8]) {
 async fn much_goes_both_ways_at_once_through_rooms_of_any_size() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let client = sides.client(UpstreamTlsMode::Required, None);
+    let client = sides.client(HopTls::Required, None);
     let content: Arc<Vec<u8>> = Arc::new((0..3_000_000u32).map(|at| (at % 251) as u8).collect());
     for size in [1, 100, 5000, 32 << 10, 100 << 10] {
         let (mut theirs, mut ours) = streams(&server, &client).await;
@@ -143,7 +144,7 @@ async fn much_goes_both_ways_at_once_through_rooms_of_any_size() {
 async fn what_lies_here_is_read_without_asking_the_socket() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let (mut theirs, mut ours) = streams(&server, &sides.client(UpstreamTlsMode::Required, None)).await;
+    let (mut theirs, mut ours) = streams(&server, &sides.client(HopTls::Required, None)).await;
     write(&mut ours, &[b'x'; 10_000]).await;
     let mut room = [0; 100];
     for _ in 0..100 {
@@ -158,7 +159,7 @@ async fn what_lies_here_is_read_without_asking_the_socket() {
 async fn both_kinds_of_an_end_are_an_end() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let client = sides.client(UpstreamTlsMode::Required, None);
+    let client = sides.client(HopTls::Required, None);
     for polite in [true, false] {
         let (mut theirs, mut ours) = streams(&server, &client).await;
         write(&mut ours, b"QUIT\r\n").await;
@@ -181,7 +182,7 @@ async fn both_kinds_of_an_end_are_an_end() {
 async fn a_record_that_is_not_genuine_ends_it_and_what_came_before_is_read() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let (mut theirs, mut ours) = streams(&server, &sides.client(UpstreamTlsMode::Required, None)).await;
+    let (mut theirs, mut ours) = streams(&server, &sides.client(HopTls::Required, None)).await;
     write(&mut ours, b"NOOP\r\n").await;
     let Stream::Tls(secured) = &mut ours else { panic!("no TLS") };
     secured.socket.try_write(b"\x17\x03\x03\x00\x20 thirty-two octets that are none ").unwrap();
@@ -199,7 +200,7 @@ async fn facts_are_told_of_each_side() {
     let pair = sides.authority.client("relay.example.org");
     let server = sides
         .server(&[sides.authority.server(&["mx.example.net"]), sides.authority.server(&["*.example.org"])]);
-    let client = sides.client(UpstreamTlsMode::Required, Some(&pair));
+    let client = sides.client(HopTls::Required, Some(&pair));
     let facts = |outcome: Outcome| -> TlsFacts { *outcome.unwrap().1 };
     let (theirs, ours) = shake(&server, &client, "a.example.org").await;
     let (theirs, ours) = (facts(theirs), facts(ours));
@@ -210,7 +211,7 @@ async fn facts_are_told_of_each_side() {
     let shown = ours.certificate.unwrap();
     assert_eq!((&*shown.subject, shown.verified), ("CN=*.example.org", true), "chosen by name");
     let stranger = Authority::new("Another Root").client("relay.example.org");
-    let client = sides.client(UpstreamTlsMode::Required, Some(&stranger));
+    let client = sides.client(HopTls::Required, Some(&stranger));
     let shown = facts(shake(&server, &client, "mx.example.net").await.0).certificate.unwrap();
     assert_eq!((shown.verified, shown.fault.as_deref()), (false, Some("unknown issuer")));
 }
@@ -228,7 +229,7 @@ async fn a_certificate_that_is_not_in_order_fails_a_handshake_only_where_it_is_v
         (untrusted.server(&names), "unknown issuer"),
     ] {
         let server = sides.server(&[pair]);
-        let (theirs, ours) = shake(&server, &sides.client(UpstreamTlsMode::Required, None), names[0]).await;
+        let (theirs, ours) = shake(&server, &sides.client(HopTls::Required, None), names[0]).await;
         let ours = ours.unwrap_err();
         assert_eq!((ours.kind, &*ours.what), (TlsFaultKind::Certificate, fault));
         // TLS 1.3: the server has finished when the client looks at its certificate, or hears what came of it.
@@ -236,7 +237,7 @@ async fn a_certificate_that_is_not_in_order_fails_a_handshake_only_where_it_is_v
             assert_eq!(theirs.kind, TlsFaultKind::Certificate, "{}", theirs.what);
         }
         let lenient = UpstreamTls {
-            mode: UpstreamTlsMode::Required,
+            mode: HopTls::Required,
             verify: false,
             roots: Some(sides.authority.write(sides.dir.path(), "roots")),
             ..UpstreamTls::default()
@@ -251,7 +252,7 @@ async fn a_certificate_that_is_not_in_order_fails_a_handshake_only_where_it_is_v
 async fn sessions_are_resumed() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let client = sides.client(UpstreamTlsMode::Required, Some(&sides.authority.client("relay")));
+    let client = sides.client(HopTls::Required, Some(&sides.authority.client("relay")));
     let mut resumed = Vec::new();
     for _ in 0..2 {
         let (theirs, ours) = shake(&server, &client, "mx.example.net").await;
@@ -269,7 +270,7 @@ async fn sessions_are_resumed() {
 async fn over_a_unix_socket_too() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["127.0.0.1"])]);
-    let client = sides.client(UpstreamTlsMode::Implicit, None);
+    let client = sides.client(HopTls::Implicit, None);
     let (theirs, ours) = UnixStream::pair().unwrap();
     let name = client.name(None, Some("127.0.0.1"));
     let (theirs, ours) = tokio::join!(
@@ -305,7 +306,7 @@ async fn octets_that_are_no_tls_are_told_as_such() {
 async fn a_short_record_behind_a_long_one_fits_through_a_narrow_room() {
     let sides = Sides::new();
     let server = sides.server(&[sides.authority.server(&["mx.example.net"])]);
-    let client = sides.client(UpstreamTlsMode::Required, None);
+    let client = sides.client(HopTls::Required, None);
     let (mut theirs, ours) = streams(&server, &client).await;
     let Stream::Tls(mut ours) = ours else { panic!("not under TLS") };
     let content: Vec<u8> = (0..16_384 + 500 + 3000).map(|at| (at % 251) as u8).collect();
