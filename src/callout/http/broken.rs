@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io;
 
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::Connected;
 
 use super::dial::NotConnected;
 use super::kept::Heard;
@@ -40,12 +41,13 @@ impl Unanswered {
             let fault = Fault::new(FaultKind::Lost, with_cause(error));
             return Self { fault, again: true };
         };
-        let fault = broken(cause);
-        let kept = error.connect_info().is_some_and(|connection| {
-            // Other answers are heard on a connection of HTTP/2; this one has not begun, or there would be no error.
-            let silent = |heard: &Heard| connection.is_negotiated_h2() || !heard.anything();
-            Heard::on(connection).is_some_and(|heard| heard.was_kept() && silent(&heard))
-        });
+        let connection = error.connect_info();
+        let heard = connection.and_then(Heard::on);
+        // What broke a connection before the question was on it is known to the connection only.
+        let fault = heard.as_ref().and_then(Heard::fault).unwrap_or_else(|| broken(cause));
+        // Other answers are heard on a connection of HTTP/2; this one has not begun, or there would be no error.
+        let is_http2 = connection.is_some_and(Connected::is_negotiated_h2);
+        let kept = heard.is_some_and(|heard| heard.was_kept() && (is_http2 || !heard.anything()));
         Self { again: kept && fault.kind == FaultKind::Lost && !is_an_answer(cause), fault }
     }
 }
@@ -58,26 +60,26 @@ pub(super) fn broken(error: &hyper::Error) -> Fault {
     if let Some(error) = find::<h2::Error>(error).filter(|error| error.is_library()) {
         return Fault::new(FaultKind::Malformed, format!("not HTTP/2: {error}"));
     }
-    if let Some(error) = find::<io::Error>(error).filter(|error| is_tls(error)) {
-        let fault = facts::fault(error);
-        // With TLS 1.3 a service judges our certificate, or the want of one, when we take the handshake for done.
-        let kind = match fault.kind {
-            TlsFaultKind::Certificate => FaultKind::Unreachable,
-            _ => FaultKind::Lost,
-        };
-        return Fault::new(kind, format!("TLS: {}", fault.what));
-    }
-    Fault::new(FaultKind::Lost, with_cause(error))
+    let of_tls = find::<io::Error>(error).and_then(of_tls);
+    of_tls.unwrap_or_else(|| Fault::new(FaultKind::Lost, with_cause(error)))
+}
+
+/// What TLS made of the octets on a connection, if it was TLS that broke it.
+pub(super) fn of_tls(error: &io::Error) -> Option<Fault> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let fault = facts::fault(error);
+    // With TLS 1.3 a service judges our certificate, or the want of one, when we take the handshake for done.
+    let kind = match fault.kind {
+        TlsFaultKind::Certificate => FaultKind::Unreachable,
+        _ => FaultKind::Lost,
+    };
+    Some(Fault::new(kind, format!("TLS: {}", fault.what)))
 }
 
 /// Whether the service itself has ended this question, and not because it would not begin it.
 fn is_an_answer(error: &hyper::Error) -> bool {
     find::<h2::Error>(error)
         .is_some_and(|error| error.is_reset() && error.reason() != Some(h2::Reason::REFUSED_STREAM))
-}
-
-fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// The first error of a kind among an error and its causes.

@@ -1,5 +1,5 @@
-//! What is known of a connection beyond what the client knows: whether a question was on it before, and whether
-//! anything of an answer has been heard since the last one.
+//! What is known of a connection beyond what the client tells: whether a question was on it before, whether anything of
+//! an answer has been heard since the last one, and what TLS found wrong.
 //!
 //! **In**: octets on their way; the moment at which a question begins to be written. **Out**: [`Heard`], which goes
 //! with the connection and with the errors on it.
@@ -8,8 +8,8 @@
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -21,6 +21,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::broken::of_tls;
+use crate::session::callout::Fault;
+
 /// What a connection has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<Seen>);
@@ -31,6 +34,8 @@ struct Seen {
     questions: AtomicUsize,
     /// Whether an octet came in since the last of them.
     anything: AtomicBool,
+    /// What TLS found wrong.
+    fault: OnceLock<Fault>,
 }
 
 impl Heard {
@@ -50,6 +55,11 @@ impl Heard {
     /// Whether the question before this one has left the connection standing.
     pub(super) fn was_kept(&self) -> bool {
         self.0.questions.load(Relaxed) > 1
+    }
+
+    /// What TLS found wrong, if that is what broke it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.0.fault.get().cloned()
     }
 
     /// Whether an octet came in since the question was begun.
@@ -132,12 +142,39 @@ pub(super) struct Noted {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
     heard: Heard,
     is_http2: bool,
+    /// Why it cannot be written to, until its last word is heard.
+    refused: Option<io::Error>,
 }
 
 impl Noted {
     pub(super) fn new(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
         let is_http2 = stream.connected().is_negotiated_h2();
-        Self { stream: TokioIo::new(stream), heard: Heard::default(), is_http2 }
+        Self { stream: TokioIo::new(stream), heard: Heard::default(), is_http2, refused: None }
+    }
+
+    /// Who has refused us under TLS has said so and closed. A write may come upon that before a read does, and nobody
+    /// would read any more: so the error waits for the word.
+    fn heard_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Err(error)) = written else { return written };
+        if !self.is_tls() || self.heard.anything() {
+            return Poll::Ready(Err(error));
+        }
+        let mut room = [0; 512];
+        match Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut room)) {
+            Poll::Ready(_) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.refused = Some(error);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.stream.inner(), MaybeHttpsStream::Https(_))
     }
 }
 
@@ -159,13 +196,23 @@ impl AsyncRead for Noted {
         if buffer.filled().len() > before {
             self.heard.0.anything.store(true, Relaxed);
         }
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(fault) = of_tls(error)
+        {
+            // The first is the one that counts.
+            let _ = self.heard.0.fault.set(fault);
+        }
         read
     }
 }
 
 impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, octets)
+        let written = match self.refused.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.stream).poll_write(cx, octets),
+        };
+        self.heard_out(cx, written)
     }
 
     fn poll_write_vectored(
@@ -173,7 +220,11 @@ impl AsyncWrite for Noted {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = match self.refused.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
+        self.heard_out(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
