@@ -21,5 +21,6 @@ pub mod run;
 pub mod session;
 pub mod show;
 pub mod smtp;
+pub mod stream;
 pub mod systemd;
 pub mod tls;

@@ -27,10 +27,10 @@ use crate::metrics::{Event, Metrics};
 use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
-use crate::net::worker::{self, Opening, Order, Serving};
+use crate::net::worker::{self, Beat, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
 use crate::session::limiter::Limiter;
-use crate::systemd::{self, Activated, Beat};
+use crate::systemd::{self, Activated};
 use crate::tls::TlsSet;
 use crate::tls::watch::Watch;
 

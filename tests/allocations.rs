@@ -12,10 +12,9 @@ use std::io;
 
 use certificates::Authority;
 use gatepost::config::types::{KeyPair, ListenerTls, UpstreamTls};
-use gatepost::net::handshake::Handshake;
-use gatepost::net::stream::Stream;
 use gatepost::session::route::HopTls;
 use gatepost::session::settings::DoorTls;
+use gatepost::stream::{Handshake, Stream};
 use gatepost::tls::{ClientTls, ServerTls};
 use memory::Pair;
 

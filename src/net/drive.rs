@@ -40,7 +40,6 @@ use self::writing::waiting;
 use super::ask::Asking;
 use super::link::Link;
 use super::slots::{Slot, Slots};
-use super::stream::Stream;
 use super::worker::{self, Registered, Scratch, Tide};
 use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
@@ -51,6 +50,7 @@ use crate::session::io::{Bits, Input, Peer};
 use crate::session::settings::{Entrance, Settings};
 use crate::show;
 use crate::smtp::{SessionId, own};
+use crate::stream::Stream;
 use crate::tls::ServerTls;
 
 /// Reads of one peer in one turn; then others have theirs.

@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 use tokio::task::coop::has_budget_remaining;
 
 use super::buffers::{Pool, Rx};
-use super::stream::Stream;
 use crate::dialog::Tx;
 use crate::session::io::Peer;
+use crate::stream::Stream;
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;

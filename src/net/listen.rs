@@ -25,7 +25,6 @@ use super::drive::{Drive, LINGER};
 use super::intercept::{self, Looped};
 use super::prelude::{self, Prelude};
 use super::share::{Guest, Share};
-use super::stream::Stream;
 use super::worker::{self, Registered, Serving, Tide};
 use crate::config::types::Intercept;
 use crate::limits::{Entered, Exceeded, Permit};
@@ -36,6 +35,7 @@ use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
+use crate::stream::Stream;
 
 /// Clients the kernel may hold for us.
 const BACKLOG: i32 = 4096;

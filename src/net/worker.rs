@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
 use crate::session::io::Out;
 use crate::session::settings::Settings;
-use crate::systemd::Beat;
 use crate::tls::ServerTls;
 
 /// Shorter than any deadline of a session.
@@ -49,6 +48,9 @@ pub struct Serving {
     /// Where gatepost listens, as configured: no client may have been on its way there.
     pub listeners: Box<[SocketAddr]>,
 }
+
+/// A worker's sign of life: set by it in passing, taken back by whoever looks. A worker that has ended has dropped its own.
+pub type Beat = Arc<AtomicBool>;
 
 /// What the control thread says to a worker.
 pub enum Order {

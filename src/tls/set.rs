@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::watch::{Look, look};
 use super::{ClientTls, ServerTls};
 use crate::config::types::{Config, Source, Target, Upstream};
+use crate::metrics::certificates::Expiry;
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
 
@@ -31,17 +32,6 @@ pub enum Side {
     Server(Arc<ServerTls>),
     /// A pool's.
     Client(Arc<ClientTls>),
-}
-
-/// A certificate of a listener's, and when it is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// The listener's first address.
-    pub listener: String,
-    /// The certificate's file.
-    pub file: PathBuf,
-    /// In seconds since 1970.
-    pub at: i64,
 }
 
 impl TlsSet {

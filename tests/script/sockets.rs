@@ -20,9 +20,8 @@ use gatepost::hop::Registry;
 use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
 use gatepost::net::listen;
-use gatepost::net::worker::{self, Opening, Order, Serving};
+use gatepost::net::worker::{self, Beat, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
-use gatepost::systemd::Beat;
 
 use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};

@@ -11,11 +11,10 @@ use std::time::Instant;
 
 use super::Drive;
 use crate::hop::Lease;
-use crate::net::handshake::{Handshake, Outcome};
 use crate::net::link::Link;
-use crate::net::stream::Stream;
 use crate::net::worker::Scratch;
 use crate::session::io::{Input, Peer};
+use crate::stream::{Handshake, Outcome, Stream};
 use crate::tls::facts;
 
 impl Drive {

@@ -9,6 +9,9 @@
 //! Whether a socket is ready is known without a system call, and without a lock: the runtime keeps it. It is told who
 //! is to be woken only when nothing was there ([`Stream::watch`]).
 
+mod handshake;
+mod secured;
+
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -19,8 +22,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::handshake::Handshake;
-use super::secured::Secured;
+pub use self::handshake::{Handshake, Outcome};
+pub use self::secured::Secured;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Stream {
     }
 
     /// The same of a socket.
-    pub(super) fn try_receive<'a>(&self, room: impl FnOnce() -> &'a mut [u8]) -> io::Result<usize> {
+    fn try_receive<'a>(&self, room: impl FnOnce() -> &'a mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let read = self.try_io(Interest::READABLE, |socket| {
             let room = room();

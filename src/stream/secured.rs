@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, Read, Write};
 
 use rustls::Connection;
 
-use super::stream::Stream;
+use super::Stream;
 
 /// Octets of records read at a time.
 const RECORDS: usize = 32 << 10;

@@ -17,8 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::secured::Secured;
-use super::stream::Stream;
+use super::{Secured, Stream};
 use crate::session::client::{TlsFacts, TlsFault};
 use crate::tls::client::Client;
 use crate::tls::facts;

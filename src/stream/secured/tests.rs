@@ -9,10 +9,10 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::config::types::{KeyPair, ListenerTls, UpstreamTls};
-use crate::net::handshake::{Handshake, Outcome};
 use crate::session::client::{TlsFacts, TlsFaultKind};
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
+use crate::stream::{Handshake, Outcome};
 use crate::tls::certificates::{Authority, Files, Pair, self_signed};
 use crate::tls::{ClientTls, ServerTls};
 
