@@ -59,21 +59,24 @@ pub async fn prepare(
 ) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
-    let tls = tls(loaded).await.unwrap_or_else(|wrong| {
+    let mut tls = tls(loaded).await.unwrap_or_else(|wrong| {
         errors.push_str(&wrong);
         TlsSet::default()
     });
     let pools = Arc::new(Pools::new(config, &tls, registry));
     let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
-    // A million lines take a moment, in which a signal or a scrape is not kept waiting.
+    // A million lines take a moment, in which a signal or a scrape is not kept waiting; as may a certificate's file.
     let compiled = spawn_blocking(move || {
         let names: Vec<&str> = numbered.iter().map(|pool| &**pool.name()).collect();
-        rules(&compiling, &names)
+        (rules(&compiling, &names), callouts(&compiling, &|name| number(&names, name)))
     });
-    let compiled = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
+    let (compiled, callouts) = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
     let compiled = compiled.map_err(|wrong| errors.push_str(&wrong));
-    let callouts = callouts(loaded, &|name| hops.id(name)).map_err(|wrong| errors.push_str(&wrong));
+    let callouts = callouts.map_err(|wrong| errors.push_str(&wrong));
+    for (key, of_callout) in callouts.iter().flat_map(CalloutSet::tls) {
+        tls.add_callout(key, Arc::clone(of_callout));
+    }
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -122,10 +125,7 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
     let config = &loaded.config;
     let (maps, wrong) = Maps::load(&config.rules, pools);
     let mut errors: String = wrong.iter().map(|error| format!("{error}\n")).collect();
-    let number = |name: &str| {
-        let at = pools.iter().position(|pool| *pool == name)?;
-        u16::try_from(at).ok().map(PoolId)
-    };
+    let number = |name: &str| number(pools, name);
     let rules = RuleSet::compile(&config.rules, &number, &maps, &listeners(config)).map_err(|wrong| {
         for error in wrong {
             let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
@@ -138,7 +138,13 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
     }
 }
 
-/// Compiles the callouts.
+/// The number of a pool, by its place among their names.
+fn number(pools: &[&str], name: &str) -> Option<PoolId> {
+    let at = pools.iter().position(|pool| *pool == name)?;
+    u16::try_from(at).ok().map(PoolId)
+}
+
+/// Compiles the callouts, and reads the files of their TLS.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! TLS, PROXY headers, XCLIENT, interception, identity: decoded for listeners, pools and single hosts.
 //!
-//! **In**: the section of a listener, of a pool, or of a host. **Out**: the types of [`super::edge`].
+//! **In**: the section of a listener, of a pool, of a host, or of a callout. **Out**: the types of [`super::edge`].
 //! **Never**: opens a certificate; whether it can be used is found out when it is loaded (`tls`).
 
 use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
@@ -114,13 +114,7 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
     let Some(mut tls) = node.section() else { return default };
     let given = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS));
     let mode = given.unwrap_or_default();
-    let decoded = UpstreamTls {
-        mode,
-        verify: tls.get_or("verify", default.verify, Node::flag),
-        roots: tls.get("roots").and_then(|node| path(&node)),
-        server_name: server_name(&mut tls),
-        certificate: pair(&mut tls),
-    };
+    let decoded = towards(&mut tls, mode);
     for key in ["verify", "roots"] {
         if let Some(node) = tls.get(key)
             && mode == HopTls::Opportunistic
@@ -135,12 +129,47 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
             node.key_error("is of no use without TLS");
         }
     }
+    tls.end();
+    decoded
+}
+
+/// `tls` of a callout, whose URL says whether there is any; `None`: it could not be read.
+pub(super) fn callout_tls(section: &mut Section<'_>, secure: Option<bool>) -> UpstreamTls {
+    let mode = if secure == Some(true) { HopTls::Implicit } else { HopTls::Off };
+    let default = UpstreamTls { mode, ..UpstreamTls::default() };
+    let Some(node) = section.get("tls") else { return default };
+    if is_off(&node) {
+        if secure == Some(true) {
+            node.error("contradicts \"https\" in \"url\"");
+        }
+        return default;
+    }
+    if secure == Some(false) {
+        node.key_error("is of no use without TLS: write https:// in \"url\"");
+    }
+    let Some(mut tls) = node.section() else { return default };
+    if let Some(node) = tls.get("mode") {
+        node.key_error("is of no use: \"url\" says it, by http or https");
+    }
+    let decoded = towards(&mut tls, mode);
+    tls.end();
+    decoded
+}
+
+/// What holds for TLS of which we are the client.
+fn towards(tls: &mut Section<'_>, mode: HopTls) -> UpstreamTls {
+    let decoded = UpstreamTls {
+        mode,
+        verify: tls.get_or("verify", true, Node::flag),
+        roots: tls.get("roots").and_then(|node| path(&node)),
+        server_name: server_name(tls),
+        certificate: pair(tls),
+    };
     if let Some(node) = tls.get("roots")
         && !decoded.verify
     {
         node.key_error("contradicts \"verify: false\"");
     }
-    tls.end();
     decoded
 }
 

@@ -89,13 +89,19 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
 
 fn print_upstream_tls(f: &mut fmt::Formatter<'_>, tls: &UpstreamTls) -> fmt::Result {
     let mut keys = vec![format!("mode: {}", name(&UPSTREAM_TLS, tls.mode))];
+    keys.extend(towards(tls));
+    writeln!(f, "    tls: {}", mapping(&keys))
+}
+
+fn towards(tls: &UpstreamTls) -> Vec<String> {
+    let mut keys = Vec::new();
     if matches!(tls.mode, HopTls::Required | HopTls::Implicit) {
         keys.push(format!("verify: {}", tls.verify));
     }
     keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));
     keys.extend(tls.server_name.as_ref().map(|name| format!("server_name: {}", quoted(name))));
     keys.extend(tls.certificate.iter().flat_map(key_pair));
-    writeln!(f, "    tls: {}", mapping(&keys))
+    keys
 }
 
 fn key_pair(pair: &KeyPair) -> [String; 2] {
@@ -225,6 +231,9 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&callout.name))?;
     match &callout.kind {
         CalloutKind::Http(url) => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
+    }
+    if callout.tls.mode != HopTls::Off {
+        writeln!(f, "    tls: {}", mapping(&towards(&callout.tls)))?;
     }
     print_stages(f, &callout.stages)?;
     if callout.when != Match::default() {

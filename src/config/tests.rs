@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::rule::{Mark, SizeRange, Template, TemplatePiece, Variable};
 use super::types::{CalloutKind, Config, Decide, Source};
 use super::{EMBEDDED, load_text, yaml};
+use crate::session::route::HopTls;
 use crate::session::verdict::Stage;
 
 /// Uses every key and every verdict.
@@ -75,7 +76,10 @@ callouts:
     concurrency: 7
     effects: [discard]
     refuse_postmaster: true
-  - { name: other, type: http, url: "http://[::1]?x", stages: connect }
+  - { name: other, type: http, url: "http://[::1]?x", stages: connect, tls: off }
+  - { name: secure, type: http, url: "https://directory.example", stages: rcpt,
+      tls: { roots: roots.pem, server_name: d.example, certificate: own.pem, key: own.key } }
+  - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,
@@ -196,6 +200,11 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
     let CalloutKind::Http(url) = &config.callouts[1].kind;
     assert_eq!(url.to_string(), "http://[::1]/?x");
+    let CalloutKind::Http(url) = &config.callouts[2].kind;
+    assert_eq!((url.to_string().as_str(), url.port), ("https://directory.example/", 443));
+    assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
+    let CalloutKind::Http(url) = &config.callouts[3].kind;
+    assert_eq!(url.to_string(), "https://[::1]:80/");
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
 

@@ -1,9 +1,9 @@
 //! TLS on either side: certificates, keys and roots, as rustls takes them; what came of a handshake, in words.
 //!
-//! In:    the files that `listeners[].tls` and `upstreams.*.tls` name, read when a configuration is prepared and again
-//!        when they change.
-//! Out:   [`ServerTls`] of a listener and [`ClientTls`] of a pool; [`facts`] of a connection; [`client_hello`] of one
-//!        that is passed through.
+//! In:    the files that `listeners[].tls`, `upstreams.*.tls` and `callouts[].tls` name, read when a configuration is
+//!        prepared and again when they change.
+//! Out:   [`ServerTls`] of a listener and [`ClientTls`] of a pool or callout; [`facts`] of a connection;
+//!        [`client_hello`] of one that is passed through.
 //! Never: touches a socket (`net` does), or lets anything but TLS 1.2 and 1.3 and one provider of cryptography in.
 //!
 //! | file | is |
