@@ -72,11 +72,13 @@ fn rewrites_accumulate_and_later_rules_see_them() {
 
 #[test]
 fn a_value_as_it_was_is_no_rewrite() {
-    let mut greet = rule(&[Stage::Rcpt], Match::default(), None);
+    let mut greet = rule(&[Stage::Helo], Match::default(), None);
     greet.actions.rewrites.helo = Some(template("Client.example"));
-    let answer =
-        compile(&[moves("*", template("{local}@example.net")), greet]).command(&question(Stage::Rcpt));
-    assert!(answer.rewrites == Rewrites::default() && answer.by.is_empty());
+    let set = compile(&[moves("*", template("{local}@example.net")), greet]);
+    for stage in [Stage::Helo, Stage::Rcpt] {
+        let answer = set.command(&question(stage));
+        assert!(answer.rewrites == Rewrites::default() && answer.by.is_empty(), "{stage:?}");
+    }
 }
 
 #[test]
@@ -105,12 +107,14 @@ fn templates_keep_what_was_given() {
     assert_eq!(&*made("x@{client}.example", &asked), b"x@192.0.2.1.example");
     let mut rule = rule(&[Stage::Mail], Match::default(), None);
     rule.actions.rewrites.sender = Some(template("{local}=x@{domain}"));
-    rule.actions.rewrites.helo = Some(template("mx.example"));
+    let mut greet = super::rule(&[Stage::Helo], Match::default(), None);
+    greet.actions.rewrites.helo = Some(template("mx.example"));
     let mut null = rule.clone();
     null.matches.sender = list(&["s=x@src.example"]);
     null.actions.rewrites.sender = Some(template("<>"));
     let answer = compile(&[rule.clone()]).command(&question(Stage::Mail));
     assert_eq!(answer.rewrites.sender, box_of("s=x@src.example"), "at mail the parts are the sender's");
+    let answer = compile(&[greet]).command(&question(Stage::Helo));
     assert_eq!(answer.rewrites.helo, box_of("mx.example"));
     let mut bounce = super::rule(&[Stage::Mail], Match::default(), says("550 null"));
     bounce.matches.sender = list(&["<>"]);

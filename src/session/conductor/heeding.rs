@@ -10,15 +10,15 @@
 use std::sync::Arc;
 
 use super::super::Session;
-use super::super::callout::{CalloutAnswer, Fault, FaultKind, OnError};
+use super::super::callout::{CalloutAnswer, Fault, FaultKind};
 use super::super::conversations::{About, Inquiry, Open, Ruling};
 use super::super::io::{CalloutEnd, Event, Output, Ticket, VerdictKind};
 use super::super::law::{command_fault, is_postmaster, reply_fault};
 use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
 use super::super::owed::{Answer, Entry, What};
 use super::super::turn::Turn;
-use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict, Stage};
-use crate::smtp::{Own, own};
+use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict};
+use crate::smtp::Own;
 
 impl Session {
     /// A callout answered, or failed to.
@@ -169,17 +169,7 @@ impl Session {
         turn.wish(Output::CalloutFailed(name, stage, fault));
         self.note(turn, stage, Giver::Callout(callout), VerdictKind::Failed);
         inquiry.after = Some(callout);
-        let own = match self.settings.callouts.terms(callout).on_error {
-            OnError::Pass => None,
-            // What a hop has accepted it will deliver, whoever could not be asked about that.
-            _ if stage == Stage::MessageReply => None,
-            OnError::Tempfail if matches!(stage, Stage::Connect | Stage::ConnectReply) => {
-                Some(&own::CALLOUT_FAILED_CLOSING)
-            }
-            OnError::Tempfail => Some(&own::CALLOUT_FAILED),
-            OnError::Reject => Some(&own::CALLOUT_REJECTED),
-        };
-        match own {
+        match self.settings.callouts.terms(callout).on_error.reply(stage) {
             None => drop(self.owed.put_back(what, Answer::Asked(inquiry))),
             Some(own) => {
                 // A hop's refusal is as good as one of ours, unless another attempt could end better.
