@@ -40,7 +40,7 @@ use self::writing::waiting;
 use super::ask::Asking;
 use super::link::Link;
 use super::slots::{Slot, Slots};
-use super::worker::{self, Registered, Scratch, Tide};
+use super::worker::{self, Registered, Scratch, Stopping};
 use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
 use crate::metrics::labels::End;
@@ -71,7 +71,7 @@ pub struct Drive {
     asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
-    tide: Tide,
+    stopping: Stopping,
     /// The client is only listened to, for so many octets more.
     linger: Option<u32>,
     /// When its connection closes whether or not it has read everything.
@@ -111,7 +111,7 @@ impl Drive {
             asking: None,
             sleep: None,
             armed: None,
-            tide: Tide::Flood,
+            stopping: Stopping::No,
             linger: None,
             close_by: None,
             quit: false,
@@ -133,7 +133,7 @@ impl Drive {
         if first {
             self.session.start(now, &mut scratch.out);
         }
-        self.heed_tide(now, scratch);
+        self.heed_stopping(now, scratch);
         self.flush(cx, scratch, now);
         let before = waiting(&scratch.out);
         let fired = self.timer_fired(cx, now);
@@ -230,11 +230,11 @@ impl Drive {
         any
     }
 
-    fn heed_tide(&mut self, now: Instant, scratch: &mut Scratch) {
-        let tide = worker::tide();
-        if tide != self.tide {
-            self.tide = tide;
-            let input = if tide == Tide::Ebb { Input::Shutdown } else { Input::Stop };
+    fn heed_stopping(&mut self, now: Instant, scratch: &mut Scratch) {
+        let stopping = worker::stopping();
+        if stopping != self.stopping {
+            self.stopping = stopping;
+            let input = if stopping == Stopping::Soon { Input::Shutdown } else { Input::Stop };
             self.session.handle(now, input, &mut scratch.out);
         }
     }

@@ -91,7 +91,7 @@ pub(super) fn begin(
     tokio::spawn(async move {
         let heard = tokio::select! {
             biased;
-            () = worker::ebb() => Err(Ended::Draining),
+            () = worker::until_stopping() => Err(Ended::Draining),
             heard = tokio::time::timeout(PATIENCE, hear(&arrival.stream)) => heard.unwrap_or(Err(Ended::Late)),
         };
         match heard {

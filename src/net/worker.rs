@@ -4,7 +4,7 @@
 //! Out:   a task per client, all of them on this thread.
 //! Never: shares a session, a buffer or a counter with another worker.
 //!
-//! What sessions of one thread share lies in thread-local places: the scratch space of the turn, and the tide: whether
+//! What sessions of one thread share lies in thread-local places: the scratch space of the turn, and whether
 //! the process wants to stop.
 
 use std::cell::{Cell, RefCell};
@@ -76,13 +76,13 @@ pub enum Opening {
 
 /// Whether the process wants to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tide {
+pub enum Stopping {
     /// It does not.
-    Flood,
+    No,
     /// Sessions end between transactions.
-    Ebb,
+    Soon,
     /// Sessions end.
-    Out,
+    Now,
 }
 
 /// What a turn works with: lent to whichever session has its turn.
@@ -125,7 +125,7 @@ impl Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
-    static TIDE: Cell<Tide> = const { Cell::new(Tide::Flood) };
+    static STOPPING: Cell<Stopping> = const { Cell::new(Stopping::No) };
     static WAKERS: RefCell<(Vec<Option<Waker>>, Vec<usize>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
@@ -135,21 +135,21 @@ pub fn with_scratch<T>(turn: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 /// Whether the process wants to stop.
-pub fn tide() -> Tide {
-    TIDE.get()
+pub fn stopping() -> Stopping {
+    STOPPING.get()
 }
 
-/// Waits until the tide turns.
-pub async fn ebb() {
+/// Waits until the process wants to stop.
+pub async fn until_stopping() {
     let mut registered = Registered::default();
     poll_fn(|cx| {
         registered.first(cx);
-        if tide() == Tide::Flood { Poll::Pending } else { Poll::Ready(()) }
+        if stopping() == Stopping::No { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }
 
-/// A task's place among those that are woken when the tide turns; given back when dropped.
+/// A task's place among those that are woken when the process wants to stop; given back when dropped.
 #[derive(Default, Debug)]
 pub struct Registered(Option<usize>);
 
@@ -202,14 +202,14 @@ pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>, be
 async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> io::Result<()> {
     tokio::spawn(tick(beat));
     let mut doors = Doors { open: Vec::new(), ids: Ids::new(index) };
-    while tide() == Tide::Flood
+    while stopping() == Stopping::No
         && let Some(order) = orders.recv().await
     {
         match order {
             Order::Serve(serving, entries) => doors.serve(&serving, entries).await?,
             Order::Take(guest) => guest.enter(&doors.ids),
-            Order::Drain => turn_tide(Tide::Ebb),
-            Order::Stop => turn_tide(Tide::Out),
+            Order::Drain => stop(Stopping::Soon),
+            Order::Stop => stop(Stopping::Now),
         }
     }
     doors.shut(|_| false).await;
@@ -219,7 +219,7 @@ async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> i
             biased;
             Some(order) = orders.recv() => match order {
                 Order::Take(guest) => guest.enter(&doors.ids),
-                _ => turn_tide(Tide::Out),
+                _ => stop(Stopping::Now),
             },
             () = listen::sessions_over() => {
                 orders.close();
@@ -287,8 +287,8 @@ async fn tick(beat: Beat) {
     }
 }
 
-fn turn_tide(tide: Tide) {
-    TIDE.set(tide);
+fn stop(stopping: Stopping) {
+    STOPPING.set(stopping);
     let wakers: Vec<Waker> = WAKERS.with_borrow(|(wakers, _)| wakers.iter().flatten().cloned().collect());
     wakers.into_iter().for_each(Waker::wake);
 }
