@@ -108,7 +108,7 @@ impl Client {
             leaves: rng.percent(80),
             goes: rng.percent(15).then(|| (rng.below(24), rng.percent(40))),
             said: 0,
-            fond: rng.percent(20),
+            fond: rng.percent(12),
             rng,
         };
         client.pending.push_back(Unit {
@@ -164,22 +164,6 @@ impl Client {
         self.goes.filter(|(after, _)| *after <= self.said).map(|(_, bare)| bare)
     }
 
-    fn content(&mut self, id: String) -> Unit {
-        let mut octets = self.text(false);
-        octets.extend_from_slice(b".\r\n");
-        Unit { kind: Kind::Content, id, octets, last: false }
-    }
-
-    /// Everything begins anew.
-    fn plan_hello(&mut self) {
-        if self.rng.percent(90) {
-            self.hellos += 1;
-            let id = format!("e9{}", self.hellos);
-            let octets = format!("EHLO {id}\r\n").into_bytes();
-            self.plan.push_front(Unit { kind: Kind::Hello, id, octets, last: true });
-        }
-    }
-
     /// Gatepost waits for a handshake: it has said so, unless the listener begins with one.
     pub fn may_begin_tls(&mut self) {
         assert!(self.tls != Tls::Quiet, "gatepost begins TLS unasked");
@@ -189,6 +173,11 @@ impl Client {
     /// The handshake is done.
     pub fn is_under_tls(&mut self) {
         self.tls = Tls::Quiet;
+    }
+
+    /// Whether it says EHLO again and again.
+    pub fn is_fond(&self) -> bool {
+        self.fond
     }
 
     /// Whether everything planned was said and answered.

@@ -218,4 +218,20 @@ impl Client {
         }
         text
     }
+
+    pub(super) fn content(&mut self, id: String) -> Unit {
+        let mut octets = self.text(false);
+        octets.extend_from_slice(b".\r\n");
+        Unit { kind: Kind::Content, id, octets, last: false }
+    }
+
+    /// Everything begins anew.
+    pub(super) fn plan_hello(&mut self) {
+        if self.rng.percent(90) {
+            self.hellos += 1;
+            let id = format!("e9{}", self.hellos);
+            let octets = format!("EHLO {id}\r\n").into_bytes();
+            self.plan.push_front(Unit { kind: Kind::Hello, id, octets, last: true });
+        }
+    }
 }

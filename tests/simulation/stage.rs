@@ -6,6 +6,8 @@
 //! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
 //! and carries out what the session wants. After every step it asserts what can be seen from outside.
 
+#[path = "deeds.rs"]
+mod deeds;
 #[path = "dns.rs"]
 mod dns;
 #[path = "door.rs"]
@@ -14,6 +16,8 @@ pub mod door;
 mod handshake;
 #[path = "turn.rs"]
 mod turn;
+#[path = "wants.rs"]
+mod wants;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
-use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
+use gatepost::session::io::{HOPS, HopId, Input, Out, Peer, Ticket};
 use gatepost::session::route::{Domain, HopTerms, PoolId};
 use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
@@ -115,7 +119,7 @@ pub struct Stage<'a> {
     transcript: &'a mut String,
     recording: bool,
     /// Nothing goes wrong with hops: sessions go deep.
-    fair: bool,
+    fair: Option<u64>,
     steps: usize,
 }
 
@@ -155,10 +159,11 @@ impl<'a> Stage<'a> {
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
-            fair: false,
+            fair: None,
             steps: 0,
         };
-        stage.fair = stage.rng.percent(25);
+        let fair = if stage.client.is_fond() { 75 } else { 55 };
+        stage.fair = stage.rng.percent(fair).then(|| stage.rng.next());
         stage.links[0].open = true;
         stage.at(0, Event::ClientWakes);
         // Some clients leave, some processes stop, at a time of their own.
@@ -311,181 +316,6 @@ impl<'a> Stage<'a> {
 
     fn peer(&self, index: usize) -> Peer {
         self.links[index].id.map_or(Peer::Downstream, Peer::Upstream)
-    }
-
-    fn connected(&mut self, connection: usize, hop: HopId) {
-        let index = Peer::Upstream(hop).index();
-        if !self.links[index].open || self.links[index].connection != connection {
-            return;
-        }
-        if !self.fair && self.rng.percent(8) {
-            self.note(|| format!("[{connection}] <refused>"));
-            self.links[index] = Link::default();
-            return self.handle(Input::OpenFailed(hop));
-        }
-        let (model, acts) = Hop::new(connection, self.links[index].terms, self.fair, self.rng.fork());
-        self.note(|| format!("[{connection}] <opened> {}", model.describe()));
-        self.links[index].hop = Some(model);
-        self.handle(Input::Opened(hop));
-        self.schedule(connection, acts);
-    }
-
-    fn schedule(&mut self, connection: usize, acts: Vec<(u64, Act)>) {
-        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
-        else {
-            return;
-        };
-        for (delay, act) in acts {
-            let when = self.links[index].busy.max(self.now + delay);
-            self.links[index].busy = when;
-            self.at(when - self.now, Event::Hop(connection, act));
-        }
-    }
-
-    fn hop_acts(&mut self, connection: usize, act: Act) {
-        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
-        else {
-            return;
-        };
-        let peer = self.peer(index);
-        match act {
-            Act::Say { octets, answers, of } => {
-                self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                let link = &mut self.links[index];
-                link.queued += octets.len();
-                link.wire.extend(octets);
-                link.marks.push_back((link.queued, Mark::Answers(answers, of)));
-            }
-            Act::Unasked(octets) => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
-                    link.queued += octets.len();
-                    link.wire.extend_from_slice(&octets);
-                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                }
-            }
-            Act::Early(octets) => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_in_content) {
-                    link.queued += octets.len();
-                    link.wire.extend_from_slice(&octets);
-                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                    // Before the client can end its content.
-                    while self.read(index) {}
-                }
-            }
-            Act::Leave => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
-                    link.fin = true;
-                    self.note(|| format!("        [{connection}] <eof>"));
-                }
-            }
-            Act::Eof => {
-                self.note(|| format!("        [{connection}] <eof>"));
-                self.links[index].fin = true;
-            }
-            Act::Lost => {
-                self.note(|| format!("        [{connection}] <lost>"));
-                if self.links[index].securing {
-                    return self.breaks_handshake(index, TlsFaultKind::Lost);
-                }
-                self.links[index].wire.clear();
-                self.links[index].marks.clear();
-                self.handle(Input::Lost(peer));
-            }
-        }
-    }
-
-    /// Whether a hop, a lookup or a callout lets the session wait.
-    fn waited_for(&self) -> bool {
-        let hop = |link: &Link| {
-            let quiet =
-                link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
-            link.open && (link.securing || link.unsent > 0 || !quiet)
-        };
-        self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
-    }
-
-    fn heard(&mut self, index: usize, octets: &[u8]) {
-        assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
-        let connection = self.links[index].connection;
-        if index == 0 {
-            self.note(|| format!("S: {}", octets.escape_ascii()));
-            let late = octets.windows(9).any(|nine| nine == b"451 4.4.1");
-            assert!(self.waited_for || !late, "law 7: the client waited, and nobody was asked");
-            if !self.ledger.gone {
-                self.client.hear(octets, &mut self.ledger);
-                self.at(0, Event::ClientWakes);
-            }
-            return;
-        }
-        self.note(|| format!("        [{connection}] C: {}", clipped(octets)));
-        assert!(!self.links[index].securing, "law 5: said during a handshake");
-        if self.links[index].hop.as_ref().is_some_and(|hop| hop.stalled) {
-            self.links[index].unsent += octets.len();
-            return;
-        }
-        let acts = match &mut self.links[index].hop {
-            Some(hop) => hop.receive(octets, &mut self.ledger),
-            None => panic!("said before the connection stood: {}", octets.escape_ascii()),
-        };
-        self.schedule(connection, acts);
-    }
-
-    fn want(&mut self, output: Output) {
-        match output {
-            Output::StartTls(Peer::Downstream) => self.client_begins_tls(),
-            Output::StartTls(Peer::Upstream(hop)) => self.begins_tls_with(hop),
-            Output::Open { hop, host } => {
-                let index = Peer::Upstream(hop).index();
-                assert!(!self.client.authenticated, "an authenticated session goes to another hop");
-                assert!(!self.links[index].open, "law 7: a slot in use is opened again");
-                self.connections += 1;
-                let connection = self.connections;
-                self.note(|| format!("[{connection}] connect to {}", host.name()));
-                self.links[index] =
-                    Link { id: Some(hop), connection, open: true, terms: host.terms(), ..Link::default() };
-                let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
-                self.at(delay, Event::Connect(connection, hop));
-            }
-            Output::Close(peer) | Output::Abort(peer) => {
-                let connection = self.links[peer.index()].connection;
-                self.ended += 1;
-                self.note(|| format!("[{connection}] <closed>"));
-                self.links[peer.index()] = Link::default();
-                if peer == Peer::Downstream {
-                    self.ledger.gone = true;
-                }
-            }
-            Output::Reset => panic!("nobody is intercepted here"),
-            // Nobody is bounded here.
-            Output::Recount(_) => {}
-            Output::Finish(_) | Output::Passed(_) => panic!("nothing passes through here"),
-            Output::LookUp(domain) => self.looks_up(domain),
-            Output::Ask(ask) => {
-                self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
-                self.desk.asks(&ask, self.ended);
-                self.ledger.tally.asked += 1;
-                for (delay, answer) in self.callouts.fate(&ask) {
-                    self.at(delay, Event::Told(ask.ticket, answer));
-                }
-            }
-            Output::Cancel(ticket) => {
-                self.note(|| format!("    cancel {ticket:?}"));
-                self.desk.cancelled(ticket);
-            }
-            Output::CalloutFailed(_, stage, fault) => {
-                self.ledger.tally.failed += 1;
-                self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
-            }
-            Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::Record(_)
-            | Output::NotSecured(..)
-            | Output::Hidden(..)
-            | Output::StrayHeader
-            | Output::Trace(..) => {}
-        }
     }
 }
 
