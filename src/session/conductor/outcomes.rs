@@ -39,13 +39,14 @@ impl Session {
             }
             return;
         }
-        self.drop_transaction(turn, None, None);
         let extended = hello.extended;
         let settings = Arc::clone(&self.settings);
         let Some(open) = self.hops.get_mut(hop) else { return };
         let lmtp = open.is_lmtp();
         open.offers_as((extended || lmtp).then_some(reply));
         let host = Arc::clone(open.host());
+        // It may be away with the transaction, and is dismissed with it: its answer is the client's all the same.
+        self.drop_transaction(turn, None, None);
         let recipients = if lmtp { 1 } else { settings.limits.recipients };
         let mut hidden: Vec<Box<[u8]>> = Vec::new();
         let start = turn.to(Peer::Downstream).len();
