@@ -118,6 +118,9 @@ impl Session {
     pub(super) fn content_may_flow(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         if self.delivery.heard_go(reply) == Go::Malformed {
             self.lost_because(turn, hop, Why::Malformed, None);
+        } else if reply.code().is_intermediate() && !self.delivery.streams_to(hop) {
+            // The content was refused in the meantime: nobody ends what the hop takes now.
+            self.drop_hop(turn, hop);
         }
     }
 
