@@ -177,7 +177,7 @@ impl Session {
     }
 
     pub(super) fn take_hello(&mut self, turn: &mut Turn<'_>, extended: bool, name: &[u8]) {
-        if self.delivery.is_stuffing() || self.hops.away().is_some() {
+        if self.delivery.is_stuffing() || self.hops.is_away() {
             // A hop in the midst of DATA hears no command, and home has not heard of a transaction that is away.
             self.drop_transaction(turn, None, None);
         }

@@ -60,16 +60,17 @@ impl Session {
             self.delivery.take_transaction();
             return self.reply_error(turn, &own::NEED_HELLO);
         }
+        // What follows is no hop's until a recipient names one, also while answers to what came before are out.
+        self.hops.go_nowhere();
         self.owe(turn, What::Mail(mail), Said::Own(&own::SENDER_OK));
     }
 
-    /// MAIL was answered 2xx here: what follows is no hop's until a recipient names one.
+    /// MAIL was answered 2xx here.
     pub(super) fn mail_taken_here(&mut self) {
         if let Some(transaction) = self.delivery.transaction_mut() {
             transaction.accepted = true;
             transaction.needs.size = transaction.size;
         }
-        self.hops.go_nowhere();
     }
 
     /// The domain whose hosts a recipient of this pool goes to, if that is how the pool finds its hosts.

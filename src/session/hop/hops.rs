@@ -268,6 +268,11 @@ impl Hops {
         self.away
     }
 
+    /// Whether the transaction is away, whether or not the dialog it is with stands.
+    pub fn is_away(&self) -> bool {
+        self.is(Mark::Away)
+    }
+
     /// Whether a dialog is open, and ready to hear the client's commands.
     pub fn is_ready(&self, hop: HopId) -> bool {
         self.get(hop).is_some_and(Hop::is_ready)
