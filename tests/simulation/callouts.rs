@@ -185,6 +185,11 @@ impl Desk {
         self.open.take_if(|open| *open == ticket).is_some()
     }
 
+    /// Whether an answer is waited for.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The session is over.
     pub fn closes(&self) {
         assert!(self.open.is_none(), "law 7: the session is over and a question is open");

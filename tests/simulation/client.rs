@@ -3,6 +3,9 @@
 //! **In**: the octets gatepost says. **Out**: octets to send. **Never**: takes an answer for another command's: replies are
 //! counted, and the ids in them compared (law 1).
 
+#[path = "plan.rs"]
+mod plan;
+
 use std::collections::VecDeque;
 
 use super::ledger::Ledger;
@@ -77,27 +80,10 @@ pub struct Client {
     hellos: usize,
     /// Whether it goes away at the end of its plan, or stays silent.
     pub leaves: bool,
+    /// It goes away in the midst, when it has said so many things; and whether without a FIN.
+    goes: Option<(usize, bool)>,
+    said: usize,
 }
-
-const NASTY: [&[u8]; 14] = [
-    b"\n.\n",
-    b"\n.\r",
-    b"\r.\n",
-    b"\r.\r",
-    b"\n.\r\n",
-    b"\r.\r\n",
-    b"\r\n.\n",
-    b"\r\n.\r",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\r\n..\r\n",
-    b"\n",
-    b"\r",
-    b"\xff\xfe",
-];
-
-/// Where recipients are: most at one place.
-const DOMAINS: [&str; 4] = ["example.com", "example.com", "example.com", "other.example"];
 
 impl Client {
     /// Plans a session.
@@ -118,6 +104,8 @@ impl Client {
             tls: if securing { Tls::Begun } else { Tls::Quiet },
             hellos: 0,
             leaves: rng.percent(80),
+            goes: rng.percent(15).then(|| (rng.below(24), rng.percent(40))),
+            said: 0,
             rng,
         };
         client.pending.push_back(Unit {
@@ -130,145 +118,6 @@ impl Client {
         client
     }
 
-    fn write_plan(&mut self) {
-        let mut number = 0;
-        let mut id = |letter: char| {
-            number += 1;
-            format!("{letter}{number}")
-        };
-        let mut plan = Vec::new();
-        let unit = |kind, id: &str, line: String, last| Unit {
-            kind,
-            id: id.to_owned(),
-            octets: line.into_bytes(),
-            last,
-        };
-        let hello = id('e');
-        let verb = if self.rng.percent(92) { "EHLO" } else { "HELO" };
-        if self.rng.percent(97) {
-            plan.push(unit(Kind::Hello, &hello, format!("{verb} {hello}\r\n"), true));
-        }
-        if self.rng.percent(15) {
-            let line = self.rng.pick(&[
-                "XCLIENT ADDR=203.0.113.7 PORT=4711\r\n",
-                "XCLIENT NAME=spike.example.com ADDR=IPV6:2001:db8::7 LOGIN=jones\r\n",
-                "XCLIENT COLOUR=red\r\n",
-                "XFORWARD ADDR=203.0.113.7 SOURCE=LOCAL\r\n",
-            ]);
-            let kind = if line.starts_with("XCLIENT") { Kind::Xclient } else { Kind::Other };
-            plan.push(unit(kind, "connect", line.to_owned(), true));
-        }
-        if self.rng.percent(40) {
-            plan.push(unit(Kind::StartTls, "", "STARTTLS\r\n".to_owned(), true));
-        }
-        if self.rng.percent(20) {
-            let exchange = id('a');
-            let line = self.rng.pick(&["AUTH PLAIN AGEAYg==\r\n", "AUTH LOGIN\r\n", "AUTH GSSAPI\r\n"]);
-            plan.push(unit(Kind::Auth, &exchange, line.to_owned(), true));
-        }
-        for _ in 0..1 + self.rng.below(4) {
-            let sender = id('s');
-            let params = self.rng.pick(&["", "", " SIZE=1000", " X-ODD=1", " SIZE=10 BODY=7BIT"]);
-            plan.push(unit(
-                Kind::Mail,
-                &sender,
-                format!("MAIL FROM:<{sender}@example.org>{params}\r\n"),
-                false,
-            ));
-            for _ in 0..1 + self.rng.below(4) {
-                if self.rng.percent(6) {
-                    let noise = id('n');
-                    let line = match self.rng.below(12) {
-                        0 => format!("NOOP {noise}\r\n"),
-                        1 => format!("VRFY {noise}\r\n"),
-                        2 => format!("HELP {noise}\r\n"),
-                        3 => "RCPT TO:<broken\r\n".to_owned(),
-                        4 => format!("FROB {noise}\r\n"),
-                        5 => format!("NOOP {}\r\n", "x".repeat(3000)),
-                        6 => format!("VRFY {noise}\0\r\n"),
-                        7 => format!("VRFY {noise}\rQUIT\r\n"),
-                        8 => "\r\n".to_owned(),
-                        9 => "BDAT many LAST\r\n".to_owned(),
-                        10 => "AUTH LOGIN\r\n".to_owned(),
-                        // It bears the same id: if the first was refused, this one begins the transaction.
-                        _ => format!("MAIL FROM:<{sender}@nested.example>\r\n"),
-                    };
-                    let (kind, id) = match &line[..line.len().min(4)] {
-                        "MAIL" => (Kind::Mail, &sender),
-                        "AUTH" => (Kind::Auth, &noise),
-                        _ => (Kind::Other, &noise),
-                    };
-                    plan.push(unit(kind, id, line, true));
-                }
-                let recipient = id('r');
-                plan.push(unit(
-                    Kind::Rcpt,
-                    &recipient,
-                    format!("RCPT TO:<{recipient}@{}>\r\n", self.rng.pick(&DOMAINS)),
-                    false,
-                ));
-            }
-            match self.rng.below(20) {
-                0 => plan.push(unit(Kind::Reset, "", "RSET\r\n".to_owned(), false)),
-                1..=5 => {
-                    let chunks = 1 + self.rng.below(3);
-                    for at in 0..chunks {
-                        let last = at + 1 == chunks && self.rng.percent(90);
-                        let octets = self.text(true);
-                        let words = if last { " LAST" } else { "" };
-                        let line = [format!("BDAT {}{words}\r\n", octets.len()).as_bytes(), &octets].concat();
-                        plan.push(Unit {
-                            kind: Kind::Chunk { last },
-                            id: sender.clone(),
-                            octets: line,
-                            last: false,
-                        });
-                    }
-                    plan.push(unit(Kind::Reset, "", "RSET\r\n".to_owned(), false));
-                }
-                _ => plan.push(unit(Kind::Data, &sender, "DATA\r\n".to_owned(), true)),
-            }
-        }
-        if self.rng.percent(70) {
-            plan.push(unit(Kind::Quit, "", "QUIT\r\n".to_owned(), true));
-        }
-        self.plan = plan.into();
-    }
-
-    /// Content without its end; never holding one.
-    fn text(&mut self, chunk: bool) -> Vec<u8> {
-        let mut text = Vec::new();
-        let most = match self.rng.below(100) {
-            0 => 3000,
-            1..=4 => 400,
-            _ => 8,
-        };
-        for _ in 0..self.rng.below(most) {
-            match self.rng.below(12) {
-                0 => text.extend_from_slice(b"..dots\r\n"),
-                1 if self.rng.percent(40) => text.extend_from_slice(self.rng.pick(&NASTY)),
-                2 => text.extend_from_slice(b"MAIL FROM:<evil@example.org>\r\n"),
-                3 => text.extend_from_slice(b"\r\n"),
-                _ => {
-                    let length = self.rng.below(90);
-                    text.extend((0..length).map(|at| b'a' + (at % 26) as u8));
-                    text.extend_from_slice(b"\r\n");
-                }
-            }
-        }
-        if !chunk {
-            if !text.is_empty() && !text.ends_with(b"\r\n") {
-                text.extend_from_slice(b"\r\n");
-            }
-            let ends =
-                |text: &[u8]| text.starts_with(b".\r\n") || text.windows(5).any(|five| five == b"\r\n.\r\n");
-            if ends(&text) {
-                text.clear();
-            }
-        }
-        text
-    }
-
     /// What the client sends now, if it may send anything.
     pub fn next(&mut self, ledger: &mut Ledger) -> Option<Sent> {
         let may = match self.pending.back() {
@@ -278,7 +127,7 @@ impl Client {
             Some(unit) if unit.kind == Kind::Auth => false,
             Some(unit) => self.pending.len() < self.window && (!unit.last || !self.polite),
         };
-        if !may || self.parting || self.astray || self.tls != Tls::Quiet {
+        if !may || self.parting || self.astray || self.tls != Tls::Quiet || self.goes().is_some() {
             return None;
         }
         let unit = match self.pending.back().filter(|unit| unit.kind == Kind::Data).cloned() {
@@ -301,9 +150,15 @@ impl Client {
             }
             _ => {}
         }
+        self.said += 1;
         let octets = unit.octets.clone();
         self.pending.push_back(unit);
         Some(Sent { octets, ends })
+    }
+
+    /// Whether it has had enough, and goes without a FIN.
+    pub fn goes(&self) -> Option<bool> {
+        self.goes.filter(|(after, _)| *after <= self.said).map(|(_, bare)| bare)
     }
 
     fn content(&mut self, id: String) -> Unit {
@@ -365,7 +220,7 @@ impl Client {
     fn answered(&mut self, reply: &str, ledger: &mut Ledger) {
         let code: u16 = reply[..3].parse().expect("the digits were looked at");
         assert!((200..560).contains(&code), "law 4: {reply:?}");
-        for word in ["unasked", "malformed", "wrong"] {
+        for word in ["unasked", "malformed", "wrong", "nested"] {
             assert!(!reply.contains(word), "law 1: the client hears what was never said to it: {reply:?}");
         }
         assert!(!self.parting, "a reply behind a 421: {reply:?}");
@@ -407,8 +262,7 @@ impl Client {
             }
             Kind::Data if self.eager => (self.astray, ledger.astray) = (code != 354, code != 354),
             Kind::Data if code != 354 => {
-                let octets = b"RSET\r\n".to_vec();
-                self.plan.push_front(Unit { kind: Kind::Reset, id: String::new(), octets, last: false });
+                self.plan.push_front(plan::reset());
             }
             Kind::Data => {
                 let content = self.content(unit.id);
@@ -417,6 +271,9 @@ impl Client {
             Kind::Content | Kind::Chunk { last: true } => {
                 ledger.told(&unit.id, code);
                 self.sender = None;
+                if unit.kind != Kind::Content && !good && self.window == 1 {
+                    self.plan.push_front(plan::reset());
+                }
             }
             Kind::Auth if code == 334 => {
                 let octets =
@@ -437,7 +294,11 @@ impl Client {
             }
             // Refused as one that connects is.
             Kind::Xclient if named(reply).is_some() => self.plan.retain(|unit| unit.kind == Kind::Quit),
-            Kind::Hello | Kind::Reset if good => self.sender = None,
+            Kind::Hello | Kind::Reset if good => {
+                if let Some(sender) = self.sender.take() {
+                    ledger.forget(&sender);
+                }
+            }
             _ => {}
         }
     }

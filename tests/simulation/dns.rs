@@ -18,6 +18,7 @@ impl Stage<'_> {
     pub(super) fn looks_up(&mut self, domain: Domain) {
         assert!(!self.client.authenticated, "an authenticated session looks for another hop");
         self.lookups += 1;
+        self.looking = true;
         self.note(|| format!("look up {}", domain.name));
         if !self.rng.percent(4) {
             let delay = if self.rng.percent(95) { self.rng.next() % 50 } else { 30_000 };
@@ -29,6 +30,7 @@ impl Stage<'_> {
         if number != self.lookups {
             return;
         }
+        self.looking = false;
         let found: Result<Arc<dyn Destination>, NotFound> = match self.rng.below(20) {
             0 => Err(NotFound::NoDomain),
             1 => Err(NotFound::NullMx),

@@ -15,6 +15,8 @@ pub enum Fate {
     Silent,
     Malformed,
     Unasked,
+    /// Goes when nobody wants anything of it.
+    Leaves,
     Closing,
     WrongClass,
     Stalls,
@@ -26,7 +28,8 @@ impl Fate {
     /// Mostly honest.
     pub fn draw(rng: &mut Rng) -> Fate {
         match rng.below(100) {
-            0..=59 => Fate::Honest,
+            0..=53 => Fate::Honest,
+            54..=59 => Fate::Leaves,
             60..=64 => Fate::Greeting,
             65..=74 => Fate::Dies,
             75..=77 => Fate::Silent,
@@ -109,6 +112,10 @@ impl Hop {
             {
                 let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]
+            }
+            Fate::Leaves if due => {
+                let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
+                vec![(delay, say(reply, of)), (delay + later, Act::Leave)]
             }
             Fate::Unasked if due => {
                 let words =

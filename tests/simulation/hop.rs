@@ -30,6 +30,8 @@ pub enum Act {
     Unasked(Vec<u8>),
     /// Says octets only if content is under way and its end is not here.
     Early(Vec<u8>),
+    /// Sends its FIN, if nothing was asked.
+    Leave,
     /// Sends its FIN.
     Eof,
     /// Breaks the connection.
@@ -73,6 +75,10 @@ pub struct Hop {
     /// It takes no more octets.
     pub stalled: bool,
     said_early: bool,
+    /// It takes recipients without a transaction, and then asks for content.
+    easy: bool,
+    /// Its greeting has arrived.
+    pub greeted: bool,
 }
 
 const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"];
@@ -115,6 +121,8 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
+            easy: rng.percent(10),
+            greeted: false,
             rng,
         };
         let acts = if hop.terms.begins_with_tls() { Vec::new() } else { hop.greet() };
@@ -136,6 +144,11 @@ impl Hop {
         self.owed.is_empty() && (self.content.is_none() || self.chunked) && self.chunk.is_none()
     }
 
+    /// Whether it has said all that it owes, its greeting included.
+    pub fn is_quiet(&self) -> bool {
+        self.owed.is_empty() && self.greeted
+    }
+
     /// Whether it reads content and waits for its end.
     pub fn is_in_content(&self) -> bool {
         self.content.is_some() && !self.chunked && self.owed.is_empty()
@@ -149,6 +162,8 @@ impl Hop {
 
     /// Octets from gatepost.
     pub fn receive(&mut self, octets: &[u8], ledger: &mut Ledger) -> Vec<(u64, Act)> {
+        let group_ended = self.owed.back().copied().unwrap_or(false) && !self.dead;
+        assert!(!group_ended, "behind one that ends its group: {}", octets.escape_ascii());
         self.inbox.extend_from_slice(octets);
         let mut acts = Vec::new();
         while !self.dead && self.take(ledger, &mut acts) {}
@@ -244,7 +259,7 @@ impl Hop {
         let id = id(&text);
         let roll = self.rng.below(100);
         let reply = match verb.as_str() {
-            "EHLO" if roll < 97 => {
+            "EHLO" if roll < (if id.starts_with("en") { 15 } else { 97 }) => {
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
                 if let Some(reply) = self.own_hello(&text) {
@@ -259,7 +274,8 @@ impl Hop {
                 lines[end].replace_range(3..4, " ");
                 lines.join("\r\n")
             }
-            "EHLO" => format!("502 5.5.1 what [{id}]"),
+            // Refused: whatever transaction there is goes on.
+            "EHLO" => format!("501 5.5.4 what [{id}]"),
             "HELO" => {
                 self.hello_at = Some(handshakes);
                 self.sender = None;
@@ -269,14 +285,17 @@ impl Hop {
                 let stale = self.hello_at.is_some_and(|at| at < handshakes);
                 assert!(!stale, "law 5: MAIL under TLS behind an EHLO from before it");
                 assert!(!honest || self.sender.is_none(), "a nested MAIL: {text:?}");
-                if roll < 88 && self.sender.is_none() {
+                if self.sender.is_some() {
+                    "503 5.5.1 nested MAIL".to_owned()
+                } else if roll < 88 {
+                    self.rcpts.clear();
                     self.sender = Some(id.clone());
                     format!("250 2.1.0 sender ok [{id}]")
                 } else {
                     refusal(roll, &id)
                 }
             }
-            "RCPT" if self.sender.is_none() => format!("503 5.5.1 need mail [{id}]"),
+            "RCPT" if self.sender.is_none() && !self.easy => format!("503 5.5.1 need mail [{id}]"),
             "RCPT" if roll < 70 => {
                 assert!(!self.lmtp || self.rcpts.is_empty(), "law 1: LMTP would answer the content twice");
                 self.rcpts.push(id.clone());
@@ -284,7 +303,8 @@ impl Hop {
             }
             "RCPT" => refusal(roll, &id),
             "DATA" | "BDAT"
-                if self.sender.is_none() || (self.rcpts.is_empty() && (roll < 50 || verb == "BDAT")) =>
+                if (self.sender.is_none() && !(self.easy && verb == "DATA"))
+                    || (self.rcpts.is_empty() && (verb == "BDAT" || (roll < 50 && !self.easy))) =>
             {
                 self.discard = chunk(&text).map_or(0, |(size, _)| size);
                 "503 5.5.1 no valid recipients".to_owned()
@@ -340,7 +360,12 @@ impl Hop {
 
     fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
         let content = self.content.take().unwrap_or_default();
-        let Some(sender) = self.sender.take() else { panic!("content without a sender") };
+        let Some(sender) = self.sender.take() else {
+            let nothing = content.is_empty() && self.rcpts.is_empty();
+            assert!(nothing || ledger.astray, "law 4: a message in no transaction, for {:?}", self.rcpts);
+            self.owed.push_back(false);
+            return acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
+        };
         self.owed.push_back(false);
         if self.rcpts.is_empty() {
             // 354 was said though every recipient was refused: an empty content goes nowhere (RFC 2920 3.2).

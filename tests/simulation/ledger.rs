@@ -148,6 +148,16 @@ impl Ledger {
         message.completed = Some(Completion { connection, accepted, heard: false });
     }
 
+    /// The client heard that its transaction is over before its content: another of the same id has its own recipients.
+    pub fn forget(&mut self, sender: &str) {
+        if let Some(message) = self.messages.get_mut(sender)
+            && message.completed.is_none()
+        {
+            message.accepted.clear();
+            message.swallowed.clear();
+        }
+    }
+
     /// A hop's reply to a whole message has reached gatepost.
     pub fn reply_heard(&mut self, connection: usize, sender: &str) {
         if let Some(completed) = self.messages.get_mut(sender).and_then(|message| message.completed.as_mut())

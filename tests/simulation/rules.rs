@@ -70,7 +70,12 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
         match stage {
             Stage::Rcpt => rewrites.recipient = local,
             Stage::Mail => rewrites.sender = local,
+            Stage::Helo => rewrites.helo = Some(format!("{id}.rw").into_bytes().into_boxed_slice()),
             _ => {}
+        }
+        if dice.percent(50) && matches!(stage, Stage::Mail | Stage::Rcpt) {
+            let parameters = dice.pick(&["", "X-OURS=1", "X-OURS=1 X-MORE=2"]);
+            rewrites.parameters = Some(parameters.as_bytes().into());
         }
     }
     let no = |dice: &mut Rng| match dice.percent(50) {
@@ -95,10 +100,15 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
 
 /// Anything that may be said about a hop's reply with this code.
 pub fn of_reply(stage: Stage, id: &str, code: Code, pools: u16, dice: &mut Rng) -> Option<ReplyVerdict> {
+    // Of some names nobody thinks well, again and again.
+    let is_bad = stage == Stage::HeloReply && id.starts_with("eb");
     let put = |code: &str| Some(ReplyVerdict::Substitute(reply(code, "rule", id)));
     let roll = dice.below(100);
     if roll == 0 && stage != Stage::MessageReply {
         return Some(ReplyVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))));
+    }
+    if is_bad && code.is_positive() && roll < 75 {
+        return put("550 5.7.1");
     }
     if roll > 40 {
         return None;

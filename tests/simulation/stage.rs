@@ -38,6 +38,8 @@ use super::setting::{POOLS, settings};
 
 /// How much is read ahead of the session.
 const BUFFER: usize = 32 << 10;
+/// How long a session may take to end when its client has said its last: the times for what it had asked, and content.
+const GONE: u64 = 2 * 3_600_000;
 /// More steps than any of these sessions needs.
 const STEPS: usize = 50_000;
 
@@ -93,14 +95,20 @@ pub struct Stage<'a> {
     count: usize,
     connections: usize,
     lookups: usize,
+    /// One is under way.
+    looking: bool,
     /// How the hosts of each pool are spoken to.
     terms: [HopTerms; POOLS as usize],
     links: [Link; 1 + HOPS],
     client: Client,
     client_left: bool,
+    /// When it left.
+    left_at: Option<u64>,
     callouts: Arc<Whims>,
     desk: Desk,
     ended: usize,
+    /// Whether anybody but the client was waited for when the deadline came.
+    waited_for: bool,
     ledger: Ledger,
     transcript: &'a mut String,
     recording: bool,
@@ -131,12 +139,15 @@ impl<'a> Stage<'a> {
             count: 0,
             connections: 0,
             lookups: 0,
+            looking: false,
             terms,
             links: Default::default(),
             client_left: false,
+            left_at: None,
             callouts,
             desk: Desk::default(),
             ended: 0,
+            waited_for: true,
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
@@ -181,12 +192,16 @@ impl<'a> Stage<'a> {
                     // A deadline is never reached a fraction of a millisecond early.
                     self.now = self.now.max(deadline + 1);
                     self.note(|| "(deadline)".to_owned());
+                    self.waited_for = self.waited_for();
                     let stalled = self.links.iter().any(|link| link.unsent > 0);
                     self.handle(Input::Deadline { stalled });
+                    self.waited_for = true;
                 }
                 (..) => break,
             }
             self.pump();
+            let gone = self.left_at.map_or(0, |left| self.now - left);
+            assert!(gone < GONE, "law 7: the client has left, and the session goes on and on");
             assert!(!(self.client.parting && self.links[0].open), "a 421 or 521 is not followed by close");
         }
         let open = self.links.iter().skip(1).any(|link| link.open);
@@ -222,7 +237,7 @@ impl<'a> Stage<'a> {
             }
             Event::ClientEof if !self.client_left => {
                 self.note(|| "C: <eof>".to_owned());
-                self.client_left = true;
+                (self.client_left, self.left_at) = (true, Some(self.now));
                 self.links[0].fin = true;
             }
             Event::ClientLost if !self.client_left => {
@@ -279,6 +294,10 @@ impl<'a> Stage<'a> {
             }
         }
         self.links[0].busy = self.now + delay;
+        if let Some(bare) = self.client.goes() {
+            let delay = delay + if self.rng.percent(50) { 0 } else { self.rng.next() % 100 };
+            self.at(delay, if bare { Event::ClientLost } else { Event::ClientEof });
+        }
         if self.client.is_done() && self.client.leaves {
             self.at(delay + 50, Event::ClientEof);
         }
@@ -345,6 +364,13 @@ impl<'a> Stage<'a> {
                     while self.read(index) {}
                 }
             }
+            Act::Leave => {
+                let link = &mut self.links[index];
+                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
+                    link.fin = true;
+                    self.note(|| format!("        [{connection}] <eof>"));
+                }
+            }
             Act::Eof => {
                 self.note(|| format!("        [{connection}] <eof>"));
                 self.links[index].fin = true;
@@ -361,11 +387,22 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Whether a hop, a lookup or a callout lets the session wait.
+    fn waited_for(&self) -> bool {
+        let hop = |link: &Link| {
+            let quiet = link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
+            link.open && (link.securing || link.unsent > 0 || !quiet)
+        };
+        self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
+    }
+
     fn heard(&mut self, index: usize, octets: &[u8]) {
         assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
         let connection = self.links[index].connection;
         if index == 0 {
             self.note(|| format!("S: {}", octets.escape_ascii()));
+            let late = octets.windows(9).any(|nine| nine == b"451 4.4.1");
+            assert!(self.waited_for || !late, "law 7: the client waited, and nobody was asked");
             if !self.ledger.gone {
                 self.client.hear(octets, &mut self.ledger);
                 self.at(0, Event::ClientWakes);

@@ -63,6 +63,7 @@ impl Stage<'_> {
                 }
                 Some((_, Mark::Answers(answers, of))) => {
                     if let Some(hop) = &mut link.hop {
+                        hop.greeted = true;
                         hop.owed.drain(..answers.min(hop.owed.len()));
                     }
                     if let Some(sender) = of {
@@ -105,6 +106,8 @@ impl Stage<'_> {
             self.out.tx[index].clear();
             self.heard(index, &octets);
         }
+        let over = self.session.is_over();
+        assert!(over || self.session.deadline().is_some(), "law 7: the session waits without a deadline");
         self.out.events.clear();
         for output in std::mem::take(&mut self.out.outputs) {
             said = true;
