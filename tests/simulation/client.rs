@@ -83,6 +83,8 @@ pub struct Client {
     /// It goes away in the midst, when it has said so many things; and whether without a FIN.
     goes: Option<(usize, bool)>,
     said: usize,
+    /// It says EHLO again and again, in the midst of anything.
+    fond: bool,
 }
 
 impl Client {
@@ -106,6 +108,7 @@ impl Client {
             leaves: rng.percent(80),
             goes: rng.percent(15).then(|| (rng.below(24), rng.percent(40))),
             said: 0,
+            fond: rng.percent(20),
             rng,
         };
         client.pending.push_back(Unit {

@@ -131,5 +131,8 @@ impl Hop {
 
 /// A refusal of either class.
 pub fn refusal(roll: usize, id: &str) -> String {
+    if id.is_empty() {
+        return "550 5.1.1 no".to_owned();
+    }
     if roll.is_multiple_of(2) { format!("450 4.2.0 later [{id}]") } else { format!("550 5.1.1 no [{id}]") }
 }

@@ -103,7 +103,7 @@ impl Hop {
             connection,
             fate,
             terms: Terms::draw(terms, &mut rng),
-            step: rng.below(12),
+            step: rng.below(if fate == Fate::Leaves { 5 } else { 12 }),
             lax,
             pipelining,
             keywords,
@@ -121,7 +121,7 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
-            easy: rng.percent(10),
+            easy: rng.percent(16),
             greeted: false,
             rng,
         };
@@ -287,7 +287,7 @@ impl Hop {
                 assert!(!honest || self.sender.is_none(), "a nested MAIL: {text:?}");
                 if self.sender.is_some() {
                     "503 5.5.1 nested MAIL".to_owned()
-                } else if roll < 88 {
+                } else if roll < if self.easy { 60 } else { 88 } {
                     self.rcpts.clear();
                     self.sender = Some(id.clone());
                     format!("250 2.1.0 sender ok [{id}]")
@@ -361,8 +361,9 @@ impl Hop {
     fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
         let content = self.content.take().unwrap_or_default();
         let Some(sender) = self.sender.take() else {
-            let nothing = content.is_empty() && self.rcpts.is_empty();
-            assert!(nothing || ledger.astray, "law 4: a message in no transaction, for {:?}", self.rcpts);
+            let what = content.escape_ascii();
+            assert!(content.is_empty() || ledger.astray, "law 4: taken as content in no transaction: {what}");
+            assert!(self.rcpts.is_empty(), "law 4: a message in no transaction, for {:?}", self.rcpts);
             self.owed.push_back(false);
             return acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
         };

@@ -97,14 +97,14 @@ impl Client {
             if self.rng.percent(6) {
                 self.plan_noise(ids, plan, sender);
             }
-            if self.rng.percent(5) {
+            if self.rng.percent(if self.fond { 20 } else { 3 }) {
                 self.plan_hellos(ids, plan);
             }
             let recipient = ids.id("r");
             let line = format!("RCPT TO:<{recipient}@{}>\r\n", self.rng.pick(&DOMAINS));
             plan.push(unit(Kind::Rcpt, &recipient, line, false));
         }
-        if self.rng.percent(4) {
+        if self.rng.percent(if self.fond { 20 } else { 3 }) {
             self.plan_hellos(ids, plan);
         }
     }
@@ -139,18 +139,20 @@ impl Client {
         if self.rng.percent(60) {
             // The same name each time: what rules say of it is the same, too.
             let bad = ids.id("eb");
-            for _ in 0..1 + self.rng.below(5) {
+            let times = if self.fond && self.rng.percent(60) { 4 } else { 1 + self.rng.below(5) };
+            for _ in 0..times {
                 plan.push(unit(Kind::Hello, &bad, format!("EHLO {bad}\r\n"), true));
             }
         }
-        if self.rng.percent(70) {
+        if self.rng.percent(80) {
             let id = ids.id(if self.rng.percent(85) { "en" } else { "e" });
             plan.push(unit(Kind::Hello, &id, format!("EHLO {id}\r\n"), true));
         }
     }
 
     fn plan_content(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>, sender: &str) {
-        match self.rng.below(20) {
+        let kind = if self.fond && self.rng.percent(30) { 6 } else { self.rng.below(20) };
+        match kind {
             0..=1 => plan.push(reset()),
             2..=6 => {
                 let chunks = 1 + self.rng.below(4);
@@ -163,7 +165,7 @@ impl Client {
                     let kind = Kind::Chunk { last: done };
                     plan.push(Unit { kind, id: sender.to_owned(), octets: line, last: false });
                     if at + 1 < chunks {
-                        match self.rng.below(40) {
+                        match self.rng.below(if self.fond { 14 } else { 60 }) {
                             0..=5 => self.plan_hellos(ids, plan),
                             6 => plan.push(reset()),
                             7 => plan.push(unit(Kind::Other, "", "NOOP\r\n".to_owned(), true)),

@@ -49,6 +49,9 @@ impl Chance {
                 }
             }
         }
+        if rng.percent(20) {
+            stages = stages.with(Stage::HeloReply);
+        }
         Chance { seed: rng.next(), stages, pools }
     }
 
@@ -86,9 +89,12 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
     let verdict = match stage {
         _ if roll == 0 => CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
         Stage::Connect if roll < 4 => CommandVerdict::Reply(reply("554 5.7.1", "rule", id)),
-        Stage::Connect | Stage::Helo | Stage::Mail if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
-        Stage::Rcpt if roll < 20 => CommandVerdict::Route(pool(pools, dice)),
-        Stage::Rcpt if roll < 26 => CommandVerdict::Reply(reply("250 2.1.5", "swallowed", id)),
+        Stage::Mail if roll < 22 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Connect | Stage::Helo if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
+        // Most ways lead home.
+        Stage::Rcpt if roll < 10 => CommandVerdict::Route(PoolId(0)),
+        Stage::Rcpt if roll < 22 => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Rcpt if roll < 27 => CommandVerdict::Reply(reply("250 2.1.5", "swallowed", id)),
         Stage::Other if roll < 10 => CommandVerdict::Reply(reply("250 2.0.0", "rule", id)),
         Stage::Connect if roll < 32 => return (rewrites, None),
         _ if roll < 32 => CommandVerdict::Reply(no(dice)),
