@@ -85,8 +85,14 @@ const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHA
 
 impl Hop {
     /// A connection that was accepted, and what the hop does first.
-    pub fn new(connection: usize, terms: HopTerms, mut rng: Rng) -> (Hop, Vec<(u64, Act)>) {
-        let fate = Fate::draw(&mut rng);
+    /// `fair`: nothing goes wrong with it.
+    pub fn new(
+        connection: usize,
+        terms: HopTerms,
+        fair: bool,
+        mut rng: Rng,
+    ) -> (Hop, Vec<(u64, Act)>) {
+        let fate = if fair { Fate::Honest } else { Fate::draw(&mut rng) };
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
         let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
         let pipelining = rng.percent(75);

@@ -165,7 +165,7 @@ impl Client {
                     let kind = Kind::Chunk { last: done };
                     plan.push(Unit { kind, id: sender.to_owned(), octets: line, last: false });
                     if at + 1 < chunks {
-                        match self.rng.below(if self.fond { 14 } else { 60 }) {
+                        match self.rng.below(if self.fond { 10 } else { 60 }) {
                             0..=5 => self.plan_hellos(ids, plan),
                             6 => plan.push(reset()),
                             7 => plan.push(unit(Kind::Other, "", "NOOP\r\n".to_owned(), true)),

@@ -112,6 +112,8 @@ pub struct Stage<'a> {
     ledger: Ledger,
     transcript: &'a mut String,
     recording: bool,
+    /// Nothing goes wrong with hops: sessions go deep.
+    fair: bool,
     steps: usize,
 }
 
@@ -151,8 +153,10 @@ impl<'a> Stage<'a> {
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
+            fair: false,
             steps: 0,
         };
+        stage.fair = stage.rng.percent(25);
         stage.links[0].open = true;
         stage.at(0, Event::ClientWakes);
         // Some clients leave, some processes stop, at a time of their own.
@@ -308,12 +312,12 @@ impl<'a> Stage<'a> {
         if !self.links[index].open || self.links[index].connection != connection {
             return;
         }
-        if self.rng.percent(8) {
+        if !self.fair && self.rng.percent(8) {
             self.note(|| format!("[{connection}] <refused>"));
             self.links[index] = Link::default();
             return self.handle(Input::OpenFailed(hop));
         }
-        let (model, acts) = Hop::new(connection, self.links[index].terms, self.rng.fork());
+        let (model, acts) = Hop::new(connection, self.links[index].terms, self.fair, self.rng.fork());
         self.note(|| format!("[{connection}] <opened> {}", model.describe()));
         self.links[index].hop = Some(model);
         self.handle(Input::Opened(hop));
