@@ -1,14 +1,16 @@
 //! A hop, as honest, lax or hostile as its fate has it.
 //!
 //! **In**: the octets gatepost sends it. **Out**: what it does, with a delay each; completed messages go to the ledger.
-//! **Never**: forgives. An honest hop panics at whatever no client may do: a command behind one that must be the last of its
-//! group, a group where none was offered, a line that is not one, a nested MAIL.
+//! **Never**: forgives. It panics at whatever no client may do: an octet behind a command that must be the last of its
+//! group, a group where none was offered, a line that is not one, a nested MAIL, content of a message to nobody.
 //!
 //! Its replies name the command they answer by the id in it, in brackets. What nobody may ever hear says so itself:
 //! `unasked`, `malformed`, `wrong`.
 
 #[path = "fate.rs"]
 mod fate;
+#[path = "message.rs"]
+mod message;
 #[path = "terms.rs"]
 pub mod terms;
 
@@ -18,8 +20,9 @@ use gatepost::session::route::HopTerms;
 
 use self::fate::{Fate, refusal};
 use self::terms::Terms;
+use super::bent::Bent;
 use super::ledger::Ledger;
-use super::rng::Rng;
+use super::rng::{Rng, hash};
 
 /// What a hop does.
 #[derive(Clone, Debug)]
@@ -75,8 +78,12 @@ pub struct Hop {
     /// It takes no more octets.
     pub stalled: bool,
     said_early: bool,
+    /// Of a hundred EHLOs, MAILs and RCPTs it takes so many.
+    takes: [usize; 3],
     /// It takes recipients without a transaction, and then asks for content.
     easy: bool,
+    /// It leaves when nobody wants anything of it, now or another time.
+    restless: bool,
     /// Its greeting has arrived.
     pub greeted: bool,
 }
@@ -85,26 +92,29 @@ const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHA
 
 impl Hop {
     /// A connection that was accepted, and what the hop does first.
-    /// `fair`: nothing goes wrong with it.
     pub fn new(
         connection: usize,
         terms: HopTerms,
-        fair: bool,
+        host: &str,
+        bent: Bent,
         mut rng: Rng,
     ) -> (Hop, Vec<(u64, Act)>) {
-        let fate = if fair { Fate::Honest } else { Fate::draw(&mut rng) };
+        let fate = if bent.fair { Fate::Honest } else { Fate::draw(&mut rng) };
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
-        let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
-        let pipelining = rng.percent(75);
+        // One with which nothing goes wrong offers the same each time.
+        let mut offers = if bent.fair { Rng::new(hash(0, &[host.as_bytes()])) } else { rng.fork() };
+        let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| offers.percent(70)).collect();
+        let pipelining = offers.percent(75);
         if pipelining {
             keywords.push("PIPELINING");
         }
-        if rng.percent(60) {
+        if offers.percent(60) {
             keywords.push("CHUNKING");
         }
-        if rng.percent(60) {
+        if offers.percent(60) {
             keywords.push("AUTH PLAIN LOGIN");
         }
+        let easy = rng.percent(if bent.groups { 60 } else { 10 });
         let mut hop = Hop {
             connection,
             fate,
@@ -127,7 +137,13 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
-            easy: rng.percent(16),
+            takes: match (bent.fair, easy) {
+                (_, true) => [97, 60, 70],
+                (true, false) => [99, 96, 92],
+                (false, false) => [97, 88, 70],
+            },
+            easy,
+            restless: bent.restless && rng.percent(70),
             greeted: false,
             rng,
         };
@@ -168,12 +184,22 @@ impl Hop {
 
     /// Octets from gatepost.
     pub fn receive(&mut self, octets: &[u8], ledger: &mut Ledger) -> Vec<(u64, Act)> {
-        let group_ended = self.owed.back().copied().unwrap_or(false) && !self.dead;
-        assert!(!group_ended, "behind one that ends its group: {}", octets.escape_ascii());
         self.inbox.extend_from_slice(octets);
         let mut acts = Vec::new();
-        while !self.dead && self.take(ledger, &mut acts) {}
-        acts
+        loop {
+            self.assert_silence();
+            if self.dead || !self.take(ledger, &mut acts) {
+                return acts;
+            }
+        }
+    }
+
+    /// RFC 2920 3.1: behind a command that must be the last of its group comes nothing, not an octet, before its
+    /// reply has reached gatepost; behind DATA it would be content.
+    fn assert_silence(&self) {
+        let waits = !self.dead && self.owed.back().copied().unwrap_or(false);
+        let behind = self.inbox.escape_ascii();
+        assert!(!waits || self.inbox.is_empty(), "said behind one that ends its group: {behind}");
     }
 
     /// Takes the next whole thing; false: there is none.
@@ -208,6 +234,9 @@ impl Hop {
             if self.lax.nul { line.iter().filter(|&&octet| octet != 0).eq(b".") } else { line == b"." };
         if lone {
             self.end_of_data(ledger, acts);
+        } else if self.sender.is_none() || self.rcpts.is_empty() {
+            // 354 was said all the same: this is content of a message to nobody.
+            assert!(ledger.astray, "law 4: taken as content for nobody: {}", line.escape_ascii());
         } else if let Some(content) = &mut self.content {
             content.extend_from_slice(&line);
             content.extend_from_slice(&end);
@@ -239,7 +268,6 @@ impl Hop {
 
     fn command(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>, handshakes: u64) {
         let text = String::from_utf8_lossy(line).into_owned();
-        let honest = self.fate == Fate::Honest;
         assert!(
             !line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)),
             "law 4: a command with a control octet: {text:?}"
@@ -253,19 +281,16 @@ impl Hop {
         }
         let known = [
             "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT",
-            "STARTTLS", "XCLIENT", "XFORWARD",
+            "EXPN", "ETRN", "STARTTLS", "XCLIENT", "XFORWARD",
         ];
         assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
         self.assert_terms(&verb, &text);
-        if honest {
-            assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
-            assert!(!self.owed.back().copied().unwrap_or(false), "behind one that ends its group: {text:?}");
-        }
+        assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
         let last = !matches!(verb.as_str(), "MAIL" | "RCPT" | "RSET" | "BDAT" | "XFORWARD");
         let id = id(&text);
         let roll = self.rng.below(100);
         let reply = match verb.as_str() {
-            "EHLO" if roll < (if id.starts_with("en") { 15 } else { 97 }) => {
+            "EHLO" if roll < (if id.starts_with("en") { 15 } else { self.takes[0] }) => {
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
                 if let Some(reply) = self.own_hello(&text) {
@@ -281,19 +306,20 @@ impl Hop {
                 lines.join("\r\n")
             }
             // Refused: whatever transaction there is goes on.
-            "EHLO" => format!("501 5.5.4 what [{id}]"),
+            "EHLO" if roll.is_multiple_of(2) => format!("501 5.5.4 what [{id}]"),
+            "EHLO" => format!("451 4.3.0 not now [{id}]"),
+            "HELO" if id.starts_with("en") => format!("501 5.5.4 what [{id}]"),
             "HELO" => {
                 self.hello_at = Some(handshakes);
-                self.sender = None;
+                (self.sender, self.content, self.chunked) = (None, None, false);
+                self.rcpts.clear();
                 "250 hop.example.net".to_owned()
             }
             "MAIL" => {
                 let stale = self.hello_at.is_some_and(|at| at < handshakes);
                 assert!(!stale, "law 5: MAIL under TLS behind an EHLO from before it");
-                assert!(!honest || self.sender.is_none(), "a nested MAIL: {text:?}");
-                if self.sender.is_some() {
-                    "503 5.5.1 nested MAIL".to_owned()
-                } else if roll < if self.easy { 60 } else { 88 } {
+                assert!(self.sender.is_none(), "a nested MAIL: {text:?}");
+                if roll < self.takes[1] {
                     self.rcpts.clear();
                     self.sender = Some(id.clone());
                     format!("250 2.1.0 sender ok [{id}]")
@@ -302,8 +328,9 @@ impl Hop {
                 }
             }
             "RCPT" if self.sender.is_none() && !self.easy => format!("503 5.5.1 need mail [{id}]"),
-            "RCPT" if roll < 70 => {
-                assert!(!self.lmtp || self.rcpts.is_empty(), "law 1: LMTP would answer the content twice");
+            "RCPT" if roll < self.takes[2] => {
+                let second = self.sender.is_some() && !self.rcpts.is_empty();
+                assert!(!self.lmtp || !second, "law 1: LMTP would answer the content twice");
                 self.rcpts.push(id.clone());
                 format!("250 2.1.5 recipient ok [{id}]")
             }
@@ -362,54 +389,6 @@ impl Hop {
             }
         };
         acts.extend(self.answer(reply.to_owned(), None, false));
-    }
-
-    fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
-        let content = self.content.take().unwrap_or_default();
-        let Some(sender) = self.sender.take() else {
-            let what = content.escape_ascii();
-            assert!(content.is_empty() || ledger.astray, "law 4: taken as content in no transaction: {what}");
-            assert!(self.rcpts.is_empty(), "law 4: a message in no transaction, for {:?}", self.rcpts);
-            self.owed.push_back(false);
-            return acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
-        };
-        self.owed.push_back(false);
-        if self.rcpts.is_empty() {
-            // 354 was said though every recipient was refused: an empty content goes nowhere (RFC 2920 3.2).
-            assert!(content.is_empty() || ledger.astray, "law 3: content for no recipient");
-            acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
-            return;
-        }
-        self.conclude(ledger, acts, sender, &content, false);
-    }
-
-    fn take_chunk(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>, last: bool) {
-        let sender = self.sender.clone().unwrap_or_default();
-        if !last {
-            let roll = self.rng.below(100);
-            let reply = if roll < 95 { "250 2.0.0 chunk".to_owned() } else { refusal(roll, &sender) };
-            return acts.extend(self.answer(reply, None, false));
-        }
-        self.sender = None;
-        self.chunked = false;
-        let content = self.content.take().unwrap_or_default();
-        self.conclude(ledger, acts, sender, &content, true);
-    }
-
-    fn conclude(
-        &mut self,
-        ledger: &mut Ledger,
-        acts: &mut Vec<(u64, Act)>,
-        sender: String,
-        wire: &[u8],
-        chunked: bool,
-    ) {
-        let roll = self.rng.below(100);
-        let accepted = roll < 88;
-        let rcpts = std::mem::take(&mut self.rcpts);
-        ledger.completed(self.connection, &sender, &rcpts, wire, chunked, accepted);
-        let reply = if accepted { format!("250 2.0.0 queued [{sender}]") } else { refusal(roll, &sender) };
-        acts.extend(self.answer(reply, Some(sender), false));
     }
 }
 

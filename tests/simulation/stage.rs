@@ -12,8 +12,12 @@ mod dns;
 pub mod door;
 #[path = "handshake.rs"]
 mod handshake;
+#[path = "happens.rs"]
+mod happens;
 #[path = "turn.rs"]
 mod turn;
+#[path = "wants.rs"]
+mod wants;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -24,11 +28,12 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
-use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
+use gatepost::session::io::{HOPS, HopId, Input, Out, Ticket};
 use gatepost::session::route::{Domain, HopTerms, PoolId};
 use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
 
+use super::bent::Bent;
 use super::callouts::{Desk, Whims};
 use super::client::Client;
 use super::hop::{Act, Hop, terms};
@@ -69,6 +74,7 @@ struct Link {
     connection: usize,
     open: bool,
     hop: Option<Hop>,
+    host: String,
     terms: HopTerms,
     /// A handshake goes on.
     securing: bool,
@@ -112,8 +118,9 @@ pub struct Stage<'a> {
     ledger: Ledger,
     transcript: &'a mut String,
     recording: bool,
-    /// Nothing goes wrong with hops: sessions go deep.
-    fair: bool,
+    bent: Bent,
+    /// So many pieces of what the client says are on their way.
+    posted: usize,
     steps: usize,
 }
 
@@ -122,9 +129,10 @@ impl<'a> Stage<'a> {
     pub fn new(seed: u64, transcript: &'a mut String, recording: bool) -> Stage<'a> {
         let mut rng = Rng::new(seed);
         let reject = rng.percent(30);
-        let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
+        let bent = Bent::draw(&mut rng);
+        let callouts = Arc::new(Whims::new(&mut rng.fork(), bent, POOLS));
         let terms = std::array::from_fn(|_| terms::terms(&mut rng));
-        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone(), &terms));
+        let settings: Arc<Settings> = Arc::new(settings(&mut rng, bent, reject, callouts.clone(), &terms));
         let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
@@ -135,7 +143,7 @@ impl<'a> Stage<'a> {
             out: Out::default(),
             start,
             now: 0,
-            client: Client::new(rng.fork(), securing),
+            client: Client::new(rng.fork(), bent, securing),
             rng,
             events: BTreeMap::new(),
             count: 0,
@@ -153,10 +161,10 @@ impl<'a> Stage<'a> {
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
-            fair: false,
+            bent,
+            posted: 0,
             steps: 0,
         };
-        stage.fair = stage.rng.percent(25);
         stage.links[0].open = true;
         stage.at(0, Event::ClientWakes);
         // Some clients leave, some processes stop, at a time of their own.
@@ -197,6 +205,8 @@ impl<'a> Stage<'a> {
                     self.now = self.now.max(deadline + 1);
                     self.note(|| "(deadline)".to_owned());
                     self.waited_for = self.waited_for();
+                    let vain = self.client_waits() && !self.waited_for;
+                    assert!(!vain, "law 7: the client waits, and nobody is asked");
                     let stalled = self.links.iter().any(|link| link.unsent > 0);
                     self.handle(Input::Deadline { stalled });
                     self.waited_for = true;
@@ -230,254 +240,20 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Client(octets, ends) if !self.client_left => {
-                self.note(|| format!("C: {}", octets.escape_ascii()));
-                let link = &mut self.links[0];
-                link.wire.extend_from_slice(&octets);
-                link.queued += octets.len();
-                link.marks.extend(ends.map(|id| (link.queued, Mark::Ends(id))));
-            }
-            Event::ClientEof if !self.client_left => {
-                self.note(|| "C: <eof>".to_owned());
-                (self.client_left, self.left_at) = (true, Some(self.now));
-                self.links[0].fin = true;
-            }
-            Event::ClientLost if !self.client_left => {
-                self.note(|| "C: <lost>".to_owned());
-                self.client_left = true;
-                self.ledger.gone = true;
-                if self.links[0].open {
-                    self.links[0].wire.clear();
-                    self.handle(Input::Lost(Peer::Downstream));
-                }
-            }
-            Event::ClientWakes => self.client_speaks(),
-            Event::Connect(connection, hop) => self.connected(connection, hop),
-            Event::LookedUp(number, domain) => self.looked_up(number, domain),
-            Event::Hop(connection, act) => self.hop_acts(connection, act),
-            Event::HopHandshake(connection, outcome) => self.hop_handshake_ends(connection, outcome),
-            Event::Handshake(fault) => self.handshake_ends(fault),
-            Event::Shutdown => {
-                self.note(|| "<shutdown>".to_owned());
-                self.handle(Input::Shutdown);
-            }
-            Event::Told(ticket, answer) => {
-                let waited = self.desk.answered(ticket);
-                self.note(|| format!("    {ticket:?} (waited for: {waited}) {answer:?}"));
-                self.ledger.tally.late += u64::from(!waited);
-                self.handle(Input::Told { ticket, answer });
-            }
-            Event::Client(..) | Event::ClientEof | Event::ClientLost => {}
-        }
-    }
-
-    /// The client says what it may say now, in pieces.
-    fn client_speaks(&mut self) {
-        if self.client_left || !self.links[0].open {
-            return;
-        }
-        let mut delay = self.links[0].busy.saturating_sub(self.now);
-        while let Some(sent) = self.client.next(&mut self.ledger) {
-            let mut rest = &sent.octets[..];
-            loop {
-                let whole = self.rng.percent(70);
-                let (piece, more) =
-                    rest.split_at(if whole { rest.len() } else { self.rng.below(rest.len()) });
-                delay += if self.rng.percent(70) { 0 } else { self.rng.next() % 40 };
-                if self.rng.percent(1) && self.rng.percent(20) {
-                    delay += self.rng.next() % 600_000;
-                }
-                let ends = if more.is_empty() { sent.ends.clone() } else { None };
-                self.at(delay, Event::Client(piece.to_vec(), ends));
-                rest = more;
-                if rest.is_empty() {
-                    break;
-                }
-            }
-        }
-        self.links[0].busy = self.now + delay;
-        if let Some(bare) = self.client.goes() {
-            let delay = delay + if self.rng.percent(50) { 0 } else { self.rng.next() % 100 };
-            self.at(delay, if bare { Event::ClientLost } else { Event::ClientEof });
-        }
-        if self.client.is_done() && self.client.leaves {
-            self.at(delay + 50, Event::ClientEof);
-        }
-    }
-
-    fn connected(&mut self, connection: usize, hop: HopId) {
-        let index = Peer::Upstream(hop).index();
-        if !self.links[index].open || self.links[index].connection != connection {
-            return;
-        }
-        if !self.fair && self.rng.percent(8) {
-            self.note(|| format!("[{connection}] <refused>"));
-            self.links[index] = Link::default();
-            return self.handle(Input::OpenFailed(hop));
-        }
-        let (model, acts) = Hop::new(connection, self.links[index].terms, self.fair, self.rng.fork());
-        self.note(|| format!("[{connection}] <opened> {}", model.describe()));
-        self.links[index].hop = Some(model);
-        self.handle(Input::Opened(hop));
-        self.schedule(connection, acts);
-    }
-
-    fn schedule(&mut self, connection: usize, acts: Vec<(u64, Act)>) {
-        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
-        else {
-            return;
-        };
-        for (delay, act) in acts {
-            let when = self.links[index].busy.max(self.now + delay);
-            self.links[index].busy = when;
-            self.at(when - self.now, Event::Hop(connection, act));
-        }
-    }
-
-    fn hop_acts(&mut self, connection: usize, act: Act) {
-        let Some(index) = self.links.iter().position(|link| link.open && link.connection == connection)
-        else {
-            return;
-        };
-        let peer = Peer::Upstream(HopId(index as u8 - 1));
-        match act {
-            Act::Say { octets, answers, of } => {
-                self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                let link = &mut self.links[index];
-                link.queued += octets.len();
-                link.wire.extend(octets);
-                link.marks.push_back((link.queued, Mark::Answers(answers, of)));
-            }
-            Act::Unasked(octets) => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
-                    link.queued += octets.len();
-                    link.wire.extend_from_slice(&octets);
-                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                }
-            }
-            Act::Early(octets) => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_in_content) {
-                    link.queued += octets.len();
-                    link.wire.extend_from_slice(&octets);
-                    self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
-                    // Before the client can end its content.
-                    while self.read(index) {}
-                }
-            }
-            Act::Leave => {
-                let link = &mut self.links[index];
-                if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_idle) {
-                    link.fin = true;
-                    self.note(|| format!("        [{connection}] <eof>"));
-                }
-            }
-            Act::Eof => {
-                self.note(|| format!("        [{connection}] <eof>"));
-                self.links[index].fin = true;
-            }
-            Act::Lost => {
-                self.note(|| format!("        [{connection}] <lost>"));
-                if self.links[index].securing {
-                    return self.breaks_handshake(index, TlsFaultKind::Lost);
-                }
-                self.links[index].wire.clear();
-                self.links[index].marks.clear();
-                self.handle(Input::Lost(peer));
-            }
-        }
-    }
-
     /// Whether a hop, a lookup or a callout lets the session wait.
     fn waited_for(&self) -> bool {
         let hop = |link: &Link| {
-            let quiet = link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
+            let quiet =
+                link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
             link.open && (link.securing || link.unsent > 0 || !quiet)
         };
         self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
     }
 
-    fn heard(&mut self, index: usize, octets: &[u8]) {
-        assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
-        let connection = self.links[index].connection;
-        if index == 0 {
-            self.note(|| format!("S: {}", octets.escape_ascii()));
-            let late = octets.windows(9).any(|nine| nine == b"451 4.4.1");
-            assert!(self.waited_for || !late, "law 7: the client waited, and nobody was asked");
-            if !self.ledger.gone {
-                self.client.hear(octets, &mut self.ledger);
-                self.at(0, Event::ClientWakes);
-            }
-            return;
-        }
-        self.note(|| format!("        [{connection}] C: {}", clipped(octets)));
-        assert!(!self.links[index].securing, "law 5: said during a handshake");
-        if self.links[index].hop.as_ref().is_some_and(|hop| hop.stalled) {
-            self.links[index].unsent += octets.len();
-            return;
-        }
-        let acts = match &mut self.links[index].hop {
-            Some(hop) => hop.receive(octets, &mut self.ledger),
-            None => panic!("said before the connection stood: {}", octets.escape_ascii()),
-        };
-        self.schedule(connection, acts);
-    }
-
-    fn want(&mut self, output: Output) {
-        match output {
-            Output::StartTls(Peer::Downstream) => self.client_begins_tls(),
-            Output::StartTls(Peer::Upstream(hop)) => self.begins_tls_with(hop),
-            Output::Open { hop, host } => {
-                let index = Peer::Upstream(hop).index();
-                assert!(!self.client.authenticated, "an authenticated session goes to another hop");
-                assert!(!self.links[index].open, "law 7: a slot in use is opened again");
-                self.connections += 1;
-                let connection = self.connections;
-                self.note(|| format!("[{connection}] connect to {}", host.name()));
-                self.links[index] = Link { connection, open: true, terms: host.terms(), ..Link::default() };
-                let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
-                self.at(delay, Event::Connect(connection, hop));
-            }
-            Output::Close(peer) | Output::Abort(peer) => {
-                let connection = self.links[peer.index()].connection;
-                self.ended += 1;
-                self.note(|| format!("[{connection}] <closed>"));
-                self.links[peer.index()] = Link::default();
-                if peer == Peer::Downstream {
-                    self.ledger.gone = true;
-                }
-            }
-            Output::Reset => panic!("nobody is intercepted here"),
-            // Nobody is bounded here.
-            Output::Recount(_) => {}
-            Output::Finish(_) | Output::Passed(_) => panic!("nothing passes through here"),
-            Output::LookUp(domain) => self.looks_up(domain),
-            Output::Ask(ask) => {
-                self.note(|| format!("    {ask:?}: {}", ask.question.escape_ascii()));
-                self.desk.asks(&ask, self.ended);
-                self.ledger.tally.asked += 1;
-                for (delay, answer) in self.callouts.fate(&ask) {
-                    self.at(delay, Event::Told(ask.ticket, answer));
-                }
-            }
-            Output::Cancel(ticket) => {
-                self.note(|| format!("    cancel {ticket:?}"));
-                self.desk.cancelled(ticket);
-            }
-            Output::CalloutFailed(_, stage, fault) => {
-                self.ledger.tally.failed += 1;
-                self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
-            }
-            Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::Record(_)
-            | Output::NotSecured(..)
-            | Output::Hidden(..)
-            | Output::StrayHeader
-            | Output::Trace(..) => {}
-        }
+    /// Whether the client has said something whole, is to hear an answer, and can do nothing about it.
+    fn client_waits(&self) -> bool {
+        let listens = !self.client_left && self.links[0].open && !self.links[0].securing;
+        listens && self.posted == 0 && self.client.waits()
     }
 }
 
