@@ -22,6 +22,17 @@ dialog name:
 replay seed:
     SIM_SEED={{seed}} cargo test --test simulation -- --nocapture
 
+# octets by chance against what reads them: command, reply, content, proxy_header
+fuzz target seconds="60":
+    BOLERO_RANDOM_TEST_TIME_MS={{seconds}}000 cargo test --test fuzz -- {{target}}
+
+# what one runs while typing, without root: form, lints of the library, unit tests, dialogs, a few sessions by chance
+quick:
+    cargo fmt --check
+    cargo clippy --lib -- -D warnings
+    cargo test --lib --test dialogs
+    SIM_SESSIONS=2000 cargo test --test simulation
+
 # the comparison with HAProxy and nginx; `just compare --smoke` is short
 compare *args:
     cargo bench --bench compare -- {{args}}

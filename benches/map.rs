@@ -11,8 +11,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use divan::{Bencher, black_box};
-use gatepost::config::types::{Action, Decide, Mark, Match, Rule, Stage};
+use gatepost::config::types::{Action, Decide, Mark, Match, Rule};
 use gatepost::rules::{Map, Maps};
+use gatepost::session::verdict::Stage;
 use gatepost::smtp::Canonical;
 
 const LINES: u64 = 1_000_000;

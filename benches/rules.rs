@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
-use gatepost::config::types::{Action, CodePattern, Decide, Mark, Match, Rule, Stage as At};
+use gatepost::config::types::{Action, CodePattern, Decide, Mark, Match, Rule};
 use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::verdict::{Question, Rules, Stage};
 use gatepost::smtp::{Params, Path, Reply, SessionId, Verb};
@@ -17,7 +17,7 @@ fn main() {
 
 const SIZES: [u16; 2] = [10, 10_000];
 
-fn rule(stage: At, recipient: String, decide: Decide) -> Rule {
+fn rule(stage: Stage, recipient: String, decide: Decide) -> Rule {
     Rule {
         name: recipient.clone(),
         stages: vec![stage],
@@ -34,7 +34,7 @@ fn compiled(rules: &[Rule]) -> RuleSet {
 fn at_rcpt(count: u16) -> RuleSet {
     let refusal = || Decide::Reply(vec!["550 5.7.1 Moved".to_owned()]);
     let rules: Vec<_> =
-        (0..count).map(|n| rule(At::Rcpt, format!("user{n}@example.net"), refusal())).collect();
+        (0..count).map(|n| rule(Stage::Rcpt, format!("user{n}@example.net"), refusal())).collect();
     compiled(&rules)
 }
 
@@ -87,7 +87,7 @@ fn rcpt_nobody_means_mixed(bencher: Bencher<'_, '_>, count: u16) {
         1 => format!("*@d{n}.example.net"),
         _ => format!("*@*.s{n}.example.net"),
     };
-    let rules: Vec<_> = (0..count).map(|n| rule(At::Rcpt, pattern(n), Decide::Accept)).collect();
+    let rules: Vec<_> = (0..count).map(|n| rule(Stage::Rcpt, pattern(n), Decide::Accept)).collect();
     let set = compiled(&rules);
     let asked = question(Stage::Rcpt, b"jones@mail.store.example.net");
     bencher.bench_local(|| set.command(black_box(&asked)));
@@ -97,7 +97,7 @@ fn rcpt_nobody_means_mixed(bencher: Bencher<'_, '_>, count: u16) {
 #[divan::bench(args = SIZES)]
 fn reply_of_another_class(bencher: Bencher<'_, '_>, count: u16) {
     let refused = |n| {
-        let mut rule = rule(At::RcptReply, format!("user{n}@example.net"), Decide::Accept);
+        let mut rule = rule(Stage::RcptReply, format!("user{n}@example.net"), Decide::Accept);
         rule.matches.code = vec![CodePattern { digits: [Some(5), None, None] }];
         rule
     };

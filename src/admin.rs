@@ -141,7 +141,8 @@ impl Status {
         }
         match path {
             "/metrics" => {
-                let mut response = text(StatusCode::OK, self.metrics.render(&self.serving.load().pools));
+                let mut response =
+                    text(StatusCode::OK, self.metrics.render(&self.serving.load().pools.figures()));
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 response

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tracing::{debug, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
+use crate::networks::Networks;
 use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Peer, TraceSide};
@@ -148,7 +148,7 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
     };
     match peer {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
-        Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.0, text(line)),
+        Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.number(), text(line)),
     }
 }
 
@@ -158,17 +158,17 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
 }
 
 /// A PROXY header that is none, or that nobody there may send.
-pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet], what: &dyn fmt::Display) {
+pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &Networks, what: &dyn fmt::Display) {
     warn!(%listener, %peer, range = range(peer, proxies), "closed: {what}");
 }
 
 /// A PROXY header in the midst of a dialog.
-pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &[IpNet]) {
+pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &Networks) {
     warn!(%session, %peer, range = range(peer, proxies), "closed: a PROXY header where none may be");
 }
 
 /// A client that came without a proxy where only proxies are let in. Strangers can do so at will.
-pub fn not_proxied(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet]) {
+pub fn not_proxied(listener: SocketAddr, peer: SocketAddr, proxies: &Networks) {
     static REFUSED: Seldom = Seldom::new();
     if let Some(more) = REFUSED.is_due() {
         warn!(%listener, %peer, range = range(peer, proxies), more, "refused: proxy_protocol.required");
@@ -176,8 +176,8 @@ pub fn not_proxied(listener: SocketAddr, peer: SocketAddr, proxies: &[IpNet]) {
 }
 
 /// The range of `proxy_protocol.from` that an address is in, or all it is not in.
-fn range(peer: SocketAddr, proxies: &[IpNet]) -> String {
-    match proxies.iter().find(|range| range.contains(&peer.ip())) {
+fn range(peer: SocketAddr, proxies: &Networks) -> String {
+    match proxies.find(peer.ip()) {
         Some(range) => range.to_string(),
         None => {
             let all: Vec<String> = proxies.iter().take(RANGES).map(ToString::to_string).collect();

@@ -12,19 +12,18 @@ use tokio::task::spawn_blocking;
 
 use crate::callout::CalloutSet;
 use crate::config::Loaded;
-use crate::config::types::{self, Config, Greeting, ListenerTlsMode, LogLevel};
+use crate::config::types::{self, Config, Greeting, LogLevel};
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
-use crate::session::route::{Hops, PoolId};
-use crate::session::settings::{AuthShown, Door, DoorTls, Limits, Settings, Timeouts};
+use crate::session::route::{Hops, Identity, PoolId};
+use crate::session::settings::{Door, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
-use crate::smtp::BareNewline;
-use crate::tls::TlsSet;
+use crate::tls::{TlsSet, client_hello};
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -60,21 +59,24 @@ pub async fn prepare(
 ) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
-    let tls = tls(loaded).await.unwrap_or_else(|wrong| {
+    let mut tls = tls(loaded).await.unwrap_or_else(|wrong| {
         errors.push_str(&wrong);
         TlsSet::default()
     });
     let pools = Arc::new(Pools::new(config, &tls, registry));
     let hops = HopSet::new(&pools, Directory::new(config, registry));
     let (compiling, numbered) = (loaded.clone(), Arc::clone(&pools));
-    // A million lines take a moment, in which a signal or a scrape is not kept waiting.
+    // A million lines take a moment, in which a signal or a scrape is not kept waiting; as may a certificate's file.
     let compiled = spawn_blocking(move || {
         let names: Vec<&str> = numbered.iter().map(|pool| &**pool.name()).collect();
-        rules(&compiling, &names)
+        (rules(&compiling, &names), callouts(&compiling, &|name| number(&names, name)))
     });
-    let compiled = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
+    let (compiled, callouts) = compiled.await.map_err(|error| format!("rules: {error}\n"))?;
     let compiled = compiled.map_err(|wrong| errors.push_str(&wrong));
-    let callouts = callouts(loaded, &|name| hops.id(name)).map_err(|wrong| errors.push_str(&wrong));
+    let callouts = callouts.map_err(|wrong| errors.push_str(&wrong));
+    for (key, of_callout) in callouts.iter().flat_map(CalloutSet::tls) {
+        tls.add_callout(key, Arc::clone(of_callout));
+    }
     let sessions = sessions_that_fit(config, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
@@ -123,10 +125,7 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
     let config = &loaded.config;
     let (maps, wrong) = Maps::load(&config.rules, pools);
     let mut errors: String = wrong.iter().map(|error| format!("{error}\n")).collect();
-    let number = |name: &str| {
-        let at = pools.iter().position(|pool| *pool == name)?;
-        u16::try_from(at).ok().map(PoolId)
-    };
+    let number = |name: &str| number(pools, name);
     let rules = RuleSet::compile(&config.rules, &number, &maps, &listeners(config)).map_err(|wrong| {
         for error in wrong {
             let _ = writeln!(errors, "{}:{}:{}: {error}", loaded.file, error.mark.line, error.mark.column);
@@ -139,7 +138,13 @@ pub fn rules(loaded: &Loaded, pools: &[&str]) -> Result<(RuleSet, Vec<String>), 
     }
 }
 
-/// Compiles the callouts.
+/// The number of a pool, by its place among their names.
+fn number(pools: &[&str], name: &str) -> Option<PoolId> {
+    let at = pools.iter().position(|pool| *pool == name)?;
+    u16::try_from(at).ok().map(PoolId)
+}
+
+/// Compiles the callouts, and reads the files of their TLS.
 ///
 /// # Errors
 ///
@@ -161,7 +166,7 @@ fn listeners(config: &Config) -> Vec<Vec<String>> {
 }
 
 fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
-    let limits = &config.limits;
+    let limits = &config.session_limits;
     match descriptors::fit(limits.sessions, limits.sessions_configured, descriptors::raise()) {
         Ok((sessions, lowered)) => {
             if let Some(lowered) = lowered {
@@ -197,39 +202,15 @@ pub fn settings(
     hops: Box<dyn Hops>,
     limiter: Arc<dyn Limiter>,
 ) -> Settings {
-    let (limits, timeouts) = (&config.limits, &config.timeouts);
     // A rule may lead from any listener to any pool.
     let tells_destination = config.upstreams.values().any(tells_destination);
     Settings {
         hostname: config.host_name().into(),
         own_greeting: config.greeting == Greeting::Own,
-        limits: Limits {
-            recipients: limits.recipients,
-            message_size: limits.message_size,
-            command_line: limits.command_line,
-            auth_line: limits.auth_line,
-            reply_line: limits.reply_line,
-            reply: limits.reply,
-            errors: u32::try_from(limits.errors).unwrap_or(u32::MAX),
-            attempts: limits.attempts,
-        },
-        timeouts: Timeouts {
-            command: timeouts.command,
-            content: timeouts.content,
-            connect: timeouts.connect,
-            tls: timeouts.tls,
-            greeting: timeouts.greeting,
-            reply: timeouts.reply,
-            answer: timeouts.answer,
-            attempts: timeouts.attempts,
-            end_of_data: timeouts.end_of_data,
-            callouts: timeouts.callouts,
-        },
+        limits: config.limits.clone(),
+        timeouts: config.timeouts.clone(),
         doors: config.listeners.iter().map(|listener| door(listener, tells_destination)).collect(),
-        bare_newline: match config.content.bare_newline {
-            types::BareNewline::Normalize => BareNewline::Normalize,
-            types::BareNewline::Reject => BareNewline::Reject,
-        },
+        bare_newline: config.content.bare_newline,
         forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,
@@ -238,12 +219,13 @@ pub fn settings(
         callouts,
         hops,
         limiter,
+        client_hello: client_hello::read,
     }
 }
 
 /// Whether a pool's hosts are told where a client connected to.
 fn tells_destination(upstream: &types::Upstream) -> bool {
-    use types::Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
+    use Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
     match upstream.identity {
         Xclient | ProxyV1 | ProxyV2 => true,
         None | Xforward | SourceAddress => false,
@@ -252,19 +234,9 @@ fn tells_destination(upstream: &types::Upstream) -> bool {
 
 fn door(listener: &types::Listener, tells_destination: bool) -> Door {
     Door {
-        tls: match listener.tls.mode {
-            ListenerTlsMode::Off => DoorTls::Off,
-            ListenerTlsMode::StartTls => DoorTls::StartTls,
-            ListenerTlsMode::Implicit => DoorTls::Implicit,
-            ListenerTlsMode::Passthrough if listener.tls.implicit => DoorTls::PassthroughImplicit,
-            ListenerTlsMode::Passthrough => DoorTls::Passthrough,
-        },
+        tls: listener.tls.mode,
         require_tls: listener.tls.require,
-        auth: match listener.auth {
-            types::AuthShown::Hop => AuthShown::Hop,
-            types::AuthShown::Tls => AuthShown::Tls,
-            types::AuthShown::Off => AuthShown::Off,
-        },
+        auth: listener.auth,
         xclient: listener.xclient.clone(),
         proxies: listener.proxy_protocol.from.clone(),
         only_proxies: listener.proxy_protocol.required,

@@ -27,10 +27,10 @@ use crate::metrics::{Event, Metrics};
 use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
-use crate::net::worker::{self, Opening, Order, Serving};
+use crate::net::worker::{self, Beat, Opening, Order, Serving};
 use crate::prepare::{Prepared, prepare};
 use crate::session::limiter::Limiter;
-use crate::systemd::{self, Activated, Beat};
+use crate::systemd::{self, Activated};
 use crate::tls::TlsSet;
 use crate::tls::watch::Watch;
 
@@ -111,10 +111,10 @@ impl Control {
     async fn start(loaded: Loaded, path: Option<PathBuf>, activated: Activated) -> Result<Control, String> {
         let registry = Arc::new(Registry::new(Instant::now()));
         let config = &loaded.config;
-        let sessions = Sessions::new(config.limits.sessions, &config.limits);
+        let sessions = Sessions::new(config.session_limits.sessions, &config.session_limits);
         let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&sessions);
         let prepared = prepare(&loaded, &registry, limiter).await?;
-        sessions.set(prepared.sessions, &config.limits);
+        sessions.set(prepared.sessions, &config.session_limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
             listen::is_free(door.address, door.intercept)
@@ -285,7 +285,7 @@ impl Control {
         let admitted = Arc::clone(&self.sessions);
         let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
         self.listen(&serving, &doors)?;
-        self.sessions.set(sessions, &loaded.config.limits);
+        self.sessions.set(sessions, &loaded.config.session_limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
         self.beside = beside(refresher, prober, &tls);

@@ -26,6 +26,7 @@ use anstream::AutoStream;
 use clap::Args;
 use ipnet::IpNet;
 
+use crate::networks::Networks;
 use crate::rules::Addresses;
 use crate::session::io::{Peer, TraceSide};
 use crate::smtp::SessionId;
@@ -84,7 +85,7 @@ struct Line {
 
 struct Showing {
     /// Empty: all.
-    clients: Vec<IpNet>,
+    clients: Networks,
     queue: SyncSender<Said>,
     /// Lines the queue had no room for.
     missed: AtomicU64,
@@ -112,7 +113,8 @@ pub fn begin(show: &Show) -> io::Result<Option<Writer>> {
     };
     let (queue, said) = sync_channel(QUEUE);
     let (done, over) = sync_channel::<()>(0);
-    let showing = Showing { clients: show.client.clone(), queue, missed: AtomicU64::new(0) };
+    let showing =
+        Showing { clients: show.client.iter().copied().collect(), queue, missed: AtomicU64::new(0) };
     if SHOWING.set(showing).is_ok() {
         thread::Builder::new().name("dialogs".to_owned()).spawn(move || {
             let mut page = Page::new(recipients, row::width);
@@ -167,7 +169,7 @@ pub fn over(session: SessionId, client: IpAddr) {
 
 impl Showing {
     fn means(&self, client: IpAddr) -> bool {
-        self.clients.is_empty() || self.clients.iter().any(|network| network.contains(&client))
+        self.clients.is_empty() || self.clients.contains(client)
     }
 
     fn say(&self, said: Said) {

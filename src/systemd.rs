@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -18,6 +18,7 @@ use socket2::Socket;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::net::listen::{self, Entry};
+use crate::net::worker::Beat;
 
 /// The sockets systemd has opened (`gatepost.socket`), each for the listener that has its address.
 #[derive(Debug, Default)]
@@ -101,9 +102,6 @@ pub fn reloading() {
 pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
-
-/// A worker's sign of life: set by the worker, taken back by [`watchdog`]. A worker that has ended has dropped its own.
-pub type Beat = Arc<AtomicBool>;
 
 /// Tells systemd that gatepost lives for as long as every worker does; returns at once if it does not want to know.
 /// To be run on the control thread: it is watched as well.

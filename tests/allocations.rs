@@ -11,9 +11,10 @@ use std::cell::Cell;
 use std::io;
 
 use certificates::Authority;
-use gatepost::config::types::{KeyPair, ListenerTls, ListenerTlsMode, UpstreamTls, UpstreamTlsMode};
-use gatepost::net::handshake::Handshake;
-use gatepost::net::stream::Stream;
+use gatepost::config::types::{KeyPair, ListenerTls, UpstreamTls};
+use gatepost::session::route::HopTls;
+use gatepost::session::settings::DoorTls;
+use gatepost::stream::{Handshake, Stream};
 use gatepost::tls::{ClientTls, ServerTls};
 use memory::Pair;
 
@@ -110,12 +111,12 @@ async fn secured() -> (Stream, Stream) {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("Example Root"));
     let files = authority.server(&["127.0.0.1"]).write(dir.path(), "server");
     let server = ServerTls::load(&ListenerTls {
-        mode: ListenerTlsMode::Implicit,
+        mode: DoorTls::Implicit,
         certificates: vec![KeyPair { certificate: files.certificate, key: files.key }],
         ..ListenerTls::default()
     });
     let client = ClientTls::load(&UpstreamTls {
-        mode: UpstreamTlsMode::Implicit,
+        mode: HopTls::Implicit,
         roots: Some(authority.write(dir.path(), "roots")),
         ..UpstreamTls::default()
     });

@@ -4,17 +4,27 @@
 //! Out:   what gatepost makes of it: the verdict, or what was wrong and where.
 //! Never: sleeps, leaves loopback, or looks inside the client.
 
+#[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
+#[path = "support/certificates.rs"]
+mod certificates;
+#[path = "callout/connections.rs"]
+mod connections;
+#[path = "callout/secure.rs"]
+mod secure;
+#[path = "callout/service.rs"]
+mod service;
+
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gatepost::callout::{Asker, CalloutSet};
+use gatepost::callout::{Asker, CalloutError, CalloutSet};
 use gatepost::config;
 use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault};
 use gatepost::session::route::PoolId;
@@ -25,14 +35,17 @@ const QUESTION: &[u8] = br#"{"stage":"rcpt"}"#;
 
 /// A callout at `url`, and who asks it.
 fn asker(url: &str, more: &str) -> Arc<dyn Asker> {
+    let set = compile(url, more).unwrap();
+    Arc::clone(set.carrier().downcast_ref::<Arc<dyn Asker>>().unwrap())
+}
+
+fn compile(url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
     let yaml = format!(
         "upstreams: {{ main: {{ hosts: [\"192.0.2.1\"] }} }}\n\
          callouts: [{{ name: service, type: http, url: \"{url}\", stages: [rcpt, rcpt-reply]{more} }}]\n"
     );
     let config = config::load_text("proxy.yaml", &yaml, []).unwrap().config;
-    let set =
-        CalloutSet::compile(&config, &|_| Some(PoolId(0)), &[vec!["127.0.0.1:2525".to_owned()]]).unwrap();
-    Arc::clone(set.carrier().downcast_ref::<Arc<dyn Asker>>().unwrap())
+    CalloutSet::compile(&config, &|_| Some(PoolId(0)), &[vec!["127.0.0.1:2525".to_owned()]])
 }
 
 type Asked = Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
@@ -92,7 +105,7 @@ impl Heard {
 type Act = Box<dyn FnOnce(Heard) + Send>;
 
 /// A service that takes one connection for each act, and no more.
-fn service(acts: Vec<Act>) -> (SocketAddr, JoinHandle<()>) {
+fn scripted(acts: Vec<Act>) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = thread::spawn(move || {
@@ -119,7 +132,7 @@ fn answer(body: &str) -> String {
 /// What comes of one question to a service that says this, and then closes.
 fn heard_once(says: &str) -> String {
     let says = says.to_owned();
-    let (address, service) = service(vec![act(move |mut heard| {
+    let (address, service) = scripted(vec![act(move |mut heard| {
         heard.question();
         heard.say(&says);
     })]);
@@ -131,7 +144,7 @@ fn heard_once(says: &str) -> String {
 
 #[test]
 fn a_question_is_a_post_and_connections_are_kept() {
-    let (address, service) = service(vec![act(|mut heard| {
+    let (address, service) = scripted(vec![act(|mut heard| {
         let (head, body) = heard.question();
         assert!(head.starts_with("POST /ask?from=mx HTTP/1.1\r\n"), "{head}");
         let host = format!("host: {}\r\n", heard.stream.local_addr().unwrap());
@@ -168,7 +181,7 @@ fn a_question_is_a_post_and_connections_are_kept() {
 
 #[test]
 fn names_are_resolved() {
-    let (address, service) = service(vec![act(|mut heard| {
+    let (address, service) = scripted(vec![act(|mut heard| {
         assert!(heard.question().0.contains("host: localhost:"));
         heard.say(&answer("{}"));
     })]);
@@ -235,7 +248,7 @@ fn what_is_no_answer() {
 
 #[test]
 fn an_answer_without_end_is_not_read_to_its_end() {
-    let (address, service) = service(vec![act(|mut heard| {
+    let (address, service) = scripted(vec![act(|mut heard| {
         heard.question();
         heard.say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
         let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096));
@@ -264,7 +277,7 @@ fn first(heard: &mut Heard) {
 #[test]
 fn a_kept_connection_found_dead_is_replaced() {
     let (closed, is_closed): (Sender<()>, Receiver<()>) = mpsc::channel();
-    let (address, service) = service(vec![
+    let (address, service) = scripted(vec![
         // Closed between two questions.
         act(move |mut heard| {
             first(&mut heard);
@@ -288,9 +301,64 @@ fn a_kept_connection_found_dead_is_replaced() {
     service.join().unwrap();
 }
 
+/// Only what was kept may have been dead before the question came.
+#[test]
+fn a_new_connection_that_dies_is_not_replaced() {
+    let (address, service) = scripted(vec![act(drop)]);
+    let said = said(run(ask(&asker(&format!("http://{address}/"), ""))));
+    assert!(said.starts_with("lost: "), "{said}");
+    service.join().unwrap();
+}
+
+#[test]
+fn a_question_is_asked_twice_at_most() {
+    let (address, service) = scripted(vec![
+        act(|mut heard| {
+            first(&mut heard);
+            heard.question();
+        }),
+        act(|mut heard| {
+            heard.question();
+        }),
+    ]);
+    let asker = asker(&format!("http://{address}/"), "");
+    run(async {
+        assert_eq!(said(ask(&asker).await), "pass");
+        let said = said(ask(&asker).await);
+        assert!(said.starts_with("lost: "), "{said}");
+    });
+    service.join().unwrap();
+}
+
+/// Whatever has killed one connection may have killed those that were kept beside it.
+#[test]
+fn the_second_time_no_kept_connection_is_asked() {
+    let both = Arc::new(Barrier::new(2));
+    let kept = |both: Arc<Barrier>| {
+        act(move |mut heard| {
+            thread::spawn(move || {
+                heard.question();
+                both.wait();
+                heard.say(&answer("{}"));
+                // Whichever is asked once more is dead; the other hears nothing but its end.
+                let _ = heard.lines.read(&mut [0; 1024]);
+            });
+        })
+    };
+    let (address, service) =
+        scripted(vec![kept(Arc::clone(&both)), kept(both), act(|mut heard| first(&mut heard))]);
+    let asker = asker(&format!("http://{address}/"), "");
+    run(async {
+        let (one, other) = tokio::join!(ask(&asker), ask(&asker));
+        assert_eq!((&*said(one), &*said(other)), ("pass", "pass"));
+        assert_eq!(said(ask(&asker).await), "pass");
+    });
+    service.join().unwrap();
+}
+
 #[test]
 fn what_broke_within_an_answer_is_not_asked_again() {
-    let (address, service) = service(vec![act(|mut heard| {
+    let (address, service) = scripted(vec![act(|mut heard| {
         first(&mut heard);
         heard.question();
         heard.say("HTTP/1.1 200");
@@ -306,7 +374,7 @@ fn what_broke_within_an_answer_is_not_asked_again() {
 /// Whatever a service says unasked is nobody's answer (as with a hop: one question, one answer).
 #[test]
 fn an_answer_too_many_answers_nothing() {
-    let (address, service) = service(vec![
+    let (address, service) = scripted(vec![
         act(|mut heard| {
             heard.question();
             heard.say(&(answer("{}") + &answer(r#"{"accept":true}"#)));
@@ -328,7 +396,7 @@ fn an_answer_too_many_answers_nothing() {
 #[test]
 fn a_question_nobody_waits_for_any_more_leaves_nothing_open() {
     let (told, is_told): (Sender<()>, Receiver<()>) = mpsc::channel();
-    let (address, service) = service(vec![
+    let (address, service) = scripted(vec![
         // Half an octet a second, as far as anybody here waits.
         act(move |mut heard| {
             heard.question();

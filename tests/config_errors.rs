@@ -75,7 +75,7 @@ fn variables_override_the_file() {
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = load_text("proxy.yaml", POOL, variables).unwrap().config;
     assert_eq!(config.limits.message_size, 10 << 20);
-    assert!(config.limits.sessions_configured);
+    assert!(config.session_limits.sessions_configured);
     assert_eq!(config.log.level, config::types::LogLevel::Off);
     assert_eq!(config.upstreams["Main-1"].sessions, 7);
     assert_eq!(config.upstreams["Main-1"].port, 26);

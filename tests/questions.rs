@@ -118,7 +118,7 @@ async fn the_documents_questions_are_asked() {
     let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, client, facts: None };
     let mut play = Play::new(prepared.settings, entrance);
     for (who, line) in DIALOG {
-        let from = if *who == 'C' { Peer::Downstream } else { Peer::Upstream(HopId(0)) };
+        let from = if *who == 'C' { Peer::Downstream } else { Peer::Upstream(HopId::numbered(1).unwrap()) };
         play.hear(from, line);
     }
     let asked: Vec<&str> = play.asked.iter().map(|asked| asked["stage"].as_str().unwrap()).collect();

@@ -79,7 +79,7 @@ fn type_along(script: &str, cwd: &Path) {
 #[test]
 fn the_transcript_is_what_happens() {
     let transcript = only("transcript");
-    let hops = ["[0] ", "[1] "].map(|hop| {
+    let hops = ["[1] ", "[2] "].map(|hop| {
         let column: Vec<&str> = column(&transcript, hop);
         play_hop(column.iter().filter_map(|line| line.strip_prefix("S: ")).map(str::to_owned).collect())
     });
@@ -101,7 +101,7 @@ fn the_transcript_is_what_happens() {
         .filter_map(|line| Some(line.split_once(" TRACE gatepost::log: ")?.1.rsplit_once(" session=")?.0))
         .map(|line| format!("{line}\n"))
         .collect();
-    for hop in ["", "[0] ", "[1] "] {
+    for hop in ["", "[1] ", "[2] "] {
         let (promised, happened) = (column(&transcript, hop), column(&trace, hop));
         assert!(!promised.is_empty(), "the transcript shows {hop:?}");
         let happened = &happened[..happened.len().min(promised.len())];

@@ -120,7 +120,7 @@ impl Setting<'_> {
             sessions = self.place.sessions,
         );
         fs::write(&file, text)?;
-        let mut command = command(&self.place.gatepost);
+        let mut command = command(self.place.program(kind));
         command.arg("run").arg("--config").arg(file);
         Ok(command)
     }

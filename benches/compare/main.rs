@@ -57,12 +57,15 @@ struct Options {
     /// added, idle, idle-tls, calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these: haproxy, direct, relay, nginx, gatepost, gatepost-2, gatepost-bare
+    /// Only these: haproxy, direct, relay, nginx, gatepost, gatepost-2, gatepost-bare, gatepost-before
     #[arg(long, value_delimiter = ',', default_value = "haproxy,direct,relay,nginx,gatepost,gatepost-2")]
     peers: Vec<String>,
     /// Another gatepost than the one just built
     #[arg(long)]
     gatepost: Option<PathBuf>,
+    /// The gatepost of before a change, measured as gatepost-before
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Be the bare relay: from this port to that one
     #[arg(long, hide = true, num_args = 2)]
     relay: Option<Vec<u16>>,
@@ -120,8 +123,12 @@ fn compare(options: Options) -> io::Result<String> {
     // The peers are started in directories of their own.
     let gatepost =
         if kinds.iter().any(|kind| kind.is_gatepost()) { gatepost.canonicalize()? } else { gatepost };
+    let before = options.before.as_ref().map(|before| before.canonicalize()).transpose()?;
+    if before.is_none() && kinds.contains(&Kind::GatepostBefore) {
+        return Err(io::Error::other("gatepost-before is the program that --before names"));
+    }
     let certificates = Certificates::make(directory.path());
-    let place = Place { gatepost, directory: directory.path().to_owned(), certificates, sessions };
+    let place = Place { gatepost, before, directory: directory.path().to_owned(), certificates, sessions };
     let sink = Sink::start()?;
     let mut table = Table::default();
     let mut entries: Vec<_> = loads.iter().filter(|load| wanted(load.name)).map(|load| load.entry).collect();

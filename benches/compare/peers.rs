@@ -38,6 +38,8 @@ pub enum Kind {
     GatepostAll,
     /// The same as `Gatepost` without rules.
     GatepostBare,
+    /// The same as `Gatepost`, of another build: what a change is measured against.
+    GatepostBefore,
 }
 
 /// A running peer; dropping it ends the process.
@@ -51,15 +53,27 @@ pub struct Peer {
 /// Where the programs and files of the peers are.
 pub struct Place {
     pub gatepost: PathBuf,
+    /// The gatepost of before a change.
+    pub before: Option<PathBuf>,
     pub directory: PathBuf,
     pub certificates: Certificates,
     /// How many sessions each peer takes at once: two descriptors each, and some to spare.
     pub sessions: usize,
 }
 
+impl Place {
+    /// gatepost's program, for one of its shapes.
+    pub fn program(&self, kind: Kind) -> &Path {
+        match &self.before {
+            Some(before) if kind == Kind::GatepostBefore => before,
+            _ => &self.gatepost,
+        }
+    }
+}
+
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Haproxy,
         Self::Direct,
         Self::Relay,
@@ -67,6 +81,7 @@ impl Kind {
         Self::Gatepost,
         Self::GatepostAll,
         Self::GatepostBare,
+        Self::GatepostBefore,
     ];
 
     /// The name used in options and as the table's heading.
@@ -79,12 +94,13 @@ impl Kind {
             Self::Gatepost => "gatepost",
             Self::GatepostAll => "gatepost-2",
             Self::GatepostBare => "gatepost-bare",
+            Self::GatepostBefore => "gatepost-before",
         }
     }
 
     /// Whether it is gatepost in one of its shapes.
     pub fn is_gatepost(self) -> bool {
-        matches!(self, Self::Gatepost | Self::GatepostAll | Self::GatepostBare)
+        matches!(self, Self::Gatepost | Self::GatepostAll | Self::GatepostBare | Self::GatepostBefore)
     }
 
     /// What the program says of its version.
@@ -92,7 +108,7 @@ impl Kind {
         let (program, flag): (&Path, _) = match self {
             Self::Haproxy => (Path::new("haproxy"), "-v"),
             Self::Nginx => (Path::new("nginx"), "-v"),
-            _ => (&place.gatepost, "--version"),
+            _ => (place.program(self), "--version"),
         };
         let output = command(program).arg(flag).output().map_err(|error| missing(program, &error))?;
         let text = [output.stdout, output.stderr].concat();

@@ -13,10 +13,10 @@ use super::Context;
 use super::told::own;
 use crate::callout::{Asker, CalloutSet};
 use crate::rules::Explained;
-use crate::session::allowed::{command_fault, reply_fault};
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, OnError};
-use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stage};
-use crate::smtp::{Own, Params, Path, Reply, ReplyRef, own as words};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
+use crate::session::law::{command_fault, reply_fault};
+use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
+use crate::smtp::{Own, Params, Path, Reply, ReplyRef};
 
 /// What is said of a refusal that is not carried out.
 const SPARED: &str = "refuses postmaster, which is ignored without refuse_postmaster: true";
@@ -116,7 +116,7 @@ impl Context<'_> {
             Err(fault) => {
                 let on_error = callouts.terms(id).on_error;
                 let failed = format!("failed: {fault}");
-                match failure(self.known.stage, on_error) {
+                match on_error.reply(self.known.stage) {
                     None => format!("{failed}; on_error: pass"),
                     Some(reply) => {
                         self.refuse(reply, explained);
@@ -201,19 +201,6 @@ fn put(
         _ => Some("a verdict of the other kind"),
     };
     fault.map_or(Ok(answer), |fault| Err(Fault::new(FaultKind::NotAllowed, fault)))
-}
-
-/// What the client hears if a callout fails; `None`: nothing of it.
-fn failure(stage: Stage, on_error: OnError) -> Option<&'static Own> {
-    match on_error {
-        OnError::Pass => None,
-        _ if stage == Stage::MessageReply => None,
-        OnError::Tempfail if matches!(stage, Stage::Connect | Stage::ConnectReply) => {
-            Some(&words::CALLOUT_FAILED_CLOSING)
-        }
-        OnError::Tempfail => Some(&words::CALLOUT_FAILED),
-        OnError::Reject => Some(&words::CALLOUT_REJECTED),
-    }
 }
 
 /// The question with the values as they have become.

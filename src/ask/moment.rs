@@ -10,10 +10,9 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::config::knows;
-use crate::config::types::{Config, Stage as At};
+use crate::config::types::Config;
+use crate::config::{self, knows};
 use crate::log::text;
-use crate::rules;
 use crate::session::client::{Certificate, ClientFacts, ClientName, TlsFacts};
 use crate::session::verdict::{Question, Stage, Supposed};
 use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
@@ -23,7 +22,7 @@ use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 pub struct Moment {
     /// When: rcpt, rcpt-reply, mail and so on, as in a rule's `stages`
     #[arg(long, value_name = "STAGE", value_parser = stage)]
-    pub(super) stage: At,
+    pub(super) stage: Stage,
     /// The listener that took the client, as in the configuration [default: the first]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listener: Option<String>,
@@ -114,12 +113,9 @@ fn facts(moment: &Moment) -> Option<ClientFacts> {
     (tls.is_some() || ptr.is_some()).then(|| ClientFacts { tls, ptr, ..ClientFacts::default() })
 }
 
-fn stage(name: &str) -> Result<At, String> {
-    let asked = |stage: &At| rules::known(*stage).is_some();
-    let found = At::ALL.into_iter().filter(asked).find(|stage| stage.name() == name);
-    found.ok_or_else(|| {
-        let names: Vec<&str> =
-            At::ALL.iter().filter(|stage| asked(stage)).map(|stage| stage.name()).collect();
+fn stage(name: &str) -> Result<Stage, String> {
+    config::stages().find(|stage| stage.as_str() == name).ok_or_else(|| {
+        let names: Vec<&str> = config::stages().map(Stage::as_str).collect();
         format!("the stages are {}", names.join(", "))
     })
 }
@@ -176,7 +172,7 @@ impl<'m> Known<'m> {
     pub(super) fn new(moment: &'m Moment, config: &'m Config) -> Result<Self, String> {
         let mut wrong = Wrong::default();
         let at = moment.stage;
-        let command = matches!(at, At::Other | At::OtherReply);
+        let command = matches!(at, Stage::Other | Stage::OtherReply);
         let options = [
             ("helo", moment.helo.is_some(), knows(at, "helo")),
             ("authenticated", moment.authenticated, knows(at, "authenticated")),
@@ -187,34 +183,33 @@ impl<'m> Known<'m> {
             (
                 "parameters",
                 moment.parameters.is_some(),
-                matches!(at, At::Mail | At::Rcpt | At::MailReply | At::RcptReply),
+                matches!(at, Stage::Mail | Stage::Rcpt | Stage::MailReply | Stage::RcptReply),
             ),
             ("command", moment.command.is_some(), command),
             ("reply", !moment.reply.is_empty(), at.is_reply()),
         ];
         for (option, given, known) in options {
             if given && !known {
-                wrong.add(option, format_args!("is not known at {}", at.name()));
+                wrong.add(option, format_args!("is not known at {}", at.as_str()));
             }
         }
         let needed = [
-            ("helo", moment.helo.is_none() && matches!(at, At::Helo | At::HeloReply)),
-            ("sender", moment.sender.is_none() && matches!(at, At::Mail | At::MailReply)),
-            ("recipient", moment.recipient.is_none() && matches!(at, At::Rcpt | At::RcptReply)),
+            ("helo", moment.helo.is_none() && matches!(at, Stage::Helo | Stage::HeloReply)),
+            ("sender", moment.sender.is_none() && matches!(at, Stage::Mail | Stage::MailReply)),
+            ("recipient", moment.recipient.is_none() && matches!(at, Stage::Rcpt | Stage::RcptReply)),
             ("command", moment.command.is_none() && command),
             ("reply", moment.reply.is_empty() && at.is_reply()),
         ];
         for (option, missing) in needed {
             if missing {
-                wrong.add(option, format_args!("is needed at {}", at.name()));
+                wrong.add(option, format_args!("is needed at {}", at.as_str()));
             }
         }
         let (listener, listener_name, upstream) = wrong.listener(moment, config);
         let sender = wrong.path("sender", moment.sender.as_deref(), true);
-        let begun = sender.filter(|_| at != At::Mail);
+        let begun = sender.filter(|_| at != Stage::Mail);
         let known = Self {
-            // The parser of the option takes no other.
-            stage: rules::known(at).unwrap_or(Stage::Rcpt),
+            stage: at,
             listener,
             listener_name,
             upstream,

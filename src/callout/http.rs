@@ -2,38 +2,48 @@
 //!
 //! **In**: a question in JSON. **Out**: the octets of an answer; or a [`Fault`]: what went wrong, and where.
 //! **Never**: follows a redirect, takes any status for an answer but 200 and 204, reads more than a bounded answer, or
-//! keeps a deadline: whoever waits drops the future, which closes its connection.
+//! keeps a deadline: whoever waits drops the future, and its connection is not used again.
 //!
-//! Each worker keeps its own idle connections, youngest first, and a task for each that notices when the service
-//! closes it. One that turns out to be dead when it is used again is replaced by a new one, once, and only if not an
-//! octet of an answer was heard on it: a service may then be asked the same question twice.
-//! RFC 9112 (HTTP/1.1; section 9.3.1 on asking again), RFC 9110.
+//! Each worker has a client of its own, with the connections it keeps. One of those that turns out to be dead when it
+//! is used again is replaced by a new one, once, and only if not an octet of an answer was heard on it: a service may
+//! then be asked the same question twice. (The client itself asks again only what it has not begun to write.) The
+//! second time a client that keeps nothing asks: it cannot come upon another dead one.
+//!
+//! HTTP/2 is spoken where a service agrees to it under TLS; one connection of a worker then has all its questions.
+//! RFC 9112 (HTTP/1.1; section 9.3.1 on asking again), RFC 9113 (HTTP/2), RFC 9110.
 
+mod broken;
 mod dial;
+mod kept;
 
-use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thread_local::ThreadLocal;
 use tokio::sync::Semaphore;
 
 use crate::config::types::{Dns, HttpUrl};
 use crate::session::callout::{Fault, FaultKind};
-use dial::{Dialler, Heard};
+use crate::tls::ClientTls;
+use broken::{Unanswered, broken};
+use dial::{Connector, Dialler, on_behalf};
+use kept::{GivenUp, Question};
 
 /// Octets of an answer's body; a verdict has a few hundred.
 const BODY: usize = 64 << 10;
 /// Octets and fields of an answer's head.
 const HEAD: (usize, usize) = (16 << 10, 64);
-/// How long a connection may be idle before it is not used again: services close theirs after a minute or so.
+/// What all answers of one HTTP/2 connection together may send before any is read; each may send [`BODY`].
+const WINDOW: u32 = 1 << 20;
+/// How long a connection may be idle before it is closed: services close theirs after a minute or so.
 const IDLE: Duration = Duration::from_secs(30);
 /// What is asked for and taken.
 const JSON: &str = "application/json";
@@ -42,32 +52,33 @@ const AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
 
 /// A service, and the connections to it.
 pub(super) struct Client {
-    dialler: Dialler,
+    dialler: Arc<Dialler>,
     uri: Uri,
-    host: HeaderValue,
+    concurrency: usize,
     /// Places for questions, of all workers together.
     places: Semaphore,
-    /// By worker.
-    idle: ThreadLocal<RefCell<Vec<Connection>>>,
+    workers: ThreadLocal<Worker>,
 }
 
-/// A connection that no question is on.
-struct Connection {
-    send: SendRequest<Full<Bytes>>,
-    heard: Heard,
-    since: Instant,
+type Asking = legacy::Client<Connector, Question>;
+
+/// What asks on one worker, whose runtime has the connections.
+struct Worker {
+    /// Over connections that are kept.
+    kept: Asking,
+    /// Over one that is made for this question.
+    fresh: Asking,
 }
 
 impl Client {
-    /// One that asks at `url`, so many questions at once.
-    pub(super) fn new(url: &HttpUrl, concurrency: usize, dns: &Dns) -> Self {
-        let text = "a URL was checked when the configuration was read";
+    /// One that asks at `url`, so many questions at once; under TLS where the URL says so.
+    pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, concurrency: usize, dns: &Dns) -> Self {
         Self {
-            dialler: Dialler::new(url, dns),
-            uri: url.path.parse().expect(text),
-            host: url.authority().parse().expect(text),
+            dialler: Arc::new(Dialler::new(url, tls, dns)),
+            uri: url.to_string().parse().expect("a URL was checked when the configuration was read"),
+            concurrency,
             places: Semaphore::new(concurrency),
-            idle: ThreadLocal::new(),
+            workers: ThreadLocal::new(),
         }
     }
 
@@ -76,70 +87,49 @@ impl Client {
         // Never closed; without a place there would merely be no bound.
         let _place = self.places.acquire().await.ok();
         let question = Bytes::from(question);
-        if let Some(connection) = self.kept().await {
-            let heard = connection.heard.clone();
-            match self.exchange(connection, question.clone()).await {
-                Err(fault) if fault.kind == FaultKind::Lost && !heard.anything() => {}
-                answered => return answered,
-            }
-        }
-        let connection = self.connect().await?;
-        self.exchange(connection, question).await
+        let worker =
+            self.workers.get_or(|| Worker { kept: self.asking(self.concurrency), fresh: self.asking(0) });
+        let answered = match self.exchange(&worker.kept, question.clone()).await {
+            Err(Unanswered { again: true, .. }) => self.exchange(&worker.fresh, question).await,
+            answered => answered,
+        };
+        answered.map_err(|unanswered| unanswered.fault)
     }
 
-    /// The youngest idle connection of this worker that still stands.
-    async fn kept(&self) -> Option<Connection> {
-        while let Some(mut connection) = self.take() {
-            // Its task may have the end of the last answer to take note of.
-            if connection.send.ready().await.is_ok() {
-                return Some(connection);
-            }
-        }
-        None
+    /// A client that keeps so many connections that no question is on.
+    fn asking(&self, kept: usize) -> Asking {
+        let octets = |most: usize| u32::try_from(most).unwrap_or(u32::MAX);
+        legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(kept)
+            .http1_max_buf_size(HEAD.0)
+            .http1_max_headers(HEAD.1)
+            .http2_max_header_list_size(octets(HEAD.0))
+            .http2_initial_stream_window_size(octets(BODY))
+            .http2_initial_connection_window_size(WINDOW)
+            .build(Connector(Arc::clone(&self.dialler)))
     }
 
-    fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.get_or_default().borrow_mut();
-        let youngest = idle.pop()?;
-        if youngest.since.elapsed() <= IDLE {
-            return Some(youngest);
-        }
-        // All below it are older.
-        idle.clear();
-        None
+    /// One question and its answer.
+    async fn exchange(&self, client: &Asking, question: Bytes) -> Result<Bytes, Unanswered> {
+        let mut request = self.request(question);
+        let connection = capture_connection(&mut request);
+        request.body_mut().goes_over(connection.clone());
+        let unless_dropped = GivenUp::on(connection);
+        let answered = match on_behalf(client.request(request)).await {
+            Ok(response) => read(response).await.map_err(Unanswered::for_good),
+            Err(error) => Err(Unanswered::of(&error)),
+        };
+        unless_dropped.disarm();
+        answered
     }
 
-    async fn connect(&self) -> Result<Connection, Fault> {
-        let (io, heard) = self.dialler.dial().await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD.0).max_headers(HEAD.1);
-        let (send, connection) = builder.handshake(io).await.map_err(|error| lost(&error))?;
-        tokio::spawn(async move {
-            // What breaks a connection reaches whoever has a question on it.
-            let _ = connection.await;
-        });
-        Ok(Connection { send, heard, since: Instant::now() })
-    }
-
-    /// One question and its answer; the connection is kept if both are whole.
-    async fn exchange(&self, mut connection: Connection, question: Bytes) -> Result<Bytes, Fault> {
-        connection.heard.forget();
-        let response =
-            connection.send.send_request(self.request(question)).await.map_err(|error| lost(&error))?;
-        let answer = read(response).await?;
-        connection.since = Instant::now();
-        if !connection.send.is_closed() {
-            self.idle.get_or_default().borrow_mut().push(connection);
-        }
-        Ok(answer)
-    }
-
-    fn request(&self, question: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(question));
+    fn request(&self, question: Bytes) -> Request<Question> {
+        let mut request = Request::new(Question::new(question));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         headers.insert(ACCEPT, HeaderValue::from_static(JSON));
@@ -163,6 +153,9 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, Fault> {
         _ => return Err(Fault::new(FaultKind::Refused, format!("status {}", status.as_u16()))),
     }
     let (head, mut body) = response.into_parts();
+    if head.headers.len() > HEAD.1 {
+        return malformed(format!("{} fields; at most {} are read", head.headers.len(), HEAD.1));
+    }
     if !is_json(&head.headers) {
         return malformed(format!("the content type is {}, not {JSON}", shown(&head.headers, &CONTENT_TYPE)));
     }
@@ -177,7 +170,7 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, Fault> {
     let mut answer = Vec::new();
     while let Some(frame) = body.frame().await {
         // What is no data are trailers, which say nothing here.
-        let Ok(data) = frame.map_err(|error| lost(&error))?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
         if answer.len() + data.len() > BODY {
             return malformed(format!("more than {BODY} octets"));
         }
@@ -202,13 +195,4 @@ fn shown(headers: &HeaderMap, name: &HeaderName) -> String {
         }
         None => "not given".to_owned(),
     }
-}
-
-/// A connection that broke, or an answer that is no HTTP.
-fn lost(error: &hyper::Error) -> Fault {
-    if error.is_parse() {
-        return Fault::new(FaultKind::Malformed, format!("not HTTP/1.1: {error}"));
-    }
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    Fault::new(FaultKind::Lost, format!("{error}{cause}"))
 }

@@ -1,9 +1,9 @@
 //! The callouts of one configuration: whom to ask, what to write, and who carries it.
 //!
-//! **In**: the configuration's callouts, compiled once; then questions of sessions.
+//! **In**: the configuration's callouts, compiled once, with the files of their TLS; then questions of sessions.
 //! **Out**: as [`Callouts`] has it for the session; as [`Asker`] has it for the shell.
-//! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included; asks at
-//! a stage for which no callout is configured: that costs a session one bit test.
+//! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included (files of
+//! TLS that change are taken up by connections made from then on); asks at a stage for which no callout is configured: that costs a session one bit test.
 //!
 //! Another kind than `http` brings its own codec beside `question` and `answer`, and its own leaf beside `http`.
 
@@ -20,12 +20,13 @@ use super::http::Client;
 use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
-use crate::rules::{Asked, When, known};
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, OnError, Terms};
+use crate::rules::{Asked, When};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, Terms};
 use crate::session::io::CalloutEnd;
-use crate::session::route::PoolId;
+use crate::session::route::{HopTls, PoolId};
 use crate::session::verdict::{Question, Stage, Stages};
 use crate::smtp::ReplyRef;
+use crate::tls::ClientTls;
 
 /// All callouts of one configuration.
 pub struct CalloutSet {
@@ -35,6 +36,8 @@ pub struct CalloutSet {
     by_stage: Vec<Vec<CalloutId>>,
     stages: Stages,
     server: Server,
+    /// By [`CalloutId`]: TLS with those that are spoken to under it.
+    tls: Vec<Option<Arc<ClientTls>>>,
     carrier: Arc<dyn Asker>,
 }
 
@@ -81,13 +84,19 @@ impl CalloutSet {
         let mut by_stage: Vec<Vec<CalloutId>> = vec![Vec::new(); Stage::ALL.len()];
         let mut stages = Stages::default();
         let mut errors = Vec::new();
+        let mut tls = Vec::new();
         for (callout, number) in config.callouts.iter().zip(0..=u16::MAX) {
-            let wrong = |(key, problem)| CalloutError {
+            let wrong = |key, problem| CalloutError {
                 callout: callout.name.clone(),
                 mark: callout.mark,
-                key: format!("when.{key}"),
+                key,
                 problem,
             };
+            let secure = callout.tls.mode != HopTls::Off;
+            match secure.then(|| ClientTls::load(&callout.tls)).transpose() {
+                Ok(loaded) => tls.push(loaded.map(Arc::new)),
+                Err(error) => errors.push(wrong("tls".to_owned(), error.to_string())),
+            }
             match When::compile(&callout.when, listeners) {
                 Ok(when) => {
                     callouts.push(Callout {
@@ -96,9 +105,11 @@ impl CalloutSet {
                         terms: terms(callout),
                     });
                 }
-                Err(unmatched) => errors.extend(unmatched.into_iter().map(wrong)),
+                Err(unmatched) => errors.extend(
+                    unmatched.into_iter().map(|(key, problem)| wrong(format!("when.{key}"), problem)),
+                ),
             }
-            for stage in callout.stages.iter().filter_map(|stage| known(*stage)) {
+            for &stage in &callout.stages {
                 by_stage[stage as usize].push(CalloutId(number));
                 stages = stages.with(stage);
             }
@@ -109,8 +120,14 @@ impl CalloutSet {
         let first = |names: &Vec<String>| names.first().map(String::as_str).unwrap_or_default().into();
         let server =
             Server { hostname: config.host_name().into(), listeners: listeners.iter().map(first).collect() };
-        let carrier = Arc::new(Carrier::new(config, pools));
-        Ok(Self { callouts, by_stage, stages, server, carrier })
+        let carrier = Arc::new(Carrier::new(config, pools, &tls));
+        Ok(Self { callouts, by_stage, stages, server, tls, carrier })
+    }
+
+    /// TLS of each that has any, with the key that names its files.
+    pub fn tls(&self) -> impl Iterator<Item = (String, &Arc<ClientTls>)> {
+        let numbered = self.tls.iter().enumerate();
+        numbered.filter_map(|(place, tls)| Some((format!("callouts[{place}].tls"), tls.as_ref()?)))
     }
 
     fn get(&self, callout: CalloutId) -> &Callout {
@@ -154,11 +171,7 @@ impl Callouts for CalloutSet {
 fn terms(callout: &config::Callout) -> Terms {
     Terms {
         timeout: callout.timeout,
-        on_error: match callout.on_error {
-            config::OnError::Pass => OnError::Pass,
-            config::OnError::Tempfail => OnError::Tempfail,
-            config::OnError::Reject => OnError::Reject,
-        },
+        on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),
         refuse_postmaster: callout.refuse_postmaster,
     }
@@ -174,14 +187,14 @@ struct Service {
 }
 
 impl Carrier {
-    fn new(config: &Config, pools: &dyn Fn(&str) -> Option<PoolId>) -> Self {
+    fn new(config: &Config, pools: &dyn Fn(&str) -> Option<PoolId>, tls: &[Option<Arc<ClientTls>>]) -> Self {
         let pools: Vec<(Box<str>, PoolId)> =
             config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
-        let service = |callout: &config::Callout| {
+        let service = |(callout, tls): (&config::Callout, &Option<Arc<ClientTls>>)| {
             let CalloutKind::Http(url) = &callout.kind;
             Arc::new(Service {
                 counts: CalloutCounts::of(&callout.name),
-                client: Client::new(url, callout.concurrency, &config.dns),
+                client: Client::new(url, tls.clone(), callout.concurrency, &config.dns),
                 grants: Grants {
                     pools: pools.iter().cloned().collect(),
                     attempts: config.limits.attempts,
@@ -190,7 +203,7 @@ impl Carrier {
                 },
             })
         };
-        Self(config.callouts.iter().map(service).collect())
+        Self(config.callouts.iter().zip(tls).map(service).collect())
     }
 }
 

@@ -10,9 +10,10 @@ use std::time::SystemTime;
 
 use super::visit::{Over, Visit, lines};
 use super::words;
-use crate::config::types::{UpstreamTls, UpstreamTlsMode};
+use crate::config::types::UpstreamTls;
 use crate::hop::dialog::Dialog;
 use crate::session::client::TlsFacts;
+use crate::session::route::HopTls;
 use crate::smtp::{Extensions, Keyword, Reply};
 use crate::tls::{ClientTls, facts, name};
 
@@ -32,7 +33,7 @@ impl Visit<'_> {
         if !Extensions::of(offered.as_ref()).has(Keyword::StartTls) {
             let text = "STARTTLS is not offered";
             self.findings.note("TLS", text);
-            if self.upstream.tls.mode == UpstreamTlsMode::Required {
+            if self.upstream.tls.mode == HopTls::Required {
                 let remedy = "Have the host offer it (Postfix: smtpd_tls_security_level = may), or set tls to opportunistic";
                 self.findings.wrong(&words::insecure(self.upstream, text, remedy));
             }
@@ -52,7 +53,7 @@ impl Visit<'_> {
     /// The handshake, and what the host has shown in it.
     pub(super) async fn shake_hands(&mut self, dialog: Dialog) -> Result<Dialog, Over> {
         // A pool that does not verify is spoken to in the same way, but for the judgement.
-        let lenient = UpstreamTls { mode: UpstreamTlsMode::Opportunistic, ..self.upstream.tls.clone() };
+        let lenient = UpstreamTls { mode: HopTls::Opportunistic, ..self.upstream.tls.clone() };
         let client = ClientTls::load(&lenient).or_else(|error| self.over(&error.to_string()))?;
         let Some((_, name)) = self.target.tls() else { return self.over("no TLS is configured") };
         match dialog.secure(client.now(), name, self.voice.timeouts.tls).await {
@@ -78,8 +79,8 @@ impl Visit<'_> {
             shown.push_str(", …");
         }
         let until = name::expires(der).map(until).unwrap_or_default();
-        let counts = self.upstream.tls.verify
-            && matches!(self.upstream.tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit);
+        let counts =
+            self.upstream.tls.verify && matches!(self.upstream.tls.mode, HopTls::Required | HopTls::Implicit);
         let judgement = match &certificate.fault {
             None => "in order".to_owned(),
             Some(fault) if counts => fault.to_string(),

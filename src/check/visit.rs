@@ -15,12 +15,13 @@ use tokio::time::timeout;
 use super::relay::{self, Relays};
 use super::report::Findings;
 use super::words;
-use crate::config::types::{Config, Identity, Protocol, Timeouts, Upstream, UpstreamTlsMode};
+use crate::config::types::{Config, Protocol, Upstream};
+use crate::dialog::Timeouts;
 use crate::hop::dialog::Dialog;
 use crate::hop::identity::may_come_from;
 use crate::hop::{Address, Introduction, Target, connect};
 use crate::session::client::ClientFacts;
-use crate::session::route::{self, HopTerms, PoolId};
+use crate::session::route::{HopTerms, HopTls, Identity, PoolId};
 use crate::session::settings::Entrance;
 use crate::smtp::{Attribute, Names, Reply, ReplyRef, SessionId, Telling, TellingVerb};
 
@@ -78,7 +79,7 @@ impl Visit<'_> {
 
     async fn talk(&mut self) -> Result<Dialog, Over> {
         let mut dialog = self.reach().await?;
-        if self.upstream.tls.mode == UpstreamTlsMode::Implicit {
+        if self.upstream.tls.mode == HopTls::Implicit {
             dialog = self.shake_hands(dialog).await?;
         }
         let heard = dialog.hear(self.voice.timeouts.greeting).await;
@@ -87,7 +88,7 @@ impl Visit<'_> {
         let mut offered = self.hello(&mut dialog).await?;
         self.findings.note("EHLO", &keywords(offered.as_ref()));
         self.headed = false;
-        if matches!(self.upstream.tls.mode, UpstreamTlsMode::Opportunistic | UpstreamTlsMode::Required)
+        if matches!(self.upstream.tls.mode, HopTls::Opportunistic | HopTls::Required)
             && self.may_shake_hands(&mut dialog, &offered).await?
         {
             dialog = self.shake_hands(dialog).await?;
@@ -134,7 +135,7 @@ impl Visit<'_> {
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts };
         match self.target.terms() {
             // From somebody else's address no answer would come back here.
-            HopTerms { identity: route::Identity::SourceAddress, .. } => Introduction::None,
+            HopTerms { identity: Identity::SourceAddress, .. } => Introduction::None,
             terms => Introduction::of(terms, &entrance, SessionId::default()),
         }
     }

@@ -7,7 +7,8 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::config::types::{Upstream, UpstreamTlsMode};
+use crate::config::types::Upstream;
+use crate::session::route::HopTls;
 
 pub(super) fn unresolved(error: &dyn Display) -> String {
     format!("{error}: no mail goes there. Correct the name, or DNS")
@@ -38,7 +39,7 @@ pub(super) fn endless(seconds: u64) -> String {
 /// A host without the TLS that its pool asks for.
 pub(super) fn insecure(upstream: &Upstream, what: &str, remedy: &str) -> String {
     let comes = match upstream.tls.mode {
-        UpstreamTlsMode::Opportunistic => "mail goes to it in plain, where that may be",
+        HopTls::Opportunistic => "mail goes to it in plain, where that may be",
         _ => "all mail for it is put off (tls)",
     };
     format!("{what}: {comes}. {remedy}")

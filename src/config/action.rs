@@ -4,35 +4,39 @@
 //! allows. **Never**: looks whether an upstream exists (that is `check`).
 //!
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
-//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `stage.rs`.
+//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `session/law.rs`.
 
 use super::hops::domain;
 use super::reply::{WrittenReply, reply};
-use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Stage, Template, Variable};
+use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Template, Variable};
 use super::scalar::is_keyword;
-use super::stage::{allows, reply_fault, rewrites, substitute_fault, variables};
+use super::stage::{disconnect_fault, reply_fault, retry_suits, substitute_fault, variables};
 use super::template::template;
 use super::types::SMTP_PORT;
 use super::walk::{Node, Section, shown};
-
-/// The verdicts that decide.
-const VERDICTS: [&str; 7] = ["reply", "route", "map", "substitute", "retry", "accept", "disconnect"];
+use crate::session::law::{self, Part, Verdict};
+use crate::session::verdict::Stage;
 
 /// Decodes `do`.
 pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Action> {
     if node.scalar().is_some() {
-        let words = [("accept", Decide::Accept), ("disconnect", Decide::Disconnect(None))];
-        let place = node.choice(&[("accept", 0_usize), ("disconnect", 1)])?;
-        allowed(node, words[place].0, stages);
-        return Some(Action { rewrites: Rewrites::default(), decide: Some(words[place].1.clone()) });
+        let words = [Verdict::Accept, Verdict::Disconnect].map(|verdict| (verdict.as_str(), verdict));
+        let verdict = node.choice(&words)?;
+        allowed(node, verdict, stages);
+        let decide = match verdict {
+            Verdict::Accept => Decide::Accept,
+            _ => Decide::Disconnect(None),
+        };
+        return Some(Action { rewrites: Rewrites::default(), decide: Some(decide) });
     }
     let mut section = node.section()?;
     let rewrites = section.get_or("rewrite", Rewrites::default(), |node| rewrite(node, stages));
-    let mut decide: Option<(&str, Option<Decide>)> = None;
-    for verdict in VERDICTS {
-        let Some(node) = section.get(verdict) else { continue };
+    let mut decide: Option<(Verdict, Option<Decide>)> = None;
+    for verdict in Verdict::ALL {
+        let Some(node) = section.get(verdict.as_str()) else { continue };
         allowed(&node, verdict, stages);
         if let Some((first, _)) = decide {
+            let first = first.as_str();
             node.key_error(format!("contradicts \"{first}\": a rule gives one verdict, beside rewrites"));
         }
         let decision = decision(verdict, &node, stages, matches);
@@ -44,43 +48,50 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
         node.key_error("contradicts \"rewrite.recipient\": the map says what the recipient becomes");
     }
     if decide.is_none() && section.get("rewrite").is_none() {
-        section.node().error(format!("needs rewrite or one of {}", VERDICTS.join(", ")));
+        section.node().error(format!("needs rewrite or one of {}", names(|_| true)));
     }
     section.end();
     Some(Action { rewrites, decide: decide.and_then(|(_, decide)| decide) })
 }
 
 /// Reports a verdict that one of the stages does not take.
-fn allowed(node: &Node<'_>, verdict: &str, stages: &[Stage]) {
-    if let Some(stage) = stages.iter().find(|stage| !allows(**stage, verdict)) {
-        let instead: Vec<&str> = VERDICTS.into_iter().filter(|verdict| allows(*stage, verdict)).collect();
-        let text = format!("{verdict} is not allowed at {}, only {}", stage.name(), instead.join(", "));
-        if node.scalar().as_deref() == Some(verdict) { node.error(text) } else { node.key_error(text) }
+fn allowed(node: &Node<'_>, verdict: Verdict, stages: &[Stage]) {
+    if let Some(stage) = stages.iter().find(|stage| !law::allows(**stage, verdict)) {
+        let (name, instead) = (verdict.as_str(), names(|verdict| law::allows(*stage, verdict)));
+        let text = format!("{name} is not allowed at {}, only {instead}", stage.as_str());
+        if node.scalar().as_deref() == Some(name) { node.error(text) } else { node.key_error(text) }
     }
 }
 
-fn decision(verdict: &str, node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
+/// The verdicts that are meant, by name.
+fn names(meant: impl Fn(Verdict) -> bool) -> String {
+    let meant = Verdict::ALL.into_iter().filter(|verdict| meant(*verdict));
+    meant.map(Verdict::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn decision(verdict: Verdict, node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
     match verdict {
-        "reply" => {
+        Verdict::Reply => {
             let reply = written(node)?;
             report(node, stages.iter().find_map(|stage| reply_fault(*stage, reply.class())));
             Some(Decide::Reply(reply.lines))
         }
-        "substitute" => {
+        Verdict::Substitute => {
             let reply = written(node)?;
             let fault = |stage: &Stage| substitute_fault(*stage, reply.class(), &matches.code);
             report(node, stages.iter().find_map(fault));
             Some(Decide::Substitute(reply.lines))
         }
-        "route" => route(node),
-        "map" => node.text().map(|file| Decide::Map(file.into())),
-        "retry" => retry(node, matches),
-        "accept" => only_true(node).then_some(Decide::Accept),
-        _ if node.value().to_bool().is_some() => only_true(node).then_some(Decide::Disconnect(None)),
-        _ => {
+        Verdict::Route => route(node),
+        Verdict::Map => node.text().map(|file| Decide::Map(file.into())),
+        Verdict::Retry => retry(node, stages, matches),
+        Verdict::Accept => only_true(node).then_some(Decide::Accept),
+        Verdict::Disconnect if node.value().to_bool().is_some() => {
+            only_true(node).then_some(Decide::Disconnect(None))
+        }
+        Verdict::Disconnect => {
             let reply = written(node)?;
-            let negative = matches!(reply.class(), 4 | 5);
-            report(node, (!negative).then(|| "the last reply to a client is 4xx or 5xx".to_owned()));
+            report(node, stages.iter().find_map(|stage| disconnect_fault(*stage, reply.class())));
             Some(Decide::Disconnect(Some(reply.lines)))
         }
     }
@@ -117,8 +128,8 @@ fn route(node: &Node<'_>) -> Option<Decide> {
     Some(Decide::Route { upstream: upstream? })
 }
 
-fn retry(node: &Node<'_>, matches: &Match) -> Option<Decide> {
-    if matches.code.iter().any(|code| !matches!(code.class(), 4 | 5)) {
+fn retry(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
+    if !stages.iter().all(|stage| retry_suits(*stage, &matches.code)) {
         node.key_error("only a refused recipient is tried again: match has a code that is not 4xx or 5xx");
     }
     let entries = node.list();
@@ -160,9 +171,9 @@ fn rung(node: &Node<'_>) -> Option<Rung> {
 
 fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
     let mut section = node.section()?;
-    let mut get = |key| rewritten(&mut section, key, stages);
-    let (sender, recipient, helo, parameters) =
-        (get("sender"), get("recipient"), get("helo"), get("parameters"));
+    let get = |part| rewritten(&mut section, part, stages);
+    let [sender, recipient, helo, parameters] =
+        [Part::Sender, Part::Recipient, Part::Helo, Part::Parameters].map(get);
     if sender.is_none() && recipient.is_none() && helo.is_none() && parameters.is_none() {
         section.node().error("needs one of sender, recipient, helo, parameters");
     }
@@ -175,10 +186,10 @@ fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
     })
 }
 
-fn rewritten<'a>(section: &mut Section<'a>, key: &'static str, stages: &[Stage]) -> Option<Node<'a>> {
-    let node = section.get(key)?;
-    if let Some(stage) = stages.iter().find(|stage| !rewrites(**stage, key)) {
-        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.name()));
+fn rewritten<'a>(section: &mut Section<'a>, part: Part, stages: &[Stage]) -> Option<Node<'a>> {
+    let node = section.get(part.as_str())?;
+    if let Some(stage) = stages.iter().find(|stage| !law::rewrites(**stage, part)) {
+        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.as_str()));
     }
     Some(node)
 }

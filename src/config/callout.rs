@@ -9,7 +9,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::rule::{Mark, Match, Stage};
+use super::edge::UpstreamTls;
+use super::rule::{Mark, Match};
+use crate::session::callout::OnError;
+use crate::session::verdict::Stage;
 
 /// One callout.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Callout {
     pub name: String,
     /// What it speaks, and where it is.
     pub kind: CalloutKind,
+    /// TLS with it: `implicit` where its URL says `https`, else `off`.
+    pub tls: UpstreamTls,
     /// When it is asked; never empty, each stage once.
     pub stages: Vec<Stage>,
     /// What must hold for it to be asked; the default holds always.
@@ -46,6 +51,8 @@ pub enum CalloutKind {
 /// Where an HTTP callout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl {
+    /// Whether it is `https`.
+    pub secure: bool,
     /// A name or an address (IPv6 without brackets).
     pub host: String,
     /// The port, never 0.
@@ -56,31 +63,23 @@ pub struct HttpUrl {
 
 impl HttpUrl {
     /// The port of a URL that names none.
-    pub const PORT: u16 = 80;
+    pub const fn default_port(secure: bool) -> u16 {
+        if secure { 443 } else { 80 }
+    }
 
     /// Host and port as they stand in a URL and in the Host field (RFC 9110 section 7.2).
     pub fn authority(&self) -> String {
         let v6 = self.host.contains(':');
         let host = if v6 { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == Self::PORT { host } else { format!("{host}:{}", self.port) }
+        if self.port == Self::default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
     }
 }
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
-}
-
-/// What holds where a callout has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
-    /// As if it had not been asked.
-    Pass,
-    /// `451 4.3.0`.
-    Tempfail,
-    /// `554 5.3.0`.
-    Reject,
 }
 
 /// What a verdict may do besides deciding.

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::callout::{Callout, CalloutKind, Effect, HttpUrl, OnError};
+use super::callout::{Callout, CalloutKind, Effect, HttpUrl};
+use super::edge::UpstreamTls;
+use super::edges;
 use super::rule::Match;
 use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
 use super::types::is_host_name;
 use super::walk::{Node, Section, shown};
+use crate::session::callout::OnError;
 
 /// Names of [`OnError`].
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
@@ -40,10 +43,12 @@ pub(super) fn callouts(node: &Node<'_>) -> Vec<Callout> {
 
 /// One that cannot be read keeps its place, so that those behind it keep their numbers; and the defaults.
 fn unread(node: &Node<'_>) -> Callout {
-    let nowhere = HttpUrl { host: String::new(), port: HttpUrl::PORT, path: String::new() };
+    let port = HttpUrl::default_port(false);
+    let nowhere = HttpUrl { secure: false, host: String::new(), port, path: String::new() };
     Callout {
         name: String::new(),
         kind: CalloutKind::Http(nowhere),
+        tls: UpstreamTls::default(),
         stages: Vec::new(),
         when: Match::default(),
         timeout: Duration::from_secs(30),
@@ -64,10 +69,12 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
         return None;
     }
     let url = section.require("url", "").and_then(|node| url(&node));
+    let tls = edges::callout_tls(&mut section, url.as_ref().map(|url| url.secure));
     let stages = section.require("stages", "").map(|node| stages(&node, "callouts")).unwrap_or_default();
     let callout = Callout {
         name,
         kind: url.map_or(default.kind, CalloutKind::Http),
+        tls,
         when: section.get_or("when", default.when, |node| matching(node, &stages, 0)),
         stages,
         timeout: section.get_or("timeout", default.timeout, |node| node.duration(Duration::from_millis(1))),
@@ -103,7 +110,7 @@ fn effects(node: &Node<'_>) -> Vec<Effect> {
     effects
 }
 
-/// `http://host:port/path?query`.
+/// `http://host:port/path?query`, or `https:`.
 fn url(node: &Node<'_>) -> Option<HttpUrl> {
     const WANTED: &str = "a URL, such as http://127.0.0.1:8080/";
     let text = node.text()?;
@@ -116,11 +123,11 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
         None
     };
     let Ok(uri) = text.parse::<Uri>() else { return node.expected(WANTED) };
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return fault(&format!("https is {LATER}")),
+    let secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return node.expected(WANTED),
-    }
+    };
     let (Some(authority), Some(path)) = (uri.authority(), uri.path_and_query()) else {
         return node.expected(WANTED);
     };
@@ -142,7 +149,7 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
     };
     // What stands behind the host; a port too large for one is no port to `Uri`, and none is given.
     let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
-        None => HttpUrl::PORT,
+        None => HttpUrl::default_port(secure),
         Some(digits) => match digits.parse() {
             Ok(port) if port > 0 => port,
             _ => return fault("ports are from 1 to 65535"),
@@ -152,5 +159,5 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
         return node.expected(WANTED);
     }
     // Displayed, an empty path is "/", as it is sent (RFC 9112 section 3.2.1).
-    Some(HttpUrl { host: host.to_owned(), port, path: path.to_string() })
+    Some(HttpUrl { secure, host: host.to_owned(), port, path: path.to_string() })
 }

@@ -12,10 +12,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::error::suggestion;
 use super::scalar::print_duration;
 use super::strangers;
-use super::types::{
-    Config, Decide, Identity, Intercept, Listener, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode,
-};
+use super::types::{Config, Decide, Intercept, Listener, Source, Target, Upstream};
 use super::walk::{Context, shown};
+use crate::session::route::{HopTls, Identity};
+use crate::session::settings::DoorTls;
 
 /// Checks the sections against each other.
 pub(super) fn check(config: &Config, context: &Context) {
@@ -172,19 +172,21 @@ fn passes_through(config: &Config, context: &Context, i: usize) {
     let listener = &config.listeners[i];
     let pool = &listener.upstream;
     let Some(upstream) = config.upstreams.get(pool) else { return };
-    if listener.tls.mode != ListenerTlsMode::Passthrough {
-        return;
-    }
+    let implicit = match listener.tls.mode {
+        DoorTls::Off | DoorTls::StartTls | DoorTls::Implicit => return,
+        DoorTls::Passthrough => false,
+        DoorTls::PassthroughImplicit => true,
+    };
     let says = |text: String| context.error(&format!("listeners[{i}].tls"), text);
     let of_pool = format!("contradicts upstreams.{pool}");
-    if upstream.tls.mode != UpstreamTlsMode::Off {
+    if upstream.tls.mode != HopTls::Off {
         says(format!("{of_pool}.tls: what is passed through is the client's TLS with the hop"));
     }
     if matches!(upstream.source, Source::RecipientMx) {
         says(format!("{of_pool}.recipient_mx: no hop is known whose TLS it could be"));
     }
     match upstream.identity {
-        Identity::Xclient | Identity::Xforward if listener.tls.implicit => {
+        Identity::Xclient | Identity::Xforward if implicit => {
             says(format!(
                 "{of_pool}.identity: nothing can be said before TLS that begins with the first octet"
             ));

@@ -7,21 +7,21 @@
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use crate::networks::Networks;
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 
 /// `listeners[].tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenerTls {
     /// Whether, and from when.
-    pub mode: ListenerTlsMode,
-    /// The certificates, of which SNI chooses; the first where it names none. Empty with `off` and `passthrough` only.
+    pub mode: DoorTls,
+    /// The certificates, of which SNI chooses; the first where it names none. Never empty where gatepost itself speaks TLS.
     pub certificates: Vec<KeyPair>,
     /// MAIL and AUTH are refused before TLS.
     pub require: bool,
     /// Clients are asked for a certificate, which these roots (PEM) may vouch for. It is never demanded.
     pub client_roots: Option<PathBuf>,
-    /// With `passthrough`: the client begins TLS with its first octet, without STARTTLS.
-    pub implicit: bool,
 }
 
 impl ListenerTls {
@@ -47,36 +47,11 @@ impl KeyPair {
     }
 }
 
-/// TLS with clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ListenerTlsMode {
-    /// None.
-    #[default]
-    Off,
-    /// After STARTTLS (RFC 3207).
-    StartTls,
-    /// From the first octet (RFC 8314).
-    Implicit,
-    /// The hop's, copied without being looked into.
-    Passthrough,
-}
-
-/// When AUTH is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthShown {
-    /// As the hop shows it.
-    Hop,
-    /// As the hop shows it, but only under TLS with the client.
-    Tls,
-    /// Never.
-    Off,
-}
-
 /// `upstreams.*.tls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Whether, and how strictly.
-    pub mode: UpstreamTlsMode,
+    pub mode: HopTls,
     /// Whether a certificate must be vouched for and of the host's name. With `required` and `implicit` only.
     pub verify: bool,
     /// Who may vouch for one (PEM); `None`: the system's roots.
@@ -89,7 +64,7 @@ pub struct UpstreamTls {
 
 impl Default for UpstreamTls {
     fn default() -> Self {
-        Self { mode: UpstreamTlsMode::Off, verify: true, roots: None, server_name: None, certificate: None }
+        Self { mode: HopTls::Off, verify: true, roots: None, server_name: None, certificate: None }
     }
 }
 
@@ -100,25 +75,11 @@ impl UpstreamTls {
     }
 }
 
-/// TLS with hops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UpstreamTlsMode {
-    /// None.
-    #[default]
-    Off,
-    /// STARTTLS where a host offers it; a certificate is not verified, only looked at.
-    Opportunistic,
-    /// STARTTLS or nothing.
-    Required,
-    /// From the first octet.
-    Implicit,
-}
-
 /// `listeners[].proxy_protocol`: who says who the client is, before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyProtocol {
     /// Peers that must send a header.
-    pub from: Vec<IpNet>,
+    pub from: Networks,
     /// Peers that are not listed are refused.
     pub required: bool,
 }
@@ -133,22 +94,4 @@ pub enum Intercept {
     Redirect,
     /// Their connections are given to a transparent socket with their own destination.
     Tproxy,
-}
-
-/// `upstreams.*.identity`: how a host learns who the client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Identity {
-    /// It does not.
-    #[default]
-    None,
-    /// XCLIENT.
-    Xclient,
-    /// XFORWARD.
-    Xforward,
-    /// A PROXY header, version 1.
-    ProxyV1,
-    /// A PROXY header, version 2.
-    ProxyV2,
-    /// The connection comes from the client's address.
-    SourceAddress,
 }

@@ -1,30 +1,30 @@
 //! TLS, PROXY headers, XCLIENT, interception, identity: decoded for listeners, pools and single hosts.
 //!
-//! **In**: the section of a listener, of a pool, or of a host. **Out**: the types of [`super::edge`].
+//! **In**: the section of a listener, of a pool, of a host, or of a callout. **Out**: the types of [`super::edge`].
 //! **Never**: opens a certificate; whether it can be used is found out when it is loaded (`tls`).
 
-use super::edge::{
-    Identity, Intercept, KeyPair, ListenerTls, ListenerTlsMode, ProxyProtocol, UpstreamTls, UpstreamTlsMode,
-};
+use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
 use super::settings::path;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
-use ipnet::IpNet;
+use crate::networks::Networks;
+use crate::session::route::{HopTls, Identity};
+use crate::session::settings::DoorTls;
 use std::time::Duration;
 
-/// Names of [`ListenerTlsMode`].
-pub(super) const LISTENER_TLS: [(&str, ListenerTlsMode); 4] = [
-    ("off", ListenerTlsMode::Off),
-    ("starttls", ListenerTlsMode::StartTls),
-    ("implicit", ListenerTlsMode::Implicit),
-    ("passthrough", ListenerTlsMode::Passthrough),
+/// Names of [`DoorTls`]; TLS passed through from the first octet is `passthrough`, too, with `implicit` beside it.
+pub(super) const LISTENER_TLS: [(&str, DoorTls); 4] = [
+    ("off", DoorTls::Off),
+    ("starttls", DoorTls::StartTls),
+    ("implicit", DoorTls::Implicit),
+    ("passthrough", DoorTls::Passthrough),
 ];
-/// Names of [`UpstreamTlsMode`].
-pub(super) const UPSTREAM_TLS: [(&str, UpstreamTlsMode); 4] = [
-    ("off", UpstreamTlsMode::Off),
-    ("opportunistic", UpstreamTlsMode::Opportunistic),
-    ("required", UpstreamTlsMode::Required),
-    ("implicit", UpstreamTlsMode::Implicit),
+/// Names of [`HopTls`].
+pub(super) const UPSTREAM_TLS: [(&str, HopTls); 4] = [
+    ("off", HopTls::Off),
+    ("opportunistic", HopTls::Opportunistic),
+    ("required", HopTls::Required),
+    ("implicit", HopTls::Implicit),
 ];
 /// Names of [`Intercept`].
 pub(super) const INTERCEPT: [(&str, Intercept); 3] =
@@ -44,7 +44,7 @@ pub(super) const IDENTITY: [(&str, Identity); 7] = [
 pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
     let Some(node) = section.get("tls") else { return ListenerTls::default() };
     if let Some(mode) = alone(&node, &LISTENER_TLS) {
-        if matches!(mode, Some(ListenerTlsMode::StartTls | ListenerTlsMode::Implicit)) {
+        if matches!(mode, Some(DoorTls::StartTls | DoorTls::Implicit)) {
             node.error("needs a certificate: { mode: starttls, certificate: cert.pem, key: key.pem }");
         }
         return ListenerTls { mode: mode.unwrap_or_default(), ..ListenerTls::default() };
@@ -62,22 +62,22 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
             Some(KeyPair { certificate: certificate?, key: key? })
         }));
     }
+    let implicit = tls.get_or("implicit", false, Node::flag);
     let decoded = ListenerTls {
-        mode,
+        mode: if implicit && mode == DoorTls::Passthrough { DoorTls::PassthroughImplicit } else { mode },
         certificates,
         require: tls.get_or("require", false, Node::flag),
         client_roots: tls.get("client_roots").and_then(|node| path(&node)),
-        implicit: tls.get_or("implicit", false, Node::flag),
     };
-    tls_of_listener(&mut tls, given, &decoded);
+    tls_of_listener(&mut tls, given, implicit, &decoded);
     tls.end();
     decoded
 }
 
 /// Reports keys that make no sense with the mode; without one it was reported already.
-fn tls_of_listener(tls: &mut Section<'_>, mode: Option<ListenerTlsMode>, decoded: &ListenerTls) {
+fn tls_of_listener(tls: &mut Section<'_>, mode: Option<DoorTls>, implicit: bool, decoded: &ListenerTls) {
     let Some(mode) = mode else { return };
-    let ours = matches!(mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+    let ours = matches!(mode, DoorTls::StartTls | DoorTls::Implicit);
     if ours && decoded.certificates.is_empty() && tls.get("certificate").is_none() && tls.get("key").is_none()
     {
         tls.node().error("needs \"certificate\" and \"key\"");
@@ -91,15 +91,15 @@ fn tls_of_listener(tls: &mut Section<'_>, mode: Option<ListenerTlsMode>, decoded
     for key in ["certificate", "key", "certificates", "client_roots"] {
         useless(key, !ours, none_of_ours);
     }
-    useless("require", decoded.require && mode == ListenerTlsMode::Off, none_of_ours);
+    useless("require", decoded.require && mode == DoorTls::Off, none_of_ours);
     useless(
         "require",
-        decoded.require && mode == ListenerTlsMode::Passthrough,
+        decoded.require && mode == DoorTls::Passthrough,
         "contradicts \"passthrough\": whether a client uses TLS is between it and the hop",
     );
     useless(
         "implicit",
-        decoded.implicit && mode != ListenerTlsMode::Passthrough,
+        implicit && mode != DoorTls::Passthrough,
         "belongs to \"passthrough\"; for gatepost's own TLS write mode: implicit",
     );
 }
@@ -114,33 +114,62 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
     let Some(mut tls) = node.section() else { return default };
     let given = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS));
     let mode = given.unwrap_or_default();
-    let decoded = UpstreamTls {
-        mode,
-        verify: tls.get_or("verify", default.verify, Node::flag),
-        roots: tls.get("roots").and_then(|node| path(&node)),
-        server_name: server_name(&mut tls),
-        certificate: pair(&mut tls),
-    };
+    let decoded = towards(&mut tls, mode);
     for key in ["verify", "roots"] {
         if let Some(node) = tls.get(key)
-            && mode == UpstreamTlsMode::Opportunistic
+            && mode == HopTls::Opportunistic
         {
             node.key_error("is of no use: \"opportunistic\" never verifies; write mode: required");
         }
     }
     for key in ["verify", "roots", "server_name", "certificate", "key"] {
         if let Some(node) = tls.get(key)
-            && given == Some(UpstreamTlsMode::Off)
+            && given == Some(HopTls::Off)
         {
             node.key_error("is of no use without TLS");
         }
     }
+    tls.end();
+    decoded
+}
+
+/// `tls` of a callout, whose URL says whether there is any; `None`: it could not be read.
+pub(super) fn callout_tls(section: &mut Section<'_>, secure: Option<bool>) -> UpstreamTls {
+    let mode = if secure == Some(true) { HopTls::Implicit } else { HopTls::Off };
+    let default = UpstreamTls { mode, ..UpstreamTls::default() };
+    let Some(node) = section.get("tls") else { return default };
+    if is_off(&node) {
+        if secure == Some(true) {
+            node.error("contradicts \"https\" in \"url\"");
+        }
+        return default;
+    }
+    if secure == Some(false) {
+        node.key_error("is of no use without TLS: write https:// in \"url\"");
+    }
+    let Some(mut tls) = node.section() else { return default };
+    if let Some(node) = tls.get("mode") {
+        node.key_error("is of no use: \"url\" says it, by http or https");
+    }
+    let decoded = towards(&mut tls, mode);
+    tls.end();
+    decoded
+}
+
+/// What holds for TLS of which we are the client.
+fn towards(tls: &mut Section<'_>, mode: HopTls) -> UpstreamTls {
+    let decoded = UpstreamTls {
+        mode,
+        verify: tls.get_or("verify", true, Node::flag),
+        roots: tls.get("roots").and_then(|node| path(&node)),
+        server_name: server_name(tls),
+        certificate: pair(tls),
+    };
     if let Some(node) = tls.get("roots")
         && !decoded.verify
     {
         node.key_error("contradicts \"verify: false\"");
     }
-    tls.end();
     decoded
 }
 
@@ -168,9 +197,9 @@ pub(super) fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
 }
 
 /// `xclient` of a listener: who may say it.
-pub(super) fn xclient(section: &mut Section<'_>) -> Vec<IpNet> {
-    let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Vec::new() };
-    let Some(mut peers) = node.section() else { return Vec::new() };
+pub(super) fn xclient(section: &mut Section<'_>) -> Networks {
+    let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Networks::default() };
+    let Some(mut peers) = node.section() else { return Networks::default() };
     let from = from(&mut peers);
     peers.end();
     from
@@ -198,7 +227,7 @@ fn alone<T: Copy + Default>(node: &Node<'_>, modes: &[(&'static str, T)]) -> Opt
     node.scalar().is_some().then(|| node.choice(modes))
 }
 
-fn from(peers: &mut Section<'_>) -> Vec<IpNet> {
+fn from(peers: &mut Section<'_>) -> Networks {
     let from = peers.require("from", "; list who is trusted, such as [10.0.0.0/8]");
     from.map(|node| node.list().iter().filter_map(Node::network).collect()).unwrap_or_default()
 }

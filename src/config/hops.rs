@@ -14,10 +14,11 @@ use std::time::Duration;
 use super::edges::{self, is_off};
 use super::settings::{count, path};
 use super::types::{
-    AuthShown, Balance, HostSpec, Identity, Listener, ListenerTlsMode, Protocol, SMTP_PORT, Source, Target,
-    Upstream, UpstreamTlsMode, is_host_name,
+    Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
 };
 use super::walk::{Node, Section, shown};
+use crate::session::route::{HopTls, Identity};
+use crate::session::settings::{AuthShown, DoorTls};
 
 /// Names of [`AuthShown`].
 pub(super) const AUTH: [(&str, AuthShown); 3] =
@@ -60,7 +61,7 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
     }
     let upstream = section.get_or("upstream", default.upstream, Node::text);
     let tls = edges::listener_tls(&mut section);
-    let offers_tls = matches!(tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+    let offers_tls = matches!(tls.mode, DoorTls::StartTls | DoorTls::Implicit);
     let default_auth = if offers_tls { AuthShown::Tls } else { default.auth };
     let auth = section.get_or("auth", default_auth, |node| node.choice(&AUTH));
     let proxy_protocol = edges::proxy_protocol(&mut section);
@@ -144,7 +145,7 @@ fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
         }
         Source::Hosts(_) | Source::Sink(_) | Source::Mx(_) => {}
     }
-    if sink && upstream.tls.mode != UpstreamTlsMode::Off {
+    if sink && upstream.tls.mode != HopTls::Off {
         says("tls", "contradicts \"sink\", which is a part of gatepost");
     }
     if sink && upstream.identity != Identity::None {

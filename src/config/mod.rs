@@ -41,7 +41,7 @@ use figment::Figment;
 pub use check::own_listener;
 pub(crate) use error::suggestion;
 pub use error::{Errors, Place, Problem};
-pub(crate) use stage::knows;
+pub(crate) use stage::{knows, stages};
 pub use types::Config;
 pub(crate) use walk::shown;
 

@@ -8,17 +8,19 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
-use ipnet::IpNet;
-
 use super::callouts::{EFFECT, ON_ERROR};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Limits, Listener, ListenerTls, Match, Range,
-    Rewrites, Rule, SizeRange, Source, Stage, Target, TlsMatch, Upstream, UpstreamTls, UpstreamTlsMode,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
+    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls,
 };
+use crate::networks::Networks;
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
+use crate::session::verdict::Stage;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +36,7 @@ impl fmt::Display for Config {
         self.rules.iter().try_for_each(|rule| print_rule(f, rule))?;
         f.write_str(if self.callouts.is_empty() { "callouts: []\n" } else { "callouts:\n" })?;
         self.callouts.iter().try_for_each(|callout| print_callout(f, callout))?;
-        print_limits(f, &self.limits)?;
+        print_limits(f, self)?;
         print_timeouts(f, self)?;
         let content = &self.content;
         writeln!(f, "content:")?;
@@ -59,7 +61,7 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
     writeln!(f, "    auth: {}", name(&AUTH, listener.auth))?;
     print_listener_tls(f, &listener.tls)?;
     let proxy = &listener.proxy_protocol;
-    let networks = |networks: &[IpNet]| list(networks.iter().map(ToString::to_string));
+    let networks = |networks: &Networks| list(networks.iter().map(ToString::to_string));
     let (from, required) = (networks(&proxy.from), proxy.required);
     writeln!(f, "    proxy_protocol: {{ from: {from}, required: {required} }}")?;
     writeln!(f, "    xclient: {{ from: {} }}", networks(&listener.xclient))?;
@@ -68,7 +70,9 @@ fn print_listener(f: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Resul
 }
 
 fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Result {
-    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, tls.mode))];
+    let implicit = tls.mode == DoorTls::PassthroughImplicit;
+    let mode = if implicit { DoorTls::Passthrough } else { tls.mode };
+    let mut keys = vec![format!("mode: {}", name(&LISTENER_TLS, mode))];
     let pairs: Vec<String> = tls.certificates.iter().map(|pair| mapping(&key_pair(pair))).collect();
     if !pairs.is_empty() {
         keys.push(format!("certificates: [{}]", pairs.join(", ")));
@@ -77,7 +81,7 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
         keys.push("require: true".into());
     }
     keys.extend(tls.client_roots.as_ref().map(|roots| format!("client_roots: {}", quoted_path(roots))));
-    if tls.implicit {
+    if implicit {
         keys.push("implicit: true".into());
     }
     writeln!(f, "    tls: {}", mapping(&keys))
@@ -85,13 +89,19 @@ fn print_listener_tls(f: &mut fmt::Formatter<'_>, tls: &ListenerTls) -> fmt::Res
 
 fn print_upstream_tls(f: &mut fmt::Formatter<'_>, tls: &UpstreamTls) -> fmt::Result {
     let mut keys = vec![format!("mode: {}", name(&UPSTREAM_TLS, tls.mode))];
-    if matches!(tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit) {
+    keys.extend(towards(tls));
+    writeln!(f, "    tls: {}", mapping(&keys))
+}
+
+fn towards(tls: &UpstreamTls) -> Vec<String> {
+    let mut keys = Vec::new();
+    if matches!(tls.mode, HopTls::Required | HopTls::Implicit) {
         keys.push(format!("verify: {}", tls.verify));
     }
     keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));
     keys.extend(tls.server_name.as_ref().map(|name| format!("server_name: {}", quoted(name))));
     keys.extend(tls.certificate.iter().flat_map(key_pair));
-    writeln!(f, "    tls: {}", mapping(&keys))
+    keys
 }
 
 fn key_pair(pair: &KeyPair) -> [String; 2] {
@@ -151,21 +161,22 @@ fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
     writeln!(f, "      - {}", mapping(&keys))
 }
 
-fn print_limits(f: &mut fmt::Formatter<'_>, limits: &Limits) -> fmt::Result {
+fn print_limits(f: &mut fmt::Formatter<'_>, config: &Config) -> fmt::Result {
+    let (sessions, limits) = (&config.session_limits, &config.limits);
     writeln!(f, "limits:")?;
-    match limits.sessions_configured {
-        true => writeln!(f, "  sessions: {}", limits.sessions)?,
+    match sessions.sessions_configured {
+        true => writeln!(f, "  sessions: {}", sessions.sessions)?,
         false => {
-            writeln!(f, "  # sessions: {}  # less where the descriptors do not suffice", limits.sessions)?
+            writeln!(f, "  # sessions: {}  # less where the descriptors do not suffice", sessions.sessions)?
         }
     }
-    writeln!(f, "  sessions_per_client: {}", limits.sessions_per_client)?;
-    writeln!(f, "  new_sessions_per_minute: {}", limits.new_sessions_per_minute)?;
-    writeln!(f, "  messages_per_minute: {}", limits.messages_per_minute)?;
-    writeln!(f, "  recipients_per_minute: {}", limits.recipients_per_minute)?;
-    writeln!(f, "  exempt: {}", list(limits.exempt.iter().map(ToString::to_string)))?;
-    f.write_str(if limits.ranges.is_empty() { "  ranges: []\n" } else { "  ranges:\n" })?;
-    limits.ranges.iter().try_for_each(|range| print_range(f, range))?;
+    writeln!(f, "  sessions_per_client: {}", sessions.sessions_per_client)?;
+    writeln!(f, "  new_sessions_per_minute: {}", sessions.new_sessions_per_minute)?;
+    writeln!(f, "  messages_per_minute: {}", sessions.messages_per_minute)?;
+    writeln!(f, "  recipients_per_minute: {}", sessions.recipients_per_minute)?;
+    writeln!(f, "  exempt: {}", list(sessions.exempt.iter().map(ToString::to_string)))?;
+    f.write_str(if sessions.ranges.is_empty() { "  ranges: []\n" } else { "  ranges:\n" })?;
+    sessions.ranges.iter().try_for_each(|range| print_range(f, range))?;
     writeln!(f, "  recipients: {}", limits.recipients)?;
     writeln!(f, "  message_size: {}", print_size(limits.message_size))?;
     writeln!(f, "  command_line: {}", limits.command_line)?;
@@ -221,6 +232,9 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     match &callout.kind {
         CalloutKind::Http(url) => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
     }
+    if callout.tls.mode != HopTls::Off {
+        writeln!(f, "    tls: {}", mapping(&towards(&callout.tls)))?;
+    }
     print_stages(f, &callout.stages)?;
     if callout.when != Match::default() {
         writeln!(f, "    when: {}", matching(&callout.when))?;
@@ -233,7 +247,7 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
 }
 
 fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {
-    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "))
+    writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "))
 }
 
 fn matching(matches: &Match) -> String {

@@ -10,7 +10,9 @@
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use crate::networks::Networks;
+use crate::session::law::{Part, Verdict};
+use crate::session::verdict::Stage;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,106 +50,6 @@ pub struct Mark {
     pub column: usize,
 }
 
-/// When a rule is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// A client is accepted, before the greeting.
-    Connect,
-    /// EHLO or HELO is in.
-    Helo,
-    /// AUTH is in; the mechanism only.
-    Auth,
-    /// MAIL is in.
-    Mail,
-    /// RCPT is in.
-    Rcpt,
-    /// DATA or the first BDAT is in.
-    Data,
-    /// VRFY, EXPN, HELP, NOOP, ETRN or a forwarded verb is in.
-    Other,
-    /// The hop has greeted.
-    ConnectReply,
-    /// The hop has answered EHLO or HELO.
-    HeloReply,
-    /// The hop has answered a step of AUTH.
-    AuthReply,
-    /// The hop has answered MAIL.
-    MailReply,
-    /// The hop has answered RCPT.
-    RcptReply,
-    /// The hop has answered DATA.
-    DataReply,
-    /// The hop has answered one of `Other`.
-    OtherReply,
-    /// The whole content is in. Not allowed by this version's decoder.
-    Message,
-    /// The hop has judged the content.
-    MessageReply,
-    /// The session is over; told, not asked. Not allowed in a rule.
-    Disconnect,
-}
-
-impl Stage {
-    /// Every stage, in the order of a session.
-    pub const ALL: [Self; 17] = [
-        Self::Connect,
-        Self::ConnectReply,
-        Self::Helo,
-        Self::HeloReply,
-        Self::Auth,
-        Self::AuthReply,
-        Self::Mail,
-        Self::MailReply,
-        Self::Rcpt,
-        Self::RcptReply,
-        Self::Data,
-        Self::DataReply,
-        Self::Other,
-        Self::OtherReply,
-        Self::Message,
-        Self::MessageReply,
-        Self::Disconnect,
-    ];
-
-    /// The name it has in `proxy.yaml`, in logs and in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Helo => "helo",
-            Self::Auth => "auth",
-            Self::Mail => "mail",
-            Self::Rcpt => "rcpt",
-            Self::Data => "data",
-            Self::Other => "other",
-            Self::ConnectReply => "connect-reply",
-            Self::HeloReply => "helo-reply",
-            Self::AuthReply => "auth-reply",
-            Self::MailReply => "mail-reply",
-            Self::RcptReply => "rcpt-reply",
-            Self::DataReply => "data-reply",
-            Self::OtherReply => "other-reply",
-            Self::Message => "message",
-            Self::MessageReply => "message-reply",
-            Self::Disconnect => "disconnect",
-        }
-    }
-
-    /// Whether it is asked about a reply of the hop.
-    pub const fn is_reply(self) -> bool {
-        matches!(
-            self,
-            Self::ConnectReply
-                | Self::HeloReply
-                | Self::AuthReply
-                | Self::MailReply
-                | Self::RcptReply
-                | Self::DataReply
-                | Self::OtherReply
-                | Self::MessageReply
-        )
-    }
-}
-
 /// What must hold: every key that is not empty, by at least one of its patterns, and `not` must not hold.
 ///
 /// Globs are kept as written. `*` stands for any run of characters, none included; `?` stands for one, but not in
@@ -157,7 +59,7 @@ pub struct Match {
     /// Globs over the address the listener was configured with, such as `127.0.0.1:2525`.
     pub listener: Vec<String>,
     /// Networks of the client's address; an address is its /32 or /128.
-    pub client: Vec<IpNet>,
+    pub client: Networks,
     /// Globs over the argument of EHLO or HELO.
     pub helo: Vec<String>,
     /// Globs over the reverse-path; `<>` is the null path.
@@ -280,6 +182,16 @@ impl Rewrites {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What is rewritten.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| match part {
+            Part::Sender => self.sender.is_some(),
+            Part::Recipient => self.recipient.is_some(),
+            Part::Helo => self.helo.is_some(),
+            Part::Parameters => self.parameters.is_some(),
+        })
+    }
 }
 
 /// Changes to the ESMTP parameters of MAIL or RCPT (RFC 5321 section 4.1.2).
@@ -312,6 +224,21 @@ pub enum Decide {
     Accept,
     /// Close the client, with these lines or the default `421 4.7.0`.
     Disconnect(Option<Vec<String>>),
+}
+
+impl Decide {
+    /// Which verdict it is.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Reply(_) => Verdict::Reply,
+            Self::Route { .. } => Verdict::Route,
+            Self::Map(_) => Verdict::Map,
+            Self::Substitute(_) => Verdict::Substitute,
+            Self::Retry(_) => Verdict::Retry,
+            Self::Accept => Verdict::Accept,
+            Self::Disconnect(_) => Verdict::Disconnect,
+        }
+    }
 }
 
 /// One attempt of a ladder; `map` is set, or at least one of the others, and not both `upstream` and `mx`.

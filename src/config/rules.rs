@@ -9,11 +9,12 @@ use std::collections::HashMap;
 
 use super::action;
 use super::edges::is_off;
-use super::rule::{Action, CodePattern, Match, Rule, SizeRange, Stage, TlsKeys, TlsMatch};
+use super::rule::{Action, CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
 use super::scalar::parse_size;
 use super::settings::LATER;
-use super::stage::knows;
+use super::stage::{AskedAt, STAGES, knows};
 use super::walk::{Node, Section};
+use crate::session::verdict::Stage;
 use figment::value::Value;
 
 /// Longest pattern.
@@ -75,18 +76,17 @@ pub(super) fn name(node: &Node<'_>, what: &str) -> Option<String> {
 
 /// Stages, each once; `who` is asked there.
 pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
-    let names = Stage::ALL.map(|stage| (stage.name(), stage));
     let mut stages = Vec::new();
     let entries = node.one_or_list();
     if entries.is_empty() {
         node.error("needs at least one stage");
     }
     for entry in entries {
-        match entry.choice(&names) {
-            Some(Stage::Message) => entry.error(format!("{who} at message are {LATER}")),
-            Some(Stage::Disconnect) => entry.error("nobody is asked at disconnect"),
-            Some(stage) if stages.contains(&stage) => entry.error("the same stage twice"),
-            Some(stage) => stages.push(stage),
+        match entry.choice(&STAGES) {
+            Some(AskedAt::Message) => entry.error(format!("{who} at message are {LATER}")),
+            Some(AskedAt::Disconnect) => entry.error("nobody is asked at disconnect"),
+            Some(AskedAt::Stage(stage)) if stages.contains(&stage) => entry.error("the same stage twice"),
+            Some(AskedAt::Stage(stage)) => stages.push(stage),
             None => {}
         }
     }
@@ -99,7 +99,7 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
     let mut at = Keys { section: &mut section, stages };
     let matches = Match {
         listener: at.globs("listener"),
-        client: at.each("client", |node| node.network()),
+        client: at.each("client", |node| node.network()).into_iter().collect(),
         helo: at.globs("helo"),
         sender: at.each("sender", address),
         recipient: at.each("recipient", address),
@@ -170,7 +170,7 @@ impl<'a> Keys<'_, 'a> {
     fn get(&mut self, key: &'static str) -> Option<Node<'a>> {
         let node = self.section.get(key)?;
         if let Some(stage) = self.stages.iter().find(|stage| !knows(**stage, key)) {
-            node.key_error(format!("is not known at {}", stage.name()));
+            node.key_error(format!("is not known at {}", stage.as_str()));
         }
         Some(node)
     }

@@ -10,16 +10,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::callouts;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
-use super::types::{
-    Admin, BareNewline, Config, Content, Dns, Greeting, Limits, Log, LogFormat, LogLevel, Range, Timeouts,
-};
+use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits};
 use super::walk::{Node, shown};
+use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
+use crate::smtp::BareNewline;
 
 /// Names of [`Greeting`].
 pub(super) const GREETING: [(&str, Greeting); 2] = [("hop", Greeting::Hop), ("own", Greeting::Own)];
@@ -66,13 +65,15 @@ pub(super) fn config(top: &Node<'_>) -> Config {
     };
     let rules = section.get_or("rules", Vec::new(), |node| Some(rules::rules(node)));
     let callouts = section.get_or("callouts", Vec::new(), |node| Some(callouts::callouts(node)));
+    let (limits, session_limits) = section.get_or("limits", Default::default(), limits);
     let config = Config {
         hostname,
         listeners,
         upstreams,
         rules,
         callouts,
-        limits: section.get_or("limits", default.limits, limits),
+        limits,
+        session_limits,
         timeouts: section.get_or("timeouts", default.timeouts, timeouts),
         content: section.get_or("content", default.content, content),
         dns: section.get_or("dns", default.dns, dns),
@@ -108,12 +109,12 @@ pub(super) fn path(node: &Node<'_>) -> Option<PathBuf> {
     node.text().map(PathBuf::from)
 }
 
-fn limits(node: &Node<'_>) -> Option<Limits> {
+fn limits(node: &Node<'_>) -> Option<(Limits, SessionLimits)> {
     const KIB: u64 = 1024;
-    let default = Limits::default();
     let mut section = node.section()?;
+    let default = SessionLimits::default();
     let sessions = section.get("sessions");
-    let limits = Limits {
+    let session_limits = SessionLimits {
         sessions: sessions.as_ref().and_then(|node| count(node, 1, 10_000_000)).unwrap_or(default.sessions),
         sessions_configured: sessions.is_some(),
         sessions_per_client: section
@@ -124,6 +125,9 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
         exempt: section.get_or("exempt", default.exempt, networks),
         ranges: section
             .get_or("ranges", default.ranges, |node| Some(node.list().iter().filter_map(range).collect())),
+    };
+    let default = Limits::default();
+    let limits = Limits {
         recipients: section.get_or("recipients", default.recipients, |node| count(node, 1, 100_000)),
         message_size: section.get_or("message_size", default.message_size, |node| node.size(1, 1 << 40)),
         // RFC 5321 sections 4.5.3.1.4 and 4.5.3.1.5: 512 octets are what everybody may say.
@@ -132,22 +136,26 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
         auth_line: section.get_or("auth_line", default.auth_line, |node| octets(node, 512, 64 * KIB)),
         reply_line: section.get_or("reply_line", default.reply_line, |node| octets(node, 512, 64 * KIB)),
         reply: section.get_or("reply", default.reply, |node| octets(node, 512, 1024 * KIB)),
-        errors: section.get_or("errors", default.errors, |node| count(node, 1, 1_000_000)),
+        errors: section.get_or("errors", default.errors, |node| number(node, 1, 1_000_000)),
         attempts: section.get_or("attempts", default.attempts, |node| count(node, 0, 100)),
     };
     if limits.reply < limits.reply_line {
         section.node().error("\"reply\" is smaller than \"reply_line\"");
     }
     section.end();
-    Some(limits)
+    Some((limits, session_limits))
 }
 
 /// So many a minute; 0 is no bound.
 fn rate(node: &Node<'_>) -> Option<u32> {
-    node.number(0, 1_000_000).and_then(|n| u32::try_from(n).ok())
+    number(node, 0, 1_000_000)
 }
 
-fn networks(node: &Node<'_>) -> Option<Vec<IpNet>> {
+fn number(node: &Node<'_>, least: u64, most: u64) -> Option<u32> {
+    node.number(least, most).and_then(|n| u32::try_from(n).ok())
+}
+
+fn networks(node: &Node<'_>) -> Option<Networks> {
     Some(node.list().iter().filter_map(Node::network).collect())
 }
 

@@ -1,11 +1,58 @@
-//! What each stage can know and what may be done there, as tables.
+//! How stages are written and what each can know, as tables; what may be done there, in the configuration's words.
 //!
 //! **In**: a stage, a key or a verdict. **Out**: whether they go together, and a sentence if not.
-//! **Never**: reads a node; a rule is checked against these tables by `rules`.
+//! **Never**: reads a node; a rule is checked against these tables by `rules`. Never says itself what a verdict may be:
+//! that is the law's, which a callout's answer is held against, too.
 //!
 //! A rule that names several stages must suit each of them, because it is one rule.
 
-use super::rule::{CodePattern, Stage, Variable};
+use super::rule::{CodePattern, Variable};
+use crate::session::law::{self, Why};
+use crate::session::verdict::Stage;
+
+/// AskedAt somebody is to be asked, as it is written.
+#[derive(Clone, Copy)]
+pub(super) enum AskedAt {
+    /// At a stage.
+    Stage(Stage),
+    /// The whole content is in: not in this version.
+    Message,
+    /// The session is over: told, not asked.
+    Disconnect,
+}
+
+/// Names of [`AskedAt`], in the order of a session.
+pub(super) const STAGES: [(&str, AskedAt); 17] = [
+    at(Stage::Connect),
+    at(Stage::ConnectReply),
+    at(Stage::Helo),
+    at(Stage::HeloReply),
+    at(Stage::Auth),
+    at(Stage::AuthReply),
+    at(Stage::Mail),
+    at(Stage::MailReply),
+    at(Stage::Rcpt),
+    at(Stage::RcptReply),
+    at(Stage::Data),
+    at(Stage::DataReply),
+    at(Stage::Other),
+    at(Stage::OtherReply),
+    ("message", AskedAt::Message),
+    at(Stage::MessageReply),
+    ("disconnect", AskedAt::Disconnect),
+];
+
+const fn at(stage: Stage) -> (&'static str, AskedAt) {
+    (stage.as_str(), AskedAt::Stage(stage))
+}
+
+/// The stages at which somebody may be asked, in the order of a session.
+pub(crate) fn stages() -> impl Iterator<Item = Stage> {
+    STAGES.into_iter().filter_map(|(_, when)| match when {
+        AskedAt::Stage(stage) => Some(stage),
+        AskedAt::Message | AskedAt::Disconnect => None,
+    })
+}
 
 /// Whether a rule at `stage` can know the `match` key `key`.
 pub(crate) fn knows(stage: Stage, key: &str) -> bool {
@@ -35,53 +82,56 @@ pub(super) fn variables(stage: Stage) -> &'static [Variable] {
     }
 }
 
-/// Where a key of `rewrite` has something to rewrite.
-pub(super) fn rewrites(stage: Stage, key: &str) -> bool {
-    match key {
-        "sender" => stage == Stage::Mail,
-        "recipient" => stage == Stage::Rcpt,
-        "helo" => stage == Stage::Helo,
-        "parameters" => matches!(stage, Stage::Mail | Stage::Rcpt),
-        _ => false,
-    }
-}
-
-/// Whether the verdict of that name may be given at `stage`.
-pub(super) fn allows(stage: Stage, verdict: &str) -> bool {
-    match verdict {
-        "reply" => !stage.is_reply(),
-        "route" => matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth | Stage::Mail | Stage::Rcpt),
-        "substitute" => stage.is_reply(),
-        "map" => stage == Stage::Rcpt,
-        "retry" => stage == Stage::RcptReply,
-        "disconnect" => stage != Stage::MessageReply,
-        _ => true,
-    }
-}
-
 /// What is wrong with a `reply` of `class` at `stage`, if anything.
 pub(super) fn reply_fault(stage: Stage, class: u8) -> Option<String> {
-    match (class, stage) {
-        (4 | 5, _) | (2, Stage::Other | Stage::Rcpt) => None,
-        (2, _) => Some(format!(
-            "a reply at {} is 4xx or 5xx; 2xx is allowed at rcpt (the recipient is swallowed) and other",
-            stage.name()
-        )),
-        _ => Some("a reply is never 3xx".to_owned()),
+    // Who writes a rule may discard: writing it is the grant.
+    match law::reply(stage, class, true).err()? {
+        Why::NotHere => None, // Said of the verdict already.
+        Why::Intermediate => Some("a reply is never 3xx".to_owned()),
+        _ => {
+            Some(format!("a reply at {} is 4xx or 5xx; 2xx is allowed at {}", stage.as_str(), positive_at()))
+        }
     }
 }
 
-/// What is wrong with a `substitute` of `class` at `stage` for replies matching `codes`, if anything.
+/// The stages whose `reply` may be a 2xx, and what that comes to.
+fn positive_at() -> String {
+    let allowed = stages().filter(|stage| law::reply(*stage, 2, true).is_ok()).map(|stage| {
+        let discards = law::reply(stage, 2, false).is_err();
+        format!("{}{}", stage.as_str(), if discards { " (the recipient is swallowed)" } else { "" })
+    });
+    allowed.collect::<Vec<_>>().join(" and ")
+}
+
+/// What is wrong with a `substitute` of `class` at `stage` for replies matching `codes`, if anything. Without `codes`
+/// it is for any reply.
 pub(super) fn substitute_fault(stage: Stage, class: u8, codes: &[CodePattern]) -> Option<String> {
-    let only = |wanted: &[u8]| !codes.is_empty() && codes.iter().all(|code| wanted.contains(&code.class()));
-    match class {
-        3 => Some("a substitute never makes a 3xx".to_owned()),
-        2 if stage == Stage::HeloReply => Some("only a 4xx or 5xx may be put in at helo-reply".to_owned()),
-        2 if !only(&[2]) => Some("a 2xx may only stand for a 2xx: match must say so, such as code: 2xx".to_owned()),
-        4 | 5 if stage == Stage::MessageReply && !only(&[4, 5]) => Some(
-            "a 2xx stays a 2xx at message-reply: match must say which replies are meant, such as code: [4xx, 5xx]"
-                .to_owned(),
+    let heard: Vec<u8> = match codes {
+        [] => vec![2, 3, 4, 5],
+        codes => codes.iter().map(|code| code.class()).collect(),
+    };
+    let text = match heard.into_iter().find_map(|heard| law::substitute(stage, heard, class).err())? {
+        Why::NotHere => return None, // Said of the verdict already.
+        Why::Intermediate => "a substitute never makes a 3xx".to_owned(),
+        Why::Positive => format!("only a 4xx or 5xx may be put in at {}", stage.as_str()),
+        Why::Accepted => format!(
+            "a 2xx stays a 2xx at {}: match must say which replies are meant, such as code: [4xx, 5xx]",
+            stage.as_str()
         ),
-        _ => None,
+        _ => "a 2xx may only stand for a 2xx: match must say so, such as code: 2xx".to_owned(),
+    };
+    Some(text)
+}
+
+/// Whether `retry` at `stage` makes sense of replies matching `codes`. Without `codes` it is for those that refuse.
+pub(super) fn retry_suits(stage: Stage, codes: &[CodePattern]) -> bool {
+    codes.iter().all(|code| law::retry(stage, code.class()) != Err(Why::NotRefused))
+}
+
+/// What is wrong with `disconnect` and a last reply of `class` at `stage`, if anything.
+pub(super) fn disconnect_fault(stage: Stage, class: u8) -> Option<String> {
+    match law::disconnect(stage, Some(class)).err()? {
+        Why::NotHere => None, // Said of the verdict already.
+        _ => Some("the last reply to a client is 4xx or 5xx".to_owned()),
     }
 }

@@ -10,8 +10,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::types::{Config, Decide, Identity, Intercept, Listener, Match, Protocol, Rule, Source, Upstream};
+use super::types::{Config, Decide, Intercept, Listener, Match, Protocol, Rule, Source, Upstream};
 use super::walk::Context;
+use crate::session::route::Identity;
 
 /// Warns of each way by which strangers come to a pool that does not know them.
 pub(super) fn check(config: &Config, context: &Context) {

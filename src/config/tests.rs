@@ -7,8 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::rule::{Mark, SizeRange, Template, TemplatePiece, Variable};
-use super::types::{CalloutKind, Config, Decide, Source, Stage};
+use super::types::{CalloutKind, Config, Decide, Source};
 use super::{EMBEDDED, load_text, yaml};
+use crate::session::route::HopTls;
+use crate::session::verdict::Stage;
 
 /// Uses every key and every verdict.
 const RICH: &str = r#"
@@ -74,7 +76,10 @@ callouts:
     concurrency: 7
     effects: [discard]
     refuse_postmaster: true
-  - { name: other, type: http, url: "http://[::1]?x", stages: connect }
+  - { name: other, type: http, url: "http://[::1]?x", stages: connect, tls: off }
+  - { name: secure, type: http, url: "https://directory.example", stages: rcpt,
+      tls: { roots: roots.pem, server_name: d.example, certificate: own.pem, key: own.key } }
+  - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,
@@ -146,8 +151,8 @@ fn the_embedded_file_is_the_defaults() {
     assert_eq!(load(EMBEDDED), Config::default());
     let mut config = load(&uncommented());
     assert_eq!(config.hostname.take().as_deref(), Some("mx.example.com"), "an example, the only one");
-    assert!(config.limits.sessions_configured);
-    config.limits.sessions_configured = false;
+    assert!(config.session_limits.sessions_configured);
+    config.session_limits.sessions_configured = false;
     assert_eq!(config, Config::default());
 }
 
@@ -160,7 +165,7 @@ fn the_embedded_file_shows_every_key() {
     };
     let shown = paths(&uncommented());
     let mut config = Config::default();
-    config.limits.sessions_configured = true;
+    config.session_limits.sessions_configured = true;
     config.hostname = Some("mx.example.com".to_owned());
     for path in paths(&config.to_string()) {
         assert!(shown.contains(&path), "{path} is not in proxy.yaml");
@@ -195,6 +200,11 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
     let CalloutKind::Http(url) = &config.callouts[1].kind;
     assert_eq!(url.to_string(), "http://[::1]/?x");
+    let CalloutKind::Http(url) = &config.callouts[2].kind;
+    assert_eq!((url.to_string().as_str(), url.port), ("https://directory.example/", 443));
+    assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
+    let CalloutKind::Http(url) = &config.callouts[3].kind;
+    assert_eq!(url.to_string(), "https://[::1]:80/");
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
 

@@ -15,11 +15,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use super::callout::*;
 pub use super::edge::*;
 pub use super::rule::*;
+use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
+use crate::session::route::Identity;
+use crate::session::settings::AuthShown;
+use crate::smtp::BareNewline;
 
 /// Everything that can be set, checked and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +37,10 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// The callouts in file order, which is the order they are asked in, behind the rules.
     pub callouts: Vec<Callout>,
-    /// What is bounded, and at what.
+    /// `limits:` of each session.
     pub limits: Limits,
+    /// `limits:` of sessions together.
+    pub session_limits: SessionLimits,
     /// What is waited for, and how long.
     pub timeouts: Timeouts,
     /// How message content is handled.
@@ -79,6 +84,7 @@ impl Default for Config {
             rules: Vec::new(),
             callouts: Vec::new(),
             limits: Limits::default(),
+            session_limits: SessionLimits::default(),
             timeouts: Timeouts::default(),
             content: Content::default(),
             dns: Dns::default(),
@@ -121,7 +127,7 @@ pub struct Listener {
     /// Who says by a PROXY header who the client is.
     pub proxy_protocol: ProxyProtocol,
     /// Who may say XCLIENT and XFORWARD.
-    pub xclient: Vec<IpNet>,
+    pub xclient: Networks,
     /// How long the greeting waits; whoever speaks before it is refused. Zero: it does not wait.
     pub greeting_delay: Duration,
     /// How clients come here that connect to somebody else.
@@ -136,7 +142,7 @@ impl Default for Listener {
             auth: AuthShown::Hop,
             tls: ListenerTls::default(),
             proxy_protocol: ProxyProtocol::default(),
-            xclient: Vec::new(),
+            xclient: Networks::default(),
             greeting_delay: Duration::ZERO,
             intercept: Intercept::Off,
         }
@@ -250,9 +256,9 @@ pub enum Balance {
     LeastSessions,
 }
 
-/// What is bounded. Sizes are octets.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+/// What is bounded beyond one session; what is bounded in each are its [`Limits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
     /// Sessions at once.
     pub sessions: usize,
     /// Whether `sessions` was written down: then more than the descriptors allow is an error, not lowered.
@@ -266,28 +272,12 @@ pub struct Limits {
     /// RCPT commands a minute of one client.
     pub recipients_per_minute: u32,
     /// Clients that the bounds of one client do not bind.
-    pub exempt: Vec<IpNet>,
+    pub exempt: Networks,
     /// Clients that are counted together, too. A client belongs to the first range that holds it.
     pub ranges: Vec<Range>,
-    /// Recipients of one transaction.
-    pub recipients: usize,
-    /// Content of one message.
-    pub message_size: u64,
-    /// A command line with its CRLF.
-    pub command_line: usize,
-    /// A line of an AUTH exchange with its CRLF.
-    pub auth_line: usize,
-    /// One line of a hop's reply with its CRLF.
-    pub reply_line: usize,
-    /// A hop's whole reply.
-    pub reply: usize,
-    /// Errors of syntax or sequence before the client is closed.
-    pub errors: usize,
-    /// Further RCPTs of one ladder.
-    pub attempts: usize,
 }
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             sessions: 10_000,
@@ -296,16 +286,8 @@ impl Default for Limits {
             new_sessions_per_minute: 0,
             messages_per_minute: 0,
             recipients_per_minute: 0,
-            exempt: Vec::new(),
+            exempt: Networks::default(),
             ranges: Vec::new(),
-            recipients: 1000,
-            message_size: 50 * 1024 * 1024,
-            command_line: 2048,
-            auth_line: 12_288,
-            reply_line: 4096,
-            reply: 64 * 1024,
-            errors: 20,
-            attempts: 4,
         }
     }
 }
@@ -314,7 +296,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Range {
     /// The networks; never empty.
-    pub from: Vec<IpNet>,
+    pub from: Networks,
     /// Sessions at once.
     pub sessions: usize,
     /// New sessions a minute.
@@ -323,49 +305,6 @@ pub struct Range {
     pub messages_per_minute: u32,
     /// RCPT commands a minute.
     pub recipients_per_minute: u32,
-}
-
-/// What is waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeouts {
-    /// The client's next whole command.
-    pub command: Duration,
-    /// The next octets of content, from the client or into the hop.
-    pub content: Duration,
-    /// A hop's connection.
-    pub connect: Duration,
-    /// A TLS handshake on either side.
-    pub tls: Duration,
-    /// A hop's greeting.
-    pub greeting: Duration,
-    /// One host's reply while another host remains.
-    pub reply: Duration,
-    /// All the client waits for on one command or greeting.
-    pub answer: Duration,
-    /// One ladder.
-    pub attempts: Duration,
-    /// A hop's reply to the content.
-    pub end_of_data: Duration,
-    /// All callouts of one question together.
-    pub callouts: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let s = Duration::from_secs;
-        Self {
-            command: s(300),
-            content: s(180),
-            connect: s(10),
-            tls: s(10),
-            greeting: s(30),
-            reply: s(60),
-            answer: s(240),
-            attempts: s(60),
-            end_of_data: s(600),
-            callouts: s(60),
-        }
-    }
 }
 
 /// How message content is handled.
@@ -387,15 +326,6 @@ impl Default for Content {
             bare_newline: BareNewline::Normalize,
         }
     }
-}
-
-/// What becomes of a bare LF or CR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BareNewline {
-    /// Mended, and counted.
-    Normalize,
-    /// The message is refused with `550 5.5.2`.
-    Reject,
 }
 
 /// How names are resolved.

@@ -6,11 +6,11 @@
 //!
 //! RFC 5321 2.3.8 and 4.5.3.1.4 (lines), RFC 4954 4 (AUTH exchange).
 
-use crate::session::settings::Limits;
+use super::Limits;
 use crate::smtp::{BareNewline, Command, CommandError, Line, LineEnd, next_line};
 
 /// How much of a line that is too long is read and dropped before the client is.
-const FLOOD: usize = 64 << 10;
+const FLOOD: u32 = 64 << 10;
 
 /// What the client's octets are.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Downstream {
     pub in_auth: bool,
     /// How many syntax and sequence errors gatepost answered since the last accepted message.
     pub errors: u32,
-    discarded: usize,
+    discarded: u32,
 }
 
 impl Downstream {
@@ -65,14 +65,15 @@ impl Downstream {
     }
 
     fn discard<'a>(&mut self, octets: &[u8]) -> Next<'a> {
+        let more = u32::try_from(octets.len()).unwrap_or(u32::MAX).min(FLOOD + 1);
         match memchr::memchr(b'\n', octets) {
-            _ if self.discarded + octets.len().min(FLOOD + 1) > FLOOD + 1 => Next::Flood,
+            _ if self.discarded + more > FLOOD + 1 => Next::Flood,
             Some(end) => {
                 self.discarded = 0;
                 Next::TooLong(end + 1)
             }
             None => {
-                self.discarded += octets.len();
+                self.discarded += more;
                 if self.discarded > FLOOD { Next::Flood } else { Next::Discarded(octets.len()) }
             }
         }

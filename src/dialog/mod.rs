@@ -2,7 +2,11 @@
 //! it is the client. Pure: octets in, events out.
 
 mod downstream;
+mod limits;
+mod tx;
 mod upstream;
 
 pub use downstream::{Downstream, Next};
+pub use limits::{Limits, Timeouts};
+pub use tx::Tx;
 pub use upstream::{Expect, Heard, Say, Upstream};

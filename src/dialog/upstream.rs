@@ -1,15 +1,17 @@
 //! The client side of one SMTP dialog.
 //!
 //! In:    commands to say, each with whom its reply is for; octets from the hop.
-//! Out:   octets for the hop, as soon as its pipelining allows; one [`Heard`] per reply, in order.
+//! Out:   octets for the hop, as soon as its pipelining allows; one [`Heard`] per reply, in order; what the hop is inside
+//!        of, as it answered.
 //! Never: decides policy, reads a clock, or says a command while one is unanswered that must be the last of its
-//!        group, or any two at once to a hop that did not offer PIPELINING.
+//!        group, or any two at once to a hop that did not offer PIPELINING; says a command where the hop takes content
+//!        or a step of AUTH.
 //!
-//! RFC 5321 4.3 (order of commands), RFC 2920 (pipelining).
+//! RFC 5321 4.3 (order of commands), RFC 2920 (pipelining), RFC 4954 4 (AUTH exchanges).
 
 use std::collections::VecDeque;
 
-use crate::session::io::Tx;
+use super::Tx;
 use crate::smtp::{Extensions, Keyword, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef};
 
 /// Whom a reply is for.
@@ -39,13 +41,35 @@ pub enum Expect {
     Nobody,
 }
 
-/// How a command stands in a pipelining group (RFC 2920 3.1).
+/// What is said, as far as it decides what may be said behind it, and where the hop stands when it has answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Say {
-    /// More may follow it unanswered.
+    /// EHLO, LHLO or HELO: what was said before it counts no more, if it is taken.
+    Hello,
+    /// MAIL: a transaction begins, if it is taken.
+    Mail,
+    /// RSET: whatever there was ends.
+    Reset,
+    /// DATA: behind 354 the hop takes content.
+    Data,
+    /// AUTH or a step of it: behind 334 the hop takes the next.
+    Auth,
+    /// A chunk that is not the last.
+    Chunk,
+    /// The end of the content: commands may be said behind it (RFC 2920 3.1), and the transaction is over, whatever the
+    /// answer is (RFC 5321 4.1.1.4).
+    Content,
+    /// A command that may have others behind it.
     Along,
-    /// Nothing is said behind it until it is answered.
+    /// Any other command.
     Last,
+}
+
+impl Say {
+    /// Whether nothing is said behind it until it is answered (RFC 2920 3.1).
+    fn is_last(self) -> bool {
+        matches!(self, Say::Hello | Say::Data | Say::Auth | Say::Last)
+    }
 }
 
 /// What a hop said.
@@ -59,13 +83,25 @@ pub enum Heard<'a> {
     Malformed(ReplyFault),
 }
 
+/// What the hop takes next.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Mode {
+    #[default]
+    Commands,
+    /// Content, to CRLF.CRLF.
+    Content,
+    /// A step of an AUTH exchange.
+    Auth,
+}
+
 /// The dialog with one hop.
 #[derive(Default, Debug)]
 pub struct Upstream {
     framer: ReplyFramer,
-    expects: VecDeque<Expect>,
+    expects: VecDeque<(Expect, Say)>,
     waiting: VecDeque<(Expect, Say, Box<[u8]>)>,
-    closed_group: bool,
+    mode: Mode,
+    in_mail: bool,
     /// What the hop offered in its latest EHLO reply.
     pub extensions: Extensions,
 }
@@ -73,26 +109,29 @@ pub struct Upstream {
 impl Upstream {
     /// Awaits what the hop says of its own accord: the greeting.
     pub fn expect(&mut self, expect: Expect) {
-        self.expects.push_back(expect);
-        self.closed_group = true;
+        self.expects.push_back((expect, Say::Last));
     }
 
-    /// Awaits the reply to content: commands may be said behind it (RFC 2920 3.1).
-    pub fn expect_along(&mut self, expect: Expect) {
-        self.expects.push_back(expect);
-        self.closed_group = false;
+    /// Awaits the reply to content, or to a chunk, of which the last octets are being written.
+    pub fn expect_along(&mut self, expect: Expect, say: Say) {
+        self.wrote(expect, say);
+    }
+
+    /// Ends content of which not an octet was said, before anything that waits.
+    pub fn end_without_content(&mut self, tx: &mut Tx, expect: Expect) {
+        tx.put(b".\r\n");
+        self.wrote(expect, Say::Content);
     }
 
     /// Says a command now, or as soon as the hop may hear it.
-    pub fn say(&mut self, tx: &mut Tx, expect: Expect, group: Say, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.may_say() {
+    pub fn say(&mut self, tx: &mut Tx, expect: Expect, say: Say, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.waiting.is_empty() && self.may_write(say) {
             tx.write(write);
-            self.expects.push_back(expect);
-            self.closed_group = group == Say::Last;
+            self.wrote(expect, say);
         } else {
             let mut octets = Vec::new();
             write(&mut octets);
-            self.waiting.push_back((expect, group, octets.into_boxed_slice()));
+            self.waiting.push_back((expect, say, octets.into_boxed_slice()));
         }
     }
 
@@ -103,35 +142,36 @@ impl Upstream {
             Err(fault) => Heard::Malformed(fault),
             Ok(Some(reply)) => {
                 let expect = self.expects.pop_front();
-                if self.expects.is_empty() {
-                    self.closed_group = false;
+                if let Some((_, say)) = expect {
+                    self.answered(say, reply);
                 }
-                Heard::Reply(reply, expect)
+                Heard::Reply(reply, expect.map(|(expect, _)| expect))
             }
         }
     }
 
     /// Says what waited and may be said now.
     pub fn pump(&mut self, tx: &mut Tx) {
-        while !self.waiting.is_empty() && self.may_write() {
-            if let Some((expect, group, octets)) = self.waiting.pop_front() {
-                tx.put(&octets);
-                self.expects.push_back(expect);
-                self.closed_group = group == Say::Last;
-            }
+        while let Some((.., say, _)) = self.waiting.front()
+            && self.may_write(*say)
+            && let Some((expect, say, octets)) = self.waiting.pop_front()
+        {
+            tx.put(&octets);
+            self.wrote(expect, say);
         }
     }
 
-    /// Takes nobody's interest in what was said so far: its replies will be dropped as they come, and what waited is
-    /// not said.
-    pub fn forget(&mut self) {
+    /// Nobody takes an interest in what was said so far, but for what is wanted still: other replies will be dropped as
+    /// they come, and what waited is not said.
+    pub fn forget(&mut self, wanted: impl Fn(Expect) -> bool) {
         self.waiting.clear();
-        self.expects.iter_mut().for_each(|expect| *expect = Expect::Nobody);
+        let unwanted = self.expects.iter_mut().filter(|(expect, _)| !wanted(*expect));
+        unwanted.for_each(|(expect, _)| *expect = Expect::Nobody);
     }
 
     /// Whether a command said now would go out now.
     pub fn may_say(&self) -> bool {
-        self.waiting.is_empty() && self.may_write()
+        self.waiting.is_empty() && self.may_write(Say::Last)
     }
 
     /// Whether no reply is outstanding.
@@ -139,9 +179,35 @@ impl Upstream {
         self.expects.is_empty() && self.waiting.is_empty()
     }
 
+    /// Whether something waits until the hop may hear it.
+    pub fn holds_back(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether a reply to this is still to come.
     pub fn awaits(&self, expect: Expect) -> bool {
-        self.expects.contains(&expect) || self.waiting.iter().any(|(waiting, ..)| *waiting == expect)
+        self.expects().any(|awaited| awaited == expect)
+    }
+
+    /// Whose replies are still to come, in order.
+    pub fn expects(&self) -> impl Iterator<Item = Expect> {
+        let said = self.expects.iter().map(|(expect, _)| *expect);
+        said.chain(self.waiting.iter().map(|(expect, ..)| *expect))
+    }
+
+    /// Whether the hop is inside a transaction, as it answered: it took MAIL, and nothing since that ends one.
+    pub fn is_in_mail(&self) -> bool {
+        self.in_mail
+    }
+
+    /// Whether it is, or will be if it takes all that was said to it. A refused EHLO ends nothing.
+    pub fn may_be_in_mail(&self) -> bool {
+        let said = self.expects.iter().map(|(_, say)| *say);
+        said.chain(self.waiting.iter().map(|(_, say, _)| *say)).fold(self.in_mail, |inside, say| match say {
+            Say::Mail => true,
+            Say::Reset | Say::Content => false,
+            Say::Hello | Say::Data | Say::Auth | Say::Chunk | Say::Along | Say::Last => inside,
+        })
     }
 
     /// Gives back the space of queues that a busy moment made large.
@@ -154,7 +220,33 @@ impl Upstream {
         }
     }
 
-    fn may_write(&self) -> bool {
-        self.expects.is_empty() || (!self.closed_group && self.extensions.has(Keyword::Pipelining))
+    fn wrote(&mut self, expect: Expect, say: Say) {
+        self.mode = Mode::Commands;
+        self.expects.push_back((expect, say));
+    }
+
+    fn answered(&mut self, say: Say, reply: ReplyRef<'_>) {
+        let code = reply.code();
+        match say {
+            Say::Mail if code.is_positive() => self.in_mail = true,
+            Say::Reset | Say::Hello if code.is_positive() => self.in_mail = false,
+            Say::Content => self.in_mail = false,
+            Say::Data if code.is_intermediate() => self.mode = Mode::Content,
+            Say::Auth if code.is_intermediate() => self.mode = Mode::Auth,
+            _ => {}
+        }
+    }
+
+    fn may_write(&self, say: Say) -> bool {
+        let mode = match self.mode {
+            Mode::Commands => true,
+            Mode::Content => say == Say::Content,
+            Mode::Auth => say == Say::Auth,
+        };
+        let group = match self.expects.back() {
+            None => true,
+            Some((_, last)) => !last.is_last() && self.extensions.has(Keyword::Pipelining),
+        };
+        mode && group
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, UnixStream};
 use super::identity::{self, Introduction, Untold};
 use super::sink;
 use super::target::{Address, Target};
-use crate::net::stream::Stream;
+use crate::stream::Stream;
 
 /// A connection to a host.
 #[derive(Debug)]

@@ -14,10 +14,9 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
-use crate::net::handshake::Handshake;
-use crate::net::stream::Stream;
 use crate::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use crate::smtp::{Reply, ReplyFramer, ReplyLimits};
+use crate::stream::{Handshake, Stream};
 use crate::tls::client::Client;
 use crate::tls::facts;
 

@@ -2,7 +2,7 @@
 //!
 //! In:    the upstreams of the configuration; the outcome of each attempt at a host.
 //! Out:   one [`Pick`] per attempt: the host to dial next, with the [`Lease`] that counts the dialog; an open
-//!        [`Stream`](crate::net::stream::Stream) for it.
+//!        [`Stream`](crate::stream::Stream) for it.
 //! Never: speaks SMTP to a hop for a client (the session does; the [`sink`] speaks as a server, a [`probe`] for
 //!        itself), or decides what the client hears.
 //!
@@ -16,6 +16,7 @@ pub mod connect;
 pub mod dialog;
 pub mod directory;
 pub mod dns;
+mod figures;
 pub mod health;
 pub mod identity;
 pub mod pool;

@@ -27,8 +27,8 @@ use super::dns::{Found, Question};
 use super::health::{HopCounts, HostState, Lease};
 use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
-use crate::config::types::{self, Balance, Protocol, Source, Upstream, UpstreamTlsMode};
-use crate::session::route::{HopTerms, HopTls, Identity, PoolKind};
+use crate::config::types::{Balance, Protocol, Source, Upstream};
+use crate::session::route::{HopTerms, PoolKind};
 use crate::tls::ClientTls;
 
 /// A pool as the configuration gives it.
@@ -103,20 +103,8 @@ impl PoolSpec {
 
 fn terms(upstream: &Upstream) -> HopTerms {
     HopTerms {
-        tls: match upstream.tls.mode {
-            UpstreamTlsMode::Off => HopTls::Off,
-            UpstreamTlsMode::Opportunistic => HopTls::Opportunistic,
-            UpstreamTlsMode::Required => HopTls::Required,
-            UpstreamTlsMode::Implicit => HopTls::Implicit,
-        },
-        identity: match upstream.identity {
-            types::Identity::None => Identity::None,
-            types::Identity::Xclient => Identity::Xclient,
-            types::Identity::Xforward => Identity::Xforward,
-            types::Identity::ProxyV1 => Identity::ProxyV1,
-            types::Identity::ProxyV2 => Identity::ProxyV2,
-            types::Identity::SourceAddress => Identity::SourceAddress,
-        },
+        tls: upstream.tls.mode,
+        identity: upstream.identity,
         identity_required: upstream.identity_required,
         identity_login: upstream.identity_login,
         is_loopback: false,

@@ -13,13 +13,12 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use governor::state::{InMemoryState, StateStore};
-use ipnet::IpNet;
 
 use super::client::Client;
-use super::networks::Networks;
 use super::rate::Rate;
 use super::table::Table;
 use crate::config::types;
+use crate::networks::Networks;
 use crate::session::limiter::Bound;
 
 /// What is bound by the minute.
@@ -44,8 +43,7 @@ pub(super) struct Bounds {
 /// Clients that are counted together.
 pub(super) struct Range {
     /// As configured; by this it is the same after a reload.
-    from: Vec<IpNet>,
-    networks: Networks,
+    from: Networks,
     /// Sessions at once.
     pub(super) sessions: usize,
     /// How many there are.
@@ -58,14 +56,14 @@ struct Rates<S: StateStore>([Option<Arc<Rate<S>>>; 3]);
 
 impl Bounds {
     /// The bounds that `limits` says, with what was counted under those before.
-    pub(super) fn new(sessions: usize, limits: &types::Limits, before: Option<&Self>) -> Self {
+    pub(super) fn new(sessions: usize, limits: &types::SessionLimits, before: Option<&Self>) -> Self {
         let rates =
             [limits.new_sessions_per_minute, limits.messages_per_minute, limits.recipients_per_minute];
         let known = |range: &types::Range| before?.ranges.iter().find(|known| known.from == range.from);
         Self {
             sessions,
             per_client: limits.sessions_per_client,
-            exempt: Networks::new(&limits.exempt),
+            exempt: limits.exempt.clone(),
             rates: Rates::new(rates, before.map(|before| &before.rates)),
             ranges: limits.ranges.iter().map(|range| Range::new(range, known(range))).collect(),
         }
@@ -86,7 +84,7 @@ impl Bounds {
 
     /// The range that holds an address.
     pub(super) fn range(&self, address: IpAddr) -> Option<&Range> {
-        self.ranges.iter().find(|range| range.networks.contains(address))
+        self.ranges.iter().find(|range| range.from.contains(address))
     }
 
     /// Takes one of what a client and its range may do now.
@@ -114,7 +112,6 @@ impl Range {
         let rates = [range.new_sessions_per_minute, range.messages_per_minute, range.recipients_per_minute];
         Self {
             from: range.from.clone(),
-            networks: Networks::new(&range.from),
             sessions: if range.sessions == 0 { usize::MAX } else { range.sessions },
             open: before.map(|before| Arc::clone(&before.open)).unwrap_or_default(),
             rates: Rates::new(rates, before.map(|before| &before.rates)),

@@ -27,7 +27,6 @@ use crate::smtp::{Own, own};
 mod bounds;
 mod client;
 pub mod descriptors;
-mod networks;
 mod rate;
 mod table;
 
@@ -75,7 +74,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// At most `sessions` at once, of each client and range what `limits` says.
-    pub fn new(sessions: usize, limits: &types::Limits) -> Arc<Self> {
+    pub fn new(sessions: usize, limits: &types::SessionLimits) -> Arc<Self> {
         let bounds = Bounds::new(sessions, limits, None);
         Arc::new(Self {
             rated: AtomicBool::new(bounds.are_rated()),
@@ -87,7 +86,7 @@ impl Sessions {
     }
 
     /// Replaces the bounds; sessions that are open stay, even those beyond the new ones.
-    pub fn set(&self, sessions: usize, limits: &types::Limits) {
+    pub fn set(&self, sessions: usize, limits: &types::SessionLimits) {
         let bounds = Bounds::new(sessions, limits, Some(&self.bounds.load()));
         self.rated.store(bounds.are_rated(), Relaxed);
         self.bounds.store(Arc::new(bounds));

@@ -12,8 +12,8 @@ fn bounded(sessions: usize, yaml: &str) -> Arc<Sessions> {
     Sessions::new(sessions, &limits(yaml))
 }
 
-fn limits(yaml: &str) -> types::Limits {
-    load_text("proxy.yaml", &format!("{POOL}limits: {{ {yaml} }}\n"), []).unwrap().config.limits
+fn limits(yaml: &str) -> types::SessionLimits {
+    load_text("proxy.yaml", &format!("{POOL}limits: {{ {yaml} }}\n"), []).unwrap().config.session_limits
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -4,11 +4,22 @@
 //! Out:   a gauge for each certificate, as Prometheus text.
 //! Never: keeps one that is not in use any more.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::callouts::quoted;
 use super::render::{family, head, line};
-use crate::tls::set::Expiry;
+
+/// A certificate of a listener's, and when it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The listener's first address.
+    pub listener: String,
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// In seconds since 1970.
+    pub at: i64,
+}
 
 static NOW: Mutex<Vec<Expiry>> = Mutex::new(Vec::new());
 

@@ -11,6 +11,7 @@
 
 mod callouts;
 pub mod certificates;
+mod hosts;
 pub mod labels;
 mod meter;
 mod process;
@@ -21,6 +22,7 @@ use crate::session::callout::FaultKind;
 use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
 pub use callouts::CalloutCounts;
+pub use hosts::HostFigures;
 use labels::*;
 pub use meter::Meter;
 pub use render::Metrics;

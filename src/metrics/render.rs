@@ -1,26 +1,24 @@
 //! All metrics as Prometheus text.
 //!
-//! In:    the meters of the workers, the pools, figures of the process.
+//! In:    the meters of the workers, figures of the hosts and of the process.
 //! Out:   the exposition text; nothing a scrape does not ask for is computed.
 //! Never: stands in a worker's way: counting goes on while this reads.
 //!
 //! Counters and gauges are registered once with a recorder of the exporter's, never installed globally, and set
 //! when rendered. The histograms are our own arrays, written beside: a recorder's would allocate per sample.
 
-use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::hosts::{HostFigures, Hosts};
 use super::meter::{Meter, Sums};
 use super::{
     BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, certificates, process,
 };
-use crate::hop::{HostHealth, Pools, Probe, Why};
 
-static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
+pub(super) static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
 
 /// Every metric of the process. Lives as long as it does; the control thread renders.
 pub struct Metrics {
@@ -28,22 +26,7 @@ pub struct Metrics {
     handle: PrometheusHandle,
     meters: Box<[Meter]>,
     series: Vec<Counter>,
-    hosts: Mutex<HashMap<HostKey, HostSeries>>,
-}
-
-/// An upstream's name and a host's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct HostKey(Arc<str>, Arc<str>);
-
-/// The series of one host.
-#[derive(Clone)]
-struct HostSeries {
-    connects: Counter,
-    failures: [Counter; Why::ALL.len()],
-    ejections: Counter,
-    probes: [Counter; Probe::ALL.len()],
-    up: Gauge,
-    open: Gauge,
+    hosts: Hosts,
 }
 
 impl Metrics {
@@ -67,7 +50,7 @@ impl Metrics {
             Key::from_parts("gatepost_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))]);
         recorder.register_gauge(&build, &METADATA).set(1.0);
         let meters = (0..=workers).map(|_| Meter::new()).collect();
-        Self { handle: recorder.handle(), recorder, meters, series, hosts: Mutex::default() }
+        Self { handle: recorder.handle(), recorder, meters, series, hosts: Hosts::default() }
     }
 
     /// The meter of worker `index`, counted from 0; one past the last is the control thread's, as is any beyond.
@@ -91,7 +74,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus text.
-    pub fn render(&self, pools: &Pools) -> String {
+    pub fn render(&self, hosts: &[HostFigures]) -> String {
         let sums = Sums::new(&self.meters);
         for (counter, sum) in self.series.iter().zip(&sums.series) {
             counter.absolute(*sum);
@@ -103,7 +86,7 @@ impl Metrics {
         for &(name, value) in figures.iter().filter(|(name, _)| *name != CPU) {
             self.gauge(name).set(value);
         }
-        self.set_hosts(pools);
+        self.hosts.set(&self.recorder, hosts);
         let mut text = self.handle.render();
         callouts::render(&mut text);
         certificates::render(&mut text);
@@ -121,65 +104,11 @@ impl Metrics {
     fn gauge(&self, name: &'static str) -> Gauge {
         self.recorder.register_gauge(&Key::from_name(name), &METADATA)
     }
-
-    fn set_hosts(&self, pools: &Pools) {
-        // Nothing in here panics half-way.
-        let mut known = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        // A host that a reload has taken out stays, as one that is down.
-        for series in known.values() {
-            series.up.set(0.0);
-            series.open.set(0.0);
-        }
-        for pool in pools.iter() {
-            for HostHealth { host, up, open, counts } in pool.health() {
-                let series = known
-                    .entry(HostKey(pool.name().clone(), host.clone()))
-                    .or_insert_with(|| HostSeries::new(&self.recorder, pool.name(), &host));
-                series.connects.absolute(counts.connects());
-                for (why, counter) in Why::ALL.into_iter().zip(&series.failures) {
-                    counter.absolute(counts.failures(why));
-                }
-                series.ejections.absolute(counts.ejections());
-                for (result, counter) in Probe::ALL.into_iter().zip(&series.probes) {
-                    counter.absolute(counts.probes(result));
-                }
-                series.up.set(if up { 1.0 } else { 0.0 });
-                series.open.set(f64::from(open));
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").field("meters", &self.meters.len()).finish_non_exhaustive()
-    }
-}
-
-impl HostSeries {
-    fn new(recorder: &PrometheusRecorder, pool: &Arc<str>, host: &Arc<str>) -> Self {
-        let labels = || vec![Label::new("upstream", pool.clone()), Label::new("host", host.clone())];
-        let counter =
-            |name: &'static str, labels| recorder.register_counter(&Key::from_parts(name, labels), &METADATA);
-        let gauge = |name: &'static str| recorder.register_gauge(&Key::from_parts(name, labels()), &METADATA);
-        let failures = Why::ALL.map(|why| {
-            let mut labels = labels();
-            labels.push(Label::new("reason", why.as_str()));
-            counter("gatepost_hop_failures_total", labels)
-        });
-        let probes = Probe::ALL.map(|result| {
-            let mut labels = labels();
-            labels.push(Label::new("result", result.as_str()));
-            counter("gatepost_hop_probes_total", labels)
-        });
-        Self {
-            probes,
-            connects: counter("gatepost_hop_connects_total", labels()),
-            failures,
-            ejections: counter("gatepost_hop_ejections_total", labels()),
-            up: gauge("gatepost_hop_up"),
-            open: gauge("gatepost_hop_dialogs_open"),
-        }
     }
 }
 

@@ -136,7 +136,7 @@ fn every_event_is_counted_under_its_own_labels() {
         metrics.meter(0).count(event);
         metrics.meter(1).add(event, 2);
         metrics.control().count(event);
-        let output = parse(&metrics.render(&pools)).unwrap();
+        let output = parse(&metrics.render(&pools.figures())).unwrap();
         let counted: Vec<_> = output
             .samples
             .iter()
@@ -170,7 +170,7 @@ fn the_output_is_prometheus_text_and_holds_every_metric() {
     for _ in 0..3 {
         picked.lease.failed(Why::Greeting, std::time::Instant::now());
     }
-    let output = parse(&metrics.render(&pools)).unwrap();
+    let output = parse(&metrics.render(&pools.figures())).unwrap();
     let sample = |name: &str| output.samples.get(name).copied().unwrap_or_else(|| panic!("{name}"));
     assert_eq!(sample("gatepost_sessions_open"), 1.0);
     assert_eq!(sample("gatepost_command_added_seconds_bucket{le=\"0.00001\"}"), 1.0);
@@ -200,13 +200,14 @@ fn a_host_taken_out_by_a_reload_is_down_and_keeps_its_counts() {
     let (pools, registry) = pools();
     let metrics = Metrics::new(1);
     drop(pools.get("main").unwrap().next(&[], std::time::Instant::now()));
-    metrics.render(&pools);
-    let output = parse(&metrics.render(&Pools::default())).unwrap();
+    metrics.render(&pools.figures());
+    let output = parse(&metrics.render(&[])).unwrap();
     let host = "{upstream=\"main\",host=\"sink:./mail\"}";
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 0.0);
     drop(pools);
     let output =
-        parse(&metrics.render(&Pools::new(&Config::default(), &TlsSet::default(), &registry))).unwrap();
+        parse(&metrics.render(&Pools::new(&Config::default(), &TlsSet::default(), &registry).figures()))
+            .unwrap();
     assert_eq!(output.samples[&format!("gatepost_hop_up{host}")], 1.0);
     assert_eq!(output.samples[&format!("gatepost_hop_connects_total{host}")], 1.0);
 }

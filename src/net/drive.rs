@@ -40,17 +40,17 @@ use self::writing::waiting;
 use super::ask::Asking;
 use super::link::Link;
 use super::slots::{Slot, Slots};
-use super::stream::Stream;
-use super::worker::{self, Registered, Scratch, Tide};
+use super::worker::{self, Registered, Scratch, Stopping};
 use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
 use crate::metrics::labels::End;
 use crate::metrics::{Event, Timing};
 use crate::session::Session;
-use crate::session::io::{Bits, HopId, Input, Peer};
+use crate::session::io::{Bits, Input, Peer};
 use crate::session::settings::{Entrance, Settings};
 use crate::show;
 use crate::smtp::{SessionId, own};
+use crate::stream::Stream;
 use crate::tls::ServerTls;
 
 /// Reads of one peer in one turn; then others have theirs.
@@ -71,7 +71,7 @@ pub struct Drive {
     asking: Option<Box<Asking>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
-    tide: Tide,
+    stopping: Stopping,
     /// The client is only listened to, for so many octets more.
     linger: Option<u32>,
     /// When its connection closes whether or not it has read everything.
@@ -106,12 +106,12 @@ impl Drive {
             line_limit: settings.limits.command_line.max(settings.limits.auth_line),
             reply_limit: settings.limits.reply + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
-            client: Some(Link::new(stream)),
+            client: Some(Link::new(Peer::Downstream, stream)),
             hops: Slots::default(),
             asking: None,
             sleep: None,
             armed: None,
-            tide: Tide::Flood,
+            stopping: Stopping::No,
             linger: None,
             close_by: None,
             quit: false,
@@ -133,7 +133,7 @@ impl Drive {
         if first {
             self.session.start(now, &mut scratch.out);
         }
-        self.heed_tide(now, scratch);
+        self.heed_stopping(now, scratch);
         self.flush(cx, scratch, now);
         let before = waiting(&scratch.out);
         let fired = self.timer_fired(cx, now);
@@ -197,9 +197,8 @@ impl Drive {
         let mut any = false;
         for place in self.hops.taken() {
             let Slot::Connecting(future, since) = self.hops.at(place) else { continue };
-            let Poll::Ready(connected) = future.as_mut().poll(cx) else { continue };
+            let Poll::Ready((hop, connected)) = future.as_mut().poll(cx) else { continue };
             any = true;
-            let hop = HopId(place as u8);
             let input = match connected {
                 Ok((Connected { stream, untold }, name)) => {
                     if let Some(name) = name {
@@ -213,7 +212,7 @@ impl Drive {
                         );
                     }
                     scratch.meter.time(Timing::HopConnect, now.saturating_duration_since(*since));
-                    self.hops.put(place, Slot::Linked(Box::new(Link::new(stream))));
+                    self.hops.put(place, Slot::Linked(Box::new(Link::new(Peer::Upstream(hop), stream))));
                     Input::Opened(hop)
                 }
                 Err(NotConnected::Untold(why)) => {
@@ -231,11 +230,11 @@ impl Drive {
         any
     }
 
-    fn heed_tide(&mut self, now: Instant, scratch: &mut Scratch) {
-        let tide = worker::tide();
-        if tide != self.tide {
-            self.tide = tide;
-            let input = if tide == Tide::Ebb { Input::Shutdown } else { Input::Stop };
+    fn heed_stopping(&mut self, now: Instant, scratch: &mut Scratch) {
+        let stopping = worker::stopping();
+        if stopping != self.stopping {
+            self.stopping = stopping;
+            let input = if stopping == Stopping::Soon { Input::Shutdown } else { Input::Stop };
             self.session.handle(now, input, &mut scratch.out);
         }
     }

@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 use tokio::task::coop::has_budget_remaining;
 
 use super::buffers::{Pool, Rx};
-use super::stream::Stream;
-use crate::session::io::Tx;
+use crate::dialog::Tx;
+use crate::session::io::Peer;
+use crate::stream::Stream;
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;
@@ -20,6 +21,8 @@ const SLICES: usize = 64;
 /// A connection.
 #[derive(Debug)]
 pub struct Link {
+    /// With whom.
+    pub peer: Peer,
     /// Its stream.
     pub stream: Stream,
     /// What it sent.
@@ -38,8 +41,9 @@ pub struct Link {
 
 impl Link {
     /// A connection that was just made.
-    pub fn new(stream: Stream) -> Link {
+    pub fn new(peer: Peer, stream: Stream) -> Link {
         Link {
+            peer,
             stream,
             rx: Rx::default(),
             unsent: None,
@@ -132,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_without_budget_watches_again_when_it_has_some() {
         let (stream, _peer) = UnixStream::pair().unwrap();
-        let mut link = Link::new(Stream::Unix(stream));
+        let mut link = Link::new(Peer::Downstream, Stream::Unix(stream));
         let mut turns = 0;
         poll_fn(|cx| {
             turns += 1;

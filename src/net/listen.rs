@@ -25,8 +25,7 @@ use super::drive::{Drive, LINGER};
 use super::intercept::{self, Looped};
 use super::prelude::{self, Prelude};
 use super::share::{Guest, Share};
-use super::stream::Stream;
-use super::worker::{self, Registered, Serving, Tide};
+use super::worker::{self, Registered, Serving, Stopping};
 use crate::config::types::Intercept;
 use crate::limits::{Entered, Exceeded, Permit};
 use crate::metrics::Event;
@@ -36,6 +35,7 @@ use crate::session::limiter::Bound;
 use crate::session::route::PoolId;
 use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
+use crate::stream::Stream;
 
 /// Clients the kernel may hold for us.
 const BACKLOG: i32 = 4096;
@@ -219,13 +219,13 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts until the tide turns or the task is aborted; [`empty`] comes after it.
+/// Accepts until the process wants to stop or the task is aborted; [`empty`] comes after it.
 pub async fn accept(door: Arc<Door>, ids: Ids) {
     let mut registered = Registered::default();
     loop {
         let accepted = poll_fn(|cx| {
             registered.first(cx);
-            if worker::tide() != Tide::Flood {
+            if worker::stopping() != Stopping::No {
                 return Poll::Ready(None);
             }
             door.socket.poll_accept(cx).map(Some)

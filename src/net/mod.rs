@@ -7,13 +7,10 @@
 mod ask;
 pub mod buffers;
 pub mod drive;
-pub mod handshake;
 pub mod intercept;
 mod link;
 pub mod listen;
 mod prelude;
-pub mod secured;
 pub mod share;
 mod slots;
-pub mod stream;
 pub mod worker;

@@ -64,7 +64,7 @@ enum Ended {
 pub(super) fn of(door: &Door, peer: IpAddr) -> Prelude {
     if door.proxies.is_empty() {
         Prelude::None
-    } else if door.proxies.iter().any(|range| range.contains(&peer)) {
+    } else if door.proxies.contains(peer) {
         Prelude::Header
     } else if door.only_proxies {
         Prelude::Refused
@@ -91,7 +91,7 @@ pub(super) fn begin(
     tokio::spawn(async move {
         let heard = tokio::select! {
             biased;
-            () = worker::ebb() => Err(Ended::Draining),
+            () = worker::until_stopping() => Err(Ended::Draining),
             heard = tokio::time::timeout(PATIENCE, hear(&arrival.stream)) => heard.unwrap_or(Err(Ended::Late)),
         };
         match heard {

@@ -11,11 +11,11 @@ use std::time::Instant;
 use super::link::Link;
 use crate::hop::{Connected, NotConnected};
 use crate::session::client::ClientName;
-use crate::session::io::{Bits, HOPS};
+use crate::session::io::{Bits, HOPS, HopId};
 
-/// A connection that is being made, and the client's name where the host is to be told it.
+/// A connection that is being made, for whom, and the client's name where the host is to be told it.
 pub type Connecting =
-    Pin<Box<dyn Future<Output = Result<(Connected, Option<ClientName>), NotConnected>> + Send>>;
+    Pin<Box<dyn Future<Output = (HopId, Result<(Connected, Option<ClientName>), NotConnected>)> + Send>>;
 
 /// A hop's place in the shell.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 //! Out:   a task per client, all of them on this thread.
 //! Never: shares a session, a buffer or a counter with another worker.
 //!
-//! What sessions of one thread share lies in thread-local places: the scratch space of the turn, and the tide: whether
+//! What sessions of one thread share lies in thread-local places: the scratch space of the turn, and whether
 //! the process wants to stop.
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ use tokio::task::JoinHandle;
 use super::buffers::Pool;
 use super::listen::{self, Door, Entry, Ids};
 use super::share::{Guest, Share};
+use crate::dialog::Tx;
 use crate::limits::Sessions;
 use crate::metrics::{Meter, Metrics};
-use crate::session::io::{Out, Tx};
+use crate::session::io::Out;
 use crate::session::settings::Settings;
-use crate::systemd::Beat;
 use crate::tls::ServerTls;
 
 /// Shorter than any deadline of a session.
@@ -48,6 +48,9 @@ pub struct Serving {
     /// Where gatepost listens, as configured: no client may have been on its way there.
     pub listeners: Box<[SocketAddr]>,
 }
+
+/// A worker's sign of life: set by it in passing, taken back by whoever looks. A worker that has ended has dropped its own.
+pub type Beat = Arc<AtomicBool>;
 
 /// What the control thread says to a worker.
 pub enum Order {
@@ -73,13 +76,13 @@ pub enum Opening {
 
 /// Whether the process wants to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tide {
+pub enum Stopping {
     /// It does not.
-    Flood,
+    No,
     /// Sessions end between transactions.
-    Ebb,
+    Soon,
     /// Sessions end.
-    Out,
+    Now,
 }
 
 /// What a turn works with: lent to whichever session has its turn.
@@ -122,7 +125,7 @@ impl Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
-    static TIDE: Cell<Tide> = const { Cell::new(Tide::Flood) };
+    static STOPPING: Cell<Stopping> = const { Cell::new(Stopping::No) };
     static WAKERS: RefCell<(Vec<Option<Waker>>, Vec<usize>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
@@ -132,21 +135,21 @@ pub fn with_scratch<T>(turn: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 /// Whether the process wants to stop.
-pub fn tide() -> Tide {
-    TIDE.get()
+pub fn stopping() -> Stopping {
+    STOPPING.get()
 }
 
-/// Waits until the tide turns.
-pub async fn ebb() {
+/// Waits until the process wants to stop.
+pub async fn until_stopping() {
     let mut registered = Registered::default();
     poll_fn(|cx| {
         registered.first(cx);
-        if tide() == Tide::Flood { Poll::Pending } else { Poll::Ready(()) }
+        if stopping() == Stopping::No { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }
 
-/// A task's place among those that are woken when the tide turns; given back when dropped.
+/// A task's place among those that are woken when the process wants to stop; given back when dropped.
 #[derive(Default, Debug)]
 pub struct Registered(Option<usize>);
 
@@ -199,14 +202,14 @@ pub fn run(index: usize, metrics: &Metrics, orders: UnboundedReceiver<Order>, be
 async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> io::Result<()> {
     tokio::spawn(tick(beat));
     let mut doors = Doors { open: Vec::new(), ids: Ids::new(index) };
-    while tide() == Tide::Flood
+    while stopping() == Stopping::No
         && let Some(order) = orders.recv().await
     {
         match order {
             Order::Serve(serving, entries) => doors.serve(&serving, entries).await?,
             Order::Take(guest) => guest.enter(&doors.ids),
-            Order::Drain => turn_tide(Tide::Ebb),
-            Order::Stop => turn_tide(Tide::Out),
+            Order::Drain => stop(Stopping::Soon),
+            Order::Stop => stop(Stopping::Now),
         }
     }
     doors.shut(|_| false).await;
@@ -216,7 +219,7 @@ async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> i
             biased;
             Some(order) = orders.recv() => match order {
                 Order::Take(guest) => guest.enter(&doors.ids),
-                _ => turn_tide(Tide::Out),
+                _ => stop(Stopping::Now),
             },
             () = listen::sessions_over() => {
                 orders.close();
@@ -284,8 +287,8 @@ async fn tick(beat: Beat) {
     }
 }
 
-fn turn_tide(tide: Tide) {
-    TIDE.set(tide);
+fn stop(stopping: Stopping) {
+    STOPPING.set(stopping);
     let wakers: Vec<Waker> = WAKERS.with_borrow(|(wakers, _)| wakers.iter().flatten().cloned().collect());
     wakers.into_iter().for_each(Waker::wake);
 }

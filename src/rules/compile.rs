@@ -16,6 +16,7 @@ use super::condition::Condition;
 use super::map::Maps;
 use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
+use crate::session::law::{self, Part, Verdict};
 use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
 use crate::smtp::{Reply, canonical_domain};
@@ -86,11 +87,7 @@ impl RuleSet {
         let mut compiled = Rule {
             name: rule.name.as_str().into(),
             line: rule.mark.line,
-            stages: rule
-                .stages
-                .iter()
-                .filter_map(|stage| self::known(*stage))
-                .fold(Stages::default(), Stages::with),
+            stages: rule.stages.iter().copied().fold(Stages::default(), Stages::with),
             condition,
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
             map: None,
@@ -102,18 +99,14 @@ impl RuleSet {
         {
             errors.push((format!("do.{key}"), problem));
         }
-        for stage in &rule.stages {
-            let Some(asked) = self::known(*stage) else {
-                errors.push(("stages".to_owned(), format!("no rule is asked at {}", stage.name())));
-                continue;
-            };
-            if let Some(problem) = compiled.unfit(*stage) {
-                errors.push(("do".to_owned(), format!("{problem} at {}", stage.name())));
+        for &stage in &rule.stages {
+            if let Some(problem) = unfit(&rule.actions, stage) {
+                errors.push(("do".to_owned(), problem));
             }
-            let rules = &mut self.by_stage[asked as usize];
+            let rules = &mut self.by_stage[stage as usize];
             rules.index.add(id, &compiled.condition, &rule.matches.client);
             rules.classes |= compiled.condition.reply_classes();
-            self.stages = self.stages.with(asked);
+            self.stages = self.stages.with(stage);
         }
         self.rules.push(compiled);
     }
@@ -173,50 +166,15 @@ impl Rule {
         }
         Ok(())
     }
-
-    /// What of the rule's doing makes no sense at a stage.
-    fn unfit(&self, stage: config::Stage) -> Option<&'static str> {
-        use config::Stage;
-        if !stage.is_reply() {
-            let route = matches!(self.on_command, Some(CommandVerdict::Route(_)));
-            return match stage {
-                _ if self.map.is_some() && stage != Stage::Rcpt => Some("there is no recipient to look up"),
-                _ if self.on_command.is_none() && self.on_reply.is_some() => Some("there is no reply yet"),
-                Stage::Data | Stage::Other if route => Some("there is no routing"),
-                _ => None,
-            };
-        }
-        match &self.on_reply {
-            _ if self.rewrites.is_some() || self.map.is_some() => Some("there is no command to rewrite"),
-            None if self.on_command.is_some() => Some("the hop has answered already"),
-            Some(OnReply::Retry(_)) if stage != Stage::RcptReply => {
-                Some("there is no recipient to try again")
-            }
-            _ => None,
-        }
-    }
 }
 
-/// The stage as it is asked; `None`: not by rules or callouts.
-pub(crate) fn known(stage: config::Stage) -> Option<Stage> {
-    Some(match stage {
-        config::Stage::Connect => Stage::Connect,
-        config::Stage::Helo => Stage::Helo,
-        config::Stage::Auth => Stage::Auth,
-        config::Stage::Mail => Stage::Mail,
-        config::Stage::Rcpt => Stage::Rcpt,
-        config::Stage::Data => Stage::Data,
-        config::Stage::Other => Stage::Other,
-        config::Stage::ConnectReply => Stage::ConnectReply,
-        config::Stage::HeloReply => Stage::HeloReply,
-        config::Stage::AuthReply => Stage::AuthReply,
-        config::Stage::MailReply => Stage::MailReply,
-        config::Stage::RcptReply => Stage::RcptReply,
-        config::Stage::DataReply => Stage::DataReply,
-        config::Stage::OtherReply => Stage::OtherReply,
-        config::Stage::MessageReply => Stage::MessageReply,
-        config::Stage::Message | config::Stage::Disconnect => return None,
-    })
+/// What of a rule's doing a stage does not take.
+fn unfit(actions: &config::Action, stage: Stage) -> Option<String> {
+    let part = actions.rewrites.parts().find(|part| !law::rewrites(stage, *part));
+    let verdict = actions.decide.as_ref().map(config::Decide::verdict);
+    let verdict = verdict.filter(|verdict| !law::allows(stage, *verdict));
+    let name = part.map(Part::as_str).or(verdict.map(Verdict::as_str))?;
+    Some(format!("{name} is not allowed at {}", stage.as_str()))
 }
 
 /// A reply from its lines as written.

@@ -14,10 +14,10 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::address::Addresses;
-use super::network::Networks;
 use super::pattern::Glob;
 use super::tls::Tls;
 use crate::config::types::{CodePattern, Match, SizeRange};
+use crate::networks::Networks;
 use crate::session::client::ClientFacts;
 use crate::session::verdict::{Question, Rewrites, Stage};
 use crate::smtp::{Canonical, EnhancedCode, Params, Path, ReplyRef};
@@ -78,7 +78,7 @@ impl Condition {
             tests.push(Test::Listener(listeners.iter().map(meant).collect()));
         }
         if !config.client.is_empty() {
-            tests.push(Test::Client(Networks::new(&config.client)));
+            tests.push(Test::Client(config.client.clone()));
         }
         let mut globs = |patterns: &[String], test: fn(Vec<Glob>) -> Test| {
             if !patterns.is_empty() {

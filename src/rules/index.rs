@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::address::{AddressGlob, Addresses, Domain, parents};
 use super::condition::{Condition, Facts, Field};
-use super::network::plain_net;
+use crate::networks::Networks;
 use crate::session::verdict::RuleId;
 use crate::smtp::Canonical;
 
@@ -50,8 +50,8 @@ struct Clients {
 }
 
 impl Index {
-    /// Adds a rule; rules come in file order. `blocks` are the client networks it demands.
-    pub(super) fn add(&mut self, rule: RuleId, condition: &Condition, blocks: &[IpNet]) {
+    /// Adds a rule; rules come in file order. `clients` are the networks it demands.
+    pub(super) fn add(&mut self, rule: RuleId, condition: &Condition, clients: &Networks) {
         let exact = |addresses: &&Addresses| addresses.is_listed() && addresses.is_exact();
         let found = Field::ALL
             .iter()
@@ -64,10 +64,10 @@ impl Index {
             });
         if let Some((field, addresses)) = found {
             self.addresses[field as usize].add(rule, addresses);
-        } else if blocks.is_empty() {
+        } else if clients.is_empty() {
             self.always.push(rule);
         } else {
-            self.clients.add(rule, blocks);
+            self.clients.add(rule, clients);
         }
     }
 
@@ -137,9 +137,8 @@ impl Names {
 }
 
 impl Clients {
-    fn add(&mut self, rule: RuleId, blocks: &[IpNet]) {
-        for block in blocks {
-            let block = plain_net(*block);
+    fn add(&mut self, rule: RuleId, clients: &Networks) {
+        for block in clients.plain() {
             let lengths = match block {
                 IpNet::V4(_) => &mut self.v4,
                 IpNet::V6(_) => &mut self.v6,

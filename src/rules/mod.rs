@@ -16,7 +16,6 @@ mod condition;
 mod explain;
 mod index;
 mod map;
-mod network;
 mod parameters;
 mod pattern;
 mod template;
@@ -37,7 +36,6 @@ use crate::smtp::ReplyRef;
 
 pub use address::Addresses;
 pub use compile::CompileError;
-pub(crate) use compile::known;
 pub use explain::{Explained, Says};
 pub use map::{Entry, Map, MapError, Maps};
 pub use when::{Asked, When};

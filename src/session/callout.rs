@@ -18,8 +18,8 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stages};
-use crate::smtp::ReplyRef;
+use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stage, Stages};
+use crate::smtp::{Own, ReplyRef, own};
 
 /// A callout, by its place in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
@@ -75,6 +75,22 @@ pub enum OnError {
     Tempfail,
     /// `554 5.3.0`.
     Reject,
+}
+
+impl OnError {
+    /// What the client hears when a callout fails at `stage`; `None`: nothing of it.
+    pub(crate) fn reply(self, stage: Stage) -> Option<&'static Own> {
+        match self {
+            OnError::Pass => None,
+            // What a hop has accepted it will deliver, whoever could not be asked about that.
+            _ if stage == Stage::MessageReply => None,
+            OnError::Tempfail if matches!(stage, Stage::Connect | Stage::ConnectReply) => {
+                Some(&own::CALLOUT_FAILED_CLOSING)
+            }
+            OnError::Tempfail => Some(&own::CALLOUT_FAILED),
+            OnError::Reject => Some(&own::CALLOUT_REJECTED),
+        }
+    }
 }
 
 /// What a callout said. An answer of the other kind than its stage is a failed callout.

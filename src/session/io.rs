@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +21,34 @@ use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
 use super::unmet::Unmet;
 use super::verdict::Stage;
-use crate::smtp::{Own, Piece, Verb};
+use crate::dialog::Tx;
+use crate::smtp::{Own, Verb};
 
 /// How many upstream dialogs one session may hold at once: the listener's pool's, the transaction's, and
 /// those where a recipient was just and is now being tried.
 pub const HOPS: usize = 4;
 
-/// One of the session's upstream dialogs: a slot, free to be used again when it was closed.
+/// One of the session's upstream dialogs, by its number, which no other has: the id of a closed one never names
+/// another. It tells the slot, too, which is free to be used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct HopId(pub u8);
+pub struct HopId(NonZeroU32);
+
+impl HopId {
+    /// The dialog with a number; none has the number 0.
+    pub fn numbered(number: u32) -> Option<HopId> {
+        NonZeroU32::new(number).map(HopId)
+    }
+
+    /// Its number, counted from 1 in the order in which they are opened; some may be left out.
+    pub fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Its place in arrays of `HOPS` places, while it is open.
+    pub fn slot(self) -> usize {
+        self.0.get() as usize % HOPS
+    }
+}
 
 /// One end of one of the session's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -44,7 +64,7 @@ impl Peer {
     pub fn index(self) -> usize {
         match self {
             Peer::Downstream => 0,
-            Peer::Upstream(hop) => 1 + usize::from(hop.0),
+            Peer::Upstream(hop) => 1 + hop.slot(),
         }
     }
 }
@@ -386,127 +406,6 @@ impl SessionEnd {
     }
 }
 
-/// Octets on their way to one peer, in order: short ones copied here, content as ranges of a receive buffer.
-#[derive(Default, Debug)]
-pub struct Tx {
-    short: Vec<u8>,
-    segments: Vec<Segment>,
-    base: usize,
-}
-
-/// A run of octets to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// `start..end` of the copied octets.
-    Short(usize, usize),
-    /// `start..end` of the client's receive buffer.
-    Received(usize, usize),
-}
-
-/// Content pieces shorter than this are copied: a slice costs a place in the vectored write.
-const WORTH_A_SLICE: usize = 128;
-
-impl Tx {
-    /// Where octets are appended as they are.
-    pub fn write(&mut self, with: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.short.len();
-        with(&mut self.short);
-        self.grown(start);
-    }
-
-    /// Appends octets.
-    pub fn put(&mut self, octets: &[u8]) {
-        self.write(|short| short.extend_from_slice(octets));
-    }
-
-    /// Appends a piece of content; `octets[offset..]` is what the scanner was given.
-    pub fn piece(&mut self, piece: Piece, octets: &[u8], offset: usize) {
-        match piece {
-            Piece::Static(octets) => self.put(octets),
-            Piece::Received(range) => {
-                let from = self.base + offset;
-                let (start, end) = (from + range.start, from + range.end);
-                match self.segments.last_mut() {
-                    Some(Segment::Received(_, last)) if *last == start => *last = end,
-                    _ if range.len() < WORTH_A_SLICE => {
-                        self.put(&octets[offset + range.start..offset + range.end]);
-                    }
-                    _ => self.segments.push(Segment::Received(start, end)),
-                }
-            }
-        }
-    }
-
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    /// Whether a receive buffer must be kept until this is written.
-    pub fn borrows(&self) -> bool {
-        self.segments.iter().any(|segment| matches!(segment, Segment::Received(..)))
-    }
-
-    /// How many octets wait here.
-    pub fn len(&self) -> usize {
-        let len = |segment: &Segment| match *segment {
-            Segment::Short(start, end) | Segment::Received(start, end) => end - start,
-        };
-        self.segments.iter().map(len).sum()
-    }
-
-    /// The runs in order, as octets.
-    pub fn slices<'a>(&'a self, received: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.segments.iter().map(move |segment| match *segment {
-            Segment::Short(start, end) => &self.short[start..end],
-            Segment::Received(start, end) => &received[start..end],
-        })
-    }
-
-    /// Copies what still refers to a receive buffer, so that the buffer may go.
-    pub fn own(&mut self, received: &[u8]) {
-        if self.borrows() {
-            let octets = self.slices(received).collect::<Vec<_>>().concat();
-            self.clear();
-            self.put(&octets);
-        }
-    }
-
-    /// Forgets the first `written` octets.
-    pub fn advance(&mut self, mut written: usize) {
-        let mut whole = 0;
-        for segment in &mut self.segments {
-            let (Segment::Short(start, end) | Segment::Received(start, end)) = segment;
-            if *end - *start > written {
-                *start += written;
-                break;
-            }
-            written -= *end - *start;
-            whole += 1;
-        }
-        if whole == self.segments.len() {
-            self.clear();
-        } else {
-            self.segments.drain(..whole);
-        }
-    }
-
-    /// Forgets everything, keeps the space.
-    pub fn clear(&mut self) {
-        self.short.clear();
-        self.segments.clear();
-    }
-
-    fn grown(&mut self, start: usize) {
-        let end = self.short.len();
-        match self.segments.last_mut() {
-            Some(Segment::Short(_, last)) if *last == start => *last = end,
-            _ if end > start => self.segments.push(Segment::Short(start, end)),
-            _ => {}
-        }
-    }
-}
-
 /// Small numbers, as bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Bits(u8);
@@ -563,7 +462,7 @@ impl Out {
     pub fn to(&mut self, peer: Peer) -> &mut Tx {
         self.spoken.set(peer.index());
         let tx = &mut self.tx[peer.index()];
-        tx.base = self.base;
+        tx.receive_at(self.base);
         tx
     }
 

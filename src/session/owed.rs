@@ -1,24 +1,30 @@
 //! The answers owed to the client, in order: the queue that says whose reply a reply is.
 //!
-//! In:    one entry per command, when it is taken; the hop's reply or our own, when it is known.
-//! Out:   the head, once its answer is there.
+//! In:    one entry per command, when it is taken; the hop's reply or our own, when it is known; hops that are lost,
+//!        closed, or replaced.
+//! Out:   the head, once its answer is there; since when it is waited for.
 //! Never: lets an answer overtake another (law 1), or forgets a command before its reply is in: what a hop did not
 //!        answer can be said again to the next.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::attempt::Ladder;
-use super::inquiry::Inquiry;
-use super::io::{HopId, SessionEnd, Ticket};
+use smallvec::SmallVec;
+
+use super::attempt::Attempt;
+use super::conversations::Inquiry;
+use super::hop::Hop;
+use super::io::{HopId, SessionEnd};
 use super::route::PoolId;
 use super::transaction::{Carries, Hello, Mail, Recipient, Transaction};
+use super::turn::Turn;
 use crate::dialog::Say;
-use crate::smtp::{Code, Own, Reply, Verb, own};
+use crate::smtp::{Code, Extensions, Own, Reply, ReplyRef, Verb, own};
 
 /// One answer the client is still to hear.
 #[derive(Debug)]
-pub struct Owed {
+pub struct Entry {
     /// To what.
     pub what: What,
     /// What is known of it.
@@ -63,6 +69,8 @@ pub enum What {
 pub enum Answer {
     /// Not asked yet: it goes to this pool when all before it are answered.
     Held(PoolId),
+    /// There is no hop to hear the command: one is being looked for, or the session ends for want of one.
+    Unsaid,
     /// This hop is to say it.
     Hop(HopId),
     /// The hop said it, before its turn.
@@ -70,7 +78,7 @@ pub enum Answer {
     /// It is our own.
     Own(Said),
     /// The recipient is being tried.
-    Trying(Box<Ladder>),
+    Trying(Box<Attempt>),
     /// Callouts are being asked, or will be when it is the head.
     Asked(Box<Inquiry>),
 }
@@ -124,11 +132,20 @@ impl What {
         }
     }
 
-    /// Its place in a pipelining group upstream.
-    pub fn group(&self) -> Say {
+    /// What it is to the hop that hears it.
+    pub fn say(&self) -> Say {
         match self {
-            What::Mail(_) | What::Rcpt(_) | What::Reset => Say::Along,
-            _ => Say::Last,
+            What::Hello(_) => Say::Hello,
+            What::Mail(_) => Say::Mail,
+            What::Rcpt(_) => Say::Along,
+            What::Reset => Say::Reset,
+            What::Data => Say::Data,
+            What::Auth(_) => Say::Auth,
+            What::Chunk => Say::Chunk,
+            What::Message(_) => Say::Content,
+            What::Greeting | What::StartTls | What::Quit | What::Other(..) | What::Local | What::Close(_) => {
+                Say::Last
+            }
         }
     }
 
@@ -159,29 +176,38 @@ impl What {
 }
 
 /// The queue. Entries are numbered so that a hop's replies find theirs wherever the head has got to.
-#[derive(Default, Debug)]
-pub struct Fifo {
-    entries: VecDeque<Owed>,
+#[derive(Debug)]
+pub struct Owed {
+    entries: VecDeque<Entry>,
     first: u32,
-    tickets: u32,
+    /// Since when the head is waited for.
+    since: Instant,
 }
 
-impl Fifo {
+impl Owed {
+    /// Nothing is owed yet.
+    pub fn new(now: Instant) -> Owed {
+        Owed { entries: VecDeque::new(), first: 0, since: now }
+    }
+
     /// Appends; returns the entry's number.
-    pub fn push(&mut self, what: What, answer: Answer) -> u32 {
-        self.entries.push_back(Owed { what, answer });
+    pub fn push(&mut self, now: Instant, what: What, answer: Answer) -> u32 {
+        if self.entries.is_empty() {
+            self.since = now;
+        }
+        self.entries.push_back(Entry { what, answer });
         self.first.wrapping_add(self.entries.len() as u32 - 1)
     }
 
     /// Puts an entry back that was taken from the head.
     pub fn put_back(&mut self, what: What, answer: Answer) -> u32 {
-        self.entries.push_front(Owed { what, answer });
+        self.entries.push_front(Entry { what, answer });
         self.first = self.first.wrapping_sub(1);
         self.first
     }
 
     /// Takes the head.
-    pub fn pop(&mut self) -> Option<Owed> {
+    pub fn pop(&mut self) -> Option<Entry> {
         let head = self.entries.pop_front()?;
         self.first = self.first.wrapping_add(1);
         if self.entries.is_empty() && self.entries.capacity() > 8 {
@@ -190,29 +216,174 @@ impl Fifo {
         Some(head)
     }
 
-    /// A ticket that no question of this session has had.
-    pub fn ticket(&mut self) -> Ticket {
-        self.tickets = self.tickets.wrapping_add(1);
-        Ticket(self.tickets)
+    /// The head is waited for from now on.
+    pub fn head_waits_since(&mut self, when: Instant) {
+        self.since = when;
+    }
+
+    /// The hop said it, before its turn.
+    pub fn heard(&mut self, number: u32, hop: HopId, reply: ReplyRef<'_>) {
+        if let Some(entry) = self.numbered(number) {
+            entry.answer = Answer::Heard(hop, Box::new(reply.to_owned()));
+        }
+    }
+
+    /// Nobody else is to say it.
+    pub fn answer(&mut self, number: u32, said: Said) {
+        if let Some(entry) = self.numbered(number) {
+            entry.answer = Answer::Own(said);
+        }
+    }
+
+    /// This hop is to say it after all; `None`: there is none to hear the command.
+    pub fn reassign(&mut self, number: u32, to: Option<HopId>) {
+        if let Some(entry) = self.numbered(number) {
+            entry.answer = to.map_or(Answer::Unsaid, Answer::Hop);
+        }
+    }
+
+    /// Says the command of an entry to a hop.
+    pub fn say(&mut self, turn: &mut Turn<'_>, number: u32, hop: &mut Hop, shown: &Extensions) {
+        if let Some(entry) = self.numbered(number) {
+            hop.say_owed(turn, number, &mut entry.what, shown);
+        }
+    }
+
+    /// A lost hop's place is taken: the next one says what it owed, and again what can be said again.
+    pub fn replace(&mut self, lost: HopId, by: HopId) {
+        for entry in &mut self.entries {
+            let said_once = matches!(entry.what, What::Message(_) | What::Chunk | What::Auth(None));
+            match entry.answer {
+                Answer::Hop(at) if at == lost => entry.answer = Answer::Hop(by),
+                Answer::Heard(at, _) if at == lost && !said_once => entry.answer = Answer::Hop(by),
+                _ => {}
+            }
+        }
+    }
+
+    /// A hop is told everything again: what it had answered before its turn, it answers once more.
+    pub fn hear_again(&mut self, hop: HopId) {
+        for entry in &mut self.entries {
+            if matches!(entry.answer, Answer::Heard(at, _) if at == hop) {
+                entry.answer = Answer::Hop(hop);
+            }
+        }
+    }
+
+    /// A hop is lost: answers what that decides by itself. `content`: what becomes of content.
+    pub fn lose(&mut self, hop: HopId, content: &'static Own) {
+        for entry in &mut self.entries {
+            // A hop closes behind its 221; that it was heard before its turn makes no other hop necessary.
+            let over =
+                matches!((&entry.what, &entry.answer), (What::Quit, Answer::Heard(at, _)) if *at == hop);
+            if !over && !matches!(entry.answer, Answer::Hop(at) if at == hop) {
+                continue;
+            }
+            let own = match entry.what {
+                // Whether it kept the message is not known: the client sends it again (RFC 1047).
+                What::Message(_) | What::Chunk => content,
+                What::StartTls => &own::TLS_LOST,
+                What::Quit => &own::BYE,
+                What::Auth(_) => &own::AUTH_LOST,
+                _ => continue,
+            };
+            entry.answer = Answer::Own(Said::Own(own));
+        }
+    }
+
+    /// A hop is let go of: what it still owed is answered in its place.
+    pub fn void(&mut self, hop: HopId, recipients: &'static Own) {
+        for entry in &mut self.entries {
+            if !matches!(entry.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop) {
+                continue;
+            }
+            let own: &'static Own = match &entry.what {
+                What::Rcpt(_) => recipients,
+                What::Data => &own::NEED_MAIL,
+                What::Chunk | What::Message(_) => &own::CONTENT_LOST,
+                What::Reset => &own::RSET_OK,
+                What::StartTls => &own::TLS_LOST,
+                What::Quit => &own::BYE,
+                What::Auth(_) => &own::AUTH_LOST,
+                What::Other(verb, _) => without_hop(*verb),
+                What::Greeting | What::Hello(_) | What::Mail(_) | What::Local | What::Close(_) => {
+                    &own::ATTEMPTS_FAILED
+                }
+            };
+            entry.answer = Answer::Own(Said::Own(own));
+        }
+    }
+
+    /// Whoever waits for a hop's word on chunks or the message hears this; whether anybody did.
+    pub fn refuse_content(&mut self, said: &Said) -> bool {
+        let mut any = false;
+        for entry in &mut self.entries {
+            if matches!((&entry.what, &entry.answer), (What::Chunk | What::Message(_), Answer::Hop(_))) {
+                entry.answer = Answer::Own(said.clone());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whoever waits for this hop's word on the message hears this.
+    pub fn refuse_message(&mut self, hop: HopId, said: &Said) {
+        for entry in &mut self.entries {
+            if matches!((&entry.what, &entry.answer), (What::Message(_), Answer::Hop(at)) if *at == hop) {
+                entry.answer = Answer::Own(said.clone());
+            }
+        }
+    }
+
+    /// Gatepost answers the head itself; returns the hop that should have.
+    pub fn answer_head(&mut self, said: Said) -> Option<HopId> {
+        let head = self.entries.front_mut()?;
+        match std::mem::replace(&mut head.answer, Answer::Own(said)) {
+            Answer::Hop(hop) => Some(hop),
+            _ => None,
+        }
+    }
+
+    /// Callouts are not asked about the head any more: it is this hop's to say.
+    pub fn hop_says_head(&mut self, hop: HopId) {
+        if let Some(head) = self.entries.front_mut() {
+            head.answer = Answer::Hop(hop);
+        }
     }
 
     /// Keeps only what must be heard out: up to the last message that a hop has.
     pub fn keep_messages(&mut self) {
-        let kept = self
-            .entries
-            .iter()
-            .rposition(|owed| matches!((&owed.what, &owed.answer), (What::Message(_), Answer::Hop(_))));
+        let kept = self.entries.iter().rposition(Entry::is_message_at_a_hop);
         self.entries.truncate(kept.map_or(0, |last| last + 1));
     }
 
-    /// The head.
-    pub fn head(&self) -> Option<&Owed> {
-        self.entries.front()
+    /// The recipient at the head that is being tried, and how.
+    pub fn attempt(&mut self) -> Option<(&Recipient, &mut Attempt)> {
+        match self.entries.front_mut() {
+            Some(Entry { what: What::Rcpt(recipient), answer: Answer::Trying(attempt) }) => {
+                Some((recipient, attempt))
+            }
+            _ => None,
+        }
     }
 
-    /// The head, to change its answer.
-    pub fn head_mut(&mut self) -> Option<&mut Owed> {
-        self.entries.front_mut()
+    /// What callouts are being asked about at the head.
+    pub fn inquiry_mut(&mut self) -> Option<&mut Inquiry> {
+        match self.entries.front_mut() {
+            Some(Entry { answer: Answer::Asked(inquiry), .. }) => Some(inquiry),
+            _ => None,
+        }
+    }
+
+    fn numbered(&mut self, number: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(number.wrapping_sub(self.first) as usize)
+    }
+}
+
+impl Owed {
+    /// The head.
+    pub fn head(&self) -> Option<&Entry> {
+        self.entries.front()
     }
 
     /// The head's number.
@@ -220,24 +391,31 @@ impl Fifo {
         self.first
     }
 
+    /// Since when the head is waited for.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What callouts are being asked about at the head.
+    pub fn inquiry(&self) -> Option<&Inquiry> {
+        match self.head() {
+            Some(Entry { answer: Answer::Asked(inquiry), .. }) => Some(inquiry),
+            _ => None,
+        }
+    }
+
     /// The newest entry.
-    pub fn tail(&self) -> Option<&Owed> {
+    pub fn tail(&self) -> Option<&Entry> {
         self.entries.back()
     }
 
     /// The entry with a number.
-    pub fn numbered(&mut self, number: u32) -> Option<&mut Owed> {
-        self.entries.get_mut(number.wrapping_sub(self.first) as usize)
-    }
-
-    /// All, oldest first, with their numbers.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Owed)> {
-        let first = self.first;
-        self.entries.iter_mut().enumerate().map(move |(i, owed)| (first.wrapping_add(i as u32), owed))
+    pub fn at(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(number.wrapping_sub(self.first) as usize)
     }
 
     /// All, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Owed> {
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
@@ -249,5 +427,54 @@ impl Fifo {
     /// Whether the client is owed nothing.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The numbers of what a hop owes.
+    pub fn of(&self, hop: HopId) -> SmallVec<[u32; 8]> {
+        let owes = |entry: &Entry| matches!(entry.answer, Answer::Hop(at) if at == hop);
+        let numbered = self.entries.iter().enumerate().filter(|(_, entry)| owes(entry));
+        numbered.map(|(at, _)| self.first.wrapping_add(at as u32)).collect()
+    }
+
+    /// Whether anybody waits for what a hop says, or has said before its turn.
+    pub fn needs(&self, hop: HopId) -> bool {
+        let needs =
+            |entry: &Entry| matches!(entry.answer, Answer::Hop(at) | Answer::Heard(at, _) if at == hop);
+        self.entries.iter().any(needs)
+    }
+
+    /// Whether a hop has a whole message and has not answered for it.
+    pub fn owes_message(&self, hop: HopId) -> bool {
+        self.entries.iter().any(
+            |entry| matches!((&entry.what, &entry.answer), (What::Message(_), Answer::Hop(at)) if *at == hop),
+        )
+    }
+
+    /// Whether any hop has.
+    pub fn awaits_message(&self) -> bool {
+        self.entries.iter().any(Entry::is_message_at_a_hop)
+    }
+
+    /// Whether the connection itself is to be answered by this hop.
+    pub fn is_greeting_of(&self, hop: HopId) -> bool {
+        self.head().is_some_and(
+            |head| matches!((&head.what, &head.answer), (What::Greeting, Answer::Hop(at)) if *at == hop),
+        )
+    }
+}
+
+impl Entry {
+    fn is_message_at_a_hop(&self) -> bool {
+        matches!((&self.what, &self.answer), (What::Message(_), Answer::Hop(_)))
+    }
+}
+
+/// What is answered where no hop is open.
+pub fn without_hop(verb: Verb) -> &'static Own {
+    match verb {
+        Verb::Noop => &own::NOOP_OK,
+        Verb::Vrfy => &own::VRFY,
+        Verb::Help => &own::HELP,
+        _ => &own::NOT_IMPLEMENTED,
     }
 }

@@ -9,13 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::callout::Callouts;
-use super::client::ClientFacts;
+use super::client::{ClientFacts, ClientHello};
 use super::limiter::Limiter;
 use super::route::{Hops, PoolId};
 use super::verdict::Rules;
+use crate::dialog::{Limits, Timeouts};
+use crate::networks::Networks;
 use crate::smtp::BareNewline;
 
 /// All that holds for every session of one configuration.
@@ -48,84 +48,8 @@ pub struct Settings {
     pub hops: Box<dyn Hops>,
     /// What clients may do in all their sessions.
     pub limiter: Arc<dyn Limiter>,
-}
-
-/// `limits:`, as far as a session checks them.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Accepted recipients in one transaction.
-    pub recipients: usize,
-    /// Octets of content.
-    pub message_size: u64,
-    /// Octets of a command line with its end.
-    pub command_line: usize,
-    /// Octets of a line of an AUTH exchange with its end.
-    pub auth_line: usize,
-    /// Octets of one line of a hop's reply.
-    pub reply_line: usize,
-    /// Octets of a hop's reply.
-    pub reply: usize,
-    /// Syntax and sequence errors of one client.
-    pub errors: u32,
-    /// Attempts of one ladder.
-    pub attempts: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            recipients: 1000,
-            message_size: 50 << 20,
-            command_line: 2048,
-            auth_line: 12288,
-            reply_line: 4096,
-            reply: 64 << 10,
-            errors: 20,
-            attempts: 4,
-        }
-    }
-}
-
-/// `timeouts:`; what each is for stands in `proxy.yaml`.
-#[derive(Clone, Debug)]
-pub struct Timeouts {
-    /// The client's next whole command.
-    pub command: Duration,
-    /// The next octets of content, from the client or into the hop.
-    pub content: Duration,
-    /// A hop's connection.
-    pub connect: Duration,
-    /// A TLS handshake, on either side.
-    pub tls: Duration,
-    /// A hop's 220.
-    pub greeting: Duration,
-    /// One host's reply while another host remains.
-    pub reply: Duration,
-    /// All the client waits for on one command or greeting.
-    pub answer: Duration,
-    /// One ladder.
-    pub attempts: Duration,
-    /// A hop's reply to the content.
-    pub end_of_data: Duration,
-    /// All callouts of one question together.
-    pub callouts: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            command: Duration::from_secs(300),
-            content: Duration::from_secs(180),
-            connect: Duration::from_secs(10),
-            tls: Duration::from_secs(10),
-            greeting: Duration::from_secs(30),
-            reply: Duration::from_secs(60),
-            answer: Duration::from_secs(240),
-            attempts: Duration::from_secs(60),
-            end_of_data: Duration::from_secs(600),
-            callouts: Duration::from_secs(60),
-        }
-    }
+    /// Reads the first octets of a client whose TLS is passed through.
+    pub client_hello: fn(&[u8]) -> ClientHello,
 }
 
 /// What holds at one listener.
@@ -138,9 +62,9 @@ pub struct Door {
     /// When AUTH is shown.
     pub auth: AuthShown,
     /// Whose XCLIENT and XFORWARD are taken, by the address of the connection, of its PROXY header, or last told.
-    pub xclient: Vec<IpNet>,
+    pub xclient: Networks,
     /// Who must send a PROXY header, which says who the client is.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Networks,
     /// Nobody else is let in.
     pub only_proxies: bool,
     /// Some host is told where the client connected to: it must be known.
@@ -152,7 +76,7 @@ pub struct Door {
 impl Door {
     /// Whether whoever has this address may say by XCLIENT and XFORWARD who the client is.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.xclient.iter().any(|net| net.contains(&address))
+        self.xclient.contains(address)
     }
 }
 

@@ -62,7 +62,7 @@ impl Row {
         let said = text(&line.octets);
         let (hop, words) = match line.peer {
             Peer::Downstream => (false, format!("{who}: {said}")),
-            Peer::Upstream(hop) => (true, format!("[{}] {who}: {said}", hop.0)),
+            Peer::Upstream(hop) => (true, format!("[{}] {who}: {said}", hop.number())),
         };
         let style = match (line.side, line.octets.first()) {
             (TraceSide::Client, _) => Style::new().bold(),

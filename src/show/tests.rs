@@ -18,7 +18,7 @@ fn said(session: u64, hop: Option<u8>, line: &str) -> Line {
         session: SessionId(session),
         client: CLIENT,
         time: UNIX_EPOCH + Duration::from_millis(86_400_000 + 3_723_045),
-        peer: hop.map_or(Peer::Downstream, |hop| Peer::Upstream(HopId(hop))),
+        peer: hop.map_or(Peer::Downstream, |hop| Peer::Upstream(HopId::numbered(hop.into()).unwrap())),
         side,
         octets: octets.as_bytes().into(),
     }
@@ -57,14 +57,14 @@ const A: u64 = 0x1234_5678_9abc_def0;
 #[test]
 fn two_columns() {
     let mut terminal = Terminal::new(&[]);
-    terminal.line(A, Some(0), "S: 220 mx.example");
+    terminal.line(A, Some(2), "S: 220 mx.example");
     terminal.line(A, None, "C: EHLO x");
     terminal.line(A, None, "C: MAIL FROM:<a-rather-long-name@example.org>");
     terminal.line(A, Some(1), "S: 250 \u{1b}[31mred\u{9b}");
     terminal.over(A);
     let expected = [
         "01:02:03.045 12345678 session 123456789abcdef0, client 192.0.2.7",
-        "01:02:03.045 12345678                             \u{2502} [0] S: 220 mx.example",
+        "01:02:03.045 12345678                             \u{2502} [2] S: 220 mx.example",
         "01:02:03.045 12345678 C: EHLO x                   \u{2502}",
         "01:02:03.045 12345678 C: MAIL FROM:<a-rather-long \u{2502}",
         "                      -name@example.org>          \u{2502}",
@@ -100,7 +100,7 @@ fn a_dialog_is_held_back_until_its_recipient_is_meant() {
     terminal.line(A, None, "S: 250 RCPT TO:<a@example.com>");
     assert_eq!(terminal.text(), "");
     // Where a rule has made it one: the hop hears of it.
-    terminal.line(A, Some(0), "C: rcpt to:<a@EXAMPLE.com> NOTIFY=NEVER");
+    terminal.line(A, Some(2), "C: rcpt to:<a@EXAMPLE.com> NOTIFY=NEVER");
     terminal.line(A, None, "S: 250 ok");
     let text = terminal.text();
     let rows: Vec<&str> = text.lines().map(|row| row[22..].trim_end_matches([' ', '\u{2502}'])).collect();
@@ -112,7 +112,7 @@ fn a_dialog_is_held_back_until_its_recipient_is_meant() {
             "C: RCPT TO:<a@example.org>",
             "S: 250 RCPT TO:<a@example.c",
             "om>",
-            "                            \u{2502} [0] C: rcpt to:<a@EXAMPLE.c",
+            "                            \u{2502} [2] C: rcpt to:<a@EXAMPLE.c",
             "                            \u{2502} om> NOTIFY=NEVER",
             "S: 250 ok",
         ]

@@ -19,7 +19,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::verify::HopJudge;
 use super::{PemError, VERSIONS, pem, provider};
-use crate::config::types::{UpstreamTls, UpstreamTlsMode};
+use crate::config::types::UpstreamTls;
+use crate::session::route::HopTls;
 
 /// Hosts whose sessions are kept to be resumed.
 const KEPT: usize = 256;
@@ -92,11 +93,11 @@ impl ClientTls {
 
 /// For hosts without a pool of theirs.
 pub fn opportunistic() -> UpstreamTls {
-    UpstreamTls { mode: UpstreamTlsMode::Opportunistic, ..UpstreamTls::default() }
+    UpstreamTls { mode: HopTls::Opportunistic, ..UpstreamTls::default() }
 }
 
 fn verifies(files: &UpstreamTls) -> bool {
-    files.verify && matches!(files.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit)
+    files.verify && matches!(files.mode, HopTls::Required | HopTls::Implicit)
 }
 
 fn read(files: &UpstreamTls) -> Result<Client, PemError> {

@@ -1,8 +1,9 @@
 //! TLS on either side: certificates, keys and roots, as rustls takes them; what came of a handshake, in words.
 //!
-//! In:    the files that `listeners[].tls` and `upstreams.*.tls` name, read when a configuration is prepared and again
-//!        when they change.
-//! Out:   [`ServerTls`] of a listener and [`ClientTls`] of a pool; [`facts`] of a connection.
+//! In:    the files that `listeners[].tls`, `upstreams.*.tls` and `callouts[].tls` name, read when a configuration is
+//!        prepared and again when they change.
+//! Out:   [`ServerTls`] of a listener and [`ClientTls`] of a pool or callout; [`facts`] of a connection;
+//!        [`client_hello`] of one that is passed through.
 //! Never: touches a socket (`net` does), or lets anything but TLS 1.2 and 1.3 and one provider of cryptography in.
 //!
 //! | file | is |
@@ -10,6 +11,7 @@
 //! | `pem` | files read |
 //! | `server`, `client` | how we are a server to clients, a client to hops |
 //! | `verify` | certificates judged, whether or not the judgement counts |
+//! | `client_hello` | whom a client asks for whose TLS is the hop's |
 //! | `facts`, `name` | what came of a handshake; a certificate's subject |
 //! | `set` | all of a configuration's |
 //! | `watch` | files that changed |
@@ -17,6 +19,7 @@
 //! RFC 8446, RFC 5246, RFC 6066 (SNI), RFC 5280, RFC 9525 (names); RFC 9325 (what is safe).
 
 pub mod client;
+pub mod client_hello;
 pub mod facts;
 pub mod name;
 pub mod pem;

@@ -1,4 +1,4 @@
-//! All TLS of one configuration: what each listener and each pool goes by.
+//! All TLS of one configuration: what each listener, each pool and each callout goes by.
 //!
 //! In:    a checked [`Config`].
 //! Out:   every file it names, read; or every one that cannot be used, with the key that names it.
@@ -10,40 +10,35 @@ use std::sync::Arc;
 
 use super::watch::{Look, look};
 use super::{ClientTls, ServerTls};
-use crate::config::types::{Config, ListenerTlsMode, Source, Target, Upstream, UpstreamTlsMode};
+use crate::config::types::{Config, Source, Target, Upstream};
+use crate::metrics::certificates::Expiry;
+use crate::session::route::HopTls;
+use crate::session::settings::DoorTls;
 
-/// What listeners and pools go by.
+/// What listeners, pools and callouts go by.
 #[derive(Debug, Default)]
 pub struct TlsSet {
     /// By the listeners' places in the file; with the first address, for people.
     listeners: Vec<Option<(String, Arc<ServerTls>)>>,
     pools: BTreeMap<String, Arc<ClientTls>>,
+    /// With the keys that name their files.
+    callouts: Vec<(String, Arc<ClientTls>)>,
     /// How the files were just before any was read: whatever is done to one from then on shows.
     looks: BTreeMap<PathBuf, Look>,
 }
 
-/// A listener's or pool's.
+/// A listener's, a pool's or a callout's.
 #[derive(Clone, Debug)]
 pub enum Side {
     /// A listener's.
     Server(Arc<ServerTls>),
-    /// A pool's.
+    /// A pool's or a callout's.
     Client(Arc<ClientTls>),
 }
 
-/// A certificate of a listener's, and when it is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// The listener's first address.
-    pub listener: String,
-    /// The certificate's file.
-    pub file: PathBuf,
-    /// In seconds since 1970.
-    pub at: i64,
-}
-
 impl TlsSet {
-    /// Reads all that a configuration names.
+    /// Reads all that a configuration names, but for callouts': those are read by whoever compiles callouts, and
+    /// [added](Self::add_callout).
     ///
     /// # Errors
     ///
@@ -52,10 +47,11 @@ impl TlsSet {
         let mut errors = Vec::new();
         let files = config.listeners.iter().flat_map(|listener| listener.tls.files());
         let files = files.chain(config.upstreams.values().flat_map(|upstream| upstream.tls.files()));
+        let files = files.chain(config.callouts.iter().flat_map(|callout| callout.tls.files()));
         let mut set =
             Self { looks: files.map(|file| (file.into(), look(file))).collect(), ..Self::default() };
         for (place, listener) in config.listeners.iter().enumerate() {
-            let ours = matches!(listener.tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit);
+            let ours = matches!(listener.tls.mode, DoorTls::StartTls | DoorTls::Implicit);
             let loaded = ours.then(|| ServerTls::load(&listener.tls)).transpose();
             let name = listener.addresses.first().map(ToString::to_string).unwrap_or_default();
             match loaded {
@@ -64,7 +60,7 @@ impl TlsSet {
             }
         }
         for (name, upstream) in &config.upstreams {
-            if upstream.tls.mode == UpstreamTlsMode::Off {
+            if upstream.tls.mode == HopTls::Off {
                 continue;
             }
             match ClientTls::load(&upstream.tls) {
@@ -76,6 +72,11 @@ impl TlsSet {
             }
         }
         if errors.is_empty() { Ok(set) } else { Err(errors) }
+    }
+
+    /// Adds a callout's, read after the others, with the key that names its files.
+    pub fn add_callout(&mut self, key: String, tls: Arc<ClientTls>) {
+        self.callouts.push((key, tls));
     }
 
     /// The listeners', by their places in the file.
@@ -110,7 +111,8 @@ impl TlsSet {
         });
         let pools = self.pools.iter();
         let pools = pools.map(|(name, tls)| (format!("upstreams.{name}.tls"), Side::Client(Arc::clone(tls))));
-        listeners.chain(pools).collect()
+        let callouts = self.callouts.iter().map(|(key, tls)| (key.clone(), Side::Client(Arc::clone(tls))));
+        listeners.chain(pools).chain(callouts).collect()
     }
 }
 

@@ -153,15 +153,12 @@ mod tests {
 
     use super::super::certificates::{Authority, Files};
     use super::*;
-    use crate::config::types::{Config, KeyPair, Listener, ListenerTls, ListenerTlsMode};
+    use crate::config::types::{Config, KeyPair, Listener, ListenerTls};
+    use crate::session::settings::DoorTls;
 
     fn load(files: &Files) -> Arc<TlsSet> {
         let pair = KeyPair { certificate: files.certificate.clone(), key: files.key.clone() };
-        let tls = ListenerTls {
-            mode: ListenerTlsMode::StartTls,
-            certificates: vec![pair],
-            ..ListenerTls::default()
-        };
+        let tls = ListenerTls { mode: DoorTls::StartTls, certificates: vec![pair], ..ListenerTls::default() };
         let config = Config { listeners: vec![Listener { tls, ..Listener::default() }], ..Config::default() };
         Arc::new(TlsSet::load(&config).unwrap())
     }

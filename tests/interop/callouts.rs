@@ -2,9 +2,12 @@
 //!
 //! In:    `examples/directory.py` with a table of its own, one or two real MTAs, real clients.
 //! Out:   trials: recipients rewritten, unknown ones refused, refused ones tried at another address and at a second
-//!        Postfix; a sender refused; a reply in other words; the directory gone.
+//!        Postfix; a sender refused; a reply in other words; the directory gone; in `secure`, TLS and HTTP/2.
 //! Never: looks inside gatepost or the directory: what the client heard and what the MTAs heard and stored is the
 //!        proof.
+
+mod nginx;
+mod secure;
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -34,14 +37,16 @@ const TABLE: &str = r#"{
 }"#;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial("callout::recipients_rewritten_and_refused", SWAKS, recipients_rewritten_and_refused),
         trial("callout::retry_other_address", SWAKS, retry_other_address),
         trial("callout::retry_second_hop", SWAKS, retry_second_hop),
         trial("callout::sender_refused", CURL, sender_refused),
         trial("callout::other_words", CURL, other_words),
         trial("callout::directory_gone", CURL, directory_gone),
-    ]
+    ];
+    trials.extend(secure::trials());
+    trials
 }
 
 /// The directory as a process of its own.

@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::Session;
 use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
-use gatepost::session::settings::{Door, Entrance, Limits, Settings, Timeouts};
+use gatepost::session::settings::{Door, Entrance, Settings};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
 
@@ -70,12 +71,13 @@ impl Pair {
             callouts: Arc::new(NoCallouts),
             hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
             limiter: Arc::new(NoLimits),
+            client_hello: gatepost::tls::client_hello::read,
         });
         let now = Instant::now();
         let client = SocketAddr::from(([192, 0, 2, 7], 50000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
         let session = Session::new(settings, entrance, SessionId(1), now);
-        let mut pair = Pair { session, out: Out::default(), now, hop: HopId(0) };
+        let mut pair = Pair { session, out: Out::default(), now, hop: HopId::numbered(1).unwrap() };
         pair.session.start(now, &mut pair.out);
         for output in pair.out.outputs.drain(..) {
             if let Output::Open { hop, .. } = output {
@@ -104,7 +106,7 @@ impl Pair {
     fn say(&mut self, from: Peer, octets: &[u8]) {
         let taken = self.session.receive(self.now, from, octets, &mut self.out);
         assert_eq!(taken, octets.len(), "not taken: {}", octets[taken..].escape_ascii());
-        self.out.tx.iter_mut().for_each(gatepost::session::io::Tx::clear);
+        self.out.tx.iter_mut().for_each(gatepost::dialog::Tx::clear);
         self.out.events.clear();
         self.out.outputs.clear();
     }

@@ -45,11 +45,11 @@ fn both_dialogs_stand_side_by_side() {
     for (left, right) in [
         ("session ", ""),
         ("C: EHLO client.example ", ""),
-        ("", "\u{2502} [0] C: RCPT TO:<b@example.net>"),
+        ("", "\u{2502} [1] C: RCPT TO:<b@example.net>"),
         ("C: (20 octets of content) ", ""),
-        ("", "\u{2502} [0] C: (20 octets of content)"),
+        ("", "\u{2502} [1] C: (20 octets of content)"),
         ("C: AUTH PLAIN (secret) ", ""),
-        ("", "\u{2502} [0] C: (secret)"),
+        ("", "\u{2502} [1] C: (secret)"),
         ("S: 221 ", ""),
     ] {
         let found = output

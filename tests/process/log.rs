@@ -42,11 +42,11 @@ fn trace_shows_both_dialogs() {
     for line in [
         " S: 220 hop.example ESMTP",
         " C: EHLO client.example",
-        "    [0] S: 220 hop.example ESMTP",
-        "    [0] C: EHLO client.example",
+        "    [1] S: 220 hop.example ESMTP",
+        "    [1] C: EHLO client.example",
         " C: RCPT TO:<b@old.example>",
-        "    [0] C: RCPT TO:<b@new.example>",
-        "    [0] S: 250 2.0.0 Kept",
+        "    [1] C: RCPT TO:<b@new.example>",
+        "    [1] S: 250 2.0.0 Kept",
         " S: 250 2.0.0 Kept",
         " S: 221 ",
     ] {

@@ -69,7 +69,7 @@ fn a_map_is_read_again_and_a_broken_one_changes_nothing() {
         asked += 1;
         wait_for("the line in the log", PATIENCE, || {
             let output = gate.output();
-            let lines: Vec<&str> = output.lines().filter(|line| line.contains("[0] C: RCPT")).collect();
+            let lines: Vec<&str> = output.lines().filter(|line| line.contains("[1] C: RCPT")).collect();
             let last = lines.last().filter(|_| lines.len() == asked)?;
             Some(last[last.find('<')?..=last.find('>')?].to_owned())
         })

@@ -68,6 +68,8 @@ pub struct Pure {
 /// One connection.
 #[derive(Default)]
 struct Link {
+    /// With whom, where it is a hop's.
+    hop: Option<HopId>,
     party: Option<Party>,
     /// Sent by the party, not yet read.
     wire: Vec<u8>,
@@ -127,8 +129,8 @@ impl Pure {
         self.links.iter().position(|link| link.party.as_ref() == Some(party))
     }
 
-    fn peer(index: usize) -> Peer {
-        if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) }
+    fn peer(&self, index: usize) -> Peer {
+        self.links[index].hop.map_or(Peer::Downstream, Peer::Upstream)
     }
 
     /// Reads whoever may be read until nothing moves.
@@ -160,8 +162,9 @@ impl Pure {
             return self.breaks_handshake(index);
         }
         let blocked = index == 0 && self.links.iter().any(|link| link.unsent > 0);
+        let peer = self.peer(index);
         let link = &mut self.links[index];
-        if link.party.is_none() || blocked || !self.session.wants_read(Self::peer(index)) {
+        if link.party.is_none() || blocked || !self.session.wants_read(peer) {
             return false;
         }
         if link.wire.is_empty() {
@@ -169,7 +172,7 @@ impl Pure {
                 return false;
             }
             link.fin = false;
-            self.handle(Input::Eof(Self::peer(index)));
+            self.handle(Input::Eof(self.peer(index)));
             return true;
         }
         let count = self.piece.min(link.wire.len()).min(BUFFER.saturating_sub(link.read.len()));
@@ -196,7 +199,7 @@ impl Pure {
 
     /// A handshake is over.
     fn secured(&mut self, index: usize, outcome: Handshake) {
-        let peer = Self::peer(index);
+        let peer = self.peer(index);
         match outcome {
             Ok(facts) => {
                 self.links[index].securing = false;
@@ -218,7 +221,7 @@ impl Pure {
             return false;
         }
         let octets = std::mem::take(&mut self.links[index].read);
-        let taken = self.session.receive(self.now, Self::peer(index), &octets, &mut self.out);
+        let taken = self.session.receive(self.now, self.peer(index), &octets, &mut self.out);
         assert!(taken <= octets.len(), "took more than it was given");
         self.deliver(&octets);
         self.links[index].read = octets[taken..].to_vec();
@@ -270,8 +273,8 @@ impl Pure {
                     if left == b"QUIT\r\n" {
                         left.clear();
                     }
-                    self.links[1 + usize::from(hop.0)] =
-                        Link { party: Some(party.clone()), ..Link::default() };
+                    self.links[Peer::Upstream(hop).index()] =
+                        Link { hop: Some(hop), party: Some(party.clone()), ..Link::default() };
                     self.connecting.push((hop, party));
                 }
                 Output::Close(peer) | Output::Abort(peer) => {
@@ -349,7 +352,7 @@ impl Driver for Pure {
             if self.links[index].securing {
                 self.secured(index, Err(handshake::failed(TlsFaultKind::Lost)));
             } else {
-                self.handle(Input::Lost(Self::peer(index)));
+                self.handle(Input::Lost(self.peer(index)));
             }
         }
         self.pump();
@@ -361,7 +364,7 @@ impl Driver for Pure {
             if accepted {
                 self.handle(Input::Opened(hop));
             } else {
-                self.links[1 + usize::from(hop.0)] = Link::default();
+                self.links[Peer::Upstream(hop).index()] = Link::default();
                 self.handle(Input::OpenFailed(hop));
             }
         }

@@ -125,7 +125,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         None => Arc::new(Spoken(callouts)),
     };
     let hops = Box::new(Listed { kinds, ..Listed::new(&pools, &terms) });
-    let sessions = Sessions::new(config.limits.sessions, &config.limits);
+    let sessions = Sessions::new(config.session_limits.sessions, &config.session_limits);
     let settings =
         Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, sessions.clone()) };
     let pools = names.into_iter().cloned().collect();

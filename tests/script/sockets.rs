@@ -20,9 +20,8 @@ use gatepost::hop::Registry;
 use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
 use gatepost::net::listen;
-use gatepost::net::worker::{self, Opening, Order, Serving};
+use gatepost::net::worker::{self, Beat, Opening, Order, Serving};
 use gatepost::prepare::{Prepared, prepare};
-use gatepost::systemd::Beat;
 
 use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
@@ -198,7 +197,7 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let say = |error: std::io::Error| error.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(say)?;
     let registry = Arc::new(Registry::new(Instant::now()));
-    let limits = &loaded.config.limits;
+    let limits = &loaded.config.session_limits;
     let limiter = Sessions::new(limits.sessions, limits);
     let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
     let Prepared { settings, tls, doors, sessions, .. } = prepared;

@@ -9,12 +9,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use gatepost::config::Loaded;
-use gatepost::config::types::{KeyPair, ListenerTlsMode, Source, UpstreamTlsMode};
+use gatepost::config::types::{KeyPair, Source};
 use gatepost::session::client::TlsFaultKind;
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::certificates::{Authority, Pair};
 use super::handshake::Handshake;
+use gatepost::session::route::HopTls;
+use gatepost::session::settings::DoorTls;
 
 /// The name in every certificate here, and the one that is asked for.
 const NAME: &str = "host.example.net";
@@ -32,7 +34,7 @@ pub fn provide(loaded: &mut Loaded, directory: &Path) {
     let files = pair.write(directory, "host");
     let roots = authority.write(directory, "roots");
     for listener in &mut loaded.config.listeners {
-        if matches!(listener.tls.mode, ListenerTlsMode::StartTls | ListenerTlsMode::Implicit) {
+        if matches!(listener.tls.mode, DoorTls::StartTls | DoorTls::Implicit) {
             let (certificate, key) = (files.certificate.clone(), files.key.clone());
             listener.tls.certificates = vec![KeyPair { certificate, key }];
         }
@@ -41,7 +43,7 @@ pub fn provide(loaded: &mut Loaded, directory: &Path) {
         }
     }
     for upstream in loaded.config.upstreams.values_mut() {
-        if matches!(upstream.tls.mode, UpstreamTlsMode::Required | UpstreamTlsMode::Implicit) {
+        if matches!(upstream.tls.mode, HopTls::Required | HopTls::Implicit) {
             upstream.tls.roots = upstream.tls.verify.then(|| roots.clone());
             upstream.tls.server_name = Some(NAME.to_owned());
         }

@@ -28,12 +28,12 @@ pub struct Bent {
 impl Bent {
     pub fn draw(rng: &mut Rng) -> Bent {
         Bent {
-            fair: rng.percent(40),
-            hellos: rng.percent(25),
-            ways: rng.percent(25),
+            fair: rng.percent(55),
+            hellos: rng.percent(20),
+            ways: rng.percent(20),
             restless: rng.percent(20),
-            groups: rng.percent(15),
-            fleeting: rng.percent(15),
+            groups: rng.percent(12),
+            fleeting: rng.percent(12),
             chunks: rng.percent(20),
         }
     }

@@ -191,22 +191,6 @@ impl Client {
         self.goes.filter(|(after, _)| *after <= self.said).map(|(_, bare)| bare)
     }
 
-    fn content(&mut self, id: String) -> Unit {
-        let mut octets = self.text(false);
-        octets.extend_from_slice(b".\r\n");
-        Unit { kind: Kind::Content, id, octets, last: false }
-    }
-
-    /// Everything begins anew.
-    fn plan_hello(&mut self) {
-        if self.rng.percent(90) {
-            self.hellos += 1;
-            let id = format!("e9{}", self.hellos);
-            let octets = format!("EHLO {id}\r\n").into_bytes();
-            self.plan.push_front(Unit { kind: Kind::Hello, id, octets, last: true });
-        }
-    }
-
     /// Gatepost waits for a handshake: it has said so, unless the listener begins with one.
     pub fn may_begin_tls(&mut self) {
         assert!(self.tls != Tls::Quiet, "gatepost begins TLS unasked");

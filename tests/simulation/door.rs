@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use gatepost::networks::Networks;
 use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use gatepost::session::io::{Input, Peer};
 use gatepost::session::settings::{AuthShown, Door, DoorTls};
@@ -19,11 +20,11 @@ pub fn door(rng: &mut Rng) -> Door {
         8 => DoorTls::Implicit,
         _ => DoorTls::Off,
     };
-    let net = |net: &str| net.parse().expect("a network");
+    let net = |net: &str| Networks::from_iter([net.parse().expect("a network")]);
     let xclient = match rng.below(10) {
-        0..=2 => vec![net("192.0.2.0/24")],
-        3 => vec![net("198.51.100.0/24")],
-        _ => Vec::new(),
+        0..=2 => net("192.0.2.0/24"),
+        3 => net("198.51.100.0/24"),
+        _ => Networks::default(),
     };
     Door {
         tls,

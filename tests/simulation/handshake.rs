@@ -30,7 +30,8 @@ impl Stage<'_> {
                 self.ledger.tally.hops_secured += 1;
                 self.links[index].securing = false;
                 let acts = self.links[index].hop.as_mut().map(|hop| hop.secured()).unwrap_or_default();
-                self.handle(Input::Secured(Peer::Upstream(HopId(index as u8 - 1)), Box::new(facts)));
+                let peer = self.peer(index);
+                self.handle(Input::Secured(peer, Box::new(facts)));
                 self.schedule(connection, acts);
             }
             Err(fault) => self.breaks_handshake(index, fault.kind),
@@ -54,8 +55,9 @@ impl Stage<'_> {
         let connection = self.links[index].connection;
         self.note(|| format!("[{connection}] <tls fails: {}>", kind.as_str()));
         self.ledger.tally.unsecured += 1;
+        let peer = self.peer(index);
         self.links[index] = Link::default();
         let fault = TlsFault { kind, what: kind.as_str().into() };
-        self.handle(Input::TlsFailed(Peer::Upstream(HopId(index as u8 - 1)), Box::new(fault)));
+        self.handle(Input::TlsFailed(peer, Box::new(fault)));
     }
 }

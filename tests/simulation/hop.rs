@@ -7,6 +7,8 @@
 //! Its replies name the command they answer by the id in it, in brackets. What nobody may ever hear says so itself:
 //! `unasked`, `malformed`, `wrong`.
 
+#[path = "commands.rs"]
+mod commands;
 #[path = "fate.rs"]
 mod fate;
 #[path = "message.rs"]
@@ -18,7 +20,7 @@ use std::collections::VecDeque;
 
 use gatepost::session::route::HopTerms;
 
-use self::fate::{Fate, refusal};
+use self::fate::Fate;
 use self::terms::Terms;
 use super::bent::Bent;
 use super::ledger::Ledger;
@@ -78,31 +80,32 @@ pub struct Hop {
     /// It takes no more octets.
     pub stalled: bool,
     said_early: bool,
-    /// Of a hundred EHLOs, MAILs and RCPTs it takes so many.
-    takes: [usize; 3],
     /// It takes recipients without a transaction, and then asks for content.
     easy: bool,
     /// It leaves when nobody wants anything of it, now or another time.
     restless: bool,
     /// Its greeting has arrived.
     pub greeted: bool,
+    fair: Option<u64>,
 }
 
 const KEYWORDS: [&str; 5] = ["8BITMIME", "SIZE 100000", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"];
 
 impl Hop {
     /// A connection that was accepted, and what the hop does first.
+    /// `fair`: nothing goes wrong with it, and of the same address every such hop thinks the same.
     pub fn new(
         connection: usize,
         terms: HopTerms,
         host: &str,
         bent: Bent,
+        fair: Option<u64>,
         mut rng: Rng,
     ) -> (Hop, Vec<(u64, Act)>) {
-        let fate = if bent.fair { Fate::Honest } else { Fate::draw(&mut rng) };
+        let fate = if fair.is_some() { Fate::Honest } else { Fate::draw(&mut rng) };
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
         // One with which nothing goes wrong offers the same each time.
-        let mut offers = if bent.fair { Rng::new(hash(0, &[host.as_bytes()])) } else { rng.fork() };
+        let mut offers = fair.map_or_else(|| rng.fork(), |seed| Rng::new(hash(seed, &[host.as_bytes()])));
         let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| offers.percent(70)).collect();
         let pipelining = offers.percent(75);
         if pipelining {
@@ -114,7 +117,6 @@ impl Hop {
         if offers.percent(60) {
             keywords.push("AUTH PLAIN LOGIN");
         }
-        let easy = rng.percent(if bent.groups { 60 } else { 10 });
         let mut hop = Hop {
             connection,
             fate,
@@ -137,14 +139,10 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
-            takes: match (bent.fair, easy) {
-                (_, true) => [97, 60, 70],
-                (true, false) => [99, 96, 92],
-                (false, false) => [97, 88, 70],
-            },
-            easy,
+            easy: rng.percent(if bent.groups { 60 } else { 10 }),
             restless: bent.restless && rng.percent(70),
             greeted: false,
+            fair,
             rng,
         };
         let acts = if hop.terms.begins_with_tls() { Vec::new() } else { hop.greet() };
@@ -265,142 +263,4 @@ impl Hop {
         let end = line.split_off(at);
         Some((line, end))
     }
-
-    fn command(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>, handshakes: u64) {
-        let text = String::from_utf8_lossy(line).into_owned();
-        assert!(
-            !line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)),
-            "law 4: a command with a control octet: {text:?}"
-        );
-        let upper = text.to_ascii_uppercase();
-        let mut verb = upper.split(' ').next().unwrap_or_default().to_owned();
-        let hello = matches!(verb.as_str(), "LHLO" | "EHLO" | "HELO");
-        assert!(!(self.lmtp && hello) || verb == "LHLO", "an LMTP host hears {text:?}");
-        if verb == "LHLO" {
-            (self.lmtp, verb) = (true, "EHLO".to_owned());
-        }
-        let known = [
-            "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "QUIT",
-            "EXPN", "ETRN", "STARTTLS", "XCLIENT", "XFORWARD",
-        ];
-        assert!(known.contains(&verb.as_str()), "a command nobody may forward: {text:?}");
-        self.assert_terms(&verb, &text);
-        assert!(self.pipelining || self.owed.is_empty(), "a group to a hop without PIPELINING: {text:?}");
-        let last = !matches!(verb.as_str(), "MAIL" | "RCPT" | "RSET" | "BDAT" | "XFORWARD");
-        let id = id(&text);
-        let roll = self.rng.below(100);
-        let reply = match verb.as_str() {
-            "EHLO" if roll < (if id.starts_with("en") { 15 } else { self.takes[0] }) => {
-                (self.sender, self.content, self.chunked) = (None, None, false);
-                self.rcpts.clear();
-                if let Some(reply) = self.own_hello(&text) {
-                    // It is none of the client's.
-                    self.owed.push_back(last);
-                    return acts.extend(self.answer(reply, None, false));
-                }
-                self.hello_at = Some(handshakes);
-                let mut lines = vec!["250-hop.example.net greets".to_owned()];
-                lines.extend(self.keywords.iter().map(|keyword| format!("250-{keyword}")));
-                let end = lines.len() - 1;
-                lines[end].replace_range(3..4, " ");
-                lines.join("\r\n")
-            }
-            // Refused: whatever transaction there is goes on.
-            "EHLO" if roll.is_multiple_of(2) => format!("501 5.5.4 what [{id}]"),
-            "EHLO" => format!("451 4.3.0 not now [{id}]"),
-            "HELO" if id.starts_with("en") => format!("501 5.5.4 what [{id}]"),
-            "HELO" => {
-                self.hello_at = Some(handshakes);
-                (self.sender, self.content, self.chunked) = (None, None, false);
-                self.rcpts.clear();
-                "250 hop.example.net".to_owned()
-            }
-            "MAIL" => {
-                let stale = self.hello_at.is_some_and(|at| at < handshakes);
-                assert!(!stale, "law 5: MAIL under TLS behind an EHLO from before it");
-                assert!(self.sender.is_none(), "a nested MAIL: {text:?}");
-                if roll < self.takes[1] {
-                    self.rcpts.clear();
-                    self.sender = Some(id.clone());
-                    format!("250 2.1.0 sender ok [{id}]")
-                } else {
-                    refusal(roll, &id)
-                }
-            }
-            "RCPT" if self.sender.is_none() && !self.easy => format!("503 5.5.1 need mail [{id}]"),
-            "RCPT" if roll < self.takes[2] => {
-                let second = self.sender.is_some() && !self.rcpts.is_empty();
-                assert!(!self.lmtp || !second, "law 1: LMTP would answer the content twice");
-                self.rcpts.push(id.clone());
-                format!("250 2.1.5 recipient ok [{id}]")
-            }
-            "RCPT" => refusal(roll, &id),
-            "DATA" | "BDAT"
-                if (self.sender.is_none() && !(self.easy && verb == "DATA"))
-                    || (self.rcpts.is_empty() && (verb == "BDAT" || (roll < 50 && !self.easy))) =>
-            {
-                self.discard = chunk(&text).map_or(0, |(size, _)| size);
-                "503 5.5.1 no valid recipients".to_owned()
-            }
-            "DATA" if roll < 92 => {
-                self.content = Some(Vec::new());
-                "354 go ahead".to_owned()
-            }
-            "DATA" => refusal(roll, self.sender.as_deref().unwrap_or_default()),
-            "BDAT" => {
-                self.chunk = chunk(&text);
-                assert!(self.chunk.is_some(), "an unreadable BDAT: {text:?}");
-                self.chunked = true;
-                self.owed.push_back(false);
-                return;
-            }
-            "RSET" => {
-                (self.sender, self.content, self.chunked) = (None, None, false);
-                self.rcpts.clear();
-                "250 2.0.0 reset".to_owned()
-            }
-            "AUTH" => {
-                self.auth = Some(self.rng.below(3));
-                self.owed.push_back(last);
-                return self.challenge(b"", acts);
-            }
-            "STARTTLS" | "XCLIENT" | "XFORWARD" => self.terms_reply(&verb, roll),
-            "QUIT" => "221 2.0.0 bye".to_owned(),
-            _ => format!("250 2.0.0 fine [{id}]"),
-        };
-        self.owed.push_back(last);
-        acts.extend(self.answer(reply, None, false));
-        if verb == "QUIT" {
-            self.dead = true;
-            acts.push((5, Act::Eof));
-        }
-    }
-
-    /// A line of an AUTH exchange, which is no command whatever it looks like.
-    fn challenge(&mut self, line: &[u8], acts: &mut Vec<(u64, Act)>) {
-        let more = self.auth.take().unwrap_or(0);
-        let reply = match (line, more) {
-            (b"*", _) => "501 5.7.0 cancelled",
-            (_, 0) if self.rng.percent(70) => "235 2.7.0 welcome",
-            (_, 0) => "535 5.7.8 no",
-            _ => {
-                self.auth = Some(more - 1);
-                "334 VXNlcm5hbWU6"
-            }
-        };
-        acts.extend(self.answer(reply.to_owned(), None, false));
-    }
-}
-
-/// The id in a command: the local part of its path, or its argument.
-fn id(text: &str) -> String {
-    match text.split_once('<') {
-        Some((_, path)) => path.split(['@', '>']).next().unwrap_or_default().to_owned(),
-        None => text.split(' ').nth(1).unwrap_or_default().to_owned(),
-    }
-}
-
-fn chunk(text: &str) -> Option<(usize, bool)> {
-    let mut words = text.strip_prefix("BDAT ")?.split(' ');
-    Some((words.next()?.parse().ok()?, words.next() == Some("LAST")))
 }

@@ -53,7 +53,7 @@ impl Client {
         let mut ids = Ids::default();
         let mut plan = Vec::new();
         self.plan_opening(&mut ids, &mut plan);
-        for _ in 0..1 + self.rng.below(5) {
+        for _ in 0..1 + self.rng.below(6) {
             let sender = ids.id("s");
             self.plan_envelope(&mut ids, &mut plan, &sender);
             self.plan_content(&mut ids, &mut plan, &sender);
@@ -240,5 +240,21 @@ impl Client {
             }
         }
         text
+    }
+
+    pub(super) fn content(&mut self, id: String) -> Unit {
+        let mut octets = self.text(false);
+        octets.extend_from_slice(b".\r\n");
+        Unit { kind: Kind::Content, id, octets, last: false }
+    }
+
+    /// Everything begins anew.
+    pub(super) fn plan_hello(&mut self) {
+        if self.rng.percent(90) {
+            self.hellos += 1;
+            let id = format!("e9{}", self.hellos);
+            let octets = format!("EHLO {id}\r\n").into_bytes();
+            self.plan.push_front(Unit { kind: Kind::Hello, id, octets, last: true });
+        }
     }
 }

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::callout::Callouts;
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{HopTerms, PoolKind};
-use gatepost::session::settings::{Limits, Settings, Timeouts};
+use gatepost::session::settings::Settings;
 use gatepost::smtp::BareNewline;
 
 use super::bent::Bent;
@@ -58,6 +59,7 @@ pub fn settings(
         rules: Box::new(Chance::new(rng, bent, POOLS)),
         callouts,
         limiter: Arc::new(NoLimits),
+        client_hello: gatepost::tls::client_hello::read,
         hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
     }
 }

@@ -6,14 +6,14 @@
 //! The stage is the shell: it reads a peer while the session wants it, presents again what was not taken, obeys deadlines,
 //! and carries out what the session wants. After every step it asserts what can be seen from outside.
 
+#[path = "deeds.rs"]
+mod deeds;
 #[path = "dns.rs"]
 mod dns;
 #[path = "door.rs"]
 pub mod door;
 #[path = "handshake.rs"]
 mod handshake;
-#[path = "happens.rs"]
-mod happens;
 #[path = "turn.rs"]
 mod turn;
 #[path = "wants.rs"]
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::client::{TlsFacts, TlsFault, TlsFaultKind};
-use gatepost::session::io::{HOPS, HopId, Input, Out, Ticket};
+use gatepost::session::io::{HOPS, HopId, Input, Out, Peer, Ticket};
 use gatepost::session::route::{Domain, HopTerms, PoolId};
 use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
@@ -71,6 +71,8 @@ enum Mark {
 
 #[derive(Default)]
 struct Link {
+    /// With whom, where it is a hop's.
+    id: Option<HopId>,
     connection: usize,
     open: bool,
     hop: Option<Hop>,
@@ -121,6 +123,8 @@ pub struct Stage<'a> {
     bent: Bent,
     /// So many pieces of what the client says are on their way.
     posted: usize,
+    /// Nothing goes wrong with hops: sessions go deep.
+    fair: Option<u64>,
     steps: usize,
 }
 
@@ -162,9 +166,11 @@ impl<'a> Stage<'a> {
             transcript,
             recording,
             bent,
+            fair: None,
             posted: 0,
             steps: 0,
         };
+        stage.fair = bent.fair.then(|| stage.rng.next());
         stage.links[0].open = true;
         stage.at(0, Event::ClientWakes);
         // Some clients leave, some processes stop, at a time of their own.
@@ -240,20 +246,87 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Whether a hop, a lookup or a callout lets the session wait.
-    fn waited_for(&self) -> bool {
-        let hop = |link: &Link| {
-            let quiet =
-                link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
-            link.open && (link.securing || link.unsent > 0 || !quiet)
-        };
-        self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Client(octets, ends) if !self.client_left => {
+                self.posted -= 1;
+                self.note(|| format!("C: {}", octets.escape_ascii()));
+                let link = &mut self.links[0];
+                link.wire.extend_from_slice(&octets);
+                link.queued += octets.len();
+                link.marks.extend(ends.map(|id| (link.queued, Mark::Ends(id))));
+            }
+            Event::ClientEof if !self.client_left => {
+                self.note(|| "C: <eof>".to_owned());
+                (self.client_left, self.left_at) = (true, Some(self.now));
+                self.links[0].fin = true;
+            }
+            Event::ClientLost if !self.client_left => {
+                self.note(|| "C: <lost>".to_owned());
+                self.client_left = true;
+                self.ledger.gone = true;
+                if self.links[0].open {
+                    self.links[0].wire.clear();
+                    self.handle(Input::Lost(Peer::Downstream));
+                }
+            }
+            Event::ClientWakes => self.client_speaks(),
+            Event::Connect(connection, hop) => self.connected(connection, hop),
+            Event::LookedUp(number, domain) => self.looked_up(number, domain),
+            Event::Hop(connection, act) => self.hop_acts(connection, act),
+            Event::HopHandshake(connection, outcome) => self.hop_handshake_ends(connection, outcome),
+            Event::Handshake(fault) => self.handshake_ends(fault),
+            Event::Shutdown => {
+                self.note(|| "<shutdown>".to_owned());
+                self.handle(Input::Shutdown);
+            }
+            Event::Told(ticket, answer) => {
+                let waited = self.desk.answered(ticket);
+                self.note(|| format!("    {ticket:?} (waited for: {waited}) {answer:?}"));
+                self.ledger.tally.late += u64::from(!waited);
+                self.handle(Input::Told { ticket, answer });
+            }
+            Event::Client(..) | Event::ClientEof | Event::ClientLost => {}
+        }
     }
 
-    /// Whether the client has said something whole, is to hear an answer, and can do nothing about it.
-    fn client_waits(&self) -> bool {
-        let listens = !self.client_left && self.links[0].open && !self.links[0].securing;
-        listens && self.posted == 0 && self.client.waits()
+    /// The client says what it may say now, in pieces.
+    fn client_speaks(&mut self) {
+        if self.client_left || !self.links[0].open {
+            return;
+        }
+        let mut delay = self.links[0].busy.saturating_sub(self.now);
+        while let Some(sent) = self.client.next(&mut self.ledger) {
+            let mut rest = &sent.octets[..];
+            loop {
+                let whole = self.rng.percent(70);
+                let (piece, more) =
+                    rest.split_at(if whole { rest.len() } else { self.rng.below(rest.len()) });
+                delay += if self.rng.percent(70) { 0 } else { self.rng.next() % 40 };
+                if self.rng.percent(1) && self.rng.percent(20) {
+                    delay += self.rng.next() % 600_000;
+                }
+                let ends = if more.is_empty() { sent.ends.clone() } else { None };
+                self.posted += 1;
+                self.at(delay, Event::Client(piece.to_vec(), ends));
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        self.links[0].busy = self.now + delay;
+        if let Some(bare) = self.client.goes() {
+            let delay = delay + if self.rng.percent(50) { 0 } else { self.rng.next() % 100 };
+            self.at(delay, if bare { Event::ClientLost } else { Event::ClientEof });
+        }
+        if self.client.is_done() && self.client.leaves {
+            self.at(delay + 50, Event::ClientEof);
+        }
+    }
+
+    fn peer(&self, index: usize) -> Peer {
+        self.links[index].id.map_or(Peer::Downstream, Peer::Upstream)
     }
 }
 

@@ -3,7 +3,7 @@
 //! **In**: octets on the wire, inputs. **Out**: the session's words and wishes, handed to whom they are for.
 //! **Never**: reads a peer the session does not want, or loses what it did not take.
 
-use gatepost::session::io::{HopId, Input, Peer};
+use gatepost::session::io::Input;
 
 use super::{BUFFER, Mark, STEPS, Stage};
 
@@ -30,7 +30,7 @@ impl Stage<'_> {
     }
 
     pub(super) fn read(&mut self, index: usize) -> bool {
-        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        let peer = self.peer(index);
         if index > 0 && self.links[index].open && self.links[index].securing {
             return self.watches_handshake(index);
         }
@@ -81,7 +81,7 @@ impl Stage<'_> {
         if !self.links[index].open || self.links[index].securing || self.links[index].read.is_empty() {
             return false;
         }
-        let peer = if index == 0 { Peer::Downstream } else { Peer::Upstream(HopId(index as u8 - 1)) };
+        let peer = self.peer(index);
         let connection = self.links[index].connection;
         let octets = std::mem::take(&mut self.links[index].read);
         let now = self.instant();

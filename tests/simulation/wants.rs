@@ -1,13 +1,30 @@
-//! What the session wants and says, carried out as the shell would.
+//! What the session says and wishes, handed to whom it is for.
 //!
-//! **In**: its outputs, and octets for a peer. **Out**: events to come, octets heard by the client or a hop.
-//! **Never**: carries out what no session that is played here may want.
+//! **In**: octets to a peer, outputs. **Out**: hops and the client who heard it, events that come of it.
+//! **Never**: lets the session say that it had no answer in time where nobody had been asked for one (law 7).
 
 use gatepost::session::io::{Output, Peer};
 
 use super::{Event, Link, Stage, clipped};
+use crate::hop::Hop;
 
 impl Stage<'_> {
+    /// Whether a hop, a lookup or a callout lets the session wait.
+    pub(super) fn waited_for(&self) -> bool {
+        let hop = |link: &Link| {
+            let quiet =
+                link.hop.as_ref().is_some_and(Hop::is_quiet) && link.wire.is_empty() && link.read.is_empty();
+            link.open && (link.securing || link.unsent > 0 || !quiet)
+        };
+        self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
+    }
+
+    /// Whether the client has said something whole, is to hear an answer, and can do nothing about it.
+    pub(super) fn client_waits(&self) -> bool {
+        let listens = !self.client_left && self.links[0].open && !self.links[0].securing;
+        listens && self.posted == 0 && self.client.waits()
+    }
+
     pub(super) fn heard(&mut self, index: usize, octets: &[u8]) {
         assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
         let connection = self.links[index].connection;
@@ -46,10 +63,11 @@ impl Stage<'_> {
                 let connection = self.connections;
                 self.note(|| format!("[{connection}] connect to {}", host.name()));
                 self.links[index] = Link {
+                    id: Some(hop),
                     connection,
                     open: true,
-                    terms: host.terms(),
                     host: host.name().to_string(),
+                    terms: host.terms(),
                     ..Link::default()
                 };
                 let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::{Attempt, Close, Given, Grants, Lines, Object, Pairs, Rewrite, Said, True, bounded};
 use crate::config::types::{SMTP_PORT, is_host_name};
 use crate::session::callout::CalloutAnswer;
+use crate::session::law::{self, Part, Verdict, Why};
 use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
 use crate::smtp::{Code, EnhancedCode, Params, Path, Reply, canonical_domain};
@@ -35,7 +36,7 @@ impl Said {
         self.suits(stage)?;
         let disconnect = self.disconnect.map(|Close(lines)| match lines {
             None => Ok(None),
-            Some(lines) => negative("disconnect", lines.reply("disconnect")?).map(Some),
+            Some(lines) => last(stage, lines.reply("disconnect")?).map(Some),
         });
         let disconnect = disconnect.transpose()?;
         if stage.is_reply() {
@@ -66,38 +67,38 @@ impl Said {
 
     /// Each member is one the stage takes, and at most one decides.
     fn suits(&self, stage: Stage) -> Result<(), Wrong> {
-        let early = stage as u8 <= Stage::Rcpt as u8;
-        let deciding = [
-            ("reply", self.reply.is_some(), !stage.is_reply()),
-            ("route", self.route.is_some(), early),
-            ("substitute", self.substitute.is_some(), stage.is_reply()),
-            ("retry", self.retry.is_some(), stage == Stage::RcptReply),
-            ("accept", self.accept.is_some(), true),
-            ("disconnect", self.disconnect.is_some(), stage != Stage::MessageReply),
-        ];
-        let rewrite = matches!(stage, Stage::Helo | Stage::Mail | Stage::Rcpt);
-        let all = [("rewrite", self.rewrite.is_some(), rewrite)];
-        if let Some((key, ..)) = all.iter().chain(&deciding).find(|(_, given, allowed)| *given && !allowed) {
-            return wrong(*key, format!("not allowed at {}", stage.as_str()));
+        if self.rewrite.is_some() && !Part::ALL.iter().any(|part| law::rewrites(stage, *part)) {
+            return wrong("rewrite", not_here(stage));
         }
-        let mut given = deciding.iter().filter(|(_, given, _)| *given);
-        match (given.next(), given.next()) {
-            (Some((first, ..)), Some((second, ..))) => wrong(*second, format!("contradicts {first}")),
+        let given: Vec<Verdict> = Verdict::ALL.into_iter().filter(|verdict| self.gives(*verdict)).collect();
+        if let Some(verdict) = given.iter().find(|verdict| !law::allows(stage, **verdict)) {
+            return wrong(verdict.as_str(), not_here(stage));
+        }
+        match given[..] {
+            [first, second, ..] => wrong(second.as_str(), format!("contradicts {}", first.as_str())),
             _ => Ok(()),
+        }
+    }
+
+    fn gives(&self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Reply => self.reply.is_some(),
+            Verdict::Route => self.route.is_some(),
+            // A service looks up for itself.
+            Verdict::Map => false,
+            Verdict::Substitute => self.substitute.is_some(),
+            Verdict::Retry => self.retry.is_some(),
+            Verdict::Accept => self.accept.is_some(),
+            Verdict::Disconnect => self.disconnect.is_some(),
         }
     }
 }
 
 impl Rewrite {
     fn at(self, stage: Stage, grants: &Grants) -> Result<Rewrites, Wrong> {
-        let given = [
-            ("sender", self.sender.is_some(), stage == Stage::Mail),
-            ("recipient", self.recipient.is_some(), stage == Stage::Rcpt),
-            ("helo", self.helo.is_some(), stage == Stage::Helo),
-            ("parameters", self.parameters.is_some(), stage != Stage::Helo),
-        ];
-        if let Some((key, ..)) = given.iter().find(|(_, given, allowed)| *given && !allowed) {
-            return wrong(format!("rewrite.{key}"), format!("not allowed at {}", stage.as_str()));
+        let unlawful = |part: &Part| self.gives(*part) && !law::rewrites(stage, *part);
+        if let Some(part) = Part::ALL.into_iter().find(unlawful) {
+            return wrong(format!("rewrite.{}", part.as_str()), not_here(stage));
         }
         let sender = self.sender.map(|Given(octets)| match &*octets {
             b"<>" => Ok(Box::default()),
@@ -116,6 +117,19 @@ impl Rewrite {
             parameters: self.parameters.map(|pairs| parameters(pairs, grants)).transpose()?,
         })
     }
+
+    fn gives(&self, part: Part) -> bool {
+        match part {
+            Part::Sender => self.sender.is_some(),
+            Part::Recipient => self.recipient.is_some(),
+            Part::Helo => self.helo.is_some(),
+            Part::Parameters => self.parameters.is_some(),
+        }
+    }
+}
+
+fn not_here(stage: Stage) -> String {
+    format!("not allowed at {}", stage.as_str())
 }
 
 /// A path that is not the null path.
@@ -201,33 +215,36 @@ fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, 
 
 /// A reply in the hop's place.
 fn reply_at(stage: Stage, reply: Arc<Reply>, grants: &Grants) -> Result<Arc<Reply>, Wrong> {
-    match (reply.code().class(), stage) {
-        (4 | 5, _) | (2, Stage::Other) => Ok(reply),
-        (2, Stage::Rcpt) if grants.discard => Ok(reply),
-        (2, Stage::Rcpt) => {
-            wrong("reply", "a 2xx at rcpt swallows the recipient, which needs effects: [discard]")
+    let what = match law::reply(stage, reply.code().class(), grants.discard) {
+        Ok(()) => return Ok(reply),
+        Err(Why::NoDiscard) => {
+            format!("a 2xx at {} swallows the recipient, which needs effects: [discard]", stage.as_str())
         }
-        (2, _) => wrong("reply", format!("a reply at {} is 4xx or 5xx", stage.as_str())),
-        _ => wrong("reply", "a reply is never 3xx"),
-    }
+        Err(Why::Intermediate) => "a reply is never 3xx".to_owned(),
+        Err(Why::Positive) => format!("a reply at {} is 4xx or 5xx", stage.as_str()),
+        Err(_) => not_here(stage),
+    };
+    wrong("reply", what)
 }
 
-/// A reply in place of the hop's, as far as the stage tells.
+/// A reply in place of the hop's, as far as the stage tells: what is wrong whatever the hop said.
 fn substitute(stage: Stage, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
-    match reply.code().class() {
-        3 => wrong("substitute", "never makes a 3xx"),
-        2 if stage == Stage::HeloReply => {
-            wrong("substitute", "only a 4xx or 5xx may be put in at helo-reply")
+    match law::put_in(stage, reply.code().class()) {
+        Ok(()) => Ok(reply),
+        Err(Why::Intermediate) => wrong("substitute", "never makes a 3xx"),
+        Err(Why::Positive) => {
+            wrong("substitute", format!("only a 4xx or 5xx may be put in at {}", stage.as_str()))
         }
-        _ => Ok(reply),
+        Err(_) => wrong("substitute", not_here(stage)),
     }
 }
 
-fn negative(key: &str, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
-    if reply.code().is_negative() {
-        Ok(reply)
-    } else {
-        wrong(key, "the last reply to a client is 4xx or 5xx")
+/// The last reply to a client.
+fn last(stage: Stage, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
+    match law::disconnect(stage, Some(reply.code().class())) {
+        Ok(()) => Ok(reply),
+        Err(Why::NotHere) => wrong("disconnect", not_here(stage)),
+        Err(_) => wrong("disconnect", "the last reply to a client is 4xx or 5xx"),
     }
 }
 

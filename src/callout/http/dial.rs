@@ -1,64 +1,108 @@
 //! Connections to an HTTP callout.
 //!
-//! **In**: where the service is. **Out**: a connected socket, as hyper reads and writes it, and whether anything was
-//! [`Heard`] on it.
-//! **Never**: keeps a deadline; asks DNS for an address, or for a name again while its worker's resolver knows it.
+//! **In**: where the service is, and TLS with it where its URL says so. **Out**: a connection, as the client reads and
+//! writes it; or why there is none.
+//! **Never**: keeps a deadline of its own for a question that waits; asks DNS for an address, or for a name again while
+//! its worker's resolver knows it; speaks HTTP/2 that was not agreed upon under TLS.
 //!
 //! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
-//! tried one after the other, IPv4 first.
+//! tried one after the other, IPv4 first, until one takes the connection. RFC 7301 (ALPN).
 
-use std::io::{self, IoSlice};
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::Uri;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
 use thread_local::ThreadLocal;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower_service::Service;
 
+use super::kept::Noted;
 use crate::config::types::{Dns, HttpUrl};
 use crate::hop::Resolver;
 use crate::hop::dns::Question;
 use crate::session::callout::{Fault, FaultKind};
+use crate::tls::{ClientTls, facts};
 
 /// How long a name may take; the question's own time is usually over before.
 const DNS: Duration = Duration::from_secs(10);
+/// Connections that are finished although their questions have found others, of all workers together; and how long
+/// they may take. They are of use to the next questions, but nobody waits for them.
+const SPARE: (usize, Duration) = (4, Duration::from_secs(10));
+/// What is offered to be spoken under TLS, the most welcome first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+tokio::task_local! {
+    /// Closed when the question is over on whose behalf a connection is made.
+    static QUESTION: watch::Receiver<()>;
+}
+
+/// Carries a question to its end. A connection made for it meanwhile knows by that whether anybody waits.
+pub(super) async fn on_behalf<F: Future>(question: F) -> F::Output {
+    let (_until, over) = watch::channel(());
+    QUESTION.scope(over, question).await
+}
 
 /// Where a service is.
 pub(super) struct Dialler {
     host: Box<str>,
     port: u16,
+    tls: Option<Arc<ClientTls>>,
     dns: Dns,
     /// Names are resolved by each worker for itself: a resolver's tasks live on the runtime that first needed them.
     resolvers: ThreadLocal<Resolver>,
+    spare: Semaphore,
 }
 
 impl Dialler {
-    pub(super) fn new(url: &HttpUrl, dns: &Dns) -> Self {
-        let host = url.host.as_str().into();
-        Self { host, port: url.port, dns: dns.clone(), resolvers: ThreadLocal::new() }
+    pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, dns: &Dns) -> Self {
+        Self {
+            host: url.host.as_str().into(),
+            port: url.port,
+            tls,
+            dns: dns.clone(),
+            resolvers: ThreadLocal::new(),
+            spare: Semaphore::new(SPARE.0),
+        }
+    }
+
+    /// Connects, under TLS where that is wanted.
+    async fn dial(self: Arc<Self>, url: Uri) -> Result<TokioIo<Noted>, NotConnected> {
+        let mut tcp = Tcp(Arc::clone(&self));
+        let stream = match &self.tls {
+            None => MaybeHttpsStream::Http(tcp.call(url).await?),
+            Some(tls) => {
+                // Files that change are taken up by the next connection; tickets are kept with them.
+                let mut config = (*tls.now().config).clone();
+                config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
+                let name = FixedServerNameResolver::new(tls.name(None, Some(&self.host)));
+                let mut https = HttpsConnector::new(tcp, config, true, Arc::new(name));
+                https.call(url).await.map_err(|error| self.not_secured(error))?
+            }
+        };
+        Ok(TokioIo::new(Noted::new(stream)))
     }
 
     /// Connects, to the first address that takes the connection.
-    pub(super) async fn dial(&self) -> Result<(TokioIo<Socket>, Heard), Fault> {
-        let unreachable = |what: String| Fault::new(FaultKind::Unreachable, what);
+    async fn connect(self: Arc<Self>) -> Result<TokioIo<TcpStream>, NotConnected> {
         let mut last = None;
-        for ip in self.addresses().await.map_err(unreachable)? {
+        for ip in self.addresses().await.map_err(NotConnected::because)? {
             let address = SocketAddr::new(ip, self.port);
             match connect(address).await {
-                Ok(stream) => {
-                    let heard = Heard::default();
-                    return Ok((TokioIo::new(Socket { stream, heard: heard.clone() }), heard));
-                }
+                Ok(stream) => return Ok(TokioIo::new(stream)),
                 Err(error) => last = Some(format!("{address}: {error}")),
             }
         }
         // A name that resolves has an address.
-        Err(unreachable(last.unwrap_or_default()))
+        Err(NotConnected::because(last.unwrap_or_default()))
     }
 
     async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
@@ -71,6 +115,18 @@ impl Dialler {
         let found = resolver.ask(&question, DNS).await.map_err(|error| format!("{}: {error}", self.host))?;
         Ok(found.hosts.into_iter().flat_map(|host| host.addresses).collect())
     }
+
+    /// Why there is no TLS, unless there is no connection.
+    fn not_secured(&self, error: Box<dyn Error + Send + Sync>) -> NotConnected {
+        let error = match error.downcast::<NotConnected>() {
+            Ok(not_connected) => return *not_connected,
+            Err(error) => error,
+        };
+        // The connector wraps what ended the handshake once more.
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
+        let what = inner.map_or_else(|| error.to_string(), |error| facts::fault(error).what.into());
+        NotConnected::because(format!("{}:{}: TLS: {what}", self.host, self.port))
+    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -80,63 +136,78 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// Whether an octet came in since it was last asked to forget.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<AtomicBool>);
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct NotConnected(pub(super) Fault);
 
-impl Heard {
-    pub(super) fn anything(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-
-    pub(super) fn forget(&self) {
-        self.0.store(false, Relaxed);
+impl NotConnected {
+    fn because(what: String) -> Self {
+        Self(Fault::new(FaultKind::Unreachable, what))
     }
 }
 
-/// A socket that notes whether anything was heard on it.
-pub(super) struct Socket {
-    stream: TcpStream,
-    heard: Heard,
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.heard.0.store(true, Relaxed);
-        }
-        read
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, octets)
+impl Error for NotConnected {}
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, NotConnected>> + Send>>;
+
+/// What the client connects by.
+///
+/// A question for which a connection is being made may get one that another question is done with. The client then
+/// lets the new one be made all the same, for later, and nobody waits for it any more: a few such are finished, within
+/// their time, and the others end with their questions. (Else a service that takes no new connections would gather
+/// any number of attempts.)
+#[derive(Clone)]
+pub(super) struct Connector(pub(super) Arc<Dialler>);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Noted>;
+    type Error = NotConnected;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotConnected>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let dialler = Arc::clone(&self.0);
+        let question = QUESTION.try_with(Clone::clone).ok();
+        Box::pin(async move {
+            let mut dialling = pin!(Arc::clone(&dialler).dial(url));
+            if let Some(mut question) = question {
+                tokio::select! {
+                    biased;
+                    dialled = &mut dialling => return dialled,
+                    // Nothing is ever sent: it is closed.
+                    _ = question.changed() => {}
+                }
+            }
+            let unwanted = || NotConnected::because("nobody waits for this connection".to_owned());
+            let _spare = dialler.spare.try_acquire().map_err(|_| unwanted())?;
+            tokio::time::timeout(SPARE.1, dialling).await.map_err(|_| unwanted())?
+        })
+    }
+}
+
+/// What TLS goes over.
+#[derive(Clone)]
+struct Tcp(Arc<Dialler>);
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = NotConnected;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotConnected>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(Arc::clone(&self.0).connect())
     }
 }

@@ -5,8 +5,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::types::{self, Source, Upstream, UpstreamTls, UpstreamTlsMode};
+use crate::config::types::{self, Source, Upstream, UpstreamTls};
 use crate::hop::{PoolSpec, Registry};
+use crate::session::route::HopTls;
 use crate::tls::ClientTls;
 use crate::tls::certificates::{Authority, Pair};
 
@@ -174,17 +175,17 @@ async fn tls_is_what_the_pool_requires() {
     let roots = ours.write(scratch.path(), "roots");
     let (good, expired) = (ours.server(&["127.0.0.1"]), ours.expired(&["127.0.0.1"]));
     for (pair, mode, verify, what) in [
-        (&good, UpstreamTlsMode::Implicit, true, None),
-        (&good, UpstreamTlsMode::Required, true, None),
+        (&good, HopTls::Implicit, true, None),
+        (&good, HopTls::Required, true, None),
         // XCLIENT is offered under TLS only.
-        (&expired, UpstreamTlsMode::Opportunistic, true, None),
-        (&expired, UpstreamTlsMode::Implicit, false, None),
-        (&expired, UpstreamTlsMode::Implicit, true, Some("certificate expired")),
-        (&expired, UpstreamTlsMode::Required, true, Some("certificate expired")),
+        (&expired, HopTls::Opportunistic, true, None),
+        (&expired, HopTls::Implicit, false, None),
+        (&expired, HopTls::Implicit, true, Some("certificate expired")),
+        (&expired, HopTls::Required, true, Some("certificate expired")),
     ] {
-        let address = secured_host(pair, mode == UpstreamTlsMode::Implicit).await;
+        let address = secured_host(pair, mode == HopTls::Implicit).await;
         let tls = UpstreamTls { mode, verify, roots: Some(roots.clone()), ..UpstreamTls::default() };
-        let upstream = Upstream { tls, identity: types::Identity::Xclient, ..upstream(address) };
+        let upstream = Upstream { tls, identity: Identity::Xclient, ..upstream(address) };
         let mut spec = PoolSpec::new("main", &upstream);
         spec.tls = Some(Arc::new(ClientTls::load(&upstream.tls).unwrap()));
         let pool = Pool::new(spec, &Registry::new(Instant::now()));
@@ -197,7 +198,7 @@ async fn tls_is_what_the_pool_requires() {
         );
     }
     let address = host("220 host\r\n", "250 host\r\n").await.0;
-    let tls = UpstreamTls { mode: UpstreamTlsMode::Required, ..UpstreamTls::default() };
+    let tls = UpstreamTls { mode: HopTls::Required, ..UpstreamTls::default() };
     let pool = Pool::new(
         PoolSpec::new("main", &Upstream { tls, ..upstream(address) }),
         &Registry::new(Instant::now()),

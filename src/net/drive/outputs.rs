@@ -10,7 +10,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::{CLOSING, Drive};
-use crate::hop::{self, Introduction, Lease};
+use crate::hop::{Introduction, Lease, connect as connect_to};
 use crate::log;
 use crate::net::ask;
 use crate::net::slots::{Connecting, Slot};
@@ -52,7 +52,7 @@ impl Drive {
                 Output::Finish(peer) => {
                     let link = match peer {
                         Peer::Downstream => self.client.as_mut(),
-                        Peer::Upstream(hop) => self.hops.link(usize::from(hop.0)),
+                        Peer::Upstream(hop) => self.hops.link(hop.slot()),
                     };
                     // In the next turn, behind what is written then.
                     link.into_iter().for_each(|link| link.finishing = true);
@@ -69,17 +69,17 @@ impl Drive {
                 Output::Close(Peer::Upstream(hop)) => {
                     let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
                     let tx = &mut scratch.out.tx[Peer::Upstream(hop).index()];
-                    if let Some(link) = self.hops.link(usize::from(hop.0)) {
+                    if let Some(link) = self.hops.link(hop.slot()) {
                         // A courtesy (QUIT): whether it is taken at once or not, the connection closes.
                         let _ = link.poll_flush(cx, tx, received);
                         link.stream.take_leave();
                     }
                     tx.clear();
-                    self.hops.vacate(usize::from(hop.0));
+                    self.hops.vacate(hop.slot());
                 }
                 Output::Abort(Peer::Upstream(hop)) => {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
-                    self.hops.vacate(usize::from(hop.0));
+                    self.hops.vacate(hop.slot());
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
@@ -114,12 +114,15 @@ impl Drive {
             let target = lease.target().clone();
             let introduction = Introduction::of(target.terms(), self.session.entrance(), self.session.id());
             let name = ask::client_name(&self.session, target.terms());
-            let connect = async move { hop::connect(&target, &introduction).await };
+            let connect = async move { connect_to(&target, &introduction).await };
             let connecting: Connecting = match name {
-                None => Box::pin(async { Ok((connect.await?, None)) }),
-                Some(name) => Box::pin(async { tokio::try_join!(connect, async { Ok(Some(name.await)) }) }),
+                None => Box::pin(async move { (hop, connect.await.map(|connected| (connected, None))) }),
+                Some(name) => {
+                    let name = async { Ok(Some(name.await)) };
+                    Box::pin(async move { (hop, tokio::try_join!(connect, name)) })
+                }
             };
-            self.hops.put(usize::from(hop.0), Slot::Connecting(connecting, now));
+            self.hops.put(hop.slot(), Slot::Connecting(connecting, now));
         }
     }
 }

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use super::{BACKLOG, Drive};
 use crate::net::worker::Scratch;
-use crate::session::io::{HopId, Input, Peer};
+use crate::session::io::{Input, Peer};
 
 impl Drive {
     /// Reads a hop and hands its octets in; whether there were any.
     pub(super) fn read_hop(&mut self, scratch: &mut Scratch, now: Instant, place: usize) -> bool {
-        let peer = Peer::Upstream(HopId(place as u8));
         let Some(link) = self.hops.link(place) else { return false };
+        let peer = link.peer;
         if link.ended
             || self.securing.has(1 + place)
             || scratch.out.tx[0].len() > BACKLOG

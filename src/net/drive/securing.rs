@@ -11,11 +11,10 @@ use std::time::Instant;
 
 use super::Drive;
 use crate::hop::Lease;
-use crate::net::handshake::{Handshake, Outcome};
 use crate::net::link::Link;
-use crate::net::stream::Stream;
 use crate::net::worker::Scratch;
-use crate::session::io::{HopId, Input, Peer};
+use crate::session::io::{Input, Peer};
+use crate::stream::{Handshake, Outcome, Stream};
 use crate::tls::facts;
 
 impl Drive {
@@ -23,7 +22,9 @@ impl Drive {
     pub(super) fn secure(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> bool {
         let mut any = false;
         for place in self.securing {
-            let peer = place.checked_sub(1).map_or(Peer::Downstream, |hop| Peer::Upstream(HopId(hop as u8)));
+            let link =
+                if place == 0 { self.client.as_ref() } else { self.hops.link(place - 1).map(|link| &*link) };
+            let Some(peer) = link.map(|link| link.peer) else { continue };
             let unsaid = !scratch.out.tx[place].is_empty();
             let Some(ended) = self.secure_peer(cx, peer, unsaid) else { continue };
             any = true;
@@ -42,7 +43,7 @@ impl Drive {
                 Err(fault) => {
                     match peer {
                         Peer::Downstream => self.let_client_go(scratch),
-                        Peer::Upstream(hop) => self.hops.vacate(usize::from(hop.0)),
+                        Peer::Upstream(hop) => self.hops.vacate(hop.slot()),
                     }
                     scratch.out.tx[place].clear();
                     Input::TlsFailed(peer, fault)
@@ -90,7 +91,7 @@ impl Drive {
     fn link(&mut self, peer: Peer) -> Option<&mut Link> {
         match peer {
             Peer::Downstream => self.client.as_mut(),
-            Peer::Upstream(hop) => self.hops.link(usize::from(hop.0)),
+            Peer::Upstream(hop) => self.hops.link(hop.slot()),
         }
     }
 }

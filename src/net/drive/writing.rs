@@ -10,20 +10,20 @@ use std::time::Instant;
 use super::Drive;
 use crate::net::slots::Slot;
 use crate::net::worker::Scratch;
-use crate::session::io::{HOPS, HopId, Input, Out, Peer};
+use crate::session::io::{HOPS, Input, Out, Peer};
 
 impl Drive {
     /// Writes each peer once.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
         let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
-        let mut broken: Option<HopId> = None;
+        let mut broken: Option<Peer> = None;
         for peer in scratch.out.spoken.filter(|peer| *peer > 0) {
             let tx = &mut scratch.out.tx[peer];
             match self.hops.at(peer - 1) {
                 Slot::Linked(link) => {
                     if let Poll::Ready(Err(_)) = link.poll_flush(cx, tx, received) {
                         tx.clear();
-                        broken = Some(HopId(peer as u8 - 1));
+                        broken = Some(link.peer);
                     }
                 }
                 Slot::Connecting(..) => {}
@@ -31,7 +31,7 @@ impl Drive {
             }
         }
         if let Some(hop) = broken {
-            self.session.handle(now, Input::Lost(Peer::Upstream(hop)), &mut scratch.out);
+            self.session.handle(now, Input::Lost(hop), &mut scratch.out);
         }
         self.flush_client(cx, scratch, now);
         self.finish(scratch, now);
@@ -46,7 +46,7 @@ impl Drive {
                 continue;
             };
             link.finishing = false;
-            let peer = if peer == 0 { Peer::Downstream } else { Peer::Upstream(HopId(peer as u8 - 1)) };
+            let peer = link.peer;
             let input =
                 if link.stream.shutdown_write().is_ok() { Input::Finished(peer) } else { Input::Lost(peer) };
             self.session.handle(now, input, &mut scratch.out);
@@ -113,13 +113,15 @@ pub(super) fn waiting(out: &Out) -> [usize; 1 + HOPS] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::io::HopId;
 
     #[test]
     fn what_a_lost_hop_was_not_told_hides_nothing_that_the_client_is() {
         let mut out = Out::default();
-        out.to(Peer::Upstream(HopId(0))).put(b"NOOP\r\n");
+        let hop = Peer::Upstream(HopId::numbered(1).unwrap());
+        out.to(hop).put(b"NOOP\r\n");
         let before = waiting(&out);
-        out.tx[1].clear();
+        out.tx[hop.index()].clear();
         out.to(Peer::Downstream).put(b"250 -\n");
         assert_ne!(waiting(&out), before);
     }

@@ -6,12 +6,12 @@ use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts};
 
 /// Whether a rule with this `match` speaks to this question at `rcpt`.
 fn holds(matches: Match, question: &Question<'_>) -> bool {
-    compile(&[rule(&[At::Rcpt], matches, says("550 5.7.1 no"))]).command(question).verdict.is_some()
+    compile(&[rule(&[Stage::Rcpt], matches, says("550 5.7.1 no"))]).command(question).verdict.is_some()
 }
 
 /// Whether it speaks to this reply at `rcpt-reply`.
 fn holds_reply(matches: Match, line: &str) -> bool {
-    let set = compile(&[rule(&[At::RcptReply], matches, Some(Decide::Accept))]);
+    let set = compile(&[rule(&[Stage::RcptReply], matches, Some(Decide::Accept))]);
     set.reply(&question(Stage::RcptReply), reply(line).as_ref(), None).is_some()
 }
 
@@ -116,7 +116,8 @@ fn senders_and_recipients_as_given() {
 #[test]
 fn clients_and_listeners() {
     let mut asked = question(Stage::Rcpt);
-    let client = |block: &str| Match { client: vec![block.parse().unwrap()], ..Match::default() };
+    let client =
+        |block: &str| Match { client: [block.parse().unwrap()].into_iter().collect(), ..Match::default() };
     assert!(holds(client("192.0.2.0/24"), &asked));
     assert!(!holds(client("198.51.100.0/24"), &asked));
     assert!(holds(client("::ffff:192.0.2.0/120"), &asked));
@@ -232,7 +233,7 @@ fn what_is_no_pattern() {
         "m\u{fc}*",
         "jones@b\u{fc}*.example",
     ] {
-        let rules = [rule(&[At::Rcpt], to_recipient(pattern), Some(Decide::Accept))];
+        let rules = [rule(&[Stage::Rcpt], to_recipient(pattern), Some(Decide::Accept))];
         let errors = RuleSet::compile(&rules, &pools, &Maps::default(), &[]).unwrap_err();
         assert_eq!((errors.len(), errors[0].key.as_str()), (1, "match.recipient"), "{pattern}");
         assert!(errors[0].problem.contains(&format!("{pattern}\"")) || pattern.is_empty(), "{}", errors[0]);

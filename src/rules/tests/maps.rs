@@ -35,9 +35,9 @@ fn ask(set: &RuleSet, recipient: &'static str) -> (Option<String>, Option<Comman
 fn a_map_rewrites_and_routes_whom_it_knows() {
     let set = compile_with(|file| {
         vec![
-            rule(&[At::Rcpt], Match::default(), Some(Decide::Map(file.clone()))),
+            rule(&[Stage::Rcpt], Match::default(), Some(Decide::Map(file.clone()))),
             moves("*@example.org", template("{local}@seen.example")),
-            rule(&[At::Rcpt], to_recipient("late@example.net"), Some(Decide::Map(file))),
+            rule(&[Stage::Rcpt], to_recipient("late@example.net"), Some(Decide::Map(file))),
         ]
     });
     let route = |pool| Some(CommandVerdict::Route(PoolId(pool)));
@@ -53,7 +53,7 @@ fn a_map_rewrites_and_routes_whom_it_knows() {
 #[test]
 fn a_map_is_asked_only_where_the_rule_matches() {
     let set = compile_with(|file| {
-        let mut mapped = rule(&[At::Rcpt], to_recipient("moved@*"), Some(Decide::Map(file)));
+        let mut mapped = rule(&[Stage::Rcpt], to_recipient("moved@*"), Some(Decide::Map(file)));
         mapped.actions.rewrites.parameters =
             Some(crate::config::types::Parameters { remove: vec![], add: list(&["NOTIFY=NEVER"]) });
         vec![mapped]
@@ -81,11 +81,11 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
         let both = vec![rung(Some(&file), None), rung(None, Some("main"))];
         vec![
             rule(
-                &[At::RcptReply],
+                &[Stage::RcptReply],
                 to_recipient("*@example.net"),
                 Some(Decide::Retry(vec![rung(Some(&file), None)])),
             ),
-            rule(&[At::RcptReply], to_recipient("*"), Some(Decide::Retry(both))),
+            rule(&[Stage::RcptReply], to_recipient("*"), Some(Decide::Retry(both))),
         ]
     });
     let refusal = reply("550 5.1.1 who");
@@ -116,7 +116,7 @@ fn a_rung_is_looked_up_and_left_out_where_nothing_is_found() {
 
 #[test]
 fn maps_only_where_there_is_a_recipient_to_rewrite() {
-    for stage in [At::Mail, At::Data, At::RcptReply] {
+    for stage in [Stage::Mail, Stage::Data, Stage::RcptReply] {
         let rules = [rule(&[stage], Match::default(), Some(Decide::Map("x".into())))];
         let errors = RuleSet::compile(&rules, &pools, &Maps::default(), &[]).unwrap_err();
         assert!(!errors.is_empty(), "{stage:?}");

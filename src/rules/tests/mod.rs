@@ -10,8 +10,9 @@ mod same;
 mod written;
 
 use super::*;
-use crate::config::types::{Action, Decide, Mark, Match, Rule as Written, Stage as At};
+use crate::config::types::{Action, Decide, Mark, Match, Rule as Written};
 use crate::config::types::{Template, TemplatePiece, Variable};
+use crate::networks::Networks;
 use crate::session::verdict::Stage;
 use crate::smtp::{Params, Path, Reply, SessionId, Verb};
 
@@ -26,7 +27,7 @@ fn compile(rules: &[Written]) -> RuleSet {
     RuleSet::compile(rules, &pools, &Maps::default(), &listeners).unwrap()
 }
 
-fn rule(stages: &[At], matches: Match, decide: Option<Decide>) -> Written {
+fn rule(stages: &[Stage], matches: Match, decide: Option<Decide>) -> Written {
     Written {
         name: "rule".to_owned(),
         stages: stages.to_vec(),
@@ -38,7 +39,7 @@ fn rule(stages: &[At], matches: Match, decide: Option<Decide>) -> Written {
 
 /// A rule that rewrites the recipient at `rcpt`.
 fn moves(recipient: &str, to: Template) -> Written {
-    let mut moves = rule(&[At::Rcpt], to_recipient(recipient), None);
+    let mut moves = rule(&[Stage::Rcpt], to_recipient(recipient), None);
     moves.actions.rewrites.recipient = Some(to);
     moves
 }
@@ -122,8 +123,12 @@ fn without_index(rules: &[Written]) -> RuleSet {
         *by_stage = StageRules { index: Index::default(), classes: u16::MAX };
     }
     for (at, rule) in rules.iter().enumerate() {
-        for stage in rule.stages.iter().filter_map(|stage| compile::known(*stage)) {
-            set.by_stage[stage as usize].index.add(RuleId(at as u16), &Condition::default(), &[]);
+        for &stage in &rule.stages {
+            set.by_stage[stage as usize].index.add(
+                RuleId(at as u16),
+                &Condition::default(),
+                &Networks::default(),
+            );
         }
     }
     set

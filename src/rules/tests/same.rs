@@ -69,7 +69,7 @@ fn rules() -> impl Strategy<Value = Vec<Written>> {
     let one = (matches(), moves, prop::bool::weighted(0.2), any::<bool>());
     prop::collection::vec(one, 0..24).prop_map(|all| {
         let each = all.into_iter().enumerate().map(|(at, (matches, moves, decides, replies))| {
-            let stage = if replies { At::RcptReply } else { At::Rcpt };
+            let stage = if replies { Stage::RcptReply } else { Stage::Rcpt };
             let line = list(&[&format!("550 {at}")]);
             let mut rule = rule(&[stage], matches, None);
             match replies {

@@ -70,7 +70,7 @@ fn the_rules_of_the_manual() {
 fn a_long_list_is_one_rule() {
     let recipients: Vec<_> = (0..10_000).map(|n| format!("user{n}@example.net")).collect();
     let matches = Match { recipient: recipients, ..Match::default() };
-    let set = compile(&[rule(&[At::Rcpt], matches, says("550 5.7.1 no"))]);
+    let set = compile(&[rule(&[Stage::Rcpt], matches, says("550 5.7.1 no"))]);
     let mut asked = question(Stage::Rcpt);
     assert!(set.command(&asked).verdict.is_none());
     asked.recipient = Some(path(b"user7777@example.net"));
@@ -79,7 +79,7 @@ fn a_long_list_is_one_rule() {
 
 #[test]
 fn more_rules_than_numbers() {
-    let rules = vec![rule(&[At::Rcpt], Match::default(), None); 65_540];
+    let rules = vec![rule(&[Stage::Rcpt], Match::default(), None); 65_540];
     let errors = RuleSet::compile(&rules, &pools, &Maps::default(), &[]).unwrap_err();
     assert_eq!((errors.len(), errors[0].key.as_str()), (1, "name"));
 }

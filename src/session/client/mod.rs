@@ -1,0 +1,406 @@
+//! The client: the downstream dialog, who is at its other end, and under what it runs.
+//!
+//! In:    its octets while it speaks in lines, its leaving, what a handshake, a PROXY header or a trusted peer says of
+//!        it; replies to be said.
+//! Out:   its lines, one at a time; octets for it; until when it may be silent.
+//! Never: decides what it is answered, or says anything to whoever cannot be told anything any more.
+//!
+//! RFC 5321 4.1.4 (order of commands), RFC 3207 4.2 (what TLS makes forgotten); Postfix's XCLIENT_README and
+//! XFORWARD_README.
+
+mod facts;
+mod told;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+pub use self::facts::{
+    Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind,
+    TlsVersion, XclientFacts, XforwardFacts,
+};
+use super::io::{Bits, Event, Output, Peer, SessionEnd, TraceSide};
+use super::owed::Said;
+use super::settings::{AuthShown, Door, DoorTls, Entrance};
+use super::transaction::Hello;
+use super::turn::Turn;
+use crate::dialog::{Downstream, Limits, Next};
+use crate::smtp::{BareNewline, Extensions, ReplyRef, SessionId};
+
+/// How far its dialog has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// It goes on.
+    Open,
+    /// A TLS handshake goes on: nothing is said to it or read from it.
+    Securing,
+    /// Its ClientHello is awaited, which is for the hop.
+    ClientHello,
+    /// Its TLS is the hop's: nothing can be said to it in plain.
+    Unspeakable,
+    /// The greeting refused: only QUIT is served (RFC 5321 3.1).
+    OnlyQuit,
+    /// It has heard its last reply, or is gone.
+    Over,
+}
+
+/// The client's side of a session.
+pub struct Client {
+    id: SessionId,
+    entrance: Entrance,
+    phase: Phase,
+    lines: Downstream,
+    hello: Option<Box<Hello>>,
+    shown: Extensions,
+    active_at: Instant,
+    marks: Bits,
+}
+
+/// What may be true of it, each by itself.
+#[derive(Clone, Copy, Debug)]
+enum Mark {
+    /// A hop said 235.
+    Authenticated,
+    /// It sent FIN.
+    Finished,
+    /// It cannot be told anything any more.
+    Gone,
+    /// Octets of it wait behind what was taken.
+    Early,
+    /// The greeting waits for `greeting_delay`.
+    GreetingDelayed,
+    /// TLS is required and there is none yet.
+    Locked,
+    /// It may say XCLIENT and XFORWARD.
+    Trusted,
+}
+
+impl Client {
+    /// A client that was just accepted.
+    pub fn new(door: &Door, entrance: Entrance, id: SessionId, now: Instant) -> Client {
+        let mut client = Client {
+            id,
+            entrance,
+            phase: Phase::Open,
+            lines: Downstream::default(),
+            hello: None,
+            shown: Extensions::default(),
+            active_at: now,
+            marks: Bits::default(),
+        };
+        client.mark(Mark::Locked, door.require_tls && door.tls == DoorTls::StartTls);
+        client.mark(Mark::Trusted, door.trusts(client.ip()));
+        client
+    }
+
+    /// Reads its next line.
+    pub fn next<'a>(&mut self, octets: &'a [u8], limits: &Limits, bare: BareNewline) -> Next<'a> {
+        self.lines.next(octets, limits, bare)
+    }
+
+    /// It did something.
+    pub fn was_active(&mut self, now: Instant) {
+        self.active_at = now;
+    }
+
+    /// Says a reply of our own, or a written one.
+    pub fn tell(&mut self, turn: &mut Turn<'_>, said: &Said) {
+        if self.is(Mark::Gone) || matches!(self.phase, Phase::ClientHello | Phase::Unspeakable) {
+            return;
+        }
+        let (id, tracing) = (self.id, turn.tracing);
+        let tx = turn.to(Peer::Downstream);
+        match said {
+            Said::Own(own) => tx.write(|line| own.write(id, line)),
+            Said::Written(reply) => tx.put(reply.as_bytes()),
+        }
+        if tracing {
+            let mut line = Vec::new();
+            match said {
+                Said::Own(own) => own.write(id, &mut line),
+                Said::Written(reply) => line.extend_from_slice(reply.as_bytes()),
+            }
+            turn.trace(Peer::Downstream, TraceSide::Server, &line);
+        }
+        turn.count(Event::Answered { class: said.code().class(), by_hop: false });
+        self.active_at = turn.now;
+    }
+
+    /// Says a hop's reply, octet for octet; whether it could be told. `waited`: how long for.
+    pub fn relay(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, waited: Duration) -> bool {
+        if self.is(Mark::Gone) {
+            return false;
+        }
+        turn.to(Peer::Downstream).put(reply.as_bytes());
+        turn.trace(Peer::Downstream, TraceSide::Server, reply.as_bytes());
+        turn.count(Event::Answered { class: reply.code().class(), by_hop: true });
+        turn.count(Event::Waited(waited));
+        self.active_at = turn.now;
+        true
+    }
+
+    /// It was shown these extensions, in an EHLO reply that stands behind `start` among the octets for it. `waited`:
+    /// how long a hop took, if one answered.
+    pub fn showed(&mut self, turn: &mut Turn<'_>, shown: Extensions, start: usize, waited: Option<Duration>) {
+        self.shown = shown;
+        turn.count(Event::Answered { class: 2, by_hop: waited.is_some() });
+        if let Some(waited) = waited {
+            turn.count(Event::Waited(waited));
+        }
+        self.active_at = turn.now;
+        if turn.tracing {
+            let said: Vec<u8> =
+                turn.to(Peer::Downstream).slices(&[]).flatten().skip(start).copied().collect();
+            turn.trace(Peer::Downstream, TraceSide::Server, &said);
+        }
+    }
+
+    /// EHLO or HELO was answered 2xx.
+    pub fn said_hello(&mut self, hello: Hello) {
+        self.hello = Some(Box::new(hello));
+    }
+
+    /// Nothing is shown to it until its next EHLO is answered.
+    pub fn show_nothing(&mut self) {
+        self.shown = Extensions::default();
+    }
+
+    /// A syntax or sequence error of its own; whether it is one too many.
+    pub fn erred(&mut self, limits: &Limits) -> bool {
+        self.lines.errors += 1;
+        self.lines.errors >= limits.errors
+    }
+
+    /// A message of its was accepted.
+    pub fn forgive_errors(&mut self) {
+        self.lines.errors = 0;
+    }
+
+    /// Whether its next line is one of an AUTH exchange.
+    pub fn goes_on_with_auth(&mut self, on: bool) {
+        self.lines.in_auth = on;
+    }
+
+    /// Ends an AUTH exchange; whether there was one.
+    pub fn leaves_auth(&mut self) -> bool {
+        std::mem::take(&mut self.lines.in_auth)
+    }
+
+    /// A hop said 235.
+    pub fn authenticated(&mut self) {
+        self.mark(Mark::Authenticated, true);
+    }
+
+    /// Octets of it wait behind what was taken.
+    pub fn has_more(&mut self, early: bool) {
+        self.mark(Mark::Early, early);
+    }
+
+    /// It sent FIN.
+    pub fn finished(&mut self) {
+        self.mark(Mark::Finished, true);
+    }
+
+    /// It cannot be told anything any more.
+    pub fn is_lost(&mut self) {
+        self.mark(Mark::Gone, true);
+    }
+
+    /// The next octets are a handshake's.
+    pub fn begin_tls(&mut self, turn: &mut Turn<'_>) {
+        self.phase = Phase::Securing;
+        self.active_at = turn.now;
+        turn.wish(Output::StartTls(Peer::Downstream));
+    }
+
+    /// Its octets come through TLS from now on; false: nobody had asked for it.
+    pub fn secured(&mut self, turn: &mut Turn<'_>, facts: TlsFacts) -> bool {
+        if self.phase != Phase::Securing {
+            return false;
+        }
+        turn.count(Event::Secured(Peer::Downstream, facts.version(), facts.resumed));
+        self.entrance.facts.get_or_insert_default().tls = Some(facts);
+        self.phase = Phase::Open;
+        self.mark(Mark::Locked, false);
+        self.active_at = turn.now;
+        true
+    }
+
+    /// There is no TLS with it; false: it was not awaited.
+    pub fn not_secured(&mut self, turn: &mut Turn<'_>, fault: TlsFault) -> bool {
+        let awaited = matches!(self.phase, Phase::Securing | Phase::ClientHello);
+        if awaited {
+            turn.count(Event::NotSecured(Peer::Downstream, fault.kind));
+            turn.wish(Output::NotSecured(Box::new(fault)));
+        }
+        awaited
+    }
+
+    /// Its first octets are TLS that is the hop's.
+    pub fn await_client_hello(&mut self) {
+        self.phase = Phase::ClientHello;
+    }
+
+    /// They are, and ask for a host of this name.
+    pub fn asked_for(&mut self, server_name: Option<Box<str>>) {
+        let facts = TlsFacts { server_name, ..TlsFacts::default() };
+        self.entrance.facts.get_or_insert_default().tls = Some(facts);
+        self.phase = Phase::Unspeakable;
+    }
+
+    /// What it said so far counts no more, but its errors (RFC 3207 4.2).
+    pub fn forget_dialog(&mut self) {
+        self.lines.begin_anew();
+        self.hello = None;
+        self.shown = Extensions::default();
+        self.forget_forwarded();
+    }
+
+    /// It is greeted in a while.
+    pub fn delay_greeting(&mut self, delay: Duration) {
+        self.mark(Mark::GreetingDelayed, !delay.is_zero());
+    }
+
+    /// It may be greeted.
+    pub fn greet_now(&mut self) {
+        self.mark(Mark::GreetingDelayed, false);
+    }
+
+    /// Its greeting was a refusal.
+    pub fn only_quits(&mut self) {
+        self.phase = Phase::OnlyQuit;
+    }
+
+    /// Its connection is closed, behind what was said to it; in the midst of a handshake, at once.
+    pub fn hang_up(&mut self, turn: &mut Turn<'_>, end: SessionEnd) {
+        let securing = self.phase == Phase::Securing;
+        self.phase = Phase::Over;
+        self.mark(Mark::Gone, true);
+        turn.count(Event::Ended(end));
+        turn.wish(if securing { Output::Abort(Peer::Downstream) } else { Output::Close(Peer::Downstream) });
+    }
+}
+
+impl Client {
+    /// The session's name in logs and replies.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Through which door it came, and who it is.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// What is known of it beside its address.
+    pub fn facts(&self) -> Option<&ClientFacts> {
+        self.entrance.facts.as_deref()
+    }
+
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        self.entrance.client.ip()
+    }
+
+    /// Where it connected to, if that was not gatepost.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        self.facts().and_then(|facts| facts.destination)
+    }
+
+    /// How far its dialog has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether it has heard its last reply, or is gone.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// EHLO or HELO as last answered 2xx.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_deref()
+    }
+
+    /// Its name for itself, or what XCLIENT said it was, until it says so itself.
+    pub fn helo(&self) -> Option<&[u8]> {
+        let told = || Some(self.facts()?.xclient.as_ref()?.helo.as_deref()?.as_bytes());
+        self.hello().map(|hello| &*hello.given).or_else(told)
+    }
+
+    /// What it was shown in answer to that.
+    pub fn shown(&self) -> &Extensions {
+        &self.shown
+    }
+
+    /// Whether it authenticated through to the hop.
+    pub fn is_authenticated(&self) -> bool {
+        self.is(Mark::Authenticated)
+    }
+
+    /// Whether nobody on the way to gatepost could read along.
+    pub fn is_secured(&self) -> bool {
+        self.facts().is_some_and(ClientFacts::is_secured)
+    }
+
+    /// Whether there is TLS with gatepost itself.
+    pub fn is_under_tls(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.tls.is_some())
+    }
+
+    /// Whether AUTH may be shown to it and taken now.
+    pub fn is_shown_auth(&self, door: &Door) -> bool {
+        match door.auth {
+            AuthShown::Hop => true,
+            AuthShown::Tls => self.is_secured(),
+            AuthShown::Off => false,
+        }
+    }
+
+    /// Whether it is shown a STARTTLS of gatepost's own.
+    pub fn is_offered_tls(&self, door: &Door) -> bool {
+        door.tls == DoorTls::StartTls && !self.is_under_tls() && !self.is(Mark::Authenticated)
+    }
+
+    /// Whether TLS is required and there is none yet.
+    pub fn is_locked(&self) -> bool {
+        self.is(Mark::Locked)
+    }
+
+    /// Whether it may say XCLIENT and XFORWARD.
+    pub fn is_trusted(&self) -> bool {
+        self.is(Mark::Trusted)
+    }
+
+    /// Whether the greeting waits for `greeting_delay`; octets before it are too early.
+    pub fn is_greeting_delayed(&self) -> bool {
+        self.is(Mark::GreetingDelayed)
+    }
+
+    /// Whether octets of it wait behind what was taken.
+    pub fn is_early(&self) -> bool {
+        self.is(Mark::Early)
+    }
+
+    /// Whether it sent FIN.
+    pub fn has_finished(&self) -> bool {
+        self.is(Mark::Finished)
+    }
+
+    /// Whether it cannot be told anything any more.
+    pub fn is_gone(&self) -> bool {
+        self.is(Mark::Gone)
+    }
+
+    /// When it last did or heard something.
+    pub fn active_at(&self) -> Instant {
+        self.active_at
+    }
+
+    fn is(&self, mark: Mark) -> bool {
+        self.marks.has(mark as usize)
+    }
+
+    fn mark(&mut self, mark: Mark, on: bool) {
+        if on { self.marks.set(mark as usize) } else { self.marks.unset(mark as usize) }
+    }
+}

@@ -1,0 +1,231 @@
+//! What callouts say, and what a failed one comes to.
+//!
+//! In:    an answer or a failure, by ticket; a deadline; the end of the asking.
+//! Out:   the verdict carried out as a rule's would be; else the next callout is asked.
+//! Never: believes an answer its stage does not allow, or takes a failure for leave to go on: `on_error` says what
+//!        becomes of it (law 6). Nothing of an answer that is not believed is carried out.
+//!
+//! RFC 5321 4.5.1 (postmaster).
+
+use std::sync::Arc;
+
+use super::super::Session;
+use super::super::callout::{CalloutAnswer, Fault, FaultKind};
+use super::super::conversations::{About, Inquiry, Open, Ruling};
+use super::super::io::{CalloutEnd, Event, Output, Ticket, VerdictKind};
+use super::super::law::{command_fault, is_postmaster, reply_fault};
+use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
+use super::super::owed::{Answer, Entry, What};
+use super::super::turn::Turn;
+use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict};
+use crate::smtp::Own;
+
+impl Session {
+    /// A callout answered, or failed to.
+    pub(in super::super) fn told(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        answer: Result<CalloutAnswer, Fault>,
+    ) {
+        if !self.owed.inquiry().is_some_and(|inquiry| inquiry.awaits(ticket)) {
+            return turn.count(Event::LateAnswer);
+        }
+        self.heard_out(turn, answer);
+    }
+
+    /// The callout at the head has had its time.
+    pub(super) fn callout_timed_out(&mut self, turn: &mut Turn<'_>) {
+        if let Some(fault) = self.owed.inquiry().and_then(|inquiry| inquiry.timed_out(turn)) {
+            self.heard_out(turn, Err(fault));
+        }
+    }
+
+    /// The client has waited long enough: the question at the head ends with a reply of our own.
+    pub(super) fn refuse_inquiry(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
+        self.cancel_head(turn);
+        if let Some(Entry { what, answer: Answer::Asked(inquiry) }) = self.owed.pop() {
+            let ruling = Ruling::Refused(Arc::new(own.reply(self.client.id())));
+            self.conclude_inquiry(turn, what, *inquiry, ruling, None);
+        }
+    }
+
+    fn heard_out(&mut self, turn: &mut Turn<'_>, answer: Result<CalloutAnswer, Fault>) {
+        let Some(Entry { what, answer: Answer::Asked(mut inquiry) }) = self.owed.pop() else { return };
+        let Some(open) = inquiry.open.take() else {
+            self.owed.put_back(what, Answer::Asked(inquiry));
+            return;
+        };
+        match answer.and_then(|answer| self.checked(&what, &inquiry, &open, answer)) {
+            Ok(answer) => self.heed(turn, what, inquiry, &open, answer),
+            Err(fault) => self.callout_failed(turn, what, inquiry, &open, fault),
+        }
+        self.settle(turn);
+    }
+
+    /// An answer, held against what its stage allows.
+    fn checked(
+        &self,
+        what: &What,
+        inquiry: &Inquiry,
+        open: &Open,
+        answer: CalloutAnswer,
+    ) -> Result<CalloutAnswer, Fault> {
+        let terms = self.settings.callouts.terms(open.callout);
+        let fault = match (&answer, inquiry.reply()) {
+            (CalloutAnswer::Command { rewrites, verdict }, None) => {
+                command_fault(inquiry.stage, rewrites, verdict.as_ref(), terms)
+                    .or_else(|| self.rewrites_fault(what, rewrites))
+            }
+            (CalloutAnswer::Reply(verdict), Some(reply)) => {
+                let most = self.settings.limits.command_line;
+                verdict.as_ref().and_then(|verdict| reply_fault(inquiry.stage, reply, verdict, most))
+            }
+            (CalloutAnswer::Command { .. }, Some(_)) => Some("a verdict for a command"),
+            (CalloutAnswer::Reply(_), None) => Some("a verdict for a reply"),
+        };
+        match fault {
+            Some(fault) => Err(Fault::new(FaultKind::NotAllowed, fault)),
+            None => Ok(answer),
+        }
+    }
+
+    /// An answer that may be believed.
+    fn heed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut what: What,
+        mut inquiry: Box<Inquiry>,
+        open: &Open,
+        answer: CalloutAnswer,
+    ) {
+        let (stage, by) = (inquiry.stage, Giver::Callout(open.callout));
+        let tolerates = !self.settings.callouts.terms(open.callout).refuse_postmaster && is_postmaster(&what);
+        let (mut end, ruling) = match answer {
+            CalloutAnswer::Command { rewrites, verdict } => {
+                let rewritten = self.rewrite(&mut what, rewrites);
+                let end = match rewritten {
+                    Ok(true) => {
+                        self.note(turn, stage, by, VerdictKind::Rewrite);
+                        CalloutEnd::Verdict(VerdictKind::Rewrite)
+                    }
+                    _ => CalloutEnd::Passed,
+                };
+                let ruling = match (rewritten, verdict) {
+                    (Err(own), _) => Ruling::Refused(Arc::new(own.reply(self.client.id()))),
+                    (Ok(_), Some(verdict)) => Ruling::Command(verdict),
+                    (Ok(_), None) => Ruling::Nothing,
+                };
+                (end, ruling)
+            }
+            CalloutAnswer::Reply(verdict) => {
+                (CalloutEnd::Passed, verdict.map_or(Ruling::Nothing, Ruling::Reply))
+            }
+        };
+        // RFC 5321 4.5.1; and semantics of a failed ladder: there is no second one.
+        let positive = inquiry.reply().is_none_or(|reply| reply.code().is_positive());
+        let ignored = match &ruling {
+            Ruling::Command(CommandVerdict::Reply(reply)) => tolerates && reply.code().is_negative(),
+            Ruling::Reply(ReplyVerdict::Substitute(reply)) => {
+                tolerates && positive && reply.code().is_negative()
+            }
+            Ruling::Reply(ReplyVerdict::Retry(_)) => {
+                matches!(inquiry.about, About::Reply { spent: true, .. })
+            }
+            _ => false,
+        };
+        let kind = match &ruling {
+            _ if ignored => Some(VerdictKind::Skipped),
+            Ruling::Command(verdict) => Some(kind_of_command_verdict(stage, verdict)),
+            Ruling::Reply(verdict) => Some(kind_of_reply_verdict(verdict)),
+            Ruling::Refused(_) | Ruling::Nothing => None,
+        };
+        if let Some(kind) = kind {
+            self.note(turn, stage, by, kind);
+            end = CalloutEnd::Verdict(kind);
+        }
+        turn.count(Event::Asked(open.callout, stage, end, turn.now.saturating_duration_since(open.since)));
+        inquiry.after = Some(open.callout);
+        if ignored || matches!(ruling, Ruling::Nothing) {
+            self.owed.put_back(what, Answer::Asked(inquiry));
+        } else {
+            self.conclude_inquiry(turn, what, *inquiry, ruling, Some(by));
+        }
+    }
+
+    /// A callout failed: `on_error` says what comes of it.
+    pub(super) fn callout_failed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: What,
+        mut inquiry: Box<Inquiry>,
+        open: &Open,
+        fault: Fault,
+    ) {
+        let (stage, callout) = (inquiry.stage, open.callout);
+        let took = turn.now.saturating_duration_since(open.since);
+        turn.count(Event::Asked(callout, stage, CalloutEnd::Failed(fault.kind), took));
+        let name = self.settings.callouts.name(callout).into();
+        turn.wish(Output::CalloutFailed(name, stage, fault));
+        self.note(turn, stage, Giver::Callout(callout), VerdictKind::Failed);
+        inquiry.after = Some(callout);
+        match self.settings.callouts.terms(callout).on_error.reply(stage) {
+            None => drop(self.owed.put_back(what, Answer::Asked(inquiry))),
+            Some(own) => {
+                // A hop's refusal is as good as one of ours, unless another attempt could end better.
+                let refused = inquiry.reply().is_some_and(|reply| {
+                    reply.code().is_transient() || (reply.code().is_negative() && !own.code().is_transient())
+                });
+                let ruling = match refused {
+                    true => Ruling::Reply(ReplyVerdict::Accept),
+                    false => Ruling::Refused(Arc::new(own.reply(self.client.id()))),
+                };
+                self.conclude_inquiry(turn, what, *inquiry, ruling, None);
+            }
+        }
+    }
+
+    /// All who were to be asked have been, or one has decided.
+    pub(super) fn conclude_inquiry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: What,
+        inquiry: Inquiry,
+        ruling: Ruling,
+        by: Option<Giver>,
+    ) {
+        let (since, behind) = (self.owed.since(), self.owed.head_number());
+        let (command, verb) = (inquiry.is_about_command(), inquiry.verb());
+        match inquiry.about {
+            About::Command { .. } => {
+                let said = turn.out.events.len();
+                let counts = !matches!(what, What::Greeting);
+                self.decide(turn, what, ruling.of_command(), by);
+                if counts {
+                    self.count_command(turn, verb, said);
+                }
+            }
+            About::Chunks { size, last } => {
+                let said = turn.out.events.len();
+                self.decide_chunks(turn, size, last, ruling.of_command());
+                self.count_command(turn, verb, said);
+            }
+            About::Reply { hop, reply, trial, .. } => {
+                let reply = reply.as_ref().as_ref();
+                match ruling.of_reply() {
+                    Some(verdict) => self.decide_reply(turn, what, hop, reply, verdict, by),
+                    None => self.conclude(turn, what, hop, reply, None),
+                }
+                if trial && let Some(hop) = hop {
+                    self.leave_attempt(turn, hop);
+                }
+            }
+            About::Accepted { attempt, hop, reply } => {
+                self.decide_routed(turn, *attempt, hop, reply.as_ref().as_ref(), ruling.of_reply());
+            }
+        }
+        // The client waits on for the same answer, or begins to wait for the next one.
+        let same = if command { !self.owed.is_empty() } else { self.owed.head_number() != behind };
+        self.owed.head_waits_since(if same { since } else { turn.now });
+    }
+}

@@ -1,0 +1,217 @@
+//! What becomes of a hop's answers to EHLO, RCPT, DATA and content, once the client is told.
+//!
+//! In:    the command, the hop's reply, and what the client hears instead, if that is something else.
+//! Out:   what the client is shown, the recipient committed or withdrawn, content begun, the transaction over.
+//! Never: commits what the client did not hear 2xx for (law 3).
+//!
+//! RFC 5321 4.1.1.1 (EHLO), 4.1.1.4 (DATA); RFC 2920 3.1.
+
+use std::sync::Arc;
+
+use super::super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd};
+use super::super::notes::first_line;
+use super::super::owed::Said;
+use super::super::transaction::{Hello, Recipient, Transaction};
+use super::super::turn::Turn;
+use super::super::{Session, closes, line_of};
+use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
+
+impl Session {
+    pub(super) fn conclude_hello(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hello: Hello,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let refused =
+            reply.code().is_negative() || instead.as_ref().is_some_and(|by| by.code().is_negative());
+        if refused {
+            // A refused EHLO leaves everything as it was; the hop, which took it, is brought back to that.
+            if reply.code().is_positive() {
+                self.drop_hop(turn, hop);
+            }
+            let told = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+            self.answer(turn, reply, instead);
+            if closes(told) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+            return;
+        }
+        self.drop_transaction(turn, None, None);
+        let extended = hello.extended;
+        let settings = Arc::clone(&self.settings);
+        let Some(open) = self.hops.get_mut(hop) else { return };
+        let lmtp = open.is_lmtp();
+        open.offers_as((extended || lmtp).then_some(reply));
+        let host = Arc::clone(open.host());
+        let recipients = if lmtp { 1 } else { settings.limits.recipients };
+        let mut hidden: Vec<Box<[u8]>> = Vec::new();
+        let start = turn.to(Peer::Downstream).len();
+        self.client.show_nothing();
+        if extended {
+            let shown = Shown {
+                message_size: settings.limits.message_size,
+                recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
+                auth: self.client.is_shown_auth(self.door()),
+                hostname: settings.own_greeting.then_some(&settings.hostname),
+                forward: &settings.forward_extensions,
+                starttls: self.client.is_offered_tls(self.door()) || self.passes_starttls(hop),
+                tells: self.client.is_trusted(),
+            };
+            let mut extensions = Extensions::default();
+            turn.to(Peer::Downstream).write(|line| {
+                extensions = present(reply, &shown, line, &mut |keyword| hidden.push(keyword.into()));
+            });
+            for keyword in hidden {
+                turn.count(Event::HiddenKeyword);
+                turn.wish(Output::Hidden(Arc::clone(&host), keyword));
+            }
+            let waited = turn.now.saturating_duration_since(self.owed.since());
+            self.client.showed(turn, extensions, start, Some(waited));
+            self.hops.episode_over();
+        } else if settings.own_greeting {
+            self.client.tell(turn, &Said::Written(line_of(250, &settings.hostname)));
+        } else if lmtp {
+            // LHLO is answered like EHLO; a client that said HELO expects one line.
+            let name = reply.lines().next().unwrap_or_default();
+            self.client.tell(turn, &Said::Written(line_of(250, &String::from_utf8_lossy(name))));
+        } else {
+            self.answer(turn, reply, None);
+        }
+        self.client.said_hello(hello);
+        self.hops.is_fresh();
+    }
+
+    pub(super) fn conclude_rcpt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: Option<HopId>,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
+        let name = hop.and_then(|hop| self.hops.name(hop));
+        if told.is_negative() {
+            let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
+            self.note_recipient(turn, &recipient, line, name, told.class());
+            self.answer(turn, reply, instead);
+            if reply.code().is_positive()
+                && let Some(hop) = hop.filter(|&hop| self.hops.current() == Some(hop))
+            {
+                // Withdrawn before anything else is said to the hop (law 3).
+                self.rebuild(turn, hop);
+            }
+            if closes(told.get()) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+            return;
+        }
+        let Some(hop) = hop else { return };
+        if !self.delivery.has_transaction() {
+            // A hop that takes a recipient without a transaction; ours knows better.
+            self.reset_hop(turn, hop);
+            return self.client.tell(turn, &Said::Own(&own::NEED_MAIL));
+        }
+        if self.hops.current() != Some(hop) {
+            return self.accepted_elsewhere(turn, recipient, hop, reply);
+        }
+        self.commit_recipient(turn, recipient, hop, reply, instead);
+    }
+
+    /// The recipient is the transaction's: it will be delivered with the message, or the message refused (law 3).
+    pub(super) fn commit_recipient(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recipient: Recipient,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let up = self.hops.get(hop).map(|up| (Arc::clone(up.name()), up.place().clone()));
+        let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
+        self.answer(turn, reply, instead);
+        self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
+        let shown = *self.client.shown();
+        if let Some(transaction) = self.delivery.transaction_mut() {
+            if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
+                transaction.needs.add(params, &shown);
+            }
+            transaction.pinned = transaction.pinned.take().or(up.map(|(_, place)| place));
+            transaction.recipients.push(recipient);
+        }
+    }
+
+    pub(super) fn conclude_data(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
+        let recipients = self.delivery.transaction().map_or(0, |transaction| transaction.recipients.len());
+        if told.is_intermediate() && recipients == 0 {
+            self.end_for_nobody(turn, hop);
+            self.client.tell(turn, &Said::Own(&own::NO_VALID_RECIPIENTS));
+            return self.data_refused(turn);
+        }
+        self.answer(turn, reply, instead);
+        if told.is_intermediate() {
+            self.begin_data(turn, hop);
+        } else {
+            if reply.code().is_intermediate() {
+                self.drop_hop(turn, hop);
+            }
+            self.data_refused(turn);
+            if closes(told.get()) {
+                self.hang_up(turn, None, SessionEnd::Verdict);
+            }
+        }
+    }
+
+    /// A hop takes content for recipients that there are not: an empty message that must go nowhere (RFC 2920 3.1).
+    fn end_for_nobody(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if !self.hops.get_mut(hop).is_some_and(|open| open.end_for_nobody(turn)) {
+            self.drop_hop(turn, hop);
+        }
+    }
+
+    /// Octets behind a DATA that is refused may be content and must not be read as commands.
+    pub(super) fn data_refused(&mut self, turn: &mut Turn<'_>) {
+        if self.client.is_early() {
+            self.hang_up(turn, Some(Said::Own(&own::EARLY_INPUT)), SessionEnd::Protocol);
+        }
+    }
+
+    pub(super) fn conclude_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        transaction: Transaction,
+        hop: HopId,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
+        let accepted = reply.code().is_positive();
+        let end = match (accepted, self.client.is_gone()) {
+            (true, false) => MessageEnd::Accepted,
+            (true, true) => MessageEnd::DeliveredUnheard,
+            (false, _) => MessageEnd::Refused,
+        };
+        if accepted {
+            self.client.forgive_errors();
+        }
+        let code = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+        self.answer(turn, reply, instead);
+        let line = self.settings.records.then(|| first_line(reply.as_bytes()));
+        self.message_over(turn, transaction, end, line, Some(hop));
+        if self.hops.home() != Some(hop) && self.hops.current() != Some(hop) && !self.owed.owes_message(hop) {
+            self.dismiss(turn, hop);
+        }
+        if closes(code) {
+            self.hang_up(turn, None, SessionEnd::HopClosed);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What hops say and do: each reply given to whom it is for.
+//!
+//! In:    a hop's octets, and what became of its connection.
+//! Out:   one call per reply, to whoever expects it: the answer that is owed, the envelope being said again, an
+//!        attempt, the content, the hop's own terms.
+//! Never: gives a reply to a command that was written after it was read, or believes what nobody asked for (law 1).
+//!
+//! RFC 5321 3.1 (greeting), 3.8 (421), 4.2 (replies).
+
+use std::sync::Arc;
+
+use super::super::client::{TlsFacts, TlsFault};
+use super::super::hop::{Greeting, Hop, Lent, Step, Why, Word};
+use super::super::io::{Event, HopId, SessionEnd};
+use super::super::owed::{Said, What};
+use super::super::route::HostNews;
+use super::super::turn::Turn;
+use super::super::unmet::Lack;
+use super::super::{Session, closes};
+use crate::dialog::Expect;
+use crate::smtp::{ReplyLimits, ReplyRef, own};
+
+impl Session {
+    /// Takes a hop's octets, reply by reply.
+    pub(in super::super) fn receive_upstream(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        octets: &[u8],
+    ) -> usize {
+        let mut taken = 0;
+        while taken < octets.len() {
+            match self.take_reply(turn, hop, &octets[taken..]) {
+                Some(went) => taken += went,
+                None => break,
+            }
+        }
+        // What is left is nobody's where the connection is gone, or given up for another.
+        if self.hops.get(hop).is_none_or(Hop::is_connecting) { octets.len() } else { taken }
+    }
+
+    /// Frames and takes one reply of a hop; `None`: there is not a whole one.
+    fn take_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> Option<usize> {
+        let limits = ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
+        let streams = self.delivery.streams_to(hop);
+        let word = self.hops.get_mut(hop)?.hear(turn, octets, limits, streams);
+        let (reply, expect, taken, more_unasked) = match word {
+            Word::Reply { reply, expect, taken, more_unasked } => (reply, expect, taken, more_unasked),
+            Word::Partial => return None,
+            Word::Unasked => {
+                turn.count(Event::Unasked);
+                self.lost(turn, hop, None);
+                return None;
+            }
+            Word::Malformed => {
+                turn.count(Event::Malformed);
+                self.lost_because(turn, hop, Why::Malformed, None);
+                return None;
+            }
+            Word::Injected => {
+                self.terms(turn, hop, |open, turn, lent| open.reply_injected(turn, lent));
+                return None;
+            }
+        };
+        self.hop_said(turn, hop, reply, expect);
+        if let Some(passage) = &self.passage {
+            // Octets behind its 220: TLS begins with the client, so nobody could have said them (RFC 3207 6).
+            if passage.hop() == hop && octets.len() > taken {
+                turn.count(Event::Unasked);
+                self.end_passage(turn, SessionEnd::Protocol);
+            }
+            return Some(taken);
+        }
+        if more_unasked && self.hops.get(hop).is_some() && !self.delivery.streams_to(hop) {
+            // Said before its command was: an answer to nothing (law 1).
+            turn.count(Event::Unasked);
+            self.lost(turn, hop, None);
+            return None;
+        }
+        self.hops.get_mut(hop)?.pump(turn);
+        Some(taken)
+    }
+
+    fn hop_said(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Option<Expect>) {
+        let Some(expect) = expect else {
+            return self.spoke_unasked(turn, hop, reply);
+        };
+        match expect {
+            Expect::Greeting => return self.greeted(turn, hop, reply),
+            Expect::Terms => {
+                return self.terms(turn, hop, |open, turn, lent| open.terms_answered(turn, lent, reply));
+            }
+            _ if closes(reply.code().get()) && !self.is_message(expect) => {
+                return self.hop_closes(turn, hop, reply, expect);
+            }
+            _ => {}
+        }
+        match expect {
+            // Nobody takes the content or the secret that it waits for now.
+            Expect::Nobody if reply.code().is_intermediate() => {
+                turn.count(Event::Malformed);
+                self.lost_because(turn, hop, Why::Malformed, None);
+            }
+            Expect::Greeting | Expect::Terms | Expect::Nobody => {}
+            Expect::Xforward => {
+                self.terms(turn, hop, |open, turn, lent| open.xforward_answered(turn, lent, reply))
+            }
+            Expect::Hello => self.hello_said_again(turn, hop, reply),
+            Expect::Owed(number) => self.answered(turn, number, hop, reply),
+            Expect::Replayed if reply.code().is_positive() => {
+                if self.delivery.awaits_chunks(hop) {
+                    self.open_content(turn, hop);
+                }
+            }
+            Expect::Replayed => self.lost_because(turn, hop, Why::Unfit, None),
+            Expect::RungMail | Expect::RungRcpt => self.attempt_answered(turn, hop, expect, reply),
+            Expect::Go => self.content_may_flow(turn, hop, reply),
+            Expect::Part => self.part_answered(turn, hop, reply),
+        }
+    }
+
+    fn spoke_unasked(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if self.delivery.streams_to(hop) {
+            return self.early_reply(turn, hop, reply);
+        }
+        turn.count(Event::Unasked);
+        if closes(reply.code().get()) && self.client.hello().is_none() && self.owed.is_empty() {
+            self.host_failed(turn, hop, HostNews::NoService);
+        }
+        self.lost(turn, hop, None);
+    }
+
+    /// The connection stands.
+    pub(in super::super) fn opened(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if let Some(open) = self.hops.get_mut(hop) {
+            open.opened(turn);
+        }
+    }
+
+    fn greeted(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if reply.code().is_positive() {
+            self.hops.was_reached();
+        }
+        self.terms(turn, hop, |open, turn, lent| open.greeted(turn, lent, reply));
+    }
+
+    /// It cannot be told who the client is.
+    pub(in super::super) fn not_told(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
+        self.terms(turn, hop, |open, turn, lent| open.not_told(turn, lent, lack));
+    }
+
+    /// Its octets come through TLS from now on.
+    pub(in super::super) fn hop_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, facts: TlsFacts) {
+        self.terms(turn, hop, |open, turn, lent| open.secured(turn, lent, facts));
+    }
+
+    /// There is no TLS with it.
+    pub(in super::super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
+        self.terms(turn, hop, |open, turn, lent| open.not_secured(turn, lent, fault));
+    }
+
+    /// A hop takes a step towards its terms.
+    fn terms<'r>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        hop: HopId,
+        with: impl FnOnce(&mut Hop, &mut Turn<'_>, &mut Lent<'_>) -> Step<'r>,
+    ) {
+        let warned = self.hops.has_warned();
+        let Some(open) = self.hops.get_mut(hop) else { return };
+        let mut lent = Lent { settings: &self.settings, client: &self.client, warned };
+        let step = with(open, turn, &mut lent);
+        if lent.warned {
+            self.hops.warned();
+        }
+        match step {
+            Step::Waits => {}
+            Step::Met(greeting) => self.terms_met(turn, hop, greeting),
+            Step::RefusesClient(reply) => self.hop_refuses_client(turn, hop, reply),
+            Step::Lost { why, refusal, missed } => {
+                if let Some(missed) = missed.filter(|_| !self.is_trial(hop)) {
+                    self.hops.missed(missed);
+                }
+                self.lost_because(turn, hop, why, refusal);
+            }
+        }
+    }
+
+    /// The client's dialog is next: it hears the hop's greeting, or the hop hears the client's EHLO.
+    fn terms_met(&mut self, turn: &mut Turn<'_>, hop: HopId, greeting: Option<Greeting<'_>>) {
+        let greets = self.owed.is_greeting_of(hop);
+        let Some(open) = self.hops.get_mut(hop) else { return };
+        match (greeting.filter(|_| greets), self.client.hello()) {
+            (Some(greeting), _) => {
+                open.is_made_ready();
+                self.answered(turn, self.owed.head_number(), hop, greeting.as_ref());
+            }
+            (None, Some(hello)) => open.say_hello(turn, hello),
+            (None, None) => {
+                open.is_made_ready();
+                self.resume(turn, hop);
+            }
+        }
+    }
+
+    /// A hop that knows who the client is does not want it: that is its word to the client, and no outage.
+    fn hop_refuses_client(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        let refusal = reply.to_owned();
+        if self.is_trial(hop) {
+            return self.lost_because(turn, hop, Why::Unfit, Some(Box::new(refusal)));
+        }
+        let said = Said::Written(Arc::new(refusal));
+        let greets = self.owed.is_greeting_of(hop);
+        if self.delivery.in_content() {
+            self.refuse_content(turn, said);
+        } else if greets {
+            self.owed.pop();
+            self.refuse_client(turn, said, SessionEnd::HopClosed);
+        } else {
+            self.hang_up(turn, Some(said), SessionEnd::HopClosed);
+        }
+        self.release(turn, hop, &own::ATTEMPTS_FAILED);
+        self.hops.close(turn, hop, false);
+    }
+
+    fn hello_said_again(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if !reply.code().is_positive() {
+            let refusal = reply.code().is_negative().then(|| Box::new(reply.to_owned()));
+            return self.lost_because(turn, hop, Why::Unfit, refusal);
+        }
+        let extended = self.client.hello().is_some_and(|hello| hello.extended);
+        let Some(open) = self.hops.get_mut(hop) else { return };
+        open.is_made_ready();
+        if extended || open.is_lmtp() {
+            open.offers_as(Some(reply));
+        }
+        self.resume(turn, hop);
+    }
+
+    /// A 421 or 521 in answer to something: the hop's word to this client, or an outage.
+    fn hop_closes(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Expect) {
+        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7) && !self.is_trial(hop);
+        if let Expect::Owed(number) = expect
+            && to_client
+        {
+            let said = Said::Written(Arc::new(reply.to_owned()));
+            // Behind a chunk that is refused so, the message may be owed still, and is heard out.
+            self.owed.answer(number, said.clone());
+            return self.hang_up(turn, Some(said), SessionEnd::HopClosed);
+        }
+        self.lost(turn, hop, Some(Box::new(reply.to_owned())));
+    }
+
+    fn is_message(&self, expect: Expect) -> bool {
+        matches!(expect, Expect::Owed(number)
+            if self.owed.at(number).is_some_and(|entry| matches!(entry.what, What::Message(_))))
+    }
+
+    fn host_failed(&self, turn: &Turn<'_>, hop: HopId, news: HostNews) {
+        if let Some(open) = self.hops.get(hop) {
+            open.host_failed(turn, news);
+        }
+    }
+
+    /// The time for something from a hop is over.
+    pub(super) fn hop_too_late(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.hops.get(hop).is_some_and(Hop::is_securing) {
+            return self.terms(turn, hop, |open, turn, lent| open.not_secured_in_time(turn, lent));
+        }
+        if let Some(open) = self.hops.get_mut(hop) {
+            open.connected_too_late(turn);
+        }
+        self.lost(turn, hop, None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Conversations with callouts: what each is asked, one at a time, about the command or reply at the head of the queue.
+//!
+//! In:    what is asked about, when the rules had nothing to decide; tickets to be given out; answers come, or do not.
+//! Out:   one question at a time, with its ticket and its time; taken back when nobody waits for its answer any more.
+//! Never: asks a callout twice about one command, or two at once; gives a ticket twice.
+//!
+//! A question is opened only at the head of the queue: it shows the dialog as it stands, with all before it answered.
+//! Rewrites accumulate in the candidate, so that later callouts see them; the first verdict that decides ends the
+//! stage. One deadline per callout, one budget for all of a stage, both within `timeouts.answer`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempt::Attempt;
+use super::callout::{CalloutId, Callouts, Fault, FaultKind};
+use super::io::{Ask, CalloutEnd, Event, HopId, Output, Ticket};
+use super::owed::Answer;
+use super::turn::Turn;
+use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
+use crate::smtp::{Reply, ReplyRef, Verb};
+
+/// The tickets of a session.
+#[derive(Default, Debug)]
+pub struct Conversations {
+    tickets: u32,
+}
+
+impl Conversations {
+    /// A ticket that no question of this session has had.
+    fn ticket(&mut self) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        Ticket(self.tickets)
+    }
+
+    /// Opens a question that is encoded, within its own time and what is left for all of them.
+    pub fn ask(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inquiry: &mut Inquiry,
+        callouts: &Arc<dyn Callouts>,
+        callout: CalloutId,
+        question: Box<[u8]>,
+    ) {
+        let ticket = self.ticket();
+        let until = turn.now + callouts.terms(callout).timeout;
+        let until = inquiry.until.map_or(until, |budget| budget.min(until));
+        inquiry.open = Some(Open { ticket, callout, since: turn.now, until });
+        let (callouts, stage) = (Arc::clone(callouts), inquiry.stage);
+        turn.wish(Output::Ask(Box::new(Ask { ticket, callouts, callout, stage, question })));
+    }
+}
+
+/// What callouts are being asked about.
+#[derive(Debug)]
+pub struct Inquiry {
+    pub stage: Stage,
+    pub about: About,
+    /// The last one that is done with.
+    pub after: Option<CalloutId>,
+    /// The question that is open; `None` while the entry is not yet the head.
+    pub open: Option<Open>,
+    /// When the time of all of them is over.
+    until: Option<Instant>,
+}
+
+/// On which occasion.
+#[derive(Debug)]
+pub enum About {
+    /// A command, or the connection itself.
+    Command { verb: Verb, argument: Box<[u8]> },
+    /// The first BDAT of a message, whose octets wait.
+    Chunks { size: u64, last: bool },
+    /// A hop's reply. `spent`: an attempt has failed with it; `trial`: it comes from where a route led.
+    Reply { hop: Option<HopId>, reply: Box<Reply>, spent: bool, trial: bool },
+    /// A recipient that was accepted where its route led.
+    Accepted { attempt: Box<Attempt>, hop: HopId, reply: Box<Reply> },
+}
+
+/// One question.
+#[derive(Debug)]
+pub struct Open {
+    pub ticket: Ticket,
+    pub callout: CalloutId,
+    pub since: Instant,
+    pub until: Instant,
+}
+
+impl Inquiry {
+    pub fn new(stage: Stage, about: About, after: Option<CalloutId>) -> Inquiry {
+        Inquiry { stage, about, after, open: None, until: None }
+    }
+
+    /// Whether it is about a command: then nothing behind it is taken before it is decided.
+    pub fn is_about_command(&self) -> bool {
+        matches!(self.about, About::Command { .. } | About::Chunks { .. })
+    }
+
+    /// Whether the loss of this hop takes away what is asked about: a reply by which something is yet to happen there.
+    pub fn rests_on(&self, hop: HopId) -> bool {
+        match &self.about {
+            About::Reply { hop: at, reply, .. } => {
+                *at == Some(hop) && self.stage != Stage::MessageReply && !reply.code().is_negative()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is about what this hop said.
+    pub fn names(&self, hop: HopId) -> bool {
+        match &self.about {
+            About::Reply { hop: at, .. } => *at == Some(hop),
+            About::Accepted { hop: at, .. } => *at == hop,
+            About::Command { .. } | About::Chunks { .. } => false,
+        }
+    }
+
+    /// Whether it is about a recipient that this hop accepted where a route led.
+    pub fn is_about_acceptance_at(&self, hop: HopId) -> bool {
+        matches!(self.about, About::Accepted { hop: at, .. } if at == hop)
+    }
+
+    /// When the open question's time is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.until)
+    }
+
+    /// The attempt goes on as if its hop had not accepted.
+    pub fn into_attempt(self) -> Answer {
+        let Inquiry { about, stage, after, open, until } = self;
+        match about {
+            About::Accepted { attempt, .. } => Answer::Trying(attempt),
+            about => Answer::Asked(Box::new(Inquiry { about, stage, after, open, until })),
+        }
+    }
+
+    /// The reply that is asked about.
+    pub fn reply(&self) -> Option<ReplyRef<'_>> {
+        match &self.about {
+            About::Reply { reply, .. } | About::Accepted { reply, .. } => Some(reply.as_ref().as_ref()),
+            About::Command { .. } | About::Chunks { .. } => None,
+        }
+    }
+}
+
+impl Inquiry {
+    /// The verb of the command that is asked about.
+    pub fn verb(&self) -> Verb {
+        match self.about {
+            About::Command { verb, .. } => verb,
+            _ => Verb::Bdat,
+        }
+    }
+
+    /// The time that all of them have, from now on if it is the first: whether any of it is left, and if not what that
+    /// comes to for the callout that would be next.
+    pub fn runs_out(&mut self, now: Instant, budget: Duration, next: CalloutId) -> Option<(Open, Fault)> {
+        if *self.until.get_or_insert(now + budget) > now {
+            return None;
+        }
+        let fault = Fault::new(FaultKind::TimedOut, "no time is left of timeouts.callouts");
+        Some((Open { ticket: Ticket::default(), callout: next, since: now, until: now }, fault))
+    }
+
+    /// The open question has had its time.
+    pub fn timed_out(&self, turn: &mut Turn<'_>) -> Option<Fault> {
+        let open = self.open.as_ref()?;
+        turn.wish(Output::Cancel(open.ticket));
+        let waited = open.until.saturating_duration_since(open.since);
+        Some(Fault::new(FaultKind::TimedOut, format!("no answer within {waited:?}")))
+    }
+
+    /// Whether this is the answer that is waited for.
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.open.as_ref().is_some_and(|open| open.ticket == ticket)
+    }
+
+    /// Takes back the question that is open.
+    pub fn cancel(&mut self, turn: &mut Turn<'_>) {
+        if let Some(open) = self.open.take() {
+            let took = turn.now.saturating_duration_since(open.since);
+            turn.wish(Output::Cancel(open.ticket));
+            turn.count(Event::Asked(open.callout, self.stage, CalloutEnd::Cancelled, took));
+        }
+    }
+}
+
+/// What the asking came to.
+#[derive(Debug)]
+pub enum Ruling {
+    /// Nobody decided anything.
+    Nothing,
+    Command(CommandVerdict),
+    Reply(ReplyVerdict),
+    /// A reply of our own, in place of whatever would have come.
+    Refused(Arc<Reply>),
+}
+
+impl Ruling {
+    /// As a verdict on a command.
+    pub fn of_command(self) -> Option<CommandVerdict> {
+        match self {
+            Ruling::Command(verdict) => Some(verdict),
+            Ruling::Refused(reply) => Some(CommandVerdict::Reply(reply)),
+            Ruling::Nothing | Ruling::Reply(_) => None,
+        }
+    }
+
+    /// As a verdict on a reply.
+    pub fn of_reply(self) -> Option<ReplyVerdict> {
+        match self {
+            Ruling::Reply(verdict) => Some(verdict),
+            Ruling::Refused(reply) => Some(ReplyVerdict::Substitute(reply)),
+            Ruling::Nothing | Ruling::Command(_) => None,
+        }
+    }
+}

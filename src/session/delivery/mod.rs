@@ -1,0 +1,442 @@
+//! The delivery of one transaction: its envelope, and its content on the way from the client to whoever takes it.
+//!
+//! In:    the client's octets, from 354 or a BDAT command to the end that was announced; a hop that takes them, leaves,
+//!        or is lost.
+//! Out:   pieces of them for the hop, in the form its dialog wants, and the end-of-data by itself; that the intake ended.
+//! Never: ends content that did not end (law 2); writes `LAST` before its octets are here; lets a bare CR or LF into
+//!        DATA (law 4); keeps a copy; names a hop that is closed.
+//!
+//! RFC 5321 4.5.2 (transparency), RFC 3030 2 (BDAT), RFC 1047 (after the end only the hop's word counts).
+
+mod content;
+
+pub use self::content::Content;
+use self::content::{Form, Intake, Outlet};
+use super::hop::{Hop, Hops};
+use super::io::{HopId, Peer, TraceSide};
+use super::owed::Said;
+use super::transaction::Transaction;
+use super::turn::Turn;
+use crate::dialog::Expect;
+use crate::smtp::{BareNewline, END_OF_DATA, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, own};
+
+/// Envelope and content, as far as there are any.
+#[derive(Default, Debug)]
+pub struct Delivery {
+    transaction: Option<Box<Transaction>>,
+    content: Option<Box<Content>>,
+}
+
+/// What came of octets of content.
+#[derive(Default, Debug)]
+pub struct Took {
+    /// So many were taken.
+    pub taken: usize,
+    /// All of the message, or of a chunk, is in.
+    pub ended: bool,
+    /// A part of a larger chunk went to this hop, which answers it.
+    pub part: Option<HopId>,
+    /// The rest is to be swallowed, and this is why.
+    pub refusal: Option<&'static Own>,
+    /// More was swallowed than anybody must swallow.
+    pub flood: bool,
+}
+
+/// What was said to DATA on gatepost's own account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Go {
+    /// Content flows, or is swallowed for its refusal.
+    Settled,
+    /// That is no answer to DATA.
+    Malformed,
+}
+
+/// What is owed at the end of an intake.
+#[derive(Debug)]
+pub enum End {
+    /// Nothing was a transaction's: a chunk read to keep step.
+    Stray(Said),
+    /// A chunk that was not the last.
+    Chunk(By),
+    /// The message.
+    Message(Box<Transaction>, By),
+}
+
+/// Who answers for content.
+#[derive(Debug)]
+pub enum By {
+    /// This hop, which has all of it.
+    Hop(HopId),
+    /// Gatepost.
+    Own(Said),
+}
+
+impl Delivery {
+    /// MAIL came.
+    pub fn begin(&mut self, transaction: Transaction) {
+        self.transaction = Some(Box::new(transaction));
+    }
+
+    /// The transaction is over before its content, or without any.
+    pub fn take_transaction(&mut self) -> Option<Box<Transaction>> {
+        self.transaction.take()
+    }
+
+    /// The client heard 354: its octets are for this hop, which has taken DATA.
+    pub fn begin_data(&mut self, bare: BareNewline, hop: HopId) {
+        let outlet = Outlet::Hop { hop, form: Form::Data, ready: true };
+        self.content = Some(Box::new(Content::data(bare, outlet)));
+    }
+
+    /// The client heard a 354 of ours: every recipient was swallowed.
+    pub fn begin_discard(&mut self, bare: BareNewline) {
+        self.content = Some(Box::new(Content::data(bare, Outlet::Nowhere(Said::Own(&own::DISCARDED)))));
+    }
+
+    /// The first BDAT of a message; its octets are for this hop when it is ready, or are swallowed.
+    pub fn begin_chunks(&mut self, size: u64, last: bool, by: By) {
+        let outlet = match by {
+            By::Hop(hop) => Outlet::Hop { hop, form: Form::Chunks, ready: false },
+            By::Own(said) => Outlet::Nowhere(said),
+        };
+        let intake = Intake::Chunk { remaining: size, last, announced: false };
+        self.content = Some(Box::new(Content::new(intake, outlet)));
+    }
+
+    /// BDAT where there is no message: its octets are read only to keep step.
+    pub fn begin_stray(&mut self, size: u64, last: bool, own: &'static Own) {
+        self.begin_chunks(size, last, By::Own(Said::Own(own)));
+        if let Some(content) = &mut self.content {
+            content.stray = true;
+        }
+    }
+
+    /// Another BDAT of the message; false: there is none yet.
+    pub fn next_chunk(&mut self, size: u64, last: bool) -> bool {
+        match &mut self.content {
+            Some(content) => content.intake = Intake::Chunk { remaining: size, last, announced: false },
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether a chunk of this size goes beyond what a message may have.
+    pub fn is_beyond(&self, size: u64, most: u64) -> bool {
+        self.content
+            .as_ref()
+            .is_some_and(|content| content.size.saturating_add(size) > most && !content.stray)
+    }
+
+    /// The hop is ready for the transaction's content: chunks may go, or DATA must be said first, which is returned.
+    pub fn open(&mut self, hop: &Hop, bare: BareNewline) -> bool {
+        // Nothing but these replies holds a chunk back, as 354 holds DATA: the whole envelope must be in first.
+        let whole = !hop.awaits(Expect::Replayed);
+        let Some(content) = &mut self.content else { return false };
+        let Outlet::Hop { form, ready, .. } = &mut content.outlet else { return false };
+        match content.intake {
+            Intake::Data(_) => *form = Form::Data,
+            _ if hop.offers().has(Keyword::Chunking) => {
+                *form = Form::Chunks;
+                *ready = whole;
+                return false;
+            }
+            _ => *form = Form::Stuffed(Box::new(Stuffer::new(bare))),
+        }
+        true
+    }
+
+    /// The hop answered a DATA said on gatepost's own account.
+    pub fn heard_go(&mut self, reply: ReplyRef<'_>) -> Go {
+        let Some(content) = self.content.as_mut().filter(|_| !reply.code().is_positive()) else {
+            return Go::Malformed;
+        };
+        if reply.code().is_negative() {
+            content.outlet = Outlet::Nowhere(Said::Written(reply.to_owned().into()));
+        } else if let Outlet::Hop { ready, .. } = &mut content.outlet {
+            *ready = true;
+        }
+        Go::Settled
+    }
+
+    /// Takes content from `octets[offset..]`. `most`: octets a message may have.
+    pub fn take(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize, most: u64) -> Took {
+        let mut took = match self.content.as_ref().map(|content| &content.intake) {
+            Some(Intake::Data(_)) => self.take_data(turn, octets, offset),
+            Some(Intake::Chunk { .. }) => self.take_chunk(turn, octets, offset),
+            Some(Intake::Between) | None => return Took::default(),
+        };
+        let Some(content) = &self.content else { return took };
+        took.flood = content.size > most.saturating_mul(2) && !took.ended;
+        if content.size > most && content.hop().is_some() {
+            took.refusal.get_or_insert(&own::MESSAGE_TOO_BIG);
+        }
+        took
+    }
+
+    fn take_data(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> Took {
+        let Some(content) = self.content.as_deref_mut() else { return Took::default() };
+        let Intake::Data(scanner) = &mut content.intake else { return Took::default() };
+        let scanned = match &content.outlet {
+            Outlet::Hop { hop, .. } => {
+                let tx = turn.to(Peer::Upstream(*hop));
+                let left = &mut content.left;
+                scanner.scan(&octets[offset..], &mut |piece| {
+                    *left = true;
+                    tx.piece(piece, octets, offset);
+                })
+            }
+            Outlet::Nowhere(_) => scanner.scan(&octets[offset..], &mut |_| {}),
+        };
+        content.size = scanner.size();
+        let (mended, fault) = (scanner.mended(), scanner.fault());
+        let refusal = self.mended(mended, fault);
+        Took { taken: scanned.taken, ended: scanned.ended, refusal, ..Took::default() }
+    }
+
+    fn take_chunk(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> Took {
+        let Some(content) = self.content.as_deref_mut() else { return Took::default() };
+        let Intake::Chunk { remaining, last, announced } = &mut content.intake else {
+            return Took::default();
+        };
+        let here = usize::try_from(*remaining).unwrap_or(usize::MAX).min(octets.len() - offset);
+        let (whole, last) = (here as u64 == *remaining, *last);
+        let (mut mends, mut part) = ((0, None), None);
+        match &mut content.outlet {
+            Outlet::Nowhere(_) => {}
+            Outlet::Hop { hop, form: Form::Stuffed(stuffer), .. } => {
+                let tx = turn.to(Peer::Upstream(*hop));
+                stuffer.stuff(&octets[offset..offset + here], &mut |piece| tx.piece(piece, octets, offset));
+                if whole && last {
+                    stuffer.finish(&mut |piece| tx.piece(piece, &[], 0));
+                }
+                mends = (stuffer.mended(), stuffer.fault());
+                content.left |= here > 0;
+            }
+            Outlet::Hop { hop, .. } => {
+                // Law 2: `LAST` is written only with octets that are here; until then plain chunks (RFC 3030 2).
+                let announce = match (last, whole) {
+                    (false, _) if *announced => None,
+                    (false, _) => Some((*remaining, "")),
+                    (true, false) => Some((here as u64, "")),
+                    (true, true) => Some((here as u64, " LAST")),
+                };
+                let peer = Peer::Upstream(*hop);
+                if let Some((size, last)) = announce {
+                    let command = format!("BDAT {size}{last}\r\n");
+                    turn.to(peer).put(command.as_bytes());
+                    turn.trace(peer, TraceSide::Client, command.as_bytes());
+                }
+                if here > 0 {
+                    turn.to(peer).piece(Piece::Received(0..here), octets, offset);
+                }
+                content.left |= announce.is_some() || here > 0;
+                *announced = !last;
+                part = (last && !whole).then_some(*hop);
+            }
+        }
+        *remaining -= here as u64;
+        content.size += here as u64;
+        let refusal = if mends != (0, None) { self.mended(mends.0, mends.1) } else { None };
+        Took { taken: here, ended: whole, part, refusal, flood: false }
+    }
+
+    /// Notes what was mended; what cannot be is a reason to refuse.
+    fn mended(&mut self, mended: u64, fault: Option<Fault>) -> Option<&'static Own> {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.mended = mended;
+        }
+        let open = self.content.as_ref().is_some_and(|content| content.hop().is_some());
+        (fault.is_some() && open).then_some(&own::BARE_NEWLINE)
+    }
+
+    /// All octets of the message, or of a chunk that is not its last, are in; `octets` are the last of them. The
+    /// end-of-data leaves with this.
+    pub fn end(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<End> {
+        let mut content = self.content.take()?;
+        if content.stray {
+            return match content.outlet {
+                Outlet::Nowhere(said) => Some(End::Stray(said)),
+                Outlet::Hop { .. } => None,
+            };
+        }
+        if matches!(content.intake, Intake::Chunk { last: false, .. }) {
+            let by = match &content.outlet {
+                Outlet::Hop { form: Form::Stuffed(_), .. } => By::Own(Said::Own(&own::CHUNK_OK)),
+                Outlet::Hop { hop, .. } => By::Hop(*hop),
+                Outlet::Nowhere(said) => By::Own(said.clone()),
+            };
+            content.intake = Intake::Between;
+            self.content = Some(content);
+            return Some(End::Chunk(by));
+        }
+        let mut transaction = self.transaction.take()?;
+        transaction.octets = content.size;
+        trace_content(turn, &content);
+        let by = match content.outlet {
+            Outlet::Hop { hop, form, .. } => {
+                let tx = turn.to(Peer::Upstream(hop));
+                match form {
+                    // Its own octets where they are whole: one slice with the content before them.
+                    Form::Data if octets.ends_with(END_OF_DATA) => {
+                        let start = octets.len() - END_OF_DATA.len();
+                        tx.piece(Piece::Received(start..octets.len()), octets, 0);
+                    }
+                    Form::Data | Form::Stuffed(_) => tx.put(END_OF_DATA),
+                    Form::Chunks => {}
+                }
+                By::Hop(hop)
+            }
+            Outlet::Nowhere(said) => By::Own(said),
+        };
+        Some(End::Message(transaction, by))
+    }
+
+    /// The rest of the content is swallowed, and this is the answer. Returns the hop that was in its midst, which must
+    /// be closed bare.
+    pub fn refuse(&mut self, said: Said) -> Option<HopId> {
+        let content = self.content.as_mut()?;
+        let hop = content.hop()?;
+        let streaming = content.streams_to(hop);
+        content.outlet = Outlet::Nowhere(said);
+        streaming.then_some(hop)
+    }
+
+    /// The hop that content was for is lost: the rest is swallowed if any of it had left.
+    pub fn hop_lost(&mut self, lost: HopId, own: &'static Own) {
+        if let Some(content) = self.content.as_mut().filter(|content| content.hop() == Some(lost)) {
+            match &mut content.outlet {
+                Outlet::Hop { ready, .. } if !content.left => *ready = false,
+                outlet => *outlet = Outlet::Nowhere(Said::Own(own)),
+            }
+        }
+    }
+
+    /// The hop that content is for is closed by gatepost itself, and no other takes its place: what is to come is
+    /// swallowed, and the message refused.
+    pub fn hop_closed(&mut self, closed: HopId) {
+        if let Some(content) = self.content.as_mut().filter(|content| content.hop() == Some(closed)) {
+            content.outlet = Outlet::Nowhere(Said::Own(&own::CONTENT_LOST));
+        }
+    }
+
+    /// Another hop takes a lost one's place; nothing had left.
+    pub fn moves(&mut self, lost: HopId, to: HopId) {
+        if let Some(content) = &mut self.content
+            && let Outlet::Hop { hop, ready, .. } = &mut content.outlet
+            && *hop == lost
+        {
+            (*hop, *ready) = (to, false);
+        }
+    }
+
+    /// The client abandons a message between chunks. Returns the hop that is in the midst of DATA, which must be closed
+    /// bare.
+    pub fn leave_content(&mut self) -> Option<HopId> {
+        match self.content.take()?.outlet {
+            Outlet::Hop { hop, form, ready } if !ready || matches!(form, Form::Stuffed(_)) => Some(hop),
+            Outlet::Hop { .. } | Outlet::Nowhere(_) => None,
+        }
+    }
+
+    /// The session ends in the midst of content: no end-of-data, ever. `None`: there was none; else the hop that was to
+    /// have it, if one was.
+    pub fn abandon_content(&mut self) -> Option<Option<HopId>> {
+        let content = self.content.take()?;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.octets = content.size;
+        }
+        Some(content.hop())
+    }
+}
+
+impl Delivery {
+    /// The transaction, from MAIL to the end of its content.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_deref()
+    }
+
+    /// The same, to change it.
+    pub fn transaction_mut(&mut self) -> Option<&mut Transaction> {
+        self.transaction.as_deref_mut()
+    }
+
+    /// Whether MAIL was answered 2xx and the transaction goes on.
+    pub fn has_transaction(&self) -> bool {
+        self.transaction().is_some_and(|transaction| transaction.accepted)
+    }
+
+    /// The content, from 354 or the first BDAT to its end.
+    pub fn content(&self) -> Option<&Content> {
+        self.content.as_deref()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_none(&self) -> bool {
+        self.transaction.is_none() && self.content.is_none()
+    }
+
+    /// Whether the client's octets are content.
+    pub fn in_content(&self) -> bool {
+        self.content().is_some_and(|content| !content.is_between_chunks())
+    }
+
+    /// Whether content is under way and more of it must come.
+    pub fn lacks_octets(&self) -> bool {
+        self.content().is_some_and(Content::lacks_octets)
+    }
+
+    /// Whether a chunk of no octets waits to be taken.
+    pub fn has_empty_chunk(&self) -> bool {
+        self.content().is_some_and(|content| matches!(content.intake, Intake::Chunk { remaining: 0, .. }))
+    }
+
+    /// Whether a hop is in the midst of a DATA that the client knows nothing of.
+    pub fn is_stuffing(&self) -> bool {
+        self.content().is_some_and(Content::is_stuffing)
+    }
+
+    /// Whether content can be taken now.
+    pub fn takes_content(&self, hops: &Hops) -> bool {
+        let Some(content) = self.content().filter(|content| !content.is_between_chunks()) else {
+            return false;
+        };
+        match &content.outlet {
+            Outlet::Nowhere(_) => true,
+            Outlet::Hop { ready: false, .. } => false,
+            Outlet::Hop { form: Form::Chunks, hop, .. } => {
+                matches!(content.intake, Intake::Chunk { announced: true, .. })
+                    || hops.get(*hop).is_some_and(Hop::may_say)
+            }
+            Outlet::Hop { .. } => true,
+        }
+    }
+
+    /// Whether a hop is in the midst of content: what it says now was not asked.
+    pub fn streams_to(&self, at: HopId) -> bool {
+        self.content().is_some_and(|content| content.streams_to(at))
+    }
+
+    /// Whether a hop must take DATA, or be ready for chunks, before content can flow to it.
+    pub fn awaits_go(&self, at: HopId) -> bool {
+        self.content().is_some_and(|content| content.awaits_go(at))
+    }
+
+    /// Whether chunks wait for the envelope to be in at this hop.
+    pub fn awaits_chunks(&self, at: HopId) -> bool {
+        self.content().is_some_and(|content| content.awaits_chunks(at))
+    }
+}
+
+/// Content is not shown but counted; what came or goes in chunks has its size in its BDAT.
+fn trace_content(turn: &mut Turn<'_>, content: &Content) {
+    if !turn.tracing {
+        return;
+    }
+    let counted = format!("({} octets of content)", content.size);
+    if matches!(content.intake, Intake::Data(_)) {
+        turn.trace(Peer::Downstream, TraceSide::Client, counted.as_bytes());
+    }
+    if let Outlet::Hop { hop, form: Form::Data | Form::Stuffed(_), .. } = content.outlet {
+        turn.trace(Peer::Upstream(hop), TraceSide::Client, counted.as_bytes());
+    }
+}

@@ -1,0 +1,108 @@
+//! TLS with a hop: the handshake, and what is done when there is none.
+//!
+//! In:    a hop that takes a handshake now; what came of it.
+//! Out:   a dialog that begins anew, under TLS; or in plain, where that may be; or another host's.
+//! Never: takes what was said before a handshake for a reply after it; goes on in plain where TLS is required, or
+//!        where TLS was tried in vain and somebody relies on it.
+//!
+//! RFC 3207 4.2 and 6, RFC 8314 3.3.
+
+use std::sync::Arc;
+
+use super::{Hop, Lent, Missed, Stand, Step};
+use crate::dialog;
+use crate::session::client::{TlsFacts, TlsFault, TlsFaultKind};
+use crate::session::io::{Event, Output, Peer};
+use crate::session::route::HopTls;
+use crate::session::turn::Turn;
+use crate::session::unmet::{Instead, Lack};
+
+impl Hop {
+    /// What it says next comes through TLS.
+    pub(super) fn begin_tls(&mut self, turn: &mut Turn<'_>) {
+        self.stand = Stand::Securing;
+        self.since = turn.now;
+        turn.wish(Output::StartTls(Peer::Upstream(self.id)));
+    }
+
+    /// Its octets come through TLS from now on.
+    pub fn secured<'r>(&mut self, turn: &mut Turn<'_>, lent: &Lent<'_>, facts: TlsFacts) -> Step<'r> {
+        let Some(terms) = self.terms.as_mut().filter(|_| self.stand == Stand::Securing) else {
+            return Step::Waits;
+        };
+        turn.count(Event::Secured(Peer::Upstream(self.id), facts.version(), facts.resumed));
+        if !facts.certificate.as_ref().is_some_and(|certificate| certificate.verified) {
+            turn.count(Event::Unverified);
+        }
+        terms.tls = Some(facts);
+        if terms.begins_with_tls() {
+            self.await_greeting(turn);
+            Step::Waits
+        } else if terms.asks_for_names() {
+            self.say_own_hello(turn, lent)
+        } else {
+            self.met(None)
+        }
+    }
+
+    /// There is no TLS with it, and no connection any more.
+    pub fn not_secured<'r>(&mut self, turn: &mut Turn<'_>, lent: &mut Lent<'_>, fault: TlsFault) -> Step<'r> {
+        if self.stand != Stand::Securing {
+            return Step::Waits;
+        }
+        turn.count(Event::NotSecured(Peer::Upstream(self.id), fault.kind));
+        self.without_tls(turn, lent, Lack::Tls(fault))
+    }
+
+    /// The time for the handshake is over.
+    pub fn not_secured_in_time<'r>(&mut self, turn: &mut Turn<'_>, lent: &mut Lent<'_>) -> Step<'r> {
+        let what = format!("no handshake within {:?}", lent.settings.timeouts.tls).into();
+        self.not_secured(turn, lent, TlsFault { kind: TlsFaultKind::TimedOut, what })
+    }
+
+    /// More than the 220 came before the handshake: somebody put it there, to be taken for the hop's (RFC 3207 6).
+    pub fn reply_injected<'r>(&mut self, turn: &mut Turn<'_>, lent: &mut Lent<'_>) -> Step<'r> {
+        turn.count(Event::Unasked);
+        self.stand = Stand::Securing;
+        let what = "octets between the reply to STARTTLS and the handshake".into();
+        self.not_secured(turn, lent, TlsFault { kind: TlsFaultKind::Protocol, what })
+    }
+
+    /// TLS was tried in vain: in plain, if that may be, or another host.
+    pub(super) fn without_tls<'r>(&mut self, turn: &mut Turn<'_>, lent: &Lent<'_>, lack: Lack) -> Step<'r> {
+        if !self.may_go_plain(lent) {
+            return self.unmet(turn, lack, Missed::Tls);
+        }
+        self.tell_of_unmet(turn, lack, Instead::Plain);
+        let Some(terms) = &mut self.terms else { return Step::Waits };
+        terms.fell_back = true;
+        if self.stand == Stand::Securing {
+            // A connection whose handshake failed is good for nothing: another, to the same host.
+            terms.greeting = None;
+            terms.untold = false;
+            self.stand = Stand::Connecting;
+            self.dialog = dialog::Upstream::default();
+            self.since = turn.now;
+            turn.wish(Output::Abort(Peer::Upstream(self.id)));
+            turn.wish(Output::Open { hop: self.id, host: Arc::clone(&self.host) });
+            Step::Waits
+        } else if terms.asks_for_names() {
+            self.say_own_hello(turn, lent)
+        } else {
+            self.met(None)
+        }
+    }
+
+    /// Whether nobody relies on TLS that was tried in vain: not who authenticated, nor who came under TLS.
+    fn may_go_plain(&self, lent: &Lent<'_>) -> bool {
+        let relied_upon = lent.client.is_authenticated() || lent.client.is_secured();
+        self.terms.as_ref().is_some_and(|terms| {
+            terms.asked.tls == HopTls::Opportunistic && (terms.asked.is_loopback || !relied_upon)
+        })
+    }
+
+    /// Whether it is spoken to in plain, over a network, because TLS with it failed.
+    pub fn fell_back(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.fell_back && !terms.asked.is_loopback)
+    }
+}
