@@ -6,6 +6,8 @@
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
 
+#[path = "simulation/bent.rs"]
+mod bent;
 #[path = "simulation/callouts.rs"]
 mod callouts;
 #[path = "simulation/client.rs"]

@@ -16,6 +16,7 @@ use gatepost::session::route::PoolId;
 use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
 use gatepost::smtp::{Code, ReplyRef};
 
+use super::bent::Bent;
 use super::rng::{Rng, hash};
 use super::rules::{id, of_command, of_reply, reply};
 
@@ -27,11 +28,12 @@ pub struct Whims {
     seed: u64,
     stages: Stages,
     pools: u16,
+    bent: Bent,
 }
 
 impl Whims {
     /// Asked at some stages, or at none.
-    pub fn new(rng: &mut Rng, pools: u16) -> Whims {
+    pub fn new(rng: &mut Rng, bent: Bent, pools: u16) -> Whims {
         let mut stages = Stages::default();
         if rng.percent(40) {
             for stage in Stage::ALL {
@@ -40,7 +42,7 @@ impl Whims {
                 }
             }
         }
-        Whims { seed: rng.next(), stages, pools }
+        Whims { seed: rng.next(), stages, pools, bent }
     }
 
     /// What becomes of a question: milliseconds, and what is said then.
@@ -69,7 +71,7 @@ impl Whims {
         Ok(match code.parse().ok().and_then(Code::new) {
             Some(code) => CalloutAnswer::Reply(of_reply(ask.stage, id, code, self.pools, &mut dice)),
             None => {
-                let (rewrites, verdict) = of_command(ask.stage, id, self.pools, &mut dice);
+                let (rewrites, verdict) = of_command(ask.stage, id, self.pools, self.bent, &mut dice);
                 CalloutAnswer::Command { rewrites, verdict }
             }
         })

@@ -8,6 +8,7 @@ mod plan;
 
 use std::collections::VecDeque;
 
+use super::bent::Bent;
 use super::ledger::Ledger;
 use super::rng::Rng;
 
@@ -70,6 +71,8 @@ pub struct Client {
     /// It was eager and DATA was refused: what it hears from here on answers what was never meant as a command.
     astray: bool,
     sender: Option<String>,
+    /// The sender it named last.
+    composing: String,
     /// A 421 or 521 was heard: nothing but the close may follow.
     pub parting: bool,
     /// It heard 235.
@@ -83,14 +86,16 @@ pub struct Client {
     /// It goes away in the midst, when it has said so many things; and whether without a FIN.
     goes: Option<(usize, bool)>,
     said: usize,
-    /// It says EHLO again and again, in the midst of anything.
-    fond: bool,
+    bent: Bent,
 }
 
 impl Client {
     /// Plans a session.
-    pub fn new(mut rng: Rng, securing: bool) -> Client {
-        let window = if rng.percent(50) { 1 } else { 1 + rng.below(12) };
+    pub fn new(mut rng: Rng, bent: Bent, securing: bool) -> Client {
+        let window = match rng.percent(if bent.groups { 0 } else { 50 }) {
+            true => 1,
+            false => 1 + rng.below(12),
+        };
         let polite = rng.percent(85);
         let mut client = Client {
             window,
@@ -101,14 +106,15 @@ impl Client {
             pending: VecDeque::new(),
             inbox: Vec::new(),
             sender: None,
+            composing: String::new(),
             parting: false,
             authenticated: false,
             tls: if securing { Tls::Begun } else { Tls::Quiet },
             hellos: 0,
             leaves: rng.percent(80),
-            goes: rng.percent(15).then(|| (rng.below(24), rng.percent(40))),
+            goes: bent.fleeting.then(|| (rng.below(24), rng.percent(40))),
             said: 0,
-            fond: rng.percent(12),
+            bent,
             rng,
         };
         client.pending.push_back(Unit {
@@ -133,16 +139,37 @@ impl Client {
         if !may || self.parting || self.astray || self.tls != Tls::Quiet || self.goes().is_some() {
             return None;
         }
-        let unit = match self.pending.back().filter(|unit| unit.kind == Kind::Data).cloned() {
+        if let Some(Unit { kind: Kind::Data, id, .. }) = self.pending.back()
+            && ledger.messages.get(id).is_some_and(|message| message.sealed)
+        {
+            // It was eager before; whose content another would be nobody could tell.
+            return None;
+        }
+        let mut unit = match self.pending.back().filter(|unit| unit.kind == Kind::Data).cloned() {
             Some(data) => self.content(data.id),
             None => self.plan.pop_front()?,
         };
         let mut ends = None;
         match unit.kind {
+            Kind::Mail | Kind::Rcpt => {
+                if unit.kind == Kind::Mail {
+                    self.composing.clone_from(&unit.id);
+                }
+                if let Some(message) = ledger.messages.get_mut(&self.composing)
+                    && !message.sealed
+                {
+                    message.starts.insert(message.content.len());
+                }
+            }
             Kind::Content => {
                 let message = ledger.messages.entry(unit.id.clone()).or_default();
                 message.content = unit.octets[..unit.octets.len() - 3].to_vec();
+                (message.sealed, message.starts) = (true, [0].into());
                 ends = Some(unit.id.clone());
+            }
+            // Its message is over; this belongs to none.
+            Kind::Chunk { .. } if ledger.messages.get(&unit.id).is_some_and(|message| message.sealed) => {
+                unit.kind = Kind::Other;
             }
             Kind::Chunk { last } => {
                 let message = ledger.messages.entry(unit.id.clone()).or_default();
@@ -175,14 +202,15 @@ impl Client {
         self.tls = Tls::Quiet;
     }
 
-    /// Whether it says EHLO again and again.
-    pub fn is_fond(&self) -> bool {
-        self.fond
-    }
-
     /// Whether everything planned was said and answered.
     pub fn is_done(&self) -> bool {
         self.plan.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether it is to hear an answer to something that it has said as a whole.
+    pub fn waits(&self) -> bool {
+        let greeted = self.pending.front().is_some_and(|unit| unit.kind != Kind::Greeting);
+        greeted && !self.parting && !self.astray && self.tls == Tls::Quiet
     }
 
     /// Octets from gatepost.

@@ -20,7 +20,14 @@ impl Stage<'_> {
             self.links[index] = Link::default();
             return self.handle(Input::OpenFailed(hop));
         }
-        let (model, acts) = Hop::new(connection, self.links[index].terms, self.fair, self.rng.fork());
+        let (model, acts) = Hop::new(
+            connection,
+            self.links[index].terms,
+            &self.links[index].host,
+            self.bent,
+            self.fair,
+            self.rng.fork(),
+        );
         self.note(|| format!("[{connection}] <opened> {}", model.describe()));
         self.links[index].hop = Some(model);
         self.handle(Input::Opened(hop));

@@ -60,6 +60,16 @@ impl Hop {
 
     /// The reply, as the hop's fate has it.
     pub(super) fn answer(&mut self, reply: String, of: Option<String>, greeting: bool) -> Vec<(u64, Act)> {
+        let mut acts = self.fated(reply, of, greeting);
+        if self.restless && self.rng.percent(12) {
+            let last = acts.last().map_or(0, |(delay, _)| *delay);
+            let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
+            acts.push((last + later, Act::Leave));
+        }
+        acts
+    }
+
+    fn fated(&mut self, reply: String, of: Option<String>, greeting: bool) -> Vec<(u64, Act)> {
         let delay = match self.rng.below(100) {
             0..=79 => self.rng.next() % 30,
             80..=97 => self.rng.next() % 2_000,

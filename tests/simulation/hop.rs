@@ -1,8 +1,8 @@
 //! A hop, as honest, lax or hostile as its fate has it.
 //!
 //! **In**: the octets gatepost sends it. **Out**: what it does, with a delay each; completed messages go to the ledger.
-//! **Never**: forgives. An honest hop panics at whatever no client may do: a command behind one that must be the last of its
-//! group, a group where none was offered, a line that is not one, a nested MAIL.
+//! **Never**: forgives. It panics at whatever no client may do: an octet behind a command that must be the last of its
+//! group, a group where none was offered, a line that is not one, a nested MAIL, content of a message to nobody.
 //!
 //! Its replies name the command they answer by the id in it, in brackets. What nobody may ever hear says so itself:
 //! `unasked`, `malformed`, `wrong`.
@@ -11,6 +11,8 @@
 mod commands;
 #[path = "fate.rs"]
 mod fate;
+#[path = "message.rs"]
+mod message;
 #[path = "terms.rs"]
 pub mod terms;
 
@@ -18,10 +20,11 @@ use std::collections::VecDeque;
 
 use gatepost::session::route::HopTerms;
 
-use self::fate::{Fate, refusal};
+use self::fate::Fate;
 use self::terms::Terms;
+use super::bent::Bent;
 use super::ledger::Ledger;
-use super::rng::Rng;
+use super::rng::{Rng, hash};
 
 /// What a hop does.
 #[derive(Clone, Debug)]
@@ -79,6 +82,8 @@ pub struct Hop {
     said_early: bool,
     /// It takes recipients without a transaction, and then asks for content.
     easy: bool,
+    /// It leaves when nobody wants anything of it, now or another time.
+    restless: bool,
     /// Its greeting has arrived.
     pub greeted: bool,
     fair: Option<u64>,
@@ -92,20 +97,24 @@ impl Hop {
     pub fn new(
         connection: usize,
         terms: HopTerms,
+        host: &str,
+        bent: Bent,
         fair: Option<u64>,
         mut rng: Rng,
     ) -> (Hop, Vec<(u64, Act)>) {
         let fate = if fair.is_some() { Fate::Honest } else { Fate::draw(&mut rng) };
         let lax = Lax { lf: rng.percent(30), cr: rng.percent(20), nul: rng.percent(20) };
-        let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| rng.percent(70)).collect();
-        let pipelining = rng.percent(75);
+        // One with which nothing goes wrong offers the same each time.
+        let mut offers = fair.map_or_else(|| rng.fork(), |seed| Rng::new(hash(seed, &[host.as_bytes()])));
+        let mut keywords: Vec<&str> = KEYWORDS.into_iter().filter(|_| offers.percent(70)).collect();
+        let pipelining = offers.percent(75);
         if pipelining {
             keywords.push("PIPELINING");
         }
-        if rng.percent(60) {
+        if offers.percent(60) {
             keywords.push("CHUNKING");
         }
-        if rng.percent(60) {
+        if offers.percent(60) {
             keywords.push("AUTH PLAIN LOGIN");
         }
         let mut hop = Hop {
@@ -130,7 +139,8 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
-            easy: rng.percent(16),
+            easy: rng.percent(if bent.groups { 60 } else { 10 }),
+            restless: bent.restless && rng.percent(70),
             greeted: false,
             fair,
             rng,
@@ -172,12 +182,22 @@ impl Hop {
 
     /// Octets from gatepost.
     pub fn receive(&mut self, octets: &[u8], ledger: &mut Ledger) -> Vec<(u64, Act)> {
-        let group_ended = self.owed.back().copied().unwrap_or(false) && !self.dead;
-        assert!(!group_ended, "behind one that ends its group: {}", octets.escape_ascii());
         self.inbox.extend_from_slice(octets);
         let mut acts = Vec::new();
-        while !self.dead && self.take(ledger, &mut acts) {}
-        acts
+        loop {
+            self.assert_silence();
+            if self.dead || !self.take(ledger, &mut acts) {
+                return acts;
+            }
+        }
+    }
+
+    /// RFC 2920 3.1: behind a command that must be the last of its group comes nothing, not an octet, before its
+    /// reply has reached gatepost; behind DATA it would be content.
+    fn assert_silence(&self) {
+        let waits = !self.dead && self.owed.back().copied().unwrap_or(false);
+        let behind = self.inbox.escape_ascii();
+        assert!(!waits || self.inbox.is_empty(), "said behind one that ends its group: {behind}");
     }
 
     /// Takes the next whole thing; false: there is none.
@@ -212,6 +232,9 @@ impl Hop {
             if self.lax.nul { line.iter().filter(|&&octet| octet != 0).eq(b".") } else { line == b"." };
         if lone {
             self.end_of_data(ledger, acts);
+        } else if self.sender.is_none() || self.rcpts.is_empty() {
+            // 354 was said all the same: this is content of a message to nobody.
+            assert!(ledger.astray, "law 4: taken as content for nobody: {}", line.escape_ascii());
         } else if let Some(content) = &mut self.content {
             content.extend_from_slice(&line);
             content.extend_from_slice(&end);
@@ -239,53 +262,5 @@ impl Hop {
         let mut line: Vec<u8> = self.inbox.drain(..at + end).collect();
         let end = line.split_off(at);
         Some((line, end))
-    }
-
-    fn end_of_data(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>) {
-        let content = self.content.take().unwrap_or_default();
-        let Some(sender) = self.sender.take() else {
-            let what = content.escape_ascii();
-            assert!(content.is_empty() || ledger.astray, "law 4: taken as content in no transaction: {what}");
-            assert!(self.rcpts.is_empty(), "law 4: a message in no transaction, for {:?}", self.rcpts);
-            self.owed.push_back(false);
-            return acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
-        };
-        self.owed.push_back(false);
-        if self.rcpts.is_empty() {
-            // 354 was said though every recipient was refused: an empty content goes nowhere (RFC 2920 3.2).
-            assert!(content.is_empty() || ledger.astray, "law 3: content for no recipient");
-            acts.extend(self.answer("554 5.5.1 nobody".to_owned(), None, false));
-            return;
-        }
-        self.conclude(ledger, acts, sender, &content, false);
-    }
-
-    fn take_chunk(&mut self, ledger: &mut Ledger, acts: &mut Vec<(u64, Act)>, last: bool) {
-        let sender = self.sender.clone().unwrap_or_default();
-        if !last {
-            let roll = self.rng.below(100);
-            let reply = if roll < 95 { "250 2.0.0 chunk".to_owned() } else { refusal(roll, &sender) };
-            return acts.extend(self.answer(reply, None, false));
-        }
-        self.sender = None;
-        self.chunked = false;
-        let content = self.content.take().unwrap_or_default();
-        self.conclude(ledger, acts, sender, &content, true);
-    }
-
-    fn conclude(
-        &mut self,
-        ledger: &mut Ledger,
-        acts: &mut Vec<(u64, Act)>,
-        sender: String,
-        wire: &[u8],
-        chunked: bool,
-    ) {
-        let roll = self.rng.below(100);
-        let accepted = roll < 88;
-        let rcpts = std::mem::take(&mut self.rcpts);
-        ledger.completed(self.connection, &sender, &rcpts, wire, chunked, accepted);
-        let reply = if accepted { format!("250 2.0.0 queued [{sender}]") } else { refusal(roll, &sender) };
-        acts.extend(self.answer(reply, Some(sender), false));
     }
 }

@@ -10,6 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Message {
     /// As the client sent it: the octets behind 354 up to the end, or the chunks.
     pub content: Vec<u8>,
+    /// It came behind 354: there can be no more of it.
+    pub sealed: bool,
+    /// Where in it a message may have begun: its MAIL was said again, or a chunk refused before there was a recipient.
+    pub starts: BTreeSet<usize>,
     /// Whether it came by BDAT.
     pub chunked: bool,
     /// The client has sent the whole of it, with its end.
@@ -20,6 +24,13 @@ pub struct Message {
     pub swallowed: BTreeSet<String>,
     /// Who completed it.
     pub completed: Option<Completion>,
+}
+
+impl Message {
+    /// What may be the whole of it.
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&0).chain(&self.starts).filter_map(|&start| self.content.get(start..))
+    }
 }
 
 /// A hop saw the end of a message.
@@ -128,14 +139,14 @@ impl Ledger {
             "law 3: {sender} was completed for {rcpts:?}, the client was told {:?}",
             message.accepted
         );
-        let dirty = is_dirty(&message.content);
+        let dirty = message.contents().all(is_dirty);
         assert!(!(dirty && self.reject && !chunked), "a bare CR or LF passed under reject");
-        let same = match (message.chunked, chunked) {
-            (true, true) => message.content == wire,
+        let same = message.contents().any(|content| match (message.chunked, chunked) {
+            (true, true) => content == wire,
             // Data to data is not touched where nothing had to be mended.
-            (false, false) if !dirty => message.content == wire,
-            _ => canonical(&message.content) == canonical(wire),
-        };
+            (false, false) if !dirty => content == wire,
+            _ => canonical(content) == canonical(wire),
+        });
         assert!(
             same,
             "law 8: {sender} left as\n{}\nand arrived as\n{}",
@@ -146,6 +157,19 @@ impl Ledger {
         self.tally.chunked += u64::from(chunked);
         self.tally.mended += u64::from(dirty);
         message.completed = Some(Completion { connection, accepted, heard: false });
+    }
+
+    /// A hop has so much of a message that is not whole.
+    pub fn begun(&self, sender: &str, wire: &[u8]) {
+        if self.astray {
+            return;
+        }
+        let Some(message) = self.messages.get(sender) else {
+            panic!("law 4: a hop has chunks from {sender}, which the client never sent");
+        };
+        let first = message.contents().any(|content| content.starts_with(wire));
+        let what = wire.escape_ascii();
+        assert!(first, "law 2: a hop has a part of {sender} without what comes before it: {what}");
     }
 
     /// The client heard that its transaction is over before its content: another of the same id has its own recipients.

@@ -53,7 +53,7 @@ impl Client {
         let mut ids = Ids::default();
         let mut plan = Vec::new();
         self.plan_opening(&mut ids, &mut plan);
-        for _ in 0..1 + self.rng.below(5) {
+        for _ in 0..1 + self.rng.below(6) {
             let sender = ids.id("s");
             self.plan_envelope(&mut ids, &mut plan, &sender);
             self.plan_content(&mut ids, &mut plan, &sender);
@@ -66,7 +66,7 @@ impl Client {
 
     fn plan_opening(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>) {
         let hello = ids.id("e");
-        let verb = if self.rng.percent(92) { "EHLO" } else { "HELO" };
+        let verb = self.hello_verb();
         if self.rng.percent(97) {
             plan.push(unit(Kind::Hello, &hello, format!("{verb} {hello}\r\n"), true));
         }
@@ -93,25 +93,30 @@ impl Client {
     fn plan_envelope(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>, sender: &str) {
         let params = self.rng.pick(&["", "", " SIZE=1000", " X-ODD=1", " SIZE=10 BODY=7BIT"]);
         plan.push(unit(Kind::Mail, sender, format!("MAIL FROM:<{sender}@example.org>{params}\r\n"), false));
-        for _ in 0..1 + self.rng.below(4) {
+        for at in 0..1 + self.rng.below(4) {
             if self.rng.percent(6) {
                 self.plan_noise(ids, plan, sender);
             }
-            if self.rng.percent(if self.fond { 20 } else { 3 }) {
+            let hellos = match (self.bent.hellos, self.bent.ways && at == 0) {
+                (true, true) => 60,
+                (true, false) => 20,
+                (false, _) => 3,
+            };
+            if self.rng.percent(hellos) {
                 self.plan_hellos(ids, plan);
             }
             let recipient = ids.id("r");
             let line = format!("RCPT TO:<{recipient}@{}>\r\n", self.rng.pick(&DOMAINS));
             plan.push(unit(Kind::Rcpt, &recipient, line, false));
         }
-        if self.rng.percent(if self.fond { 20 } else { 3 }) {
+        if self.rng.percent(if self.bent.hellos { 20 } else { 3 }) {
             self.plan_hellos(ids, plan);
         }
     }
 
     fn plan_noise(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>, sender: &str) {
         let noise = ids.id("n");
-        let line = match self.rng.below(12) {
+        let line = match self.rng.below(16) {
             0 => format!("NOOP {noise}\r\n"),
             1 => format!("VRFY {noise}\r\n"),
             2 => format!("HELP {noise}\r\n"),
@@ -123,10 +128,16 @@ impl Client {
             8 => "\r\n".to_owned(),
             9 => "BDAT many LAST\r\n".to_owned(),
             10 => "AUTH LOGIN\r\n".to_owned(),
+            11 => format!("EXPN {noise}\r\n"),
+            12 => format!("ETRN {noise}\r\n"),
+            13 => format!("BDAT 5\r\n{noise:5}"),
+            14 => "DATA\r\n".to_owned(),
             // It bears the same id: if the first was refused, this one begins the transaction.
             _ => format!("MAIL FROM:<{sender}@nested.example>\r\n"),
         };
         let (kind, id) = match &line[..line.len().min(4)] {
+            "DATA" => (Kind::Data, sender),
+            "BDAT" if line.starts_with("BDAT 5") => (Kind::Chunk { last: false }, sender),
             "MAIL" => (Kind::Mail, sender),
             "AUTH" => (Kind::Auth, &*noise),
             _ => (Kind::Other, &*noise),
@@ -136,26 +147,32 @@ impl Client {
 
     /// EHLO in a transaction: whoever refuses it lets the transaction be, again and again.
     fn plan_hellos(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>) {
-        if self.rng.percent(if self.fond { 75 } else { 50 }) {
+        if self.rng.percent(if self.bent.hellos { 75 } else { 50 }) {
             // The same name each time: what rules say of it is the same, too.
             let bad = ids.id("eb");
-            let times = if self.fond && self.rng.percent(75) { 4 } else { 1 + self.rng.below(5) };
+            let times = if self.bent.hellos && self.rng.percent(75) { 4 } else { 1 + self.rng.below(5) };
             for _ in 0..times {
-                plan.push(unit(Kind::Hello, &bad, format!("EHLO {bad}\r\n"), true));
+                let line = format!("{} {bad}\r\n", self.hello_verb());
+                plan.push(unit(Kind::Hello, &bad, line, true));
             }
         }
-        if self.rng.percent(80) {
+        if self.rng.percent(65) {
             let id = ids.id(if self.rng.percent(85) { "en" } else { "e" });
-            plan.push(unit(Kind::Hello, &id, format!("EHLO {id}\r\n"), true));
+            let line = format!("{} {id}\r\n", self.hello_verb());
+            plan.push(unit(Kind::Hello, &id, line, true));
         }
     }
 
     fn plan_content(&mut self, ids: &mut Ids, plan: &mut Vec<Unit>, sender: &str) {
-        let kind = if self.fond && self.rng.percent(45) { 6 } else { self.rng.below(20) };
+        let kind = if (self.bent.chunks || self.bent.hellos) && self.rng.percent(50) {
+            6
+        } else {
+            self.rng.below(20)
+        };
         match kind {
             0..=1 => plan.push(reset()),
             2..=6 => {
-                let chunks = 1 + self.rng.below(3) + usize::from(self.fond);
+                let chunks = 1 + self.rng.below(3) + usize::from(self.bent.hellos);
                 let mut done = false;
                 for at in 0..chunks {
                     done = at + 1 == chunks && self.rng.percent(90);
@@ -165,7 +182,7 @@ impl Client {
                     let kind = Kind::Chunk { last: done };
                     plan.push(Unit { kind, id: sender.to_owned(), octets: line, last: false });
                     if at + 1 < chunks {
-                        match self.rng.below(if self.fond { 10 } else { 60 }) {
+                        match self.rng.below(if self.bent.hellos { 10 } else { 60 }) {
                             0..=5 => self.plan_hellos(ids, plan),
                             6 => plan.push(reset()),
                             7 => plan.push(unit(Kind::Other, "", "NOOP\r\n".to_owned(), true)),
@@ -185,6 +202,10 @@ impl Client {
         }
     }
 
+    fn hello_verb(&mut self) -> &'static str {
+        if self.rng.percent(92) { "EHLO" } else { "HELO" }
+    }
+
     /// Content without its end; never holding one.
     pub(super) fn text(&mut self, chunk: bool) -> Vec<u8> {
         let mut text = Vec::new();
@@ -201,7 +222,9 @@ impl Client {
                 3 => text.extend_from_slice(b"\r\n"),
                 _ => {
                     let length = self.rng.below(90);
-                    text.extend((0..length).map(|at| b'a' + (at % 26) as u8));
+                    // No two lines are likely to begin alike: whose octets they are can be told.
+                    let from = self.rng.below(26);
+                    text.extend((from..from + length).map(|at| b'a' + (at % 26) as u8));
                     text.extend_from_slice(b"\r\n");
                 }
             }

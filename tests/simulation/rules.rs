@@ -14,6 +14,7 @@ use gatepost::session::verdict::{
 };
 use gatepost::smtp::{Code, Reply, ReplyRef};
 
+use super::bent::Bent;
 use super::rng::{Rng, hash};
 
 /// Verdicts by chance.
@@ -21,11 +22,12 @@ pub struct Chance {
     seed: u64,
     stages: Stages,
     pools: u16,
+    bent: Bent,
 }
 
 impl Chance {
     /// Asks at some stages, or at none.
-    pub fn new(rng: &mut Rng, pools: u16) -> Chance {
+    pub fn new(rng: &mut Rng, bent: Bent, pools: u16) -> Chance {
         let all = [
             Stage::Connect,
             Stage::Helo,
@@ -44,15 +46,20 @@ impl Chance {
         let mut stages = Stages::default();
         if rng.percent(60) {
             for stage in all {
-                if rng.percent(45) {
+                // What is asked about replies holds DATA back until they are in.
+                let holds_back = matches!(stage, Stage::MailReply | Stage::RcptReply);
+                if rng.percent(45) && !(bent.groups && holds_back) {
                     stages = stages.with(stage);
                 }
             }
         }
-        if rng.percent(30) {
+        if rng.percent(if bent.hellos { 70 } else { 5 }) {
             stages = stages.with(Stage::HeloReply);
         }
-        Chance { seed: rng.next(), stages, pools }
+        if bent.ways {
+            stages = stages.with(Stage::Mail).with(Stage::Rcpt);
+        }
+        Chance { seed: rng.next(), stages, pools, bent }
     }
 
     fn dice(&self, question: &Question<'_>, more: &[u8]) -> Rng {
@@ -66,7 +73,13 @@ impl Chance {
 }
 
 /// Anything that may be said about a command.
-pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrites, Option<CommandVerdict>) {
+pub fn of_command(
+    stage: Stage,
+    id: &str,
+    pools: u16,
+    bent: Bent,
+    dice: &mut Rng,
+) -> (Rewrites, Option<CommandVerdict>) {
     let mut rewrites = Rewrites::default();
     if dice.percent(10) {
         let local = Some(format!("{id}@rewritten.example").into_bytes().into_boxed_slice());
@@ -89,6 +102,11 @@ pub fn of_command(stage: Stage, id: &str, pools: u16, dice: &mut Rng) -> (Rewrit
     let verdict = match stage {
         _ if roll == 0 => CommandVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
         Stage::Connect if roll < 4 => CommandVerdict::Reply(reply("554 5.7.1", "rule", id)),
+        // Away, and home again.
+        Stage::Mail if bent.ways && (40..70).contains(&roll) => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Rcpt if bent.ways && (40..57).contains(&roll) => CommandVerdict::Route(PoolId(0)),
+        Stage::Rcpt if bent.ways && (57..80).contains(&roll) => CommandVerdict::Route(pool(pools, dice)),
+        Stage::Helo if bent.ways && (40..50).contains(&roll) => CommandVerdict::Route(pool(pools, dice)),
         Stage::Mail if roll < 22 => CommandVerdict::Route(pool(pools, dice)),
         Stage::Connect | Stage::Helo if roll < 12 => CommandVerdict::Route(pool(pools, dice)),
         // Most ways lead home.
@@ -172,7 +190,7 @@ impl Rules for Chance {
 
     fn command(&self, question: &Question<'_>) -> CommandAnswer {
         let mut dice = self.dice(question, b"");
-        let (rewrites, verdict) = of_command(question.stage, &id(question), self.pools, &mut dice);
+        let (rewrites, verdict) = of_command(question.stage, &id(question), self.pools, self.bent, &mut dice);
         let by = if verdict.is_some() { vec![RuleId(1)] } else { Vec::new() };
         CommandAnswer { rewrites, verdict, by }
     }

@@ -12,6 +12,7 @@ use gatepost::session::route::{HopTerms, PoolKind};
 use gatepost::session::settings::Settings;
 use gatepost::smtp::BareNewline;
 
+use super::bent::Bent;
 use super::rng::Rng;
 use super::rules::Chance;
 use super::stage::door::door;
@@ -21,7 +22,13 @@ use crate::script::settings::Listed;
 pub const POOLS: u16 = 4;
 
 /// Draws one. `reject`: bare CR and LF in content are refused; `terms`: of each pool.
-pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>, terms: &[HopTerms]) -> Settings {
+pub fn settings(
+    rng: &mut Rng,
+    bent: Bent,
+    reject: bool,
+    callouts: Arc<dyn Callouts>,
+    terms: &[HopTerms],
+) -> Settings {
     let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
     let main = &["a", "b", "c"][..1 + rng.below(3)];
     let branch = &["d", "e"][..1 + rng.below(2)];
@@ -49,7 +56,7 @@ pub fn settings(rng: &mut Rng, reject: bool, callouts: Arc<dyn Callouts>, terms:
         forward_extensions: Vec::new(),
         records: rng.percent(50),
         trace: rng.percent(30),
-        rules: Box::new(Chance::new(rng, POOLS)),
+        rules: Box::new(Chance::new(rng, bent, POOLS)),
         callouts,
         limiter: Arc::new(NoLimits),
         client_hello: gatepost::tls::client_hello::read,

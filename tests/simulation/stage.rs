@@ -33,6 +33,7 @@ use gatepost::session::route::{Domain, HopTerms, PoolId};
 use gatepost::session::settings::{DoorTls, Entrance, Settings};
 use gatepost::smtp::SessionId;
 
+use super::bent::Bent;
 use super::callouts::{Desk, Whims};
 use super::client::Client;
 use super::hop::{Act, Hop, terms};
@@ -75,6 +76,7 @@ struct Link {
     connection: usize,
     open: bool,
     hop: Option<Hop>,
+    host: String,
     terms: HopTerms,
     /// A handshake goes on.
     securing: bool,
@@ -118,6 +120,9 @@ pub struct Stage<'a> {
     ledger: Ledger,
     transcript: &'a mut String,
     recording: bool,
+    bent: Bent,
+    /// So many pieces of what the client says are on their way.
+    posted: usize,
     /// Nothing goes wrong with hops: sessions go deep.
     fair: Option<u64>,
     steps: usize,
@@ -128,9 +133,10 @@ impl<'a> Stage<'a> {
     pub fn new(seed: u64, transcript: &'a mut String, recording: bool) -> Stage<'a> {
         let mut rng = Rng::new(seed);
         let reject = rng.percent(30);
-        let callouts = Arc::new(Whims::new(&mut rng.fork(), POOLS));
+        let bent = Bent::draw(&mut rng);
+        let callouts = Arc::new(Whims::new(&mut rng.fork(), bent, POOLS));
         let terms = std::array::from_fn(|_| terms::terms(&mut rng));
-        let settings: Arc<Settings> = Arc::new(settings(&mut rng, reject, callouts.clone(), &terms));
+        let settings: Arc<Settings> = Arc::new(settings(&mut rng, bent, reject, callouts.clone(), &terms));
         let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
@@ -141,7 +147,7 @@ impl<'a> Stage<'a> {
             out: Out::default(),
             start,
             now: 0,
-            client: Client::new(rng.fork(), securing),
+            client: Client::new(rng.fork(), bent, securing),
             rng,
             events: BTreeMap::new(),
             count: 0,
@@ -159,11 +165,12 @@ impl<'a> Stage<'a> {
             ledger: Ledger { reject, ..Ledger::default() },
             transcript,
             recording,
+            bent,
             fair: None,
+            posted: 0,
             steps: 0,
         };
-        let fair = if stage.client.is_fond() { 75 } else { 55 };
-        stage.fair = stage.rng.percent(fair).then(|| stage.rng.next());
+        stage.fair = bent.fair.then(|| stage.rng.next());
         stage.links[0].open = true;
         stage.at(0, Event::ClientWakes);
         // Some clients leave, some processes stop, at a time of their own.
@@ -204,6 +211,8 @@ impl<'a> Stage<'a> {
                     self.now = self.now.max(deadline + 1);
                     self.note(|| "(deadline)".to_owned());
                     self.waited_for = self.waited_for();
+                    let vain = self.client_waits() && !self.waited_for;
+                    assert!(!vain, "law 7: the client waits, and nobody is asked");
                     let stalled = self.links.iter().any(|link| link.unsent > 0);
                     self.handle(Input::Deadline { stalled });
                     self.waited_for = true;
@@ -240,6 +249,7 @@ impl<'a> Stage<'a> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Client(octets, ends) if !self.client_left => {
+                self.posted -= 1;
                 self.note(|| format!("C: {}", octets.escape_ascii()));
                 let link = &mut self.links[0];
                 link.wire.extend_from_slice(&octets);
@@ -297,6 +307,7 @@ impl<'a> Stage<'a> {
                     delay += self.rng.next() % 600_000;
                 }
                 let ends = if more.is_empty() { sent.ends.clone() } else { None };
+                self.posted += 1;
                 self.at(delay, Event::Client(piece.to_vec(), ends));
                 rest = more;
                 if rest.is_empty() {

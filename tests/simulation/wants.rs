@@ -19,6 +19,12 @@ impl Stage<'_> {
         self.links.iter().skip(1).any(hop) || self.looking || self.desk.is_open()
     }
 
+    /// Whether the client has said something whole, is to hear an answer, and can do nothing about it.
+    pub(super) fn client_waits(&self) -> bool {
+        let listens = !self.client_left && self.links[0].open && !self.links[0].securing;
+        listens && self.posted == 0 && self.client.waits()
+    }
+
     pub(super) fn heard(&mut self, index: usize, octets: &[u8]) {
         assert!(self.links[index].open, "said to a connection that is closed: {}", octets.escape_ascii());
         let connection = self.links[index].connection;
@@ -56,8 +62,14 @@ impl Stage<'_> {
                 self.connections += 1;
                 let connection = self.connections;
                 self.note(|| format!("[{connection}] connect to {}", host.name()));
-                self.links[index] =
-                    Link { id: Some(hop), connection, open: true, terms: host.terms(), ..Link::default() };
+                self.links[index] = Link {
+                    id: Some(hop),
+                    connection,
+                    open: true,
+                    host: host.name().to_string(),
+                    terms: host.terms(),
+                    ..Link::default()
+                };
                 let delay = if self.rng.percent(96) { self.rng.next() % 20 } else { 20_000 };
                 self.at(delay, Event::Connect(connection, hop));
             }
