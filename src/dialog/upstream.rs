@@ -174,7 +174,12 @@ impl Upstream {
         self.waiting.is_empty() && self.may_write(Say::Last)
     }
 
-    /// Whether no reply is outstanding.
+    /// Whether it has answered all that was said to it; more may wait to be said.
+    pub fn owes_nothing(&self) -> bool {
+        self.expects.is_empty()
+    }
+
+    /// Whether no reply is outstanding, nor will be.
     pub fn is_quiet(&self) -> bool {
         self.expects.is_empty() && self.waiting.is_empty()
     }

@@ -68,6 +68,21 @@ impl Stage<'_> {
                     self.note(|| format!("        [{connection}] S: {}", clipped(&octets)));
                 }
             }
+            Act::Twice { reply, more, of } => {
+                let link = &self.links[index];
+                let alone = link.hop.as_ref().is_some_and(|hop| hop.owed.len() == 1);
+                let at_once = alone && link.wire.is_empty() && self.session.wants_read(peer);
+                self.hop_acts(connection, Act::Say { octets: reply, answers: 1, of });
+                if at_once {
+                    self.note(|| format!("        [{connection}] S: {}", clipped(&more)));
+                    let link = &mut self.links[index];
+                    link.queued += more.len();
+                    link.wire.extend_from_slice(&more);
+                    // Before anything is asked that it could be taken for an answer to.
+                    link.whole = true;
+                    self.read(index);
+                }
+            }
             Act::Early(octets) => {
                 let link = &mut self.links[index];
                 if link.wire.is_empty() && link.hop.as_ref().is_some_and(Hop::is_in_content) {

@@ -130,9 +130,13 @@ impl Hop {
             Fate::Unasked if due => {
                 let words =
                     self.rng.pick(&["250 2.0.0 unasked", "421 4.4.2 unasked", "550 unasked", "354 unasked"]);
-                let more = Act::Unasked(format!("{words}\r\n").into_bytes());
+                let more = format!("{words}\r\n").into_bytes();
+                if !greeting && !code.starts_with('3') && self.rng.percent(50) {
+                    let reply = format!("{reply}\r\n").into_bytes();
+                    return vec![(delay, Act::Twice { reply, more, of })];
+                }
                 let later = if self.rng.percent(50) { 0 } else { self.rng.next() % 3_000 };
-                vec![(delay, say(reply, of)), (delay + later, more)]
+                vec![(delay, say(reply, of)), (delay + later, Act::Unasked(more))]
             }
             _ => vec![(delay, say(reply, of))],
         }

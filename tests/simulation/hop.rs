@@ -33,6 +33,8 @@ pub enum Act {
     Say { octets: Vec<u8>, answers: usize, of: Option<String> },
     /// Says octets only if nothing was asked: otherwise nobody could tell.
     Unasked(Vec<u8>),
+    /// Says a reply and more behind it, in one piece, if nothing was asked but what the reply is for.
+    Twice { reply: Vec<u8>, more: Vec<u8>, of: Option<String> },
     /// Says octets only if content is under way and its end is not here.
     Early(Vec<u8>),
     /// Sends its FIN, if nothing was asked.

@@ -86,6 +86,8 @@ struct Link {
     queued: usize,
     marks: VecDeque<(usize, Mark)>,
     fin: bool,
+    /// What is on the wire is read in one piece.
+    whole: bool,
     /// Said to a hop that does not take it.
     unsent: usize,
     /// When the last of what is under way arrives.

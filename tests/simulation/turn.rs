@@ -47,8 +47,8 @@ impl Stage<'_> {
             return true;
         }
         let most = BUFFER.saturating_sub(link.read.len());
-        let count =
-            if self.rng.percent(60) { most } else { 1 + self.rng.below(20) }.min(most).min(link.wire.len());
+        let whole = std::mem::take(&mut link.whole) || self.rng.percent(60);
+        let count = if whole { most } else { 1 + self.rng.below(20) }.min(most).min(link.wire.len());
         if count == 0 {
             return false;
         }

@@ -245,14 +245,14 @@ impl Hop {
         match self.dialog.hear(octets, limits) {
             Heard::Partial => {
                 // The beginning of an answer to nothing must not become one to what is said next.
-                let unasked = self.stand == Stand::Ready && self.dialog.is_quiet();
+                let unasked = self.stand == Stand::Ready && self.dialog.owes_nothing();
                 if unasked && !octets.is_empty() && !streams { Word::Unasked } else { Word::Partial }
             }
             Heard::Malformed(_) => Word::Malformed,
             Heard::Reply(reply, expect) => {
                 let taken = reply.as_bytes().len();
                 self.since = turn.now;
-                let more_unasked = self.dialog.is_quiet() && octets.len() > taken;
+                let more_unasked = self.dialog.owes_nothing() && octets.len() > taken;
                 if more_unasked && self.stand == Stand::StartTls {
                     return Word::Injected;
                 }
