@@ -10,6 +10,12 @@ check:
     cargo clippy --lib --bins -- -D warnings -D clippy::unwrap_used -F unsafe_code
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+# what one runs after every change: form, lints of the library, unit tests, dialogs, a small simulation; no root
+quick:
+    cargo fmt --check
+    cargo clippy --locked --lib -- -D warnings -D clippy::unwrap_used -F unsafe_code
+    SIM_SESSIONS=5000 cargo test --locked --quiet --lib --test purity --test layers --test dialogs --test simulation
+
 # all tests; real programs come from .ci/install-peers
 test *args:
     cargo test {{args}}
@@ -22,24 +28,27 @@ dialog name:
 replay seed:
     SIM_SEED={{seed}} cargo test --test simulation -- --nocapture
 
-# octets by chance against what reads them: command, reply, content, proxy_header
-fuzz target seconds="60":
-    BOLERO_RANDOM_TEST_TIME_MS={{seconds}}000 cargo test --test fuzz -- {{target}}
-
-# what one runs while typing, without root: form, lints of the library, unit tests, dialogs, a few sessions by chance
-quick:
-    cargo fmt --check
-    cargo clippy --lib -- -D warnings
-    cargo test --lib --test dialogs
-    SIM_SESSIONS=2000 cargo test --test simulation
-
 # the comparison with HAProxy and nginx; `just compare --smoke` is short
 compare *args:
     cargo bench --bench compare -- {{args}}
 
-# licences, sources, advisories
-deny:
-    cargo deny check
+# hostile octets for one of answer, command, content, proxy_header, reply, session; led by what they reach
+fuzz target time="20m" *options:
+    .ci/fuzz {{target}} {{time}} {{options}}
+
+# what no test notices in session and dialog: a file, or options such as --shard 0/40
+mutants *args:
+    PATH="$(.ci/install-tools cargo-mutants):$PATH" \
+    SIM_SESSIONS=3000 CARGO_TARGET_DIR="$PWD/target/mutants" \
+    cargo mutants --output target {{ if args =~ '^src/' { "--file " + args } else { args } }}
+
+# licences, bans, sources, advisories; `just deny bans licenses sources` needs no network
+deny *what:
+    PATH="$(.ci/install-tools cargo-deny):$PATH" cargo deny --locked check {{what}}
+
+# the tools that the recipes above need, at their versions
+tools *names:
+    .ci/install-tools {{names}}
 
 # all that CI does
 ci:

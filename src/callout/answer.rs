@@ -29,22 +29,22 @@ use meaning::Wrong;
 
 /// What the configuration lets a callout say.
 #[derive(Debug, Default)]
-pub(super) struct Grants {
+pub struct Grants {
     /// The pools by name.
-    pub(super) pools: BTreeMap<Box<str>, PoolId>,
+    pub pools: BTreeMap<Box<str>, PoolId>,
     /// Rungs of a ladder: `limits.attempts`.
-    pub(super) attempts: usize,
+    pub attempts: usize,
     /// Octets of an address, name or all parameters: `limits.command_line`.
-    pub(super) line: usize,
+    pub line: usize,
     /// `effects: [discard]`.
-    pub(super) discard: bool,
+    pub discard: bool,
 }
 
 /// Most characters of a fault: keys of an answer may be long.
 const LONGEST_FAULT: usize = 200;
 
 /// Reads an answer.
-pub(super) fn decode(octets: &[u8], stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Fault> {
+pub fn decode(octets: &[u8], stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Fault> {
     let said = parse(octets)?;
     said.at(stage, grants)
         .map_err(|Wrong(key, what)| Fault::new(FaultKind::NotAllowed, format!("{key}: {what}")))

@@ -8,7 +8,7 @@
 //! The pure half of a set of callouts (whom to ask, what to write) is
 //! [`Callouts`](crate::session::callout::Callouts), whose `carrier` is an `Arc<dyn Asker>`; [`CalloutSet`] is both.
 
-mod answer;
+pub mod answer;
 #[cfg(test)]
 mod documents;
 mod http;
