@@ -3,9 +3,9 @@
 //! In:    commands to say, each with whom its reply is for; octets from the hop.
 //! Out:   octets for the hop, as soon as its pipelining allows; one [`Heard`] per reply, in order; what the hop is inside
 //!        of, as it answered.
-//! Never: decides policy, reads a clock, or says a command while one is unanswered that must be the last of its
-//!        group, or any two at once to a hop that did not offer PIPELINING; says a command where the hop takes content
-//!        or a step of AUTH.
+//! Never: decides policy, reads a clock, or takes a reply for one to what was said after it arrived; says a command while
+//!        one is unanswered that must be the last of its group, or any two at once to a hop that did not offer
+//!        PIPELINING; says a command where the hop takes content or a step of AUTH.
 //!
 //! RFC 5321 4.3 (order of commands), RFC 2920 (pipelining), RFC 4954 4 (AUTH exchanges).
 
@@ -100,6 +100,8 @@ pub struct Upstream {
     framer: ReplyFramer,
     expects: VecDeque<(Expect, Say)>,
     waiting: VecDeque<(Expect, Say, Box<[u8]>)>,
+    /// How many of the replies that are still to come may be among the octets at hand.
+    asked: usize,
     mode: Mode,
     in_mail: bool,
     /// What the hop offered in its latest EHLO reply.
@@ -135,13 +137,19 @@ impl Upstream {
         }
     }
 
+    /// Octets of the hop's are here: among them can be replies to what was said before, and to nothing else (law 1).
+    pub fn arrives(&mut self) {
+        self.asked = self.expects.len();
+    }
+
     /// Frames the hop's next reply. The caller consumes as many octets as the reply has.
     pub fn hear<'a>(&mut self, octets: &'a [u8], limits: ReplyLimits) -> Heard<'a> {
         match self.framer.next(octets, limits) {
             Ok(None) => Heard::Partial,
             Err(fault) => Heard::Malformed(fault),
             Ok(Some(reply)) => {
-                let expect = self.expects.pop_front();
+                let expect = if self.asked > 0 { self.expects.pop_front() } else { None };
+                self.asked = self.asked.saturating_sub(1);
                 if let Some((_, say)) = expect {
                     self.answered(say, reply);
                 }
@@ -174,9 +182,9 @@ impl Upstream {
         self.waiting.is_empty() && self.may_write(Say::Last)
     }
 
-    /// Whether it has answered all that was said to it; more may wait to be said.
-    pub fn owes_nothing(&self) -> bool {
-        self.expects.is_empty()
+    /// Whether nothing more of the octets at hand can be a reply to anything.
+    pub fn has_answered(&self) -> bool {
+        self.asked == 0
     }
 
     /// Whether no reply is outstanding, nor will be.

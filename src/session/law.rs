@@ -149,7 +149,8 @@ const fn row(stage: Stage) -> Row {
         Stage::AuthReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
         Stage::MailReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
         Stage::RcptReply => Row { parts: &[], verdicts: RCPT_REPLY, positive: Allowed, stands: false },
-        Stage::DataReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
+        // No hop answers DATA by a 2xx that another could stand for.
+        Stage::DataReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Never, stands: false },
         Stage::OtherReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
         Stage::MessageReply => Row { parts: &[], verdicts: MESSAGE_REPLY, positive: Allowed, stands: true },
     }

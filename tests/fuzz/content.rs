@@ -93,7 +93,6 @@ fn scanned(octets: &[u8], mode: BareNewline, how: u8) {
     let end = end_of(octets);
     assert_eq!(whole.ended, end.is_some());
     assert_eq!(whole.taken, end.unwrap_or(octets.len()));
-    fit(&whole.out, whole.ended && whole.fault.is_none());
     let content = &octets[..end.map_or(octets.len(), |end| end - END_OF_DATA.len())];
     if whole.ended && whole.mended == 0 && whole.fault.is_none() {
         assert_eq!(whole.out.escape_ascii().to_string(), content.escape_ascii().to_string());
@@ -123,7 +122,11 @@ fn scan(parts: &[&[u8]], mode: BareNewline) -> Seen {
     if !ended {
         out.truncate(out.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1));
     }
-    Seen { out, taken, ended, size, mended: scanner.mended(), fault: scanner.fault() }
+    let fault = scanner.fault();
+    fit(&out, ended && fault.is_none());
+    // How much was out when the fault was found depends on the pieces; none of it will be ended.
+    let out = if fault.is_some() { Vec::new() } else { out };
+    Seen { out, taken, ended, size, mended: scanner.mended(), fault }
 }
 
 /// What goes to a hop under DATA.

@@ -28,6 +28,9 @@ impl Session {
         hop: HopId,
         octets: &[u8],
     ) -> usize {
+        if let Some(open) = self.hops.get_mut(hop) {
+            open.arrives();
+        }
         let mut taken = 0;
         while taken < octets.len() {
             match self.take_reply(turn, hop, &octets[taken..]) {

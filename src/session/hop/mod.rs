@@ -230,7 +230,12 @@ impl Hop {
         self.dialog.forget(wanted);
     }
 
-    /// Reads its octets. `streams`: it is being sent content, and what it says is not asked for.
+    /// Octets of its arrive.
+    pub fn arrives(&mut self) {
+        self.dialog.arrives();
+    }
+
+    /// Reads the next of its octets. `streams`: it is being sent content, and what it says is not asked for.
     pub fn hear<'r>(
         &mut self,
         turn: &mut Turn<'_>,
@@ -245,14 +250,14 @@ impl Hop {
         match self.dialog.hear(octets, limits) {
             Heard::Partial => {
                 // The beginning of an answer to nothing must not become one to what is said next.
-                let unasked = self.stand == Stand::Ready && self.dialog.owes_nothing();
+                let unasked = self.stand == Stand::Ready && self.dialog.has_answered();
                 if unasked && !octets.is_empty() && !streams { Word::Unasked } else { Word::Partial }
             }
             Heard::Malformed(_) => Word::Malformed,
             Heard::Reply(reply, expect) => {
                 let taken = reply.as_bytes().len();
                 self.since = turn.now;
-                let more_unasked = self.dialog.owes_nothing() && octets.len() > taken;
+                let more_unasked = self.dialog.has_answered() && octets.len() > taken;
                 if more_unasked && self.stand == Stand::StartTls {
                     return Word::Injected;
                 }

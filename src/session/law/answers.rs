@@ -135,8 +135,9 @@ mod tests {
         let said = |line| ReplyVerdict::Substitute(reply(line));
         assert_eq!(reply_stages("250 yes", &said("550 no")).len(), 7);
         assert_eq!(reply_stages("550 no", &said("450 no")).len(), 8);
-        assert_eq!(reply_stages("250 yes", &said("250 ok")).len(), 7);
-        assert!(!reply_stages("250 yes", &said("250 ok")).contains(&"helo-reply"));
+        let may_be_positive =
+            ["connect-reply", "auth-reply", "mail-reply", "rcpt-reply", "other-reply", "message-reply"];
+        assert_eq!(reply_stages("250 yes", &said("250 ok")), may_be_positive);
         assert!(reply_stages("550 no", &said("250 yes")).is_empty());
         assert!(reply_stages("354 go", &said("354 go")).is_empty());
         assert!(reply_stages("354 go", &said("250 yes")).is_empty());
