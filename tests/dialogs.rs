@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gatepost::session::io::{Event, Origin};
 use gatepost::session::verdict::{Stage, Stages};
 use script::run::Mismatch;
 use script::settings::Asked;
@@ -161,6 +162,31 @@ fn the_record_names_who_gave_verdicts() {
             "rcpt:first:reply",
         ]
     );
+}
+
+/// A ladder's failure is told in the words of whoever said them, and counted as theirs.
+#[test]
+fn a_reply_knows_who_said_it() {
+    let gatepost = |class| Event::Answered { class, origin: Origin::Gatepost };
+    for (name, class, by_hop) in [
+        ("retry-all-refused-first-reply-heard", 5, true),
+        ("retry-4xx-takes-precedence", 4, true),
+        ("retry-no-connection", 4, false),
+    ] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialogs/{name}.txt"));
+        let script = Script::read(&script).unwrap();
+        let world = settings::world(&script.yaml).unwrap();
+        let mut driver = Pure::new(&world, usize::MAX);
+        run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+        let of = |class| {
+            driver
+                .events
+                .iter()
+                .filter(move |event| matches!(event, Event::Answered { class: said, .. } if *said == class))
+        };
+        assert!(of(class).count() > 0, "{name}");
+        assert_eq!(of(class).any(|event| *event == gatepost(class)), !by_hop, "{name}");
+    }
 }
 
 /// The record says what TLS there was with the hop, and what became of its certificate.

@@ -22,8 +22,11 @@ impl Meter {
                 self.count(Event::Command(Verb::Forwarded, fate(taken)));
             }
             io::Event::Command(verb, taken) => self.count(Event::Command(Verb::from(verb), fate(taken))),
-            io::Event::Answered { class, by_hop } => {
-                let origin = if by_hop { Origin::Hop } else { Origin::Gatepost };
+            io::Event::Answered { class, origin } => {
+                let origin = match origin {
+                    io::Origin::Hop(_) => Origin::Hop,
+                    io::Origin::Gatepost => Origin::Gatepost,
+                };
                 self.reply(Side::Downstream, class, origin);
             }
             io::Event::Heard(class) => self.reply(Side::Upstream, class, Origin::Hop),

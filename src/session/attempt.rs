@@ -9,7 +9,7 @@ use std::time::Instant;
 use smallvec::{SmallVec, smallvec};
 
 use super::hop::Why;
-use super::io::HopId;
+use super::io::{HopId, Origin};
 use super::route::{Domain, Place, PoolId, TargetId};
 use super::transaction::Recipient;
 use super::verdict::{Giver, Rung};
@@ -24,8 +24,8 @@ pub struct Attempt {
     by: Option<Giver>,
     /// Where the recipient was first sent, and what was said there.
     origin: Place,
-    first: Option<Box<Reply>>,
-    transient: Option<Box<Reply>>,
+    first: Option<(Origin, Box<Reply>)>,
+    transient: Option<(Origin, Box<Reply>)>,
     /// An attempt found no host, or there was no time or number left for it.
     failed: bool,
     attempts: usize,
@@ -55,6 +55,8 @@ pub struct Way {
 pub struct Failure {
     /// Whose ladder it was; `None`: a route.
     pub by: Option<Giver>,
+    /// Who said what sums it up, and that.
+    pub origin: Origin,
     pub reply: Box<Reply>,
     /// Why its way led nowhere, if gatepost knows that itself.
     pub nowhere: Option<&'static Own>,
@@ -86,15 +88,15 @@ impl Attempt {
         rungs: Vec<Rung>,
         by: Option<Giver>,
         (origin, host): (Place, Option<TargetId>),
-        refusal: ReplyRef<'_>,
+        refusal: (Origin, ReplyRef<'_>),
         recipient: Box<Recipient>,
         until: Instant,
     ) -> Attempt {
-        let first = Box::new(refusal.to_owned());
+        let first = (refusal.0, Box::new(refusal.1.to_owned()));
         Attempt {
             rungs: rungs.into_iter(),
             by,
-            transient: refusal.code().is_transient().then(|| first.clone()),
+            transient: refusal.1.code().is_transient().then(|| first.clone()),
             first: Some(first),
             seen: host.map(|host| (canonical(&recipient), host)).into_iter().collect(),
             ..Attempt::route(Rung::default(), origin, recipient, until)
@@ -153,7 +155,7 @@ impl Attempt {
         self.attempts += 1;
         self.nowhere = Some(nowhere);
         if nowhere.code().is_transient() && self.transient.is_none() {
-            self.transient = Some(Box::new(nowhere.reply(id)));
+            self.transient = Some((Origin::Gatepost, Box::new(nowhere.reply(id))));
         }
     }
 
@@ -178,10 +180,10 @@ impl Attempt {
         self.mail_refusal.take()
     }
 
-    /// Its hop refused the recipient.
-    pub fn refused(&mut self, reply: ReplyRef<'_>) {
+    /// This hop, where it was being tried, refused the recipient.
+    pub fn refused(&mut self, hop: HopId, reply: ReplyRef<'_>) {
         if reply.code().is_transient() && self.transient.is_none() {
-            self.transient = Some(Box::new(reply.to_owned()));
+            self.transient = Some((Origin::Hop(hop), Box::new(reply.to_owned())));
         }
         self.hop = None;
     }
@@ -212,12 +214,12 @@ impl Attempt {
     /// Nothing was accepted: what sums that up.
     pub fn failure(self, id: SessionId) -> Failure {
         let Attempt { first, transient, failed, by, nowhere, .. } = self;
-        let reply = match (first, transient) {
+        let (origin, reply) = match (first, transient) {
             (Some(first), None) if !failed => first,
             (_, Some(transient)) => transient,
-            (_, None) => Box::new(own::ATTEMPTS_FAILED.reply(id)),
+            (_, None) => (Origin::Gatepost, Box::new(own::ATTEMPTS_FAILED.reply(id))),
         };
-        Failure { by, reply, nowhere }
+        Failure { by, origin, reply, nowhere }
     }
 
     /// The recipient as the attempt that was accepted had it.

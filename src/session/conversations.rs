@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
 use super::callout::{CalloutId, Callouts, Fault, FaultKind};
-use super::io::{Ask, CalloutEnd, Event, HopId, Output, Ticket};
+use super::io::{Ask, CalloutEnd, Event, HopId, Origin, Output, Ticket};
 use super::owed::Answer;
 use super::turn::Turn;
 use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
@@ -71,7 +71,7 @@ pub enum About {
     /// The first BDAT of a message, whose octets wait.
     Chunks { size: u64, last: bool },
     /// A hop's reply. `spent`: an attempt has failed with it; `trial`: it comes from where a route led.
-    Reply { hop: Option<HopId>, reply: Box<Reply>, spent: bool, trial: bool },
+    Reply { hop: Option<HopId>, origin: Origin, reply: Box<Reply>, spent: bool, trial: bool },
     /// A recipient that was accepted where its route led.
     Accepted { attempt: Box<Attempt>, hop: HopId, reply: Box<Reply> },
 }

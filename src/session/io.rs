@@ -50,6 +50,15 @@ impl HopId {
     }
 }
 
+/// Who said a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// This hop, which may be closed since.
+    Hop(HopId),
+    /// Gatepost, in its own words or a verdict's.
+    Gatepost,
+}
+
 /// One end of one of the session's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Peer {
@@ -205,8 +214,8 @@ pub enum Event {
     Answered {
         /// First digit.
         class: u8,
-        /// A hop's words, or gatepost's own.
-        by_hop: bool,
+        /// Whose words they are.
+        origin: Origin,
     },
     /// A hop's reply of this class arrived.
     Heard(u8),

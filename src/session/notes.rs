@@ -36,7 +36,7 @@ pub fn first_line(reply: &[u8]) -> Box<[u8]> {
 
 pub fn said_line(said: &Said) -> Box<[u8]> {
     match said {
-        Said::Written(reply) => first_line(reply.as_bytes()),
+        Said::Written(reply) | Said::Heard(_, reply) => first_line(reply.as_bytes()),
         Said::Own(own) => {
             format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
         }

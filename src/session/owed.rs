@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::attempt::Attempt;
 use super::conversations::Inquiry;
 use super::hop::Hop;
-use super::io::{HopId, SessionEnd};
+use super::io::{HopId, Origin, SessionEnd};
 use super::route::PoolId;
 use super::transaction::{Carries, Hello, Mail, Recipient, Transaction};
 use super::turn::Turn;
@@ -88,8 +88,10 @@ pub enum Answer {
 pub enum Said {
     /// One that gatepost says itself.
     Own(&'static Own),
-    /// One that a rule wrote, or a hop's, kept.
+    /// One that a verdict wrote.
     Written(Arc<Reply>),
+    /// A hop's, kept.
+    Heard(HopId, Arc<Reply>),
 }
 
 impl Said {
@@ -98,11 +100,24 @@ impl Said {
         written.map_or(Said::Own(&own::DISCONNECTED), Said::Written)
     }
 
+    /// A hop's reply, to be said when its turn comes.
+    pub fn heard(hop: HopId, reply: ReplyRef<'_>) -> Said {
+        Said::Heard(hop, Arc::new(reply.to_owned()))
+    }
+
     /// Its code.
     pub fn code(&self) -> Code {
         match self {
             Said::Own(own) => own.code(),
-            Said::Written(reply) => reply.code(),
+            Said::Written(reply) | Said::Heard(_, reply) => reply.code(),
+        }
+    }
+
+    /// Whose words it is in.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Said::Own(_) | Said::Written(_) => Origin::Gatepost,
+            Said::Heard(hop, _) => Origin::Hop(*hop),
         }
     }
 }

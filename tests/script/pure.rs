@@ -15,7 +15,7 @@ use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
-use gatepost::session::io::{HOPS, HopId, Input, Out, Output, Peer, Ticket};
+use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Ticket};
 use gatepost::session::record::Record;
 use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
@@ -59,6 +59,8 @@ pub struct Pure {
     asked: BTreeMap<Party, (Ticket, Stage, bool)>,
     /// The transactions that ended.
     pub records: Vec<Record>,
+    /// What there was to count.
+    pub events: Vec<Event>,
     /// What was to be logged about hops, and no line of the script has asked for yet.
     logged: Vec<String>,
     fault: Option<String>,
@@ -106,6 +108,7 @@ impl Pure {
             told: VecDeque::new(),
             asked: BTreeMap::new(),
             records: Vec::new(),
+            events: Vec::new(),
             logged: Vec::new(),
             fault: None,
             permit: world
@@ -260,7 +263,7 @@ impl Pure {
 
     fn carry_out(&mut self, _from: usize) -> bool {
         let mut said = self.deliver(&[]);
-        self.out.events.clear();
+        self.events.append(&mut self.out.events);
         for output in std::mem::take(&mut self.out.outputs) {
             said = true;
             match output {

@@ -18,7 +18,7 @@ pub use self::facts::{
     Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind,
     TlsVersion, XclientFacts, XforwardFacts,
 };
-use super::io::{Bits, Event, Output, Peer, SessionEnd, TraceSide};
+use super::io::{Bits, Event, HopId, Origin, Output, Peer, SessionEnd, TraceSide};
 use super::owed::Said;
 use super::settings::{AuthShown, Door, DoorTls, Entrance};
 use super::transaction::Hello;
@@ -102,7 +102,7 @@ impl Client {
         self.active_at = now;
     }
 
-    /// Says a reply of our own, or a written one.
+    /// Says a reply of our own, a written one, or one that was kept.
     pub fn tell(&mut self, turn: &mut Turn<'_>, said: &Said) {
         if self.is(Mark::Gone) || matches!(self.phase, Phase::ClientHello | Phase::Unspeakable) {
             return;
@@ -111,39 +111,52 @@ impl Client {
         let tx = turn.to(Peer::Downstream);
         match said {
             Said::Own(own) => tx.write(|line| own.write(id, line)),
-            Said::Written(reply) => tx.put(reply.as_bytes()),
+            Said::Written(reply) | Said::Heard(_, reply) => tx.put(reply.as_bytes()),
         }
         if tracing {
             let mut line = Vec::new();
             match said {
                 Said::Own(own) => own.write(id, &mut line),
-                Said::Written(reply) => line.extend_from_slice(reply.as_bytes()),
+                Said::Written(reply) | Said::Heard(_, reply) => line.extend_from_slice(reply.as_bytes()),
             }
             turn.trace(Peer::Downstream, TraceSide::Server, &line);
         }
-        turn.count(Event::Answered { class: said.code().class(), by_hop: false });
+        turn.count(Event::Answered { class: said.code().class(), origin: said.origin() });
         self.active_at = turn.now;
     }
 
-    /// Says a hop's reply, octet for octet; whether it could be told. `waited`: how long for.
-    pub fn relay(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, waited: Duration) -> bool {
+    /// Says a reply as it was heard, octet for octet; whether it could be told. `waited`: how long for.
+    pub fn relay(
+        &mut self,
+        turn: &mut Turn<'_>,
+        origin: Origin,
+        reply: ReplyRef<'_>,
+        waited: Duration,
+    ) -> bool {
         if self.is(Mark::Gone) {
             return false;
         }
         turn.to(Peer::Downstream).put(reply.as_bytes());
         turn.trace(Peer::Downstream, TraceSide::Server, reply.as_bytes());
-        turn.count(Event::Answered { class: reply.code().class(), by_hop: true });
+        turn.count(Event::Answered { class: reply.code().class(), origin });
         turn.count(Event::Waited(waited));
         self.active_at = turn.now;
         true
     }
 
-    /// It was shown these extensions, in an EHLO reply that stands behind `start` among the octets for it. `waited`:
-    /// how long a hop took, if one answered.
-    pub fn showed(&mut self, turn: &mut Turn<'_>, shown: Extensions, start: usize, waited: Option<Duration>) {
+    /// It was shown these extensions, in an EHLO reply that stands behind `start` among the octets for it. `by`: whose
+    /// reply it is and how long that took, if it is a hop's.
+    pub fn showed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        shown: Extensions,
+        start: usize,
+        by: Option<(HopId, Duration)>,
+    ) {
         self.shown = shown;
-        turn.count(Event::Answered { class: 2, by_hop: waited.is_some() });
-        if let Some(waited) = waited {
+        let origin = by.map_or(Origin::Gatepost, |(hop, _)| Origin::Hop(hop));
+        turn.count(Event::Answered { class: 2, origin });
+        if let Some((_, waited)) = by {
             turn.count(Event::Waited(waited));
         }
         self.active_at = turn.now;

@@ -9,14 +9,14 @@
 use std::sync::Arc;
 
 use super::super::hop::{Tried, Why};
-use super::super::io::{Event, HopId, MessageEnd, SessionEnd};
+use super::super::io::{Event, HopId, MessageEnd, Origin, SessionEnd};
 use super::super::notes::said_line;
 use super::super::owed::{Answer, Entry, Said, What};
 use super::super::route::{Place, PoolId};
 use super::super::transaction::Mail;
 use super::super::turn::Turn;
 use super::super::{Session, closes};
-use super::asking::Occasion;
+use super::asking::{Heard, Occasion};
 use crate::smtp::{Reply, ReplyRef, own};
 
 impl Session {
@@ -38,7 +38,7 @@ impl Session {
             return self.owed.heard(number, hop, reply);
         }
         if let Some(Entry { what, .. }) = self.owed.pop() {
-            self.judge(turn, what, Occasion::Reply(Some(hop)), reply, None);
+            self.judge(turn, what, Occasion::of(hop), reply, None);
             if self.owed.head_number() != number {
                 self.owed.head_waits_since(turn.now);
             }
@@ -69,8 +69,7 @@ impl Session {
                 Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
                     Some(Entry { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
                     Some(Entry { what, answer: Answer::Heard(hop, reply) }) => {
-                        let occasion = Occasion::Reply(Some(hop));
-                        self.judge(turn, what, occasion, reply.as_ref().as_ref(), None);
+                        self.judge(turn, what, Occasion::of(hop), reply.as_ref().as_ref(), None);
                     }
                     _ => return,
                 },
@@ -86,19 +85,19 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        hop: Option<HopId>,
-        reply: ReplyRef<'_>,
+        heard: Heard<'_>,
         instead: Option<Arc<Reply>>,
     ) {
+        let (reply, origin) = (heard.reply, heard.origin);
+        let (what, hop) = match (what, heard.hop) {
+            (What::Rcpt(recipient), _) => return self.conclude_rcpt(turn, *recipient, heard, instead),
+            (what, Some(hop)) => (what, hop),
+            (_, None) => return self.answer(turn, origin, reply, instead),
+        };
         let heard = reply.code();
         let told = instead.as_ref().map_or(heard, |instead| instead.code());
         // A positive reply that the client does not hear of.
         let withdrawn = !heard.is_negative() && told.is_negative();
-        let (what, hop) = match (what, hop) {
-            (What::Rcpt(recipient), hop) => return self.conclude_rcpt(turn, *recipient, hop, reply, instead),
-            (what, Some(hop)) => (what, hop),
-            (_, None) => return self.answer(turn, reply, instead),
-        };
         match what {
             What::Hello(hello) => return self.conclude_hello(turn, *hello, hop, reply, instead),
             What::Message(transaction) => {
@@ -118,7 +117,7 @@ impl Session {
                 if withdrawn {
                     self.reset_hop(turn, hop);
                 }
-                self.answer(turn, reply, instead);
+                self.answer(turn, origin, reply, instead);
                 self.drop_transaction(turn, None, Some(reply));
                 if closes(told.get()) {
                     self.hang_up(turn, None, SessionEnd::Verdict);
@@ -127,8 +126,8 @@ impl Session {
             }
             What::Data => return self.conclude_data(turn, hop, reply, instead),
             What::Chunk if told.is_negative() => {
-                let said = instead.clone().unwrap_or_else(|| Arc::new(reply.to_owned()));
-                self.refuse_chunks(turn, hop, Said::Written(said));
+                let said = instead.clone().map_or_else(|| Said::heard(hop, reply), Said::Written);
+                self.refuse_chunks(turn, hop, said);
             }
             What::Auth(_) => {
                 self.client.goes_on_with_auth(told.is_intermediate());
@@ -141,15 +140,15 @@ impl Session {
             }
             What::Greeting if told.is_negative() => {
                 self.drop_hop(turn, hop);
-                let said = instead.unwrap_or_else(|| Arc::new(reply.to_owned()));
-                return self.refuse_client(turn, Said::Written(said), SessionEnd::Verdict);
+                let said = instead.map_or_else(|| Said::heard(hop, reply), Said::Written);
+                return self.refuse_client(turn, said, SessionEnd::Verdict);
             }
             What::StartTls if told.is_positive() => {
-                self.answer(turn, reply, instead);
+                self.answer(turn, origin, reply, instead);
                 return self.begin_passage(turn, hop);
             }
             What::Quit => {
-                self.answer(turn, reply, instead);
+                self.answer(turn, origin, reply, instead);
                 self.hops.close(turn, hop, true);
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
@@ -162,19 +161,25 @@ impl Session {
             | What::Local
             | What::Close(_) => {}
         }
-        self.answer(turn, reply, instead);
+        self.answer(turn, origin, reply, instead);
         if closes(told.get()) {
             self.hang_up(turn, None, SessionEnd::Verdict);
         }
     }
 
     /// The reply itself.
-    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, reply: ReplyRef<'_>, instead: Option<Arc<Reply>>) {
+    pub(super) fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        origin: Origin,
+        reply: ReplyRef<'_>,
+        instead: Option<Arc<Reply>>,
+    ) {
         match instead {
             Some(instead) => self.client.tell(turn, &Said::Written(instead)),
             None => {
                 let waited = turn.now.saturating_duration_since(self.owed.since());
-                if self.client.relay(turn, reply, waited) {
+                if self.client.relay(turn, origin, reply, waited) {
                     self.hops.episode_over();
                 }
             }

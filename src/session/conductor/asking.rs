@@ -10,7 +10,7 @@ use super::super::Session;
 use super::super::attempt::Attempt;
 use super::super::callout::CalloutId;
 use super::super::conversations::{About, Inquiry, Ruling};
-use super::super::io::{Event, HopId, Taken};
+use super::super::io::{Event, HopId, Origin, Taken};
 use super::super::notes::kind_of_reply_verdict;
 use super::super::owed::{Answer, Entry, Said, What};
 use super::super::turn::Turn;
@@ -38,10 +38,27 @@ impl Subject<'_> {
 
 /// Whose reply is asked about.
 pub(super) enum Occasion {
-    /// A hop's; `None`: what a ladder came to.
-    Reply(Option<HopId>),
+    /// A hop's, or what a ladder came to. `hop`: where something may come of it.
+    Reply { hop: Option<HopId>, origin: Origin },
     /// A hop's where a route led: it accepted the recipient.
     Accepted { attempt: Box<Attempt>, hop: HopId },
+}
+
+impl Occasion {
+    /// A hop's reply.
+    pub(super) fn of(hop: HopId) -> Occasion {
+        Occasion::Reply { hop: Some(hop), origin: Origin::Hop(hop) }
+    }
+}
+
+/// A reply that is the client's to hear.
+#[derive(Clone, Copy)]
+pub(super) struct Heard<'r> {
+    pub reply: ReplyRef<'r>,
+    /// Who said it.
+    pub origin: Origin,
+    /// The hop that what comes of it concerns.
+    pub hop: Option<HopId>,
 }
 
 impl Session {
@@ -129,9 +146,9 @@ impl Session {
         let reply = Box::new(reply.to_owned());
         let about = match occasion {
             Occasion::Accepted { attempt, hop } => About::Accepted { attempt, hop, reply },
-            Occasion::Reply(hop) => {
+            Occasion::Reply { hop, origin } => {
                 let trial = matches!(what, What::Rcpt(_)) && self.hops.current() != hop;
-                About::Reply { hop, reply, spent: after.is_some(), trial }
+                About::Reply { hop, origin, reply, spent: after.is_some(), trial }
             }
         };
         self.owed.put_back(what, Answer::Asked(Box::new(Inquiry::new(stage, about, callout))));
@@ -150,8 +167,9 @@ impl Session {
             (Occasion::Accepted { attempt, hop }, verdict) => {
                 self.decide_routed(turn, *attempt, hop, reply, verdict);
             }
-            (Occasion::Reply(hop), Some(verdict)) => self.decide_reply(turn, what, hop, reply, verdict, by),
-            (Occasion::Reply(hop), None) => self.conclude(turn, what, hop, reply, None),
+            (Occasion::Reply { hop, origin }, verdict) => {
+                self.decide_reply(turn, what, Heard { reply, origin, hop }, verdict, by);
+            }
         }
     }
 

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use super::super::attempt::{Attempt, Failure, Way};
 use super::super::hop::{Hop, NoHop, Tried, Why};
-use super::super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
+use super::super::io::{AttemptEnd, Event, HopId, Origin, Output, VerdictKind};
 use super::super::owed::{Answer, Entry, Said, What};
 use super::super::route::{Destination, Domain, NotFound, Place, PoolId};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
 use super::super::verdict::{Giver, Rung, Stage};
 use super::super::{Session, closes};
-use super::asking::Occasion;
+use super::asking::{Heard, Occasion};
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Own, ReplyRef, own};
 
@@ -26,17 +26,17 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         recipient: Box<Recipient>,
-        hop: Option<HopId>,
-        reply: ReplyRef<'_>,
+        heard: Heard<'_>,
         rungs: Vec<Rung>,
         by: Option<Giver>,
     ) {
-        let from = match hop.and_then(|hop| self.hops.get(hop)) {
+        let from = match heard.hop.and_then(|hop| self.hops.get(hop)) {
             Some(open) => (open.place().clone(), Some(open.host().id())),
             None => (self.current_place(), None),
         };
         let until = turn.now + self.settings.timeouts.attempts;
-        let attempt = Attempt::ladder(rungs, by, from, reply, recipient.clone(), until);
+        let refusal = (heard.origin, heard.reply);
+        let attempt = Attempt::ladder(rungs, by, from, refusal, recipient.clone(), until);
         self.owed.put_back(What::Rcpt(recipient), Answer::Trying(Box::new(attempt)));
         self.next_rung(turn);
     }
@@ -271,7 +271,7 @@ impl Session {
         if attempt.by().is_none() {
             // A route: what this hop says is the answer, and is asked about as one.
             if let Some(Entry { what, .. }) = self.owed.pop() {
-                self.judge(turn, what, Occasion::Reply(Some(hop)), reply, None);
+                self.judge(turn, what, Occasion::of(hop), reply, None);
                 // While callouts are asked about it, the hop is kept: a ladder may begin from there.
                 if !self.is_asked_about(hop) {
                     self.leave_attempt(turn, hop);
@@ -281,7 +281,7 @@ impl Session {
             }
             return;
         }
-        attempt.refused(reply);
+        attempt.refused(hop, reply);
         self.withdraw(turn, hop);
         self.next_rung(turn);
     }
@@ -365,17 +365,20 @@ impl Session {
         }
         let Some(Entry { what, answer: Answer::Trying(attempt) }) = self.owed.pop() else { return };
         self.owed.head_waits_since(turn.now);
-        let Failure { by, reply, nowhere } = attempt.failure(self.client.id());
+        let Failure { by, origin, reply, nowhere } = attempt.failure(self.client.id());
         if by.is_some() {
             let hop = self.hops.current();
-            self.judge(turn, what, Occasion::Reply(hop), reply.as_ref().as_ref(), by);
+            self.judge(turn, what, Occasion::Reply { hop, origin }, reply.as_ref().as_ref(), by);
         } else {
             // Its own reasons come first; a host's refusal of the session is one, unless it would end this one.
-            let refusal = self.hops.take_refusal().filter(|refusal| !closes(refusal.code().get()));
+            let refusal = self.take_refusal().filter(|refusal| !closes(refusal.code().get()));
             let said = match (refusal, nowhere) {
-                (Some(refusal), _) => Said::Written(Arc::new(*refusal)),
+                (Some(refusal), _) => refusal,
                 (None, Some(nowhere)) => Said::Own(nowhere),
-                (None, None) => Said::Written(Arc::new(*reply)),
+                (None, None) => match origin {
+                    Origin::Hop(hop) => Said::Heard(hop, Arc::new(*reply)),
+                    Origin::Gatepost => Said::Written(Arc::new(*reply)),
+                },
             };
             self.owed.put_back(what, Answer::Own(said));
         }

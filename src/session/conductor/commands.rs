@@ -8,7 +8,7 @@
 
 use super::super::Session;
 use super::super::client::Phase;
-use super::super::io::{Event, Peer, SessionEnd, Taken, TraceSide};
+use super::super::io::{Event, Origin, Peer, SessionEnd, Taken, TraceSide};
 use super::super::owed::{Answer, Said, What};
 use super::super::settings::AuthShown;
 use super::super::transaction::{Hello, Transaction};
@@ -153,7 +153,7 @@ impl Session {
     /// Counts a command and what became of it, which the events since `heard` say.
     pub(super) fn count_command(&self, turn: &mut Turn<'_>, verb: Verb, heard: usize) {
         let said = turn.out.events[heard..].iter().rev().find_map(|event| match event {
-            Event::Answered { class, by_hop: false } => Some(*class),
+            Event::Answered { class, origin: Origin::Gatepost } => Some(*class),
             _ => None,
         });
         turn.count(Event::Command(

@@ -194,11 +194,8 @@ impl Session {
 
     /// The hop spoke in the midst of content: a refusal is the answer, anything else is not to be believed.
     pub(super) fn early_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        let said = if reply.code().is_negative() {
-            Said::Written(reply.to_owned().into())
-        } else {
-            Said::Own(&own::HOP_PROTOCOL)
-        };
+        let said =
+            if reply.code().is_negative() { Said::heard(hop, reply) } else { Said::Own(&own::HOP_PROTOCOL) };
         self.refuse_content(turn, said);
         self.drop_hop(turn, hop);
     }
@@ -221,7 +218,7 @@ impl Session {
     /// The hop answered a part of a larger chunk.
     pub(super) fn part_answered(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         if reply.code().is_negative() {
-            let said = Said::Written(reply.to_owned().into());
+            let said = Said::heard(hop, reply);
             // Where the last part has left too, its answer is this one.
             self.owed.refuse_message(hop, &said);
             self.refuse_content(turn, said);

@@ -10,14 +10,15 @@
 
 use super::super::Session;
 use super::super::client::Phase;
-use super::super::io::{HopId, SessionEnd, VerdictKind};
+use super::super::io::{SessionEnd, VerdictKind};
 use super::super::law::reply_verdict;
 use super::super::owed::{Said, What, without_hop};
 use super::super::route::{PoolId, PoolKind};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict, Stage};
+use super::asking::Heard;
 use super::questions::reply_stage;
-use crate::smtp::{ReplyRef, Verb, own};
+use crate::smtp::{Verb, own};
 
 impl Session {
     /// Does what was decided about a command, or about the connection; `None`: nobody decided anything.
@@ -142,32 +143,33 @@ impl Session {
             .is_some_and(|transaction| transaction.recipients.is_empty() && transaction.swallowed > 0)
     }
 
-    /// Does what was decided about a hop's reply, whoever decided it.
+    /// Does what was decided about a hop's reply, whoever decided it; `None`: nobody decided anything.
     pub(super) fn decide_reply(
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        hop: Option<HopId>,
-        reply: ReplyRef<'_>,
-        verdict: ReplyVerdict,
+        heard: Heard<'_>,
+        verdict: Option<ReplyVerdict>,
         by: Option<Giver>,
     ) {
-        let lawful = reply_stage(&what).is_some_and(|stage| reply_verdict(stage, reply, &verdict).is_ok());
-        match (verdict, what) {
-            // A rule's condition need not say which replies its verdict is for; a hop's word that it is not for stands.
-            (_, what) if !lawful => self.conclude(turn, what, hop, reply, None),
-            (ReplyVerdict::Substitute(instead), what) => {
-                self.conclude(turn, what, hop, reply, Some(instead));
+        // A rule's condition need not say which replies its verdict is for; a hop's word that it is not for stands.
+        let stage = reply_stage(&what);
+        let lawful = |verdict: &ReplyVerdict| {
+            stage.is_some_and(|stage| reply_verdict(stage, heard.reply, verdict).is_ok())
+        };
+        match (verdict.filter(lawful), what) {
+            (Some(ReplyVerdict::Substitute(instead)), what) => {
+                self.conclude(turn, what, heard, Some(instead));
             }
-            (ReplyVerdict::Retry(rungs), What::Rcpt(recipient))
+            (Some(ReplyVerdict::Retry(rungs)), What::Rcpt(recipient))
                 if self.delivery.has_transaction() && by.is_some() =>
             {
-                self.begin_ladder(turn, recipient, hop, reply, rungs, by);
+                self.begin_ladder(turn, recipient, heard, rungs, by);
             }
-            (ReplyVerdict::Disconnect(said), _) => {
+            (Some(ReplyVerdict::Disconnect(said)), _) => {
                 self.hang_up(turn, Some(Said::disconnect(said)), SessionEnd::Verdict);
             }
-            (_, what) => self.conclude(turn, what, hop, reply, None),
+            (_, what) => self.conclude(turn, what, heard, None),
         }
     }
 }

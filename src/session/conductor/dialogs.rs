@@ -190,7 +190,7 @@ impl Session {
         }
         let Some(closed) = self.hops.close(turn, hop, false) else { return };
         if let Some(refusal) = refusal {
-            self.hops.refused(refusal);
+            self.hops.refused(hop, *refusal);
         }
         // Its host is held until another is picked: an address that nobody holds is forgotten, and would be new.
         let (place, tried) = (closed.place().clone(), closed.tried());
@@ -242,9 +242,14 @@ impl Session {
         }
     }
 
+    /// The first refusal since the client was last answered by a hop, to be said.
+    pub(super) fn take_refusal(&mut self) -> Option<Said> {
+        self.hops.take_refusal().map(|(hop, reply)| Said::Heard(hop, Arc::new(reply)))
+    }
+
     /// No host is left: the client hears the first refusal a hop spoke, or that there is none, and is closed.
     pub(super) fn no_hop(&mut self, turn: &mut Turn<'_>, none: NoHop) {
-        let refusal = self.hops.take_refusal().map(|reply| Said::Written(Arc::new(*reply)));
+        let refusal = self.take_refusal();
         // It must not be heard as the answer to content that a hop has judged (law 3).
         self.conclude_judged(turn);
         self.settle(turn);

@@ -18,6 +18,7 @@ use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
 use super::super::owed::{Answer, Entry, What};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict};
+use super::asking::Heard;
 use crate::smtp::Own;
 
 impl Session {
@@ -210,12 +211,9 @@ impl Session {
                 self.decide_chunks(turn, size, last, ruling.of_command());
                 self.count_command(turn, verb, said);
             }
-            About::Reply { hop, reply, trial, .. } => {
-                let reply = reply.as_ref().as_ref();
-                match ruling.of_reply() {
-                    Some(verdict) => self.decide_reply(turn, what, hop, reply, verdict, by),
-                    None => self.conclude(turn, what, hop, reply, None),
-                }
+            About::Reply { hop, origin, reply, trial, .. } => {
+                let heard = Heard { reply: reply.as_ref().as_ref(), origin, hop };
+                self.decide_reply(turn, what, heard, ruling.of_reply(), by);
                 if trial && let Some(hop) = hop {
                     self.leave_attempt(turn, hop);
                 }

@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use super::super::io::{Event, HopId, MessageEnd, Output, Peer, SessionEnd};
+use super::super::io::{Event, HopId, MessageEnd, Origin, Output, Peer, SessionEnd};
 use super::super::notes::first_line;
 use super::super::owed::Said;
 use super::super::transaction::{Hello, Recipient, Transaction};
 use super::super::turn::Turn;
 use super::super::{Session, closes, line_of};
+use super::asking::Heard;
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
 
 impl Session {
@@ -33,7 +34,7 @@ impl Session {
                 self.drop_hop(turn, hop);
             }
             let told = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
-            self.answer(turn, reply, instead);
+            self.answer(turn, Origin::Hop(hop), reply, instead);
             if closes(told) {
                 self.hang_up(turn, None, SessionEnd::Verdict);
             }
@@ -70,7 +71,7 @@ impl Session {
                 turn.wish(Output::Hidden(Arc::clone(&host), keyword));
             }
             let waited = turn.now.saturating_duration_since(self.owed.since());
-            self.client.showed(turn, extensions, start, Some(waited));
+            self.client.showed(turn, extensions, start, Some((hop, waited)));
             self.hops.episode_over();
         } else if settings.own_greeting {
             self.client.tell(turn, &Said::Written(line_of(250, &settings.hostname)));
@@ -79,7 +80,7 @@ impl Session {
             let name = reply.lines().next().unwrap_or_default();
             self.client.tell(turn, &Said::Written(line_of(250, &String::from_utf8_lossy(name))));
         } else {
-            self.answer(turn, reply, None);
+            self.answer(turn, Origin::Hop(hop), reply, None);
         }
         self.client.said_hello(hello);
         self.hops.is_fresh();
@@ -89,16 +90,18 @@ impl Session {
         &mut self,
         turn: &mut Turn<'_>,
         recipient: Recipient,
-        hop: Option<HopId>,
-        reply: ReplyRef<'_>,
+        Heard { reply, origin, hop }: Heard<'_>,
         instead: Option<Arc<Reply>>,
     ) {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
-        let name = hop.and_then(|hop| self.hops.name(hop));
         if told.is_negative() {
+            let name = match origin {
+                Origin::Hop(hop) => self.hops.name(hop),
+                Origin::Gatepost => None,
+            };
             let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
             self.note_recipient(turn, &recipient, line, name, told.class());
-            self.answer(turn, reply, instead);
+            self.answer(turn, origin, reply, instead);
             if reply.code().is_positive()
                 && let Some(hop) = hop.filter(|&hop| self.hops.current() == Some(hop))
             {
@@ -133,7 +136,7 @@ impl Session {
     ) {
         let up = self.hops.get(hop).map(|up| (Arc::clone(up.name()), up.place().clone()));
         let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
-        self.answer(turn, reply, instead);
+        self.answer(turn, Origin::Hop(hop), reply, instead);
         self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
         let shown = *self.client.shown();
         if let Some(transaction) = self.delivery.transaction_mut() {
@@ -159,7 +162,7 @@ impl Session {
             self.client.tell(turn, &Said::Own(&own::NO_VALID_RECIPIENTS));
             return self.data_refused(turn);
         }
-        self.answer(turn, reply, instead);
+        self.answer(turn, Origin::Hop(hop), reply, instead);
         if told.is_intermediate() {
             self.begin_data(turn, hop);
         } else {
@@ -205,7 +208,7 @@ impl Session {
             self.client.forgive_errors();
         }
         let code = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
-        self.answer(turn, reply, instead);
+        self.answer(turn, Origin::Hop(hop), reply, instead);
         let line = self.settings.records.then(|| first_line(reply.as_bytes()));
         self.message_over(turn, transaction, end, line, Some(hop));
         if self.hops.home() != Some(hop) && self.hops.current() != Some(hop) && !self.owed.owes_message(hop) {

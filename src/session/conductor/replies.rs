@@ -7,8 +7,6 @@
 //!
 //! RFC 5321 3.1 (greeting), 3.8 (421), 4.2 (replies).
 
-use std::sync::Arc;
-
 use super::super::client::{TlsFacts, TlsFault};
 use super::super::hop::{Greeting, Hop, Lent, Step, Why, Word};
 use super::super::io::{Event, HopId, SessionEnd};
@@ -208,11 +206,10 @@ impl Session {
 
     /// A hop that knows who the client is does not want it: that is its word to the client, and no outage.
     fn hop_refuses_client(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        let refusal = reply.to_owned();
         if self.is_trial(hop) {
-            return self.lost_because(turn, hop, Why::Unfit, Some(Box::new(refusal)));
+            return self.lost_because(turn, hop, Why::Unfit, Some(Box::new(reply.to_owned())));
         }
-        let said = Said::Written(Arc::new(refusal));
+        let said = Said::heard(hop, reply);
         let greets = self.owed.is_greeting_of(hop);
         if self.delivery.in_content() {
             self.refuse_content(turn, said);
@@ -246,7 +243,7 @@ impl Session {
         if let Expect::Owed(number) = expect
             && to_client
         {
-            let said = Said::Written(Arc::new(reply.to_owned()));
+            let said = Said::heard(hop, reply);
             // Behind a chunk that is refused so, the message may be owed still, and is heard out.
             self.owed.answer(number, said.clone());
             return self.hang_up(turn, Some(said), SessionEnd::HopClosed);

@@ -150,10 +150,12 @@ impl Delivery {
         let Some(content) = self.content.as_mut().filter(|_| !reply.code().is_positive()) else {
             return Go::Malformed;
         };
-        if reply.code().is_negative() {
-            content.outlet = Outlet::Nowhere(Said::Written(reply.to_owned().into()));
-        } else if let Outlet::Hop { ready, .. } = &mut content.outlet {
-            *ready = true;
+        if let Outlet::Hop { hop, ready, .. } = &mut content.outlet {
+            if reply.code().is_negative() {
+                content.outlet = Outlet::Nowhere(Said::heard(*hop, reply));
+            } else {
+                *ready = true;
+            }
         }
         Go::Settled
     }

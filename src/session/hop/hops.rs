@@ -54,7 +54,7 @@ pub struct Hops {
     /// The number of the dialog opened last.
     last: u32,
     /// The first refusal a hop spoke since the client was last answered by one.
-    refusal: Option<Box<Reply>>,
+    refusal: Option<Box<(HopId, Reply)>>,
     /// What the last host lacked that could not be used.
     missed: Option<Missed>,
     marks: Bits,
@@ -168,13 +168,13 @@ impl Hops {
     }
 
     /// A hop refused; only the first refusal is kept until the client was answered.
-    pub fn refused(&mut self, reply: Box<Reply>) {
-        self.refusal.get_or_insert(reply);
+    pub fn refused(&mut self, hop: HopId, reply: Reply) {
+        self.refusal.get_or_insert_with(|| Box::new((hop, reply)));
     }
 
     /// The first refusal since the client was last answered by a hop; it is taken.
-    pub fn take_refusal(&mut self) -> Option<Box<Reply>> {
-        self.refusal.take()
+    pub fn take_refusal(&mut self) -> Option<(HopId, Reply)> {
+        self.refusal.take().map(|refusal| *refusal)
     }
 
     /// A host could not be used for want of this.
