@@ -19,7 +19,7 @@ use crate::net::listen::Entry;
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
-use crate::session::route::{Hops, Identity, PoolId};
+use crate::session::route::{Identity, NextHops, PoolId};
 use crate::session::settings::{Door, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
@@ -199,7 +199,7 @@ pub fn settings(
     config: &Config,
     rules: Box<dyn Rules>,
     callouts: Arc<dyn Callouts>,
-    hops: Box<dyn Hops>,
+    next_hops: Box<dyn NextHops>,
     limiter: Arc<dyn Limiter>,
 ) -> Settings {
     // A rule may lead from any listener to any pool.
@@ -217,7 +217,7 @@ pub fn settings(
         trace: config.log.level >= LogLevel::Trace || show::is_on(),
         rules,
         callouts,
-        hops,
+        next_hops,
         limiter,
         client_hello: client_hello::read,
     }

@@ -51,7 +51,7 @@ pub(super) struct Asked<'a> {
     /// Who asks.
     server: ServerSeen<'a>,
     /// Who the client is.
-    client: Client<'a>,
+    client: ClientSeen<'a>,
     /// TLS between the client and gatepost, or the balancer in front of it.
     tls: Option<Tls<'a>>,
     /// Whether the client has authenticated through to the hop.
@@ -85,8 +85,8 @@ struct ServerSeen<'a> {
 }
 
 #[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Client<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Client"))]
+struct ClientSeen<'a> {
     /// The address.
     ip: String,
     /// The port.
@@ -119,7 +119,7 @@ struct Tls<'a> {
     cert_verified: bool,
 }
 
-impl<'a> Client<'a> {
+impl<'a> ClientSeen<'a> {
     fn new(question: &Question<'a>) -> Self {
         let facts = question.facts;
         let written = |address: Option<SocketAddr>| address.map(|address| address.to_string());
@@ -244,7 +244,7 @@ impl<'a> Asked<'a> {
                 name: &server.hostname,
                 listener: listener.map(|name| &**name).unwrap_or_default(),
             },
-            client: Client::new(question),
+            client: ClientSeen::new(question),
             tls: question.facts.and_then(ClientFacts::tls).map(Tls::new),
             authenticated: question.authenticated,
             hop: question.hop,

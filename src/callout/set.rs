@@ -21,7 +21,7 @@ use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
 use crate::rules::{Asked, When};
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, Terms};
+use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault};
 use crate::session::io::CalloutEnd;
 use crate::session::route::{HopTls, PoolId};
 use crate::session::verdict::{Question, Stage, Stages};
@@ -45,7 +45,7 @@ pub struct CalloutSet {
 struct Callout {
     name: Box<str>,
     when: When,
-    terms: Terms,
+    terms: CalloutTerms,
 }
 
 /// What is wrong with a callout.
@@ -155,7 +155,7 @@ impl Callouts for CalloutSet {
         question::encode(&self.server, question, reply)
     }
 
-    fn terms(&self, callout: CalloutId) -> Terms {
+    fn terms(&self, callout: CalloutId) -> CalloutTerms {
         self.get(callout).terms
     }
 
@@ -168,8 +168,8 @@ impl Callouts for CalloutSet {
     }
 }
 
-fn terms(callout: &config::Callout) -> Terms {
-    Terms {
+fn terms(callout: &config::Callout) -> CalloutTerms {
+    CalloutTerms {
         timeout: callout.timeout,
         on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),

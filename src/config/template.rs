@@ -16,11 +16,11 @@ pub(super) fn template(node: &Node<'_>, known: &[Variable]) -> Option<Template> 
     let text = node.text()?;
     let pieces = match parse(&text) {
         Ok(pieces) => pieces,
-        Err(Fault::Brace) => {
+        Err(TemplateFault::Brace) => {
             node.error("a brace without its partner; write {{ or }} for the character itself");
             return None;
         }
-        Err(Fault::Unknown(name)) => {
+        Err(TemplateFault::Unknown(name)) => {
             let names = Variable::ALL.map(Variable::name);
             let near = suggestion(&name, names);
             node.error(format!("unknown variable {}{near}; there are {}", shown(&name), names.join(", ")));
@@ -40,14 +40,14 @@ pub(super) fn template(node: &Node<'_>, known: &[Variable]) -> Option<Template> 
 
 /// Why a template cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-enum Fault {
+enum TemplateFault {
     /// A brace without its partner.
     Brace,
     /// A name that stands for nothing.
     Unknown(String),
 }
 
-fn parse(text: &str) -> Result<Vec<TemplatePiece>, Fault> {
+fn parse(text: &str) -> Result<Vec<TemplatePiece>, TemplateFault> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
@@ -62,10 +62,10 @@ fn parse(text: &str) -> Result<Vec<TemplatePiece>, Fault> {
         }
         let (name, after) = match (brace, rest.split_once('}')) {
             ("{", Some(split)) => split,
-            _ => return Err(Fault::Brace),
+            _ => return Err(TemplateFault::Brace),
         };
         let variable = Variable::ALL.into_iter().find(|variable| variable.name() == name);
-        let variable = variable.ok_or_else(|| Fault::Unknown(name.to_owned()))?;
+        let variable = variable.ok_or_else(|| TemplateFault::Unknown(name.to_owned()))?;
         if !plain.is_empty() {
             pieces.push(TemplatePiece::Text(std::mem::take(&mut plain)));
         }
@@ -112,9 +112,9 @@ mod tests {
     #[test]
     fn finds_faults() {
         for text in ["{", "}", "a{local", "local}", "{{local}"] {
-            assert_eq!(parse(text), Err(Fault::Brace), "{text}");
+            assert_eq!(parse(text), Err(TemplateFault::Brace), "{text}");
         }
-        assert_eq!(parse("{lokal}"), Err(Fault::Unknown("lokal".into())));
-        assert_eq!(parse("{}"), Err(Fault::Unknown(String::new())));
+        assert_eq!(parse("{lokal}"), Err(TemplateFault::Unknown("lokal".into())));
+        assert_eq!(parse("{}"), Err(TemplateFault::Unknown(String::new())));
     }
 }

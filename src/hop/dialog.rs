@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::session::client::{TlsFacts, TlsFault, TlsFaultKind};
 use crate::smtp::{Reply, ReplyFramer, ReplyLimits};
 use crate::stream::{Handshake, Stream};
-use crate::tls::client::Client;
+use crate::tls::client::TlsClient;
 use crate::tls::facts;
 
 /// What a host may say to one command: more is no reply to what is asked here.
@@ -92,7 +92,7 @@ impl Dialog {
     /// What became of the handshake instead.
     pub async fn secure(
         self,
-        client: Arc<Client>,
+        client: Arc<TlsClient>,
         name: ServerName<'static>,
         patience: Duration,
     ) -> Result<(Self, Box<TlsFacts>), Box<TlsFault>> {

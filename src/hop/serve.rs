@@ -1,6 +1,6 @@
 //! The pools as sessions see them.
 //!
-//! In:    [`Hops::pick`] with a pool's number and what was tried; a domain to look up.
+//! In:    [`NextHops::pick`] with a pool's number and what was tried; a domain to look up.
 //! Out:   a [`Host`], which is a [`Lease`]: its dialog counts as open until the session lets go of it.
 //! Never: knows a session, or which of its dialogs a host is for.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
 use crate::log::Seldom;
 use crate::session::client::ClientName;
-use crate::session::route::{self, Domain, HopTerms, Hops, Host, HostNews, PoolId, PoolKind, TargetId};
+use crate::session::route::{self, Domain, HopTerms, Host, HostNews, NextHops, PoolId, PoolKind, TargetId};
 
 /// The pools of one configuration by number: the order of their names.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl HopSet {
     }
 }
 
-impl Hops for HopSet {
+impl NextHops for HopSet {
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> route::Pick {
         let Some(pool) = self.pool(pool) else { return route::Pick::None };
         if pool.kind() == PoolKind::Original {

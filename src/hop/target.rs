@@ -17,7 +17,7 @@ use rustls::pki_types::ServerName;
 use super::health::{AddressState, HopCounts, HostState};
 use crate::config::types;
 use crate::tls::ClientTls;
-use crate::tls::client::Client;
+use crate::tls::client::TlsClient;
 
 use crate::session::route::HopTerms;
 pub use crate::session::route::TargetId;
@@ -171,7 +171,7 @@ impl Target {
     }
 
     /// What a TLS handshake with it goes by, and the name it is to prove.
-    pub fn tls(&self) -> Option<(Arc<Client>, ServerName<'static>)> {
+    pub fn tls(&self) -> Option<(Arc<TlsClient>, ServerName<'static>)> {
         self.0.tls.as_ref().map(|(tls, name)| (tls.now(), name.clone()))
     }
 

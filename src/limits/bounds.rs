@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use governor::state::{InMemoryState, StateStore};
 
-use super::client::Client;
+use super::client::ClientKey;
 use super::rate::Rate;
 use super::table::Table;
 use crate::config::types;
@@ -78,8 +78,8 @@ impl Bounds {
     }
 
     /// Whom an address is counted as; `None`: it is exempt.
-    pub(super) fn client(&self, address: IpAddr) -> Option<Client> {
-        (!self.exempt.contains(address)).then(|| Client::from(address))
+    pub(super) fn client(&self, address: IpAddr) -> Option<ClientKey> {
+        (!self.exempt.contains(address)).then(|| ClientKey::from(address))
     }
 
     /// The range that holds an address.
@@ -91,7 +91,7 @@ impl Bounds {
     pub(super) fn take(
         &self,
         act: Act,
-        client: Option<Client>,
+        client: Option<ClientKey>,
         range: Option<&Range>,
         now: Instant,
     ) -> Result<(), Bound> {

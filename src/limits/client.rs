@@ -12,9 +12,9 @@ use std::num::NonZeroU64;
 
 /// An IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Client(NonZeroU64);
+pub(super) struct ClientKey(NonZeroU64);
 
-impl From<IpAddr> for Client {
+impl From<IpAddr> for ClientKey {
     fn from(address: IpAddr) -> Self {
         let key = match address.to_canonical() {
             IpAddr::V4(address) => 1 << 32 | u64::from(address.to_bits()),
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn whoever_is_one_client_has_one_key() {
-        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
+        let client = |text: &str| ClientKey::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(client("192.0.2.1"), client("::ffff:192.0.2.1"));
         assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:0:0:2"));
         let all = ["192.0.2.1", "192.0.2.2", "0.0.0.0", "::1", "2001:db8::1", "2001:db8:0:1::1", "fe80::1"]

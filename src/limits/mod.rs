@@ -31,7 +31,7 @@ mod rate;
 mod table;
 
 use bounds::{Act, Bounds};
-use client::Client;
+use client::ClientKey;
 
 /// Parts of the map of clients, each with its own lock, held for one look-up when a session begins or ends.
 const SHARDS: usize = 32;
@@ -69,7 +69,7 @@ pub struct Sessions {
     rated: AtomicBool,
     open: AtomicUsize,
     hasher: RandomState,
-    clients: [Mutex<HashMap<Client, usize>>; SHARDS],
+    clients: [Mutex<HashMap<ClientKey, usize>>; SHARDS],
 }
 
 impl Sessions {
@@ -178,7 +178,7 @@ impl Sessions {
         }
     }
 
-    fn shard(&self, client: Client) -> MutexGuard<'_, HashMap<Client, usize>> {
+    fn shard(&self, client: ClientKey) -> MutexGuard<'_, HashMap<ClientKey, usize>> {
         let index = self.hasher.hash_one(client) as usize % SHARDS;
         // Every change of a shard is one insertion, removal or addition, so a poisoned one is whole.
         self.clients[index].lock().unwrap_or_else(PoisonError::into_inner)
@@ -242,7 +242,7 @@ pub struct Permit {
 #[derive(Debug, Default)]
 struct Place {
     /// None for an exempt client, which is not counted.
-    client: Option<Client>,
+    client: Option<ClientKey>,
     /// The sessions of its range.
     range: Option<Arc<AtomicUsize>>,
 }

@@ -17,7 +17,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, StateStore};
 use governor::{Quota, RateLimiter};
 
-use super::client::Client;
+use super::client::ClientKey;
 use super::table::Table;
 
 /// So many a minute; `S` is [`Table`] where each client is counted for itself, else [`InMemoryState`].
@@ -42,7 +42,7 @@ impl<S: StateStore + Default> Rate<S> {
 
 impl Rate<Table> {
     /// Takes one for a client.
-    pub(super) fn takes(&self, client: Client, now: Instant) -> bool {
+    pub(super) fn takes(&self, client: ClientKey, now: Instant) -> bool {
         NOW.set(Some(now));
         self.limiter.check_key(&client).is_ok()
     }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 
-use super::client::Client;
+use super::client::ClientKey;
 
 /// Sets of clients, each with its own lock.
 const SETS: usize = 8192;
@@ -23,7 +23,7 @@ const SETS: usize = 8192;
 const WAYS: usize = 8;
 
 /// Clients that share a lock, each with its state.
-type Set = [Option<(Client, Nanos)>; WAYS];
+type Set = [Option<(ClientKey, Nanos)>; WAYS];
 
 /// The states of clients.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ impl Default for Table {
 }
 
 impl StateStore for Table {
-    type Key = Client;
+    type Key = ClientKey;
 
-    fn measure_and_replace<T, F, E>(&self, client: &Client, measure: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, client: &ClientKey, measure: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -66,8 +66,8 @@ fn first_to_go(set: &Set) -> usize {
 mod tests {
     use super::*;
 
-    fn client(number: u32) -> Client {
-        Client::from(std::net::IpAddr::from(number.to_be_bytes()))
+    fn client(number: u32) -> ClientKey {
+        ClientKey::from(std::net::IpAddr::from(number.to_be_bytes()))
     }
 
     /// Sets what is known of a client, and says what was.

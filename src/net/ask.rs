@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, Fault};
 use crate::session::client::ClientName;
 use crate::session::io::{Ask, Event, Input, Ticket};
-use crate::session::route::{Domain, HopTerms, Hops, Identity};
+use crate::session::route::{Domain, HopTerms, Identity, NextHops};
 
 /// One session's open questions, and who carries those to callouts; made with its first question.
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
 }
 
 /// Looks a domain up; one that was being looked up is of no interest any more.
-pub fn look_up(asking: &mut Option<Box<Asking>>, hops: &dyn Hops, domain: Domain) {
+pub fn look_up(asking: &mut Option<Box<Asking>>, hops: &dyn NextHops, domain: Domain) {
     let hops: &dyn Any = hops;
     let Some(hops) = hops.downcast_ref::<HopSet>() else { return };
     asking.get_or_insert_default().look_up = Some(hops.look_up(domain));
@@ -57,7 +57,7 @@ pub fn client_name(
     let entrance = session.entrance();
     let is_told = matches!(terms.identity, Identity::Xclient | Identity::Xforward);
     let is_known = entrance.facts.as_ref().is_some_and(|facts| facts.ptr.is_some());
-    let hops: &dyn Any = session.hops();
+    let hops: &dyn Any = session.next_hops();
     let hops = hops.downcast_ref::<HopSet>().filter(|_| is_told && !is_known)?;
     // Half of the time that a connection has, lest a name server's silence is taken for the host's.
     Some(hops.client_name(entrance.client.ip(), session.connect_timeout() / 2))

@@ -25,7 +25,7 @@ use crate::limits::Entered;
 use crate::log;
 use crate::metrics::Event;
 use crate::metrics::labels::{ProxyHeader, Refusal};
-use crate::proxy_protocol::{self, Fault, Header, LONGEST, Proxied};
+use crate::proxy_protocol::{self, Header, HeaderFault, LONGEST, Proxied};
 use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts};
 use crate::session::settings::Door;
 use crate::smtp::own;
@@ -57,7 +57,7 @@ enum Ended {
     /// Another one stands behind it.
     Second,
     /// It is none.
-    Fault(Fault),
+    HeaderFault(HeaderFault),
 }
 
 /// What must come before a session with whoever connected from `peer`.
@@ -131,7 +131,7 @@ fn close(ended: Ended, peer: SocketAddr, opens: &Opens) {
         Ended::Late => (ProxyHeader::Late, &"no PROXY header within 3 s"),
         Ended::Torn => (ProxyHeader::Torn, &"a PROXY header without its end"),
         Ended::Second => (ProxyHeader::Second, &"a second PROXY header"),
-        Ended::Fault(fault) => (outcome(*fault), fault),
+        Ended::HeaderFault(fault) => (outcome(*fault), fault),
     };
     count(outcome);
     log::proxy_header(opens.address(), peer, &opens.door().proxies, what);
@@ -158,7 +158,7 @@ fn take(stream: &TcpStream, closed: bool) -> io::Result<Result<Header, Ended>> {
         Ok(None) if !closed => return Err(io::ErrorKind::WouldBlock.into()),
         Ok(None) if seen == 0 => Err(Ended::Left),
         Ok(None) => Err(Ended::Torn),
-        Err(fault) => Err(Ended::Fault(fault)),
+        Err(fault) => Err(Ended::HeaderFault(fault)),
         Ok(Some((_, length))) if proxy_protocol::is_header(&octets[length..seen]) => Err(Ended::Second),
         Ok(Some((_, length))) if length == seen && closed => Err(Ended::Left),
         Ok(Some((header, length))) => {
@@ -173,14 +173,16 @@ fn count(outcome: ProxyHeader) {
     worker::with_scratch(|scratch| scratch.meter.count(Event::ProxyHeader(outcome)));
 }
 
-fn outcome(fault: Fault) -> ProxyHeader {
+fn outcome(fault: HeaderFault) -> ProxyHeader {
     match fault {
-        Fault::Missing => ProxyHeader::Missing,
-        Fault::TooLong => ProxyHeader::TooLong,
-        Fault::Checksum => ProxyHeader::Checksum,
-        Fault::Line | Fault::Version | Fault::Family | Fault::Addresses | Fault::Tlv => {
-            ProxyHeader::Malformed
-        }
+        HeaderFault::Missing => ProxyHeader::Missing,
+        HeaderFault::TooLong => ProxyHeader::TooLong,
+        HeaderFault::Checksum => ProxyHeader::Checksum,
+        HeaderFault::Line
+        | HeaderFault::Version
+        | HeaderFault::Family
+        | HeaderFault::Addresses
+        | HeaderFault::Tlv => ProxyHeader::Malformed,
     }
 }
 

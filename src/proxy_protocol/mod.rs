@@ -1,7 +1,7 @@
 //! The PROXY protocol: who the client is, said by whoever connects in its place, before anything else.
 //!
 //! **In**: the first octets of a connection; what is to be told. **Out**: a [`Header`], that more octets are needed, or
-//! one [`Fault`]; the octets of a header. **Never**: reads a socket, trusts anybody (the listener's ranges do), guesses
+//! one [`HeaderFault`]; the octets of a header. **Never**: reads a socket, trusts anybody (the listener's ranges do), guesses
 //! where a header ends, or allocates more than the header's own values, each of which is bounded.
 //!
 //! | file | is |
@@ -50,7 +50,7 @@ pub struct Proxied {
 
 /// Why octets are no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HeaderFault {
     /// They begin with neither form's signature.
     Missing,
     /// It does not end within what a header may have.
@@ -69,17 +69,17 @@ pub enum Fault {
     Checksum,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HeaderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Missing => "octets that are no PROXY header",
-            Fault::TooLong => "a PROXY header that is too long",
-            Fault::Line => "a PROXY line that cannot be read",
-            Fault::Version => "a PROXY header of an unknown version or command",
-            Fault::Family => "a PROXY header of an unknown family or transport",
-            Fault::Addresses => "a PROXY header too short for its addresses",
-            Fault::Tlv => "a PROXY header with a TLV that cannot be read",
-            Fault::Checksum => "a PROXY header with a wrong checksum",
+            HeaderFault::Missing => "octets that are no PROXY header",
+            HeaderFault::TooLong => "a PROXY header that is too long",
+            HeaderFault::Line => "a PROXY line that cannot be read",
+            HeaderFault::Version => "a PROXY header of an unknown version or command",
+            HeaderFault::Family => "a PROXY header of an unknown family or transport",
+            HeaderFault::Addresses => "a PROXY header too short for its addresses",
+            HeaderFault::Tlv => "a PROXY header with a TLV that cannot be read",
+            HeaderFault::Checksum => "a PROXY header with a wrong checksum",
         })
     }
 }
@@ -89,13 +89,13 @@ impl fmt::Display for Fault {
 /// # Errors
 ///
 /// What is wrong, as soon as it can be told; no octets behind those can make it right.
-pub fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+pub fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, HeaderFault> {
     if begins_with(octets, &v2::SIGNATURE) {
         v2::read(octets)
     } else if begins_with(octets, v1::SIGNATURE) {
         v1::read(octets)
     } else {
-        Err(Fault::Missing)
+        Err(HeaderFault::Missing)
     }
 }
 

@@ -86,7 +86,7 @@ fn lines() {
     assert_eq!(read(longest.as_bytes()), Ok(Some((Header::Unknown, 107))));
     let endless = format!("PROXY UNKNOWN {}", "x".repeat(93));
     assert_eq!(read(&endless.as_bytes()[..106]), Ok(None));
-    assert_eq!(read(endless.as_bytes()), Err(Fault::TooLong));
+    assert_eq!(read(endless.as_bytes()), Err(HeaderFault::TooLong));
     for wrong in [
         "PROXY TCP4 192.0.2.1 192.0.2.25 12345 25\n",
         "PROXY TCP4 192.0.2.1 192.0.2.25 12345 25\r \n",
@@ -113,12 +113,12 @@ fn lines() {
         "PROXY \r\n",
         "PROXY \u{fc}\r\n",
     ] {
-        assert_eq!(read(wrong.as_bytes()), Err(Fault::Line), "{wrong:?}");
+        assert_eq!(read(wrong.as_bytes()), Err(HeaderFault::Line), "{wrong:?}");
     }
     for other in
         ["EHLO", "proxy TCP4", "PROXYTCP4", "PROXY\r\n", "\r\n\r\n\0\r\nQUIT\r", "\n", "\x16\x03\x01"]
     {
-        assert_eq!(read(other.as_bytes()), Err(Fault::Missing), "{other:?}");
+        assert_eq!(read(other.as_bytes()), Err(HeaderFault::Missing), "{other:?}");
     }
 }
 
@@ -139,30 +139,30 @@ fn whatever_is_there_in_part_is_waited_for() {
 #[test]
 fn what_is_wrong_with_the_binary_form() {
     for (octets, fault) in [
-        (binary(0x11, 0x11, &ADDRESSES), Fault::Version),
-        (binary(0x22, 0x11, &ADDRESSES), Fault::Version),
-        (binary(0x21, 0x10, &ADDRESSES), Fault::Family),
-        (binary(0x21, 0x13, &ADDRESSES), Fault::Family),
-        (binary(0x21, 0x41, &ADDRESSES), Fault::Family),
-        (binary(0x21, 0x21, &ADDRESSES), Fault::Addresses),
-        (binary(0x21, 0x11, &[0; LONGEST - 15]), Fault::TooLong),
-        (with_tlvs(&[0x04]), Fault::Tlv),
-        (with_tlvs(&[0x04, 0, 1]), Fault::Tlv),
-        (with_tlvs(&[0x04, 0xff, 0xff, 0]), Fault::Tlv),
-        (with_tlvs(&[0x02, 0, 1, b'a', 0x02, 0, 1, b'b']), Fault::Tlv),
-        (with_tlvs(&[&[0x05, 0, 129][..], &[0; 129]].concat()), Fault::Tlv),
-        (with_tlvs(&[0x20, 0, 4, 1, 0, 0, 0]), Fault::Tlv),
-        (with_tlvs(&[0x20, 0, 7, 1, 0, 0, 0, 0, 0x21, 0]), Fault::Tlv),
-        (with_tlvs(&[0x03, 0, 3, 0, 0, 0]), Fault::Tlv),
-        (with_tlvs(&[0x03, 0, 4, 0, 0, 0, 0]), Fault::Checksum),
+        (binary(0x11, 0x11, &ADDRESSES), HeaderFault::Version),
+        (binary(0x22, 0x11, &ADDRESSES), HeaderFault::Version),
+        (binary(0x21, 0x10, &ADDRESSES), HeaderFault::Family),
+        (binary(0x21, 0x13, &ADDRESSES), HeaderFault::Family),
+        (binary(0x21, 0x41, &ADDRESSES), HeaderFault::Family),
+        (binary(0x21, 0x21, &ADDRESSES), HeaderFault::Addresses),
+        (binary(0x21, 0x11, &[0; LONGEST - 15]), HeaderFault::TooLong),
+        (with_tlvs(&[0x04]), HeaderFault::Tlv),
+        (with_tlvs(&[0x04, 0, 1]), HeaderFault::Tlv),
+        (with_tlvs(&[0x04, 0xff, 0xff, 0]), HeaderFault::Tlv),
+        (with_tlvs(&[0x02, 0, 1, b'a', 0x02, 0, 1, b'b']), HeaderFault::Tlv),
+        (with_tlvs(&[&[0x05, 0, 129][..], &[0; 129]].concat()), HeaderFault::Tlv),
+        (with_tlvs(&[0x20, 0, 4, 1, 0, 0, 0]), HeaderFault::Tlv),
+        (with_tlvs(&[0x20, 0, 7, 1, 0, 0, 0, 0, 0x21, 0]), HeaderFault::Tlv),
+        (with_tlvs(&[0x03, 0, 3, 0, 0, 0]), HeaderFault::Tlv),
+        (with_tlvs(&[0x03, 0, 4, 0, 0, 0, 0]), HeaderFault::Checksum),
     ] {
         assert_eq!(read(&octets), Err(fault), "{octets:?}");
     }
     for length in 0..12 {
-        assert_eq!(read(&binary(0x21, 0x11, &ADDRESSES[..length])), Err(Fault::Addresses));
+        assert_eq!(read(&binary(0x21, 0x11, &ADDRESSES[..length])), Err(HeaderFault::Addresses));
     }
     // However many octets it announces, no more than those of one are waited for.
-    assert_eq!(read(&[&v2::SIGNATURE[..], &[0x20, 0, 0xff, 0xff]].concat()), Err(Fault::TooLong));
+    assert_eq!(read(&[&v2::SIGNATURE[..], &[0x20, 0, 0xff, 0xff]].concat()), Err(HeaderFault::TooLong));
     assert!(matches!(read(&binary(0x20, 0, &[0; v2::LONGEST])), Ok(Some((Header::Local, LONGEST)))));
 }
 

@@ -6,7 +6,7 @@
 //!
 //! HAProxy's specification, section 2.2.1 to 2.2.5; RFC 3720 B.4 (CRC32C).
 
-use super::Fault;
+use super::HeaderFault;
 
 const AUTHORITY: u8 = 0x02;
 const CRC32C: u8 = 0x03;
@@ -56,7 +56,7 @@ pub struct Ssl {
 
 impl Tlvs {
     /// Reads them; `whole` is the header they stand in.
-    pub(super) fn read(octets: &[u8], whole: &[u8]) -> Result<Tlvs, Fault> {
+    pub(super) fn read(octets: &[u8], whole: &[u8]) -> Result<Tlvs, HeaderFault> {
         let mut tlvs = Tlvs::default();
         let mut seen = 0_u64;
         let mut behind = octets;
@@ -64,14 +64,14 @@ impl Tlvs {
             if matches!(kind, AUTHORITY | CRC32C | UNIQUE_ID | SSL) {
                 let bit = 1 << kind;
                 if seen & bit != 0 {
-                    return Err(Fault::Tlv);
+                    return Err(HeaderFault::Tlv);
                 }
                 seen |= bit;
             }
             match kind {
                 AUTHORITY => tlvs.authority = text(value),
                 CRC32C => verify(value, whole, whole.len() - behind.len() - value.len())?,
-                UNIQUE_ID if value.len() > UNIQUE_ID_MAX => return Err(Fault::Tlv),
+                UNIQUE_ID if value.len() > UNIQUE_ID_MAX => return Err(HeaderFault::Tlv),
                 UNIQUE_ID => tlvs.unique_id = (!value.is_empty()).then(|| value.into()),
                 SSL => tlvs.ssl = Ssl::read(value)?,
                 _ => {}
@@ -96,8 +96,8 @@ impl Tlvs {
 
 impl Ssl {
     /// `None`: the client did not use TLS.
-    fn read(value: &[u8]) -> Result<Option<Ssl>, Fault> {
-        let (&[client, v0, v1, v2, v3], behind) = value.split_first_chunk().ok_or(Fault::Tlv)?;
+    fn read(value: &[u8]) -> Result<Option<Ssl>, HeaderFault> {
+        let (&[client, v0, v1, v2, v3], behind) = value.split_first_chunk().ok_or(HeaderFault::Tlv)?;
         let mut ssl = Ssl {
             has_certificate: client & (CLIENT_CERTIFICATE_NOW | CLIENT_CERTIFICATE_IN_SESSION) != 0,
             resumed: client & (CLIENT_CERTIFICATE_NOW | CLIENT_CERTIFICATE_IN_SESSION)
@@ -140,13 +140,13 @@ impl Ssl {
 }
 
 /// The next type and value, if there is one.
-fn next<'a>(octets: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Fault> {
+fn next<'a>(octets: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, HeaderFault> {
     if octets.is_empty() {
         return Ok(None);
     }
-    let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(Fault::Tlv)?;
+    let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(HeaderFault::Tlv)?;
     let length = usize::from(u16::from_be_bytes([high, low]));
-    let (value, behind) = behind.split_at_checked(length).ok_or(Fault::Tlv)?;
+    let (value, behind) = behind.split_at_checked(length).ok_or(HeaderFault::Tlv)?;
     *octets = behind;
     Ok(Some((kind, value)))
 }
@@ -170,11 +170,11 @@ fn text(value: &[u8]) -> Option<Box<str>> {
 }
 
 /// The checksum is that of the whole header with the checksum's own octets zero, which stand at `place`.
-fn verify(value: &[u8], whole: &[u8], place: usize) -> Result<(), Fault> {
-    let stated: [u8; 4] = value.try_into().map_err(|_| Fault::Tlv)?;
+fn verify(value: &[u8], whole: &[u8], place: usize) -> Result<(), HeaderFault> {
+    let stated: [u8; 4] = value.try_into().map_err(|_| HeaderFault::Tlv)?;
     let (before, behind) = (&whole[..place], &whole[place + stated.len()..]);
     let octets = before.iter().chain(&[0; 4]).chain(behind).copied();
-    if crc32c(octets) == u32::from_be_bytes(stated) { Ok(()) } else { Err(Fault::Checksum) }
+    if crc32c(octets) == u32::from_be_bytes(stated) { Ok(()) } else { Err(HeaderFault::Checksum) }
 }
 
 /// RFC 3720 B.4: polynomial 0x1EDC6F41, here reflected. A header is short and comes once: no table.

@@ -9,7 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str;
 
-use super::{Fault, Header, Proxied, Tlvs, of_one_family};
+use super::{Header, HeaderFault, Proxied, Tlvs, of_one_family};
 
 /// How it begins.
 pub const SIGNATURE: &[u8] = b"PROXY ";
@@ -21,14 +21,14 @@ pub const LOCAL: &[u8] = b"PROXY UNKNOWN\r\n";
 const LONGEST: usize = 107;
 
 /// Reads a line that begins with [`SIGNATURE`], or with a part of it.
-pub(super) fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+pub(super) fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, HeaderFault> {
     let within = &octets[..octets.len().min(LONGEST)];
     let Some(end) = memchr::memchr(b'\n', within) else {
-        return if within.len() < LONGEST { Ok(None) } else { Err(Fault::TooLong) };
+        return if within.len() < LONGEST { Ok(None) } else { Err(HeaderFault::TooLong) };
     };
-    let line = within[..end].strip_suffix(b"\r").ok_or(Fault::Line)?;
-    let line = str::from_utf8(line).map_err(|_| Fault::Line)?;
-    let header = header(line).ok_or(Fault::Line)?;
+    let line = within[..end].strip_suffix(b"\r").ok_or(HeaderFault::Line)?;
+    let line = str::from_utf8(line).map_err(|_| HeaderFault::Line)?;
+    let header = header(line).ok_or(HeaderFault::Line)?;
     Ok(Some((header, end + 1)))
 }
 

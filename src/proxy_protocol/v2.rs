@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Fault, Header, Proxied, Tlvs, of_one_family};
+use super::{Header, HeaderFault, Proxied, Tlvs, of_one_family};
 
 /// How it begins. As SMTP it is two empty lines, a line of NUL, and QUIT.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -23,12 +23,12 @@ pub const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const FIXED: usize = 16;
 
 /// Reads a header that begins with [`SIGNATURE`], or with a part of it.
-pub(super) fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+pub(super) fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, HeaderFault> {
     let Some(&version) = octets.get(12) else { return Ok(None) };
     let is_local = match version {
         0x20 => true,
         0x21 => false,
-        _ => return Err(Fault::Version),
+        _ => return Err(HeaderFault::Version),
     };
     let (Some(&family), Some(&[high, low])) =
         (octets.get(13), octets.get(14..FIXED).and_then(<[u8]>::first_chunk))
@@ -37,7 +37,7 @@ pub(super) fn read(octets: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > LONGEST {
-        return Err(Fault::TooLong);
+        return Err(HeaderFault::TooLong);
     }
     let Some(whole) = octets.get(..FIXED + length) else { return Ok(None) };
     let header = if is_local { Header::Local } else { proxied(family, whole)? };
@@ -66,24 +66,24 @@ pub fn write(proxied: &Proxied, out: &mut Vec<u8>) {
     out[length..length + 2].copy_from_slice(&behind.to_be_bytes());
 }
 
-fn proxied(family: u8, whole: &[u8]) -> Result<Header, Fault> {
+fn proxied(family: u8, whole: &[u8]) -> Result<Header, HeaderFault> {
     let behind = &whole[FIXED..];
     let (from, to, behind): (IpAddr, IpAddr, _) = match family {
         0x11 => {
-            let (from, behind) = behind.split_first_chunk::<4>().ok_or(Fault::Addresses)?;
-            let (to, behind) = behind.split_first_chunk::<4>().ok_or(Fault::Addresses)?;
+            let (from, behind) = behind.split_first_chunk::<4>().ok_or(HeaderFault::Addresses)?;
+            let (to, behind) = behind.split_first_chunk::<4>().ok_or(HeaderFault::Addresses)?;
             ((*from).into(), (*to).into(), behind)
         }
         0x21 => {
-            let (from, behind) = behind.split_first_chunk::<16>().ok_or(Fault::Addresses)?;
-            let (to, behind) = behind.split_first_chunk::<16>().ok_or(Fault::Addresses)?;
+            let (from, behind) = behind.split_first_chunk::<16>().ok_or(HeaderFault::Addresses)?;
+            let (to, behind) = behind.split_first_chunk::<16>().ok_or(HeaderFault::Addresses)?;
             ((*from).into(), (*to).into(), behind)
         }
         // Unspecified, datagrams, Unix sockets.
         0x00 | 0x12 | 0x22 | 0x31 | 0x32 => return Ok(Header::Unknown),
-        _ => return Err(Fault::Family),
+        _ => return Err(HeaderFault::Family),
     };
-    let (ports, tlvs) = behind.split_first_chunk::<4>().ok_or(Fault::Addresses)?;
+    let (ports, tlvs) = behind.split_first_chunk::<4>().ok_or(HeaderFault::Addresses)?;
     let [source, destination] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
     Ok(Header::Proxied(Box::new(Proxied {
         source: SocketAddr::new(from, source),

@@ -43,7 +43,7 @@ pub trait Callouts: Send + Sync {
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]>;
 
     /// What holds for a callout.
-    fn terms(&self, callout: CalloutId) -> Terms;
+    fn terms(&self, callout: CalloutId) -> CalloutTerms;
 
     /// The callout's name, for records.
     fn name(&self, callout: CalloutId) -> &str;
@@ -54,7 +54,7 @@ pub trait Callouts: Send + Sync {
 
 /// What holds for one callout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
+pub struct CalloutTerms {
     /// How long it may take to answer one question, connecting included.
     pub timeout: Duration,
     /// What is done when it fails.
@@ -191,8 +191,8 @@ impl Callouts for NoCallouts {
         Box::default()
     }
 
-    fn terms(&self, _: CalloutId) -> Terms {
-        Terms {
+    fn terms(&self, _: CalloutId) -> CalloutTerms {
+        CalloutTerms {
             timeout: Duration::ZERO,
             on_error: OnError::Tempfail,
             may_discard: false,

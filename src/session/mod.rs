@@ -186,8 +186,8 @@ impl Session {
     }
 
     /// The pools its configuration has, for the shell to look domains up with.
-    pub fn hops(&self) -> &dyn route::Hops {
-        &*self.settings.hops
+    pub fn next_hops(&self) -> &dyn route::NextHops {
+        &*self.settings.next_hops
     }
 
     /// The host that one of its dialogs is with.

@@ -1,7 +1,7 @@
 //! Where mail goes: pools, hosts, and how a session asks for one.
 //!
 //! In:    a pool, or the domain of a recipient, and the hosts already tried.
-//! Out:   the next host to try, by [`Hops`]; what became of it goes back, so that failing hosts can be ejected.
+//! Out:   the next host to try, by [`NextHops`]; what became of it goes back, so that failing hosts can be ejected.
 //! Never: resolves a name or opens a socket; `hop/` implements the trait, tests script it.
 
 use std::any::Any;
@@ -209,7 +209,7 @@ pub enum HostNews {
 }
 
 /// The pools, as a session sees them.
-pub trait Hops: Any + Send + Sync {
+pub trait NextHops: Any + Send + Sync {
     /// The next host of a pool that is not among `tried`.
     fn pick(&self, pool: PoolId, tried: &[TargetId], now: Instant) -> Pick;
 

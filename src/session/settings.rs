@@ -1,7 +1,7 @@
 //! What a session must know of the configuration, in the shape it is used.
 //!
 //! In:    built once from `proxy.yaml` when it is loaded or reloaded; shared by reference count.
-//! Out:   limits, deadlines, policy and the services a session calls: [`Rules`], [`Callouts`], [`Hops`] and
+//! Out:   limits, deadlines, policy and the services a session calls: [`Rules`], [`Callouts`], [`NextHops`] and
 //!        [`Limiter`].
 //! Never: changes while a session holds it: running sessions keep theirs over a reload.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::callout::Callouts;
 use super::client::{ClientFacts, ClientHello};
 use super::limiter::Limiter;
-use super::route::{Hops, PoolId};
+use super::route::{NextHops, PoolId};
 use super::verdict::Rules;
 use crate::dialog::{Limits, Timeouts};
 use crate::networks::Networks;
@@ -45,7 +45,7 @@ pub struct Settings {
     /// The callouts.
     pub callouts: Arc<dyn Callouts>,
     /// The pools.
-    pub hops: Box<dyn Hops>,
+    pub next_hops: Box<dyn NextHops>,
     /// What clients may do in all their sessions.
     pub limiter: Arc<dyn Limiter>,
     /// Reads the first octets of a client whose TLS is passed through.

@@ -40,7 +40,7 @@ pub enum Piece {
 
 /// What makes content unfit to go on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-pub enum Fault {
+pub enum ContentFault {
     /// A line that is a lone dot for whoever drops NULs, and is none for us.
     NulDot,
     /// A bare CR or LF where those are to be rejected.

@@ -26,7 +26,7 @@ pub mod told;
 pub use address::{AddressError, Canonical, Path, canonical_domain};
 pub use command::{Command, CommandError, CommandFault, Verb};
 pub use content::{
-    BareNewline, ChunkCounter, DataScanner, END_OF_DATA, Fault, Piece, Scanned, Stuffer, Unstuffer,
+    BareNewline, ChunkCounter, ContentFault, DataScanner, END_OF_DATA, Piece, Scanned, Stuffer, Unstuffer,
 };
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Secured, Stream};
 use crate::session::client::{TlsFacts, TlsFault};
-use crate::tls::client::Client;
+use crate::tls::client::TlsClient;
 use crate::tls::facts;
 use crate::tls::server::Server;
 
@@ -40,7 +40,7 @@ impl Handshake {
     }
 
     /// As the client of a hop that is to be `name`.
-    pub fn with_hop(stream: Stream, client: Arc<Client>, name: ServerName<'static>) -> Self {
+    pub fn with_hop(stream: Stream, client: Arc<TlsClient>, name: ServerName<'static>) -> Self {
         match stream {
             Stream::Tcp(socket) => Self(Box::pin(connect(socket, client, name, Stream::Tcp))),
             Stream::Unix(socket) => Self(Box::pin(connect(socket, client, name, Stream::Unix))),
@@ -85,7 +85,7 @@ where
 
 async fn connect<S>(
     socket: S,
-    client: Arc<Client>,
+    client: Arc<TlsClient>,
     name: ServerName<'static>,
     stream: fn(S) -> Stream,
 ) -> Outcome

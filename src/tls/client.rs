@@ -29,12 +29,12 @@ const KEPT: usize = 256;
 #[derive(Debug)]
 pub struct ClientTls {
     files: UpstreamTls,
-    now: ArcSwap<Client>,
+    now: ArcSwap<TlsClient>,
 }
 
 /// What handshakes go by that begin now.
 #[derive(Debug)]
-pub struct Client {
+pub struct TlsClient {
     /// For rustls.
     pub config: Arc<ClientConfig>,
     /// Who is asked about hosts' certificates.
@@ -62,7 +62,7 @@ impl ClientTls {
     }
 
     /// What a handshake goes by.
-    pub fn now(&self) -> Arc<Client> {
+    pub fn now(&self) -> Arc<TlsClient> {
         self.now.load_full()
     }
 
@@ -100,7 +100,7 @@ fn verifies(files: &UpstreamTls) -> bool {
     files.verify && matches!(files.mode, HopTls::Required | HopTls::Implicit)
 }
 
-fn read(files: &UpstreamTls) -> Result<Client, PemError> {
+fn read(files: &UpstreamTls) -> Result<TlsClient, PemError> {
     let roots = match &files.roots {
         Some(path) => Arc::new(pem::roots(path)?),
         None => system_roots(),
@@ -119,7 +119,7 @@ fn read(files: &UpstreamTls) -> Result<Client, PemError> {
         None => config.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(KEPT);
-    Ok(Client { config: Arc::new(config), judge })
+    Ok(TlsClient { config: Arc::new(config), judge })
 }
 
 /// Whom this system trusts: read once, when it is first needed.

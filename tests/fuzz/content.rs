@@ -7,7 +7,7 @@
 
 use bolero::check;
 use gatepost::smtp::{
-    BareNewline, ChunkCounter, DataScanner, END_OF_DATA, Fault, Piece, Scanned, Stuffer, Unstuffer,
+    BareNewline, ChunkCounter, ContentFault, DataScanner, END_OF_DATA, Piece, Scanned, Stuffer, Unstuffer,
 };
 
 use super::octets::{Inputs, Octets, chosen, pieces, spelled};
@@ -66,7 +66,7 @@ struct Seen {
     ended: bool,
     size: u64,
     mended: u64,
-    fault: Option<Fault>,
+    fault: Option<ContentFault>,
 }
 
 /// Puts a piece behind what was put out before.
@@ -168,7 +168,7 @@ fn stuffed(octets: &[u8], mode: BareNewline, how: u8) {
     assert_eq!(text.escape_ascii().to_string(), mended(octets).escape_ascii().to_string());
 }
 
-fn stuff(parts: &[&[u8]], mode: BareNewline) -> (Vec<u8>, Option<Fault>) {
+fn stuff(parts: &[&[u8]], mode: BareNewline) -> (Vec<u8>, Option<ContentFault>) {
     let mut stuffer = Stuffer::new(mode);
     let mut out = Vec::new();
     for part in parts {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bolero::check;
-use gatepost::proxy_protocol::{Fault, Header, LONGEST, Proxied, Ssl, Tlvs, is_header, read, v1, v2};
+use gatepost::proxy_protocol::{Header, HeaderFault, LONGEST, Proxied, Ssl, Tlvs, is_header, read, v1, v2};
 
 use super::octets::{Inputs, Octets, chosen, spelled};
 
@@ -106,7 +106,7 @@ fn listed(octets: &[u8]) -> Vec<u8> {
 
 fn reads(octets: &[u8]) {
     let name = || octets.escape_ascii().to_string();
-    let mut known: Option<Result<(Header, usize), Fault>> = None;
+    let mut known: Option<Result<(Header, usize), HeaderFault>> = None;
     // Every prefix, the whole being the last.
     for end in 0..=octets.len() {
         let said = read(&octets[..end]);

@@ -13,7 +13,7 @@ use gatepost::session::Session;
 use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::limiter::NoLimits;
-use gatepost::session::route::{Hops, Host, HostNews, Pick, Picked, PoolId, TargetId};
+use gatepost::session::route::{Host, HostNews, NextHops, Pick, Picked, PoolId, TargetId};
 use gatepost::session::settings::{Door, Entrance, Settings};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
@@ -35,7 +35,7 @@ impl Host for OnlyHost {
 
 struct OnlyPool(Arc<dyn Host>);
 
-impl Hops for OnlyPool {
+impl NextHops for OnlyPool {
     fn pick(&self, _: PoolId, tried: &[TargetId], _: Instant) -> Pick {
         if tried.is_empty() {
             Pick::Host(Picked { host: Arc::clone(&self.0), more: false })
@@ -69,7 +69,7 @@ impl Pair {
             trace: false,
             rules: Box::new(NoRules),
             callouts: Arc::new(NoCallouts),
-            hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
+            next_hops: Box::new(OnlyPool(Arc::new(OnlyHost("hop.example.net:25".into())))),
             limiter: Arc::new(NoLimits),
             client_hello: gatepost::tls::client_hello::read,
         });

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use gatepost::callout::CalloutSet;
-use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Terms};
+use gatepost::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind};
 use gatepost::session::route::PoolId;
 use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
 use gatepost::smtp::{Path, Reply, ReplyRef};
@@ -39,7 +39,7 @@ impl Callouts for Spoken {
         (line + "\r\n").into_bytes().into_boxed_slice()
     }
 
-    fn terms(&self, callout: CalloutId) -> Terms {
+    fn terms(&self, callout: CalloutId) -> CalloutTerms {
         self.0.terms(callout)
     }
 

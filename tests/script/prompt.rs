@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use gatepost::rules::RuleSet;
-use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, OnError, Terms};
+use gatepost::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Callouts, OnError};
 use gatepost::session::verdict::{CommandAnswer, Question, ReplyVerdict, Rules, Stage, Stages};
 use gatepost::smtp::ReplyRef;
 
@@ -119,8 +119,8 @@ impl Callouts for Prompt {
         Box::default()
     }
 
-    fn terms(&self, _: CalloutId) -> Terms {
-        Terms {
+    fn terms(&self, _: CalloutId) -> CalloutTerms {
+        CalloutTerms {
             timeout: Duration::from_secs(5),
             on_error: OnError::Tempfail,
             may_discard: true,

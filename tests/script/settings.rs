@@ -21,7 +21,7 @@ use gatepost::rules::{Maps, RuleSet};
 use gatepost::session::callout::Callouts;
 use gatepost::session::client::ClientFacts;
 use gatepost::session::route::{
-    Destination, Domain, HopTerms, Hops, Host, HostNews, Pick, Picked, PoolId, PoolKind, TargetId,
+    Destination, Domain, HopTerms, Host, HostNews, NextHops, Pick, Picked, PoolId, PoolKind, TargetId,
 };
 use gatepost::session::settings::{Entrance, Settings};
 use gatepost::session::verdict::{NoRules, Rules, Stages};
@@ -196,7 +196,7 @@ impl Listed {
     }
 }
 
-impl Hops for Listed {
+impl NextHops for Listed {
     fn pick(&self, pool: PoolId, tried: &[TargetId], _: Instant) -> Pick {
         match self.kind(pool) {
             PoolKind::Original => Pick::None,

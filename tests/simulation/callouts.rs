@@ -10,7 +10,9 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, OnError, Terms};
+use gatepost::session::callout::{
+    CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind, OnError,
+};
 use gatepost::session::io::{Ask, Ticket};
 use gatepost::session::route::PoolId;
 use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
@@ -128,14 +130,14 @@ impl Callouts for Whims {
         format!("{code} {}", id(question)).into_bytes().into_boxed_slice()
     }
 
-    fn terms(&self, callout: CalloutId) -> Terms {
+    fn terms(&self, callout: CalloutId) -> CalloutTerms {
         let mut dice = Rng::new(hash(self.seed, &[b"terms", &callout.0.to_be_bytes()]));
         let on_error = match dice.below(4) {
             0 | 1 => OnError::Pass,
             2 => OnError::Tempfail,
             _ => OnError::Reject,
         };
-        Terms {
+        CalloutTerms {
             timeout: Duration::from_millis(500 + dice.next() % 40_000),
             on_error,
             may_discard: dice.percent(50),

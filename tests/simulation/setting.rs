@@ -60,6 +60,6 @@ pub fn settings(
         callouts,
         limiter: Arc::new(NoLimits),
         client_hello: gatepost::tls::client_hello::read,
-        hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
+        next_hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
     }
 }

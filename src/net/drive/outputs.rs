@@ -40,7 +40,7 @@ impl Drive {
             match output {
                 Output::Open { hop, host } => self.dial(hop, &host, now),
                 Output::StartTls(peer) => self.securing.set(peer.index()),
-                Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.hops(), domain),
+                Output::LookUp(domain) => ask::look_up(&mut self.asking, self.session.next_hops(), domain),
                 Output::Close(Peer::Downstream) | Output::Abort(Peer::Downstream) => {
                     if let Some(link) = &mut self.client {
                         link.closing = true;

@@ -124,7 +124,7 @@ impl Session {
             self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         } else if along && recipient.given.is_some() && !self.takes_path(recipient.sent.path_octets()) {
             self.reply_own(turn, &own::NEED_SMTPUTF8);
-        } else if along && (first || self.settings.hops.kind(pool) != PoolKind::Lmtp) {
+        } else if along && (first || self.settings.next_hops.kind(pool) != PoolKind::Lmtp) {
             self.forward(turn, what);
         } else {
             self.hold(turn, what, pool);

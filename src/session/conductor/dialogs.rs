@@ -123,13 +123,13 @@ impl Session {
 
     /// Whether the session's hop is not known before RCPT.
     pub(super) fn is_by_recipient(&self) -> bool {
-        matches!(self.settings.hops.kind(self.hops.pool()), PoolKind::ByRecipient(_))
+        matches!(self.settings.next_hops.kind(self.hops.pool()), PoolKind::ByRecipient(_))
     }
 
     /// Whether the client believes that it speaks with the host it connected to, and that has not said a word: where
     /// nobody listens, gatepost does not say that it does.
     fn is_in_anothers_place(&self) -> bool {
-        let original = self.settings.hops.kind(self.hops.pool()) == PoolKind::Original;
+        let original = self.settings.next_hops.kind(self.hops.pool()) == PoolKind::Original;
         original && self.client.destination().is_some() && !self.hops.is_reached()
     }
 

@@ -79,7 +79,7 @@ impl Session {
         recipient: &Recipient,
         pool: PoolId,
     ) -> Option<Result<Domain, &'static Own>> {
-        let PoolKind::ByRecipient(port) = self.settings.hops.kind(pool) else { return None };
+        let PoolKind::ByRecipient(port) = self.settings.next_hops.kind(pool) else { return None };
         let path = recipient.sent.path();
         let name = path.as_ref().and_then(Path::domain).map(canonical_domain).filter(|name| !name.is_empty());
         Some(name.map_or(Err(&own::NO_DOMAIN), |name| {
@@ -100,7 +100,7 @@ impl Session {
     /// content are one for each (RFC 2033 4.2).
     pub(super) fn is_full(&self) -> bool {
         let lmtp = matches!(self.current_place(), Place::Pool(pool)
-            if self.settings.hops.kind(pool) == PoolKind::Lmtp);
+            if self.settings.next_hops.kind(pool) == PoolKind::Lmtp);
         lmtp && self.delivery.transaction().is_some_and(|transaction| !transaction.recipients.is_empty())
     }
 
@@ -108,7 +108,7 @@ impl Session {
     pub(super) fn may_settle(&self) -> bool {
         self.delivery.transaction().is_some_and(|transaction| {
             transaction.pinned.is_none()
-                && matches!(self.settings.hops.kind(transaction.pool), PoolKind::ByRecipient(_))
+                && matches!(self.settings.next_hops.kind(transaction.pool), PoolKind::ByRecipient(_))
         })
     }
 

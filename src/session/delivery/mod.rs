@@ -18,7 +18,7 @@ use super::owed::Said;
 use super::transaction::Transaction;
 use super::turn::Turn;
 use crate::dialog::Expect;
-use crate::smtp::{BareNewline, END_OF_DATA, Fault, Keyword, Own, Piece, ReplyRef, Stuffer, own};
+use crate::smtp::{BareNewline, ContentFault, END_OF_DATA, Keyword, Own, Piece, ReplyRef, Stuffer, own};
 
 /// Envelope and content, as far as there are any.
 #[derive(Default, Debug)]
@@ -243,7 +243,7 @@ impl Delivery {
     }
 
     /// Notes what was mended; what cannot be is a reason to refuse.
-    fn mended(&mut self, mended: u64, fault: Option<Fault>) -> Option<&'static Own> {
+    fn mended(&mut self, mended: u64, fault: Option<ContentFault>) -> Option<&'static Own> {
         if let Some(transaction) = &mut self.transaction {
             transaction.mended = mended;
         }

@@ -85,7 +85,7 @@ impl Hops {
         tried: Tried,
     ) -> Result<HopId, NoHop> {
         let Some(id) = self.next_id() else { return Err(NoHop::Busy) };
-        let pools = &settings.hops;
+        let pools = &settings.next_hops;
         let (pick, lmtp) = match &place {
             Place::Pool(pool) => match (pools.kind(*pool), client.destination()) {
                 (PoolKind::Original, Some(to)) => (pools.pick_at(*pool, to, &tried, turn.now), false),

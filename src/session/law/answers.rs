@@ -7,7 +7,7 @@
 //!
 //! RFC 5321 4.5.1 (postmaster).
 
-use super::super::callout::Terms;
+use super::super::callout::CalloutTerms;
 use super::super::owed::What;
 use super::super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
 use super::{Part, Why, command_verdict, reply_verdict, rewrites};
@@ -18,7 +18,7 @@ pub fn command_fault(
     stage: Stage,
     rewritten: &Rewrites,
     verdict: Option<&CommandVerdict>,
-    terms: Terms,
+    terms: CalloutTerms,
 ) -> Option<&'static str> {
     let given = |part: &Part| match part {
         Part::Sender => rewritten.sender.is_some(),
@@ -94,13 +94,13 @@ mod tests {
         Arc::new(Reply::parse_written(&[line]).unwrap())
     }
 
-    fn terms(may_discard: bool) -> Terms {
+    fn terms(may_discard: bool) -> CalloutTerms {
         let timeout = Duration::from_secs(1);
-        Terms { timeout, on_error: OnError::Pass, may_discard, refuse_postmaster: false }
+        CalloutTerms { timeout, on_error: OnError::Pass, may_discard, refuse_postmaster: false }
     }
 
     /// The stages at which a verdict on a command is allowed.
-    fn command_stages(verdict: &CommandVerdict, terms: Terms) -> Vec<&'static str> {
+    fn command_stages(verdict: &CommandVerdict, terms: CalloutTerms) -> Vec<&'static str> {
         let allowed =
             |stage: &Stage| command_fault(*stage, &Rewrites::default(), Some(verdict), terms).is_none();
         Stage::ALL.into_iter().filter(|stage| !stage.is_reply()).filter(allowed).map(Stage::as_str).collect()

@@ -27,7 +27,7 @@
 use memchr::memchr2;
 
 use super::clean::{BLOCK, Clean, clean};
-use super::{BareNewline, Fault, Piece};
+use super::{BareNewline, ContentFault, Piece};
 
 /// As many NULs around a dot are held back between calls. Of more, all but the line end to come is let go.
 const NULS_HELD: u64 = 1024;
@@ -78,7 +78,7 @@ pub(super) struct Mender {
     /// What a line after CRLF is: the whole difference between stuffed and counted content.
     after_crlf: Start,
     mode: BareNewline,
-    fault: Option<Fault>,
+    fault: Option<ContentFault>,
     mended: u64,
     stuffing: u64,
 }
@@ -130,7 +130,7 @@ impl Mender {
             State::Nuls(..) => self.release(0, &mut out),
             State::Dot(Dot { first: true, behind: 0, .. }) => self.release(0, &mut out),
             // The CRLF to come would make it a lone dot.
-            State::Dot(_) | State::DotGone => self.fail(Fault::NulDot, 0, &mut out),
+            State::Dot(_) | State::DotGone => self.fail(ContentFault::NulDot, 0, &mut out),
             State::Cr | State::DotCr => self.stray_cr(0, &mut out),
         }
         out.put(b"\r\n");
@@ -138,7 +138,7 @@ impl Mender {
     }
 
     /// The first fault, after which nothing is emitted.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<ContentFault> {
         self.fault
     }
 
@@ -191,7 +191,7 @@ impl Mender {
             (State::Dot(dot), b'\r' | b'\n') => return self.dot_before_newline(dot, octet, at, out),
             (State::DotGone, 0) => {}
             (State::DotGone, b'\r' | b'\n') => {
-                self.fail(Fault::NulDot, at, out);
+                self.fail(ContentFault::NulDot, at, out);
                 self.state = State::Text;
                 return self.octet(octet, at, out);
             }
@@ -226,7 +226,7 @@ impl Mender {
         out: &mut Out<'_, impl FnMut(Piece)>,
     ) -> bool {
         if !dot.first || dot.behind > 0 {
-            self.fail(Fault::NulDot, at, out);
+            self.fail(ContentFault::NulDot, at, out);
         } else if dot.start == Start::Stuffed && octet == b'\r' {
             self.state = State::DotCr;
             return false;
@@ -257,12 +257,12 @@ impl Mender {
         match self.mode {
             BareNewline::Normalize if self.fault.is_some() => {}
             BareNewline::Normalize => self.mended += 1,
-            BareNewline::Reject => self.fail(Fault::BareNewline, at, out),
+            BareNewline::Reject => self.fail(ContentFault::BareNewline, at, out),
         }
     }
 
     /// The first fault counts: what stands before `at`, or before what is held, is the last to be emitted.
-    fn fail(&mut self, fault: Fault, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
+    fn fail(&mut self, fault: ContentFault, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
         out.pass(out.held.unwrap_or(at).min(at));
         out.quiet = true;
         self.fault.get_or_insert(fault);

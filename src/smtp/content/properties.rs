@@ -17,7 +17,7 @@ pub(super) struct Seen {
     pub(super) ended: bool,
     pub(super) size: u64,
     pub(super) mended: u64,
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<ContentFault>,
 }
 
 /// Scans what arrives in these parts.
@@ -105,7 +105,7 @@ fn check(octets: &[u8]) {
     assert_eq!(scan(&single, BareNewline::Reject), rejected, "{name}");
     match text_of(&octets[..end]) {
         None => {
-            assert_eq!(seen.fault, Some(Fault::NulDot), "{name}");
+            assert_eq!(seen.fault, Some(ContentFault::NulDot), "{name}");
             assert!(rejected.fault.is_some(), "{name}");
         }
         Some(text) => {

@@ -12,7 +12,7 @@
 //! RFC 5321 4.1.1.4, 4.5.2.
 
 use super::mend::Mender;
-use super::{BareNewline, END_OF_DATA, Fault, Piece, Scanned};
+use super::{BareNewline, ContentFault, END_OF_DATA, Piece, Scanned};
 
 /// Scans the content of one message; a new one for each 354.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl DataScanner {
     }
 
     /// What was wrong first; from there on nothing was emitted.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<ContentFault> {
         self.mender.fault()
     }
 }
@@ -80,9 +80,9 @@ mod tests {
         whole
     }
 
-    type Vector = (&'static [u8], Result<&'static [u8], Fault>);
+    type Vector = (&'static [u8], Result<&'static [u8], ContentFault>);
 
-    const NUL: Result<&[u8], Fault> = Err(Fault::NulDot);
+    const NUL: Result<&[u8], ContentFault> = Err(ContentFault::NulDot);
 
     /// Every vector of the SMTP smuggling work and its kin, each followed by a command, and the octets the
     /// hop receives of it under `normalize`. Under `reject` all of them are a fault.
@@ -144,7 +144,7 @@ mod tests {
                         "{name}"
                     );
                     assert_eq!(normalised.fault, None, "{name}");
-                    assert_eq!(rejected.fault, Some(Fault::BareNewline), "{name}");
+                    assert_eq!(rejected.fault, Some(ContentFault::BareNewline), "{name}");
                     assert!(normalised.mended > 0, "{name}");
                 }
                 Err(fault) => {
@@ -156,7 +156,7 @@ mod tests {
                     };
                     assert_eq!(normalised.out, before, "{name}");
                     let bare = matches!(vector[..2], [b'\r', b'\n']);
-                    let first = if bare { Fault::NulDot } else { Fault::BareNewline };
+                    let first = if bare { ContentFault::NulDot } else { ContentFault::BareNewline };
                     assert_eq!(rejected.fault, Some(first), "{name}");
                 }
             }
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn long_runs_of_nuls_pass_in_bounded_pieces() {
-        for (line, fault) in [("a", None), (".a", None), (".", Some(Fault::NulDot)), ("", None)] {
+        for (line, fault) in [("a", None), (".a", None), (".", Some(ContentFault::NulDot)), ("", None)] {
             for (lead, trail) in [(5000, 0), (0, 5000), (5000, 5000), (3, 4)] {
                 let nul_line = [&vec![0; lead], line.as_bytes(), &vec![0; trail], &b"\r\n"[..]].concat();
                 let octets = [b"x\r\n", &nul_line[..], b".\r\n"].concat();

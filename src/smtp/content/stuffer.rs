@@ -8,7 +8,7 @@
 //! RFC 5321 4.5.2; RFC 3030 (a hop without CHUNKING).
 
 use super::mend::Mender;
-use super::{BareNewline, Fault, Piece};
+use super::{BareNewline, ContentFault, Piece};
 
 /// Stuffs the content of one message.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Stuffer {
     }
 
     /// What was wrong first; from there on nothing was emitted.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<ContentFault> {
         self.mender.fault()
     }
 }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::smtp::{Scanned, Unstuffer};
 
-    fn stuff(parts: &[&[u8]], mode: BareNewline) -> (Vec<u8>, u64, Option<Fault>) {
+    fn stuff(parts: &[&[u8]], mode: BareNewline) -> (Vec<u8>, u64, Option<ContentFault>) {
         let mut stuffer = Stuffer::new(mode);
         let mut out = Vec::new();
         for part in parts {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     /// Octets received, octets out, how many were mended, the fault.
-    type Row<'a> = (&'a [u8], &'a [u8], u64, Option<Fault>);
+    type Row<'a> = (&'a [u8], &'a [u8], u64, Option<ContentFault>);
 
     #[test]
     fn counted_content_becomes_stuffed_text() {
@@ -84,10 +84,10 @@ mod tests {
             (b"a\r.\rb\r", b"a . b \r\n", 3, None),
             (b"\r\n.\r\r\n", b"\r\n.. \r\n", 1, None),
             (b"a\r\n\0", b"a\r\n\0\r\n", 0, None),
-            (b"a\r\n\0.", b"a\r\n", 0, Some(Fault::NulDot)),
-            (b"a\r\n.\0", b"a\r\n", 0, Some(Fault::NulDot)),
-            (b"a\r\n.\0\r\nb", b"a\r\n", 0, Some(Fault::NulDot)),
-            (b"a\r\n\0.\r\nb", b"a\r\n", 0, Some(Fault::NulDot)),
+            (b"a\r\n\0.", b"a\r\n", 0, Some(ContentFault::NulDot)),
+            (b"a\r\n.\0", b"a\r\n", 0, Some(ContentFault::NulDot)),
+            (b"a\r\n.\0\r\nb", b"a\r\n", 0, Some(ContentFault::NulDot)),
+            (b"a\r\n\0.\r\nb", b"a\r\n", 0, Some(ContentFault::NulDot)),
             (b"a\r\n.\0b", b"a\r\n..\0b\r\n", 0, None),
             (b"a\r\n\0.b", b"a\r\n\0.b\r\n", 0, None),
         ];
@@ -103,7 +103,7 @@ mod tests {
             if mended > 0 {
                 let (before, mended, fault) = stuff(&[octets], BareNewline::Reject);
                 assert!(out.starts_with(&before), "{name}");
-                assert_eq!((mended, fault), (0, Some(Fault::BareNewline)), "{name}");
+                assert_eq!((mended, fault), (0, Some(ContentFault::BareNewline)), "{name}");
             }
         }
     }
