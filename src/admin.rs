@@ -231,19 +231,19 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::config::types::{Listener, Upstream};
+    use crate::config::types::{Listener, UpstreamPool};
     use crate::hop::{Pick, Registry, Why};
-    use crate::metrics::Event;
+    use crate::metrics::Occurrence;
     use crate::tls::TlsSet;
 
     /// Upstreams `main`, a listener's own, and `other`.
     fn status() -> (Arc<Status>, Arc<Pools>) {
-        let upstreams = ["main", "other"].map(|name| (name.to_owned(), Upstream::default()));
+        let upstreams = ["main", "other"].map(|name| (name.to_owned(), UpstreamPool::default()));
         let config = Config { upstreams: BTreeMap::from(upstreams), ..Config::default() };
         let registry = Registry::new(Instant::now());
         let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
         let metrics = Arc::new(Metrics::new(1));
-        metrics.control().count(Event::SessionOpened);
+        metrics.control().count(Occurrence::SessionOpened);
         (Arc::new(Status::new(metrics, &config, pools.clone())), pools)
     }
 
@@ -311,10 +311,12 @@ mod tests {
     #[test]
     fn another_pool_that_is_down_is_told_only() {
         let registry = Registry::new(Instant::now());
-        let lonely =
-            Upstream { source: crate::config::types::Source::Hosts(Vec::new()), ..Upstream::default() };
+        let lonely = UpstreamPool {
+            source: crate::config::types::Source::Hosts(Vec::new()),
+            ..UpstreamPool::default()
+        };
         let upstreams =
-            BTreeMap::from([("main".to_owned(), Upstream::default()), ("other".to_owned(), lonely)]);
+            BTreeMap::from([("main".to_owned(), UpstreamPool::default()), ("other".to_owned(), lonely)]);
         let mut config = Config { upstreams, ..Config::default() };
         let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
         let status = Status::new(Arc::new(Metrics::new(1)), &config, pools.clone());

@@ -224,7 +224,7 @@ pub fn settings(
 }
 
 /// Whether a pool's hosts are told where a client connected to.
-fn tells_destination(upstream: &types::Upstream) -> bool {
+fn tells_destination(upstream: &types::UpstreamPool) -> bool {
     use Identity::{None, ProxyV1, ProxyV2, SourceAddress, Xclient, Xforward};
     match upstream.identity {
         Xclient | ProxyV1 | ProxyV2 => true,

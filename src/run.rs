@@ -23,7 +23,7 @@ use crate::config::{self, Loaded};
 use crate::hop::{Prober, Refresher, Registry};
 use crate::limits::Sessions;
 use crate::metrics::labels::Reload;
-use crate::metrics::{Event, Metrics};
+use crate::metrics::{Metrics, Occurrence};
 use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
@@ -244,13 +244,13 @@ impl Control {
         systemd::reloading();
         match self.try_reload().await {
             Ok(()) => {
-                self.metrics.control().count(Event::Reload(Reload::Done));
+                self.metrics.control().count(Occurrence::Reload(Reload::Done));
                 tracing::info!("reload: done");
                 let actual: Vec<SocketAddr> = self.listening.iter().map(|&(_, actual)| actual).collect();
                 systemd::ready(&format!("accepting on {}", join(&actual)));
             }
             Err(errors) => {
-                self.metrics.control().count(Event::Reload(Reload::Refused));
+                self.metrics.control().count(Occurrence::Reload(Reload::Refused));
                 for error in errors.trim_end().lines() {
                     tracing::error!("reload: nothing changed: {error}");
                 }

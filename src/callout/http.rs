@@ -51,7 +51,7 @@ const JSON: &str = "application/json";
 const AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
 
 /// A service, and the connections to it.
-pub(super) struct Client {
+pub(super) struct HttpClient {
     dialler: Arc<Dialler>,
     uri: Uri,
     concurrency: usize,
@@ -70,7 +70,7 @@ struct Worker {
     fresh: Asking,
 }
 
-impl Client {
+impl HttpClient {
     /// One that asks at `url`, so many questions at once; under TLS where the URL says so.
     pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, concurrency: usize, dns: &Dns) -> Self {
         Self {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::Asker;
 use super::answer::{self, Grants};
-use super::http::Client;
+use super::http::HttpClient;
 use super::question::{self, Server};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
@@ -181,7 +181,7 @@ fn terms(callout: &config::Callout) -> CalloutTerms {
 struct Carrier(Vec<Arc<Service>>);
 
 struct Service {
-    client: Client,
+    client: HttpClient,
     grants: Grants,
     counts: Arc<CalloutCounts>,
 }
@@ -194,7 +194,7 @@ impl Carrier {
             let CalloutKind::Http(url) = &callout.kind;
             Arc::new(Service {
                 counts: CalloutCounts::of(&callout.name),
-                client: Client::new(url, tls.clone(), callout.concurrency, &config.dns),
+                client: HttpClient::new(url, tls.clone(), callout.concurrency, &config.dns),
                 grants: Grants {
                     pools: pools.iter().cloned().collect(),
                     attempts: config.limits.attempts,

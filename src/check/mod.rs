@@ -21,7 +21,7 @@ use self::report::Entry;
 pub use self::report::Report;
 use self::visit::Voice;
 use crate::config::Loaded;
-use crate::config::types::{Source, Upstream};
+use crate::config::types::{Source, UpstreamPool};
 use crate::hop::{Pool, Registry};
 use crate::prepare::{Prepared, prepare};
 use crate::run::say;
@@ -85,7 +85,7 @@ async fn resolve(loaded: &Loaded) -> Result<Prepared, String> {
 }
 
 /// What there is to say of a pool, or of hosts of it, that cannot be visited.
-fn without_a_visit(pool: &Pool, upstream: &Upstream, prepared: &Prepared) -> Vec<Entry> {
+fn without_a_visit(pool: &Pool, upstream: &UpstreamPool, prepared: &Prepared) -> Vec<Entry> {
     let name = pool.name();
     let of_all = |host: &str, text: &str| {
         let mut entry = Entry::new(name, host);

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::relay::{self, Relays};
 use super::report::Findings;
 use super::words;
-use crate::config::types::{Config, Protocol, Upstream};
+use crate::config::types::{Config, Protocol, UpstreamPool};
 use crate::dialog::Timeouts;
 use crate::hop::dialog::Dialog;
 use crate::hop::identity::may_come_from;
@@ -48,7 +48,7 @@ impl Voice {
 }
 
 /// Visits a host.
-pub(super) async fn visit(voice: &Voice, upstream: &Upstream, target: &Target) -> Findings {
+pub(super) async fn visit(voice: &Voice, upstream: &UpstreamPool, target: &Target) -> Findings {
     let headed = matches!(upstream.identity, Identity::ProxyV1 | Identity::ProxyV2);
     let mut visit = Visit { voice, upstream, target, findings: Findings::default(), headed };
     if timeout(PATIENCE, visit.pay()).await.is_err() {
@@ -59,7 +59,7 @@ pub(super) async fn visit(voice: &Voice, upstream: &Upstream, target: &Target) -
 
 pub(super) struct Visit<'a> {
     pub(super) voice: &'a Voice,
-    pub(super) upstream: &'a Upstream,
+    pub(super) upstream: &'a UpstreamPool,
     pub(super) target: &'a Target,
     pub(super) findings: Findings,
     /// A PROXY header was sent, and it is not known yet whether it was taken.

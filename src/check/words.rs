@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::config::types::Upstream;
+use crate::config::types::UpstreamPool;
 use crate::session::route::HopTls;
 
 pub(super) fn unresolved(error: &dyn Display) -> String {
@@ -37,7 +37,7 @@ pub(super) fn endless(seconds: u64) -> String {
 }
 
 /// A host without the TLS that its pool asks for.
-pub(super) fn insecure(upstream: &Upstream, what: &str, remedy: &str) -> String {
+pub(super) fn insecure(upstream: &UpstreamPool, what: &str, remedy: &str) -> String {
     let comes = match upstream.tls.mode {
         HopTls::Opportunistic => "mail goes to it in plain, where that may be",
         _ => "all mail for it is put off (tls)",
@@ -46,7 +46,7 @@ pub(super) fn insecure(upstream: &Upstream, what: &str, remedy: &str) -> String 
 }
 
 /// A host that does not take what its pool says by `identity`.
-pub(super) fn nameless(upstream: &Upstream, what: &str, remedy: &str) -> String {
+pub(super) fn nameless(upstream: &UpstreamPool, what: &str, remedy: &str) -> String {
     let comes = match upstream.identity_required {
         true => "all mail for it is put off (identity_required)",
         false => "mail goes to it in gatepost's own name (identity_required: false)",

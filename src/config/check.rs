@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::error::suggestion;
 use super::scalar::print_duration;
 use super::strangers;
-use super::types::{Config, Decide, Intercept, Listener, Source, Target, Upstream};
+use super::types::{Config, Decide, Intercept, Listener, Source, Target, UpstreamPool};
 use super::walk::{Context, shown};
 use crate::session::route::{HopTls, Identity};
 use crate::session::settings::DoorTls;
@@ -129,7 +129,7 @@ fn names_pool(config: &Config, context: &Context, path: &str, name: &str) {
 
 /// Reports a pool whose host is each client's own destination where none of these listeners knows of one.
 fn knows_destination(config: &Config, context: &Context, path: &str, from: &[Listener], name: &str) {
-    let original = |pool: &Upstream| matches!(pool.source, Source::OriginalDestination);
+    let original = |pool: &UpstreamPool| matches!(pool.source, Source::OriginalDestination);
     let knows = |one: &Listener| one.intercept != Intercept::Off || !one.proxy_protocol.from.is_empty();
     if config.upstreams.get(name).is_some_and(original) && !from.iter().any(knows) {
         let text = "has original_destination, which is known only at a listener with \"intercept\" or \

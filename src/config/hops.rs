@@ -1,6 +1,6 @@
 //! Listeners and pools: where clients come in and where they are taken to.
 //!
-//! **In**: the nodes `listeners` and `upstreams`. **Out**: [`Listener`]s and [`Upstream`]s by name.
+//! **In**: the nodes `listeners` and `upstreams`. **Out**: [`Listener`]s and [`UpstreamPool`]s by name.
 //! **Never**: resolves a name, opens a socket, or looks whether a listener's pool exists (that is `check`).
 //!
 //! TLS, PROXY headers, XCLIENT, interception and identity are decoded in `edges`. RFC 2033 5 (LMTP and port 25);
@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::edges::{self, is_off};
 use super::settings::{count, path};
 use super::types::{
-    Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, Upstream, is_host_name,
+    Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, UpstreamPool, is_host_name,
 };
 use super::walk::{Node, Section, shown};
 use crate::session::route::{HopTls, Identity};
@@ -81,7 +81,7 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
 }
 
 /// Decodes `upstreams`.
-pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, Upstream> {
+pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, UpstreamPool> {
     let mut pools = BTreeMap::new();
     let Some(mut section) = node.section() else { return pools };
     let entries = section.all();
@@ -99,8 +99,8 @@ pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, Upstream> {
     pools
 }
 
-fn upstream(node: &Node<'_>) -> Option<Upstream> {
-    let default = Upstream::default();
+fn upstream(node: &Node<'_>) -> Option<UpstreamPool> {
+    let default = UpstreamPool::default();
     let mut section = node.section()?;
     let port = section
         .get_or("port", default.port, |node| node.number(1, 65535).and_then(|n| u16::try_from(n).ok()));
@@ -109,7 +109,7 @@ fn upstream(node: &Node<'_>) -> Option<Upstream> {
     let sessions = section.get_or("sessions", default.sessions, |node| count(node, 0, 10_000_000));
     let protocol = section.get_or("protocol", default.protocol, |node| node.choice(&PROTOCOL));
     let health = section.get("health").map_or(Some(default.health), |node| health(&node));
-    let upstream = Upstream {
+    let upstream = UpstreamPool {
         source,
         port,
         balance,
@@ -127,7 +127,7 @@ fn upstream(node: &Node<'_>) -> Option<Upstream> {
 }
 
 /// Reports keys that make no sense with where the hosts come from.
-fn contradictions(section: &mut Section<'_>, upstream: &Upstream) {
+fn contradictions(section: &mut Section<'_>, upstream: &UpstreamPool) {
     let sink = section.get("sink").is_some();
     let mut says = |key, text: &str| {
         if let Some(node) = section.get(key).filter(|node| !is_off(node)) {
@@ -213,7 +213,7 @@ fn source(section: &mut Section<'_>, port: u16) -> Source {
             debug_assert_ne!(first, second, "keys of one mapping differ");
         }
     }
-    let mut source = Upstream::default().source;
+    let mut source = UpstreamPool::default().source;
     for (key, node) in &given {
         match *key {
             "hosts" => source = Source::Hosts(hosts(node, port)),

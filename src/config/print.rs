@@ -15,7 +15,7 @@ use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
-    Rule, SizeRange, Source, Target, TlsMatch, Upstream, UpstreamTls,
+    Rule, SizeRange, Source, Target, TlsMatch, UpstreamPool, UpstreamTls,
 };
 use crate::networks::Networks;
 use crate::session::route::HopTls;
@@ -113,7 +113,7 @@ fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }
 
-fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &Upstream) -> fmt::Result {
+fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &UpstreamPool) -> fmt::Result {
     writeln!(f, "  {}:", quoted(key))?;
     match &upstream.source {
         Source::Sink(path) => writeln!(f, "    sink: {}", quoted(&path.to_string_lossy()))?,

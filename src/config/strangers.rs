@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::types::{Config, Decide, Intercept, Listener, Match, Protocol, Rule, Source, Upstream};
+use super::types::{Config, Decide, Intercept, Listener, Match, Protocol, Rule, Source, UpstreamPool};
 use super::walk::Context;
 use crate::session::route::Identity;
 
@@ -63,7 +63,7 @@ fn danger(config: &Config, pool: &str, address: SocketAddr) -> Option<String> {
 }
 
 /// When the hosts of a pool see gatepost's address instead of the client's, if ever, and what to do.
-fn nameless(upstream: &Upstream) -> Option<(&'static str, &'static str)> {
+fn nameless(upstream: &UpstreamPool) -> Option<(&'static str, &'static str)> {
     if matches!(upstream.source, Source::Sink(_)) || upstream.protocol == Protocol::Lmtp {
         return None;
     }

@@ -32,7 +32,7 @@ pub struct Config {
     /// Where clients are accepted; never empty.
     pub listeners: Vec<Listener>,
     /// The pools of next hops by name; never empty.
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub upstreams: BTreeMap<String, UpstreamPool>,
     /// The rules in file order, which is the order they are asked in.
     pub rules: Vec<Rule>,
     /// The callouts in file order, which is the order they are asked in, behind the rules.
@@ -80,7 +80,7 @@ impl Default for Config {
         Self {
             hostname: None,
             listeners: vec![Listener::default()],
-            upstreams: BTreeMap::from([("main".to_owned(), Upstream::default())]),
+            upstreams: BTreeMap::from([("main".to_owned(), UpstreamPool::default())]),
             rules: Vec::new(),
             callouts: Vec::new(),
             limits: Limits::default(),
@@ -151,7 +151,7 @@ impl Default for Listener {
 
 /// A pool of next hops.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Upstream {
+pub struct UpstreamPool {
     /// Where its hosts come from.
     pub source: Source,
     /// The port of hosts that name none and of those found by MX; already applied to [`Target::Tcp`].
@@ -174,7 +174,7 @@ pub struct Upstream {
     pub health: Option<Duration>,
 }
 
-impl Default for Upstream {
+impl Default for UpstreamPool {
     fn default() -> Self {
         Self {
             source: Source::Sink(PathBuf::from(DEFAULT_SINK)),

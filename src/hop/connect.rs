@@ -113,12 +113,12 @@ mod tests {
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
-    use crate::config::types::Upstream;
+    use crate::config::types::UpstreamPool;
     use crate::hop::{Endpoint, HostSpec, Pool, PoolSpec, Registry};
     use crate::session::route::Identity;
 
     fn target(endpoint: Endpoint) -> Target {
-        let mut spec = PoolSpec::new("main", &Upstream::default());
+        let mut spec = PoolSpec::new("main", &UpstreamPool::default());
         spec.hosts = vec![HostSpec { endpoint, preference: 0, weight: 1, server_name: None }];
         Pool::new(spec, &Registry::new(Instant::now())).targets()[0].clone()
     }

@@ -27,7 +27,7 @@ use super::dns::{Found, Question};
 use super::health::{HopCounts, HostState, Lease};
 use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
-use crate::config::types::{Balance, Protocol, Source, Upstream};
+use crate::config::types::{Balance, Protocol, Source, UpstreamPool};
 use crate::session::route::{HopTerms, PoolKind};
 use crate::tls::ClientTls;
 
@@ -56,7 +56,7 @@ pub struct PoolSpec {
 
 impl PoolSpec {
     /// What the upstream called `name` says.
-    pub fn new(name: &str, upstream: &Upstream) -> Self {
+    pub fn new(name: &str, upstream: &UpstreamPool) -> Self {
         let lmtp = upstream.protocol == Protocol::Lmtp;
         let mut spec = Self {
             name: name.into(),
@@ -101,7 +101,7 @@ impl PoolSpec {
     }
 }
 
-fn terms(upstream: &Upstream) -> HopTerms {
+fn terms(upstream: &UpstreamPool) -> HopTerms {
     HopTerms {
         tls: upstream.tls.mode,
         identity: upstream.identity,

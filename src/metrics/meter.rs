@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{BUCKETS, Event, SERIES, Timing};
+use super::{BUCKETS, Occurrence, SERIES, Timing};
 
 /// A worker's counters. A clone counts in the same place.
 #[derive(Clone, Debug)]
@@ -45,12 +45,12 @@ impl Meter {
     }
 
     /// Counts one event.
-    pub fn count(&self, event: Event) {
+    pub fn count(&self, event: Occurrence) {
         self.add(event, 1);
     }
 
     /// Counts `number` of them, or so many octets.
-    pub fn add(&self, event: Event, number: u64) {
+    pub fn add(&self, event: Occurrence, number: u64) {
         self.0.series[event.index()].fetch_add(number, Relaxed);
     }
 

@@ -1,6 +1,6 @@
 //! Every metric gatepost has: its name, its labels and their values, and what it means. Nowhere else is one named.
 //!
-//! In:    an [`Event`], from a worker's [`Meter`].
+//! In:    an [`Occurrence`], from a worker's [`Meter`].
 //! Out:   where that event is counted; the table [`FAMILIES`], from which the metrics are registered and rendered,
 //!        and which `docs/metrics.md` repeats (a test keeps them equal).
 //! Never: takes a label from a client, a sender or a recipient: all values are written here, save the names of
@@ -29,7 +29,7 @@ pub use render::Metrics;
 
 /// Something that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Occurrence {
     /// A client was let in.
     SessionOpened,
     /// A client was turned away.
@@ -84,7 +84,7 @@ pub enum Event {
     PassthroughOctets(Side),
 }
 
-impl Event {
+impl Occurrence {
     /// Which family, and which of its series.
     fn place(self) -> (usize, usize) {
         // The last label changes fastest, as in `Family::each_series`.
@@ -211,7 +211,7 @@ const TLS_FAULTS: &[&str] = &{
     names
 };
 
-/// The counters of events; `Event::place` counts on their order.
+/// The counters of events; `Occurrence::place` counts on their order.
 const COUNTERS: usize = 26;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.

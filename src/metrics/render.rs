@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::hosts::{HostFigures, Hosts};
 use super::meter::{Meter, Sums};
 use super::{
-    BUCKETS, COUNTERS, Event, FAMILIES, Family, Kind, SERIES, Timing, callouts, certificates, process,
+    BUCKETS, COUNTERS, FAMILIES, Family, Kind, Occurrence, SERIES, Timing, callouts, certificates, process,
 };
 
 pub(super) static METADATA: Metadata<'static> = Metadata::new("gatepost", Level::INFO, None);
@@ -64,7 +64,7 @@ impl Metrics {
     }
 
     /// How often `event` has happened.
-    pub fn total(&self, event: Event) -> u64 {
+    pub fn total(&self, event: Occurrence) -> u64 {
         Sums::new(&self.meters).series[event.index()]
     }
 
@@ -79,7 +79,7 @@ impl Metrics {
         for (counter, sum) in self.series.iter().zip(&sums.series) {
             counter.absolute(*sum);
         }
-        let (opened, ended) = (Event::SessionOpened, Event::SessionEnded(super::labels::End::Quit));
+        let (opened, ended) = (Occurrence::SessionOpened, Occurrence::SessionEnded(super::labels::End::Quit));
         let open = sums.of_family(opened.place().0).saturating_sub(sums.of_family(ended.place().0));
         self.gauge("gatepost_sessions_open").set(open as f64);
         let figures = process::figures();
@@ -113,7 +113,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Family {
-    /// The labels of each of its series, the last label changing fastest, as `Event::place` counts.
+    /// The labels of each of its series, the last label changing fastest, as `Occurrence::place` counts.
     pub(super) fn each_series(&self) -> Vec<Vec<Label>> {
         let mut all = vec![Vec::new()];
         for &(label, values) in self.labels {

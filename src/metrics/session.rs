@@ -8,7 +8,7 @@ use super::labels::{
     AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, Rated, RecipientFate,
     Side, TlsSession, TlsVersion, Verb, VerdictKind,
 };
-use super::{Event, Meter, Timing};
+use super::{Meter, Occurrence, Timing};
 use crate::session::client;
 use crate::session::io::{self, AttemptEnd, MessageEnd, Peer, SessionEnd, Taken};
 use crate::session::limiter;
@@ -19,9 +19,9 @@ impl Meter {
     pub fn note(&self, event: io::Event) {
         match event {
             io::Event::Command(smtp::Verb::Other, taken @ Taken::Forwarded) => {
-                self.count(Event::Command(Verb::Forwarded, fate(taken)));
+                self.count(Occurrence::Command(Verb::Forwarded, fate(taken)));
             }
-            io::Event::Command(verb, taken) => self.count(Event::Command(Verb::from(verb), fate(taken))),
+            io::Event::Command(verb, taken) => self.count(Occurrence::Command(Verb::from(verb), fate(taken))),
             io::Event::Answered { class, origin } => {
                 let origin = match origin {
                     io::Origin::Hop(_) => Origin::Hop,
@@ -30,53 +30,57 @@ impl Meter {
                 self.reply(Side::Downstream, class, origin);
             }
             io::Event::Heard(class) => self.reply(Side::Upstream, class, Origin::Hop),
-            io::Event::Malformed => self.count(Event::MalformedReply),
-            io::Event::Unasked => self.count(Event::Dropped(Dropped::UnaskedReply)),
+            io::Event::Malformed => self.count(Occurrence::MalformedReply),
+            io::Event::Unasked => self.count(Occurrence::Dropped(Dropped::UnaskedReply)),
             io::Event::Message(end, octets) => {
-                self.count(Event::Message(message_fate(end)));
-                self.add(Event::ContentOctets, octets);
+                self.count(Occurrence::Message(message_fate(end)));
+                self.add(Occurrence::ContentOctets, octets);
             }
-            io::Event::Mended(count) => self.add(Event::NewlinesMended, count),
-            io::Event::Attempt(end) => self.count(Event::Attempt(attempt_fate(end))),
+            io::Event::Mended(count) => self.add(Occurrence::NewlinesMended, count),
+            io::Event::Attempt(end) => self.count(Occurrence::Attempt(attempt_fate(end))),
             io::Event::Recipient(class) => {
                 let fate = match class {
                     2 => RecipientFate::Accepted,
                     4 => RecipientFate::Deferred,
                     _ => RecipientFate::Refused,
                 };
-                self.count(Event::Recipient(fate));
+                self.count(Occurrence::Recipient(fate));
             }
-            io::Event::FailedOver => self.count(Event::FailedOver),
+            io::Event::FailedOver => self.count(Occurrence::FailedOver),
             io::Event::Verdict(kind) => {
                 if let Some(kind) = verdict(kind) {
-                    self.count(Event::Verdict(kind));
+                    self.count(Occurrence::Verdict(kind));
                 }
             }
             // By the callout's name, which this worker's array has no place for.
             io::Event::Asked(..) => {}
-            io::Event::LateAnswer => self.count(Event::Dropped(Dropped::LateAnswer)),
-            io::Event::MessageLimited(bound) => self.count(Event::Limited(Rated::Mail, whose(bound))),
-            io::Event::RecipientLimited(bound) => self.count(Event::Limited(Rated::Rcpt, whose(bound))),
-            io::Event::Passing => self.count(Event::Passthrough),
-            io::Event::Passed(from, octets) => self.add(Event::PassthroughOctets(side(from)), octets),
-            io::Event::Ended(end) => self.count(Event::SessionEnded(session_end(end))),
-            io::Event::HiddenKeyword => self.count(Event::HiddenKeyword),
-            io::Event::StrayHeader { second: true } => self.count(Event::ProxyHeader(ProxyHeader::Second)),
-            io::Event::StrayHeader { second: false } => self.count(Event::ProxyHeader(ProxyHeader::Unlisted)),
+            io::Event::LateAnswer => self.count(Occurrence::Dropped(Dropped::LateAnswer)),
+            io::Event::MessageLimited(bound) => self.count(Occurrence::Limited(Rated::Mail, whose(bound))),
+            io::Event::RecipientLimited(bound) => self.count(Occurrence::Limited(Rated::Rcpt, whose(bound))),
+            io::Event::Passing => self.count(Occurrence::Passthrough),
+            io::Event::Passed(from, octets) => self.add(Occurrence::PassthroughOctets(side(from)), octets),
+            io::Event::Ended(end) => self.count(Occurrence::SessionEnded(session_end(end))),
+            io::Event::HiddenKeyword => self.count(Occurrence::HiddenKeyword),
+            io::Event::StrayHeader { second: true } => {
+                self.count(Occurrence::ProxyHeader(ProxyHeader::Second))
+            }
+            io::Event::StrayHeader { second: false } => {
+                self.count(Occurrence::ProxyHeader(ProxyHeader::Unlisted))
+            }
             io::Event::Secured(peer, version, resumed) => {
                 let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
-                self.count(Event::TlsHandshake(side(peer), tls_version(version), session));
+                self.count(Occurrence::TlsHandshake(side(peer), tls_version(version), session));
             }
-            io::Event::Unverified => self.count(Event::Unverified),
-            io::Event::NotTold => self.count(Event::NotTold),
-            io::Event::NotSecured(peer, kind) => self.count(Event::TlsFailure(side(peer), kind)),
+            io::Event::Unverified => self.count(Occurrence::Unverified),
+            io::Event::NotTold => self.count(Occurrence::NotTold),
+            io::Event::NotSecured(peer, kind) => self.count(Occurrence::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }
     }
 
     fn reply(&self, side: Side, class: u8, origin: Origin) {
         if let Some(class) = Class::of_digit(class) {
-            self.count(Event::Reply(side, class, origin));
+            self.count(Occurrence::Reply(side, class, origin));
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::hop::{Pick, Pools, Registry, Why};
 use crate::tls::TlsSet;
 
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
-fn all_events() -> Vec<Event> {
-    use Event::*;
+fn all_events() -> Vec<Occurrence> {
+    use Occurrence::*;
     let mut events = vec![
         SessionOpened,
         AcceptPaused,
@@ -98,15 +98,16 @@ fn all_events() -> Vec<Event> {
         ]
         .map(Verdict),
     );
-    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Event::Dropped));
+    events.extend([labels::Dropped::UnaskedReply, labels::Dropped::LateAnswer].map(Occurrence::Dropped));
     use labels::ProxyHeader as H;
-    events.extend([H::Proxied, H::Local, H::Unknown, H::Left, H::Late, H::Torn].map(Event::ProxyHeader));
+    events.extend([H::Proxied, H::Local, H::Unknown, H::Left, H::Late, H::Torn].map(Occurrence::ProxyHeader));
     events.extend(
-        [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted].map(Event::ProxyHeader),
+        [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted]
+            .map(Occurrence::ProxyHeader),
     );
-    events.extend([labels::Reload::Done, labels::Reload::Refused].map(Event::Reload));
+    events.extend([labels::Reload::Done, labels::Reload::Refused].map(Occurrence::Reload));
     for what in [Rated::Mail, Rated::Rcpt] {
-        events.extend([Bound::Client, Bound::Range].map(|whose| Event::Limited(what, whose)));
+        events.extend([Bound::Client, Bound::Range].map(|whose| Occurrence::Limited(what, whose)));
     }
     events
 }
@@ -118,7 +119,7 @@ fn pools() -> (Pools, Registry) {
 
 #[test]
 fn indices_are_dense() {
-    let indices: BTreeSet<usize> = all_events().into_iter().map(Event::index).collect();
+    let indices: BTreeSet<usize> = all_events().into_iter().map(Occurrence::index).collect();
     assert_eq!(indices.len(), all_events().len());
     assert_eq!(indices, (0..SERIES).collect());
 }
@@ -127,10 +128,10 @@ fn indices_are_dense() {
 fn every_event_is_counted_under_its_own_labels() {
     let (pools, _registry) = pools();
     for event in [
-        Event::Command(Verb::Rcpt, Fate::Refused),
-        Event::Reply(Side::Upstream, Class::Permanent, Origin::Hop),
-        Event::Message(MessageFate::DeliveredUnheard),
-        Event::Panic,
+        Occurrence::Command(Verb::Rcpt, Fate::Refused),
+        Occurrence::Reply(Side::Upstream, Class::Permanent, Origin::Hop),
+        Occurrence::Message(MessageFate::DeliveredUnheard),
+        Occurrence::Panic,
     ] {
         let metrics = Metrics::new(2);
         metrics.meter(0).count(event);
@@ -145,9 +146,9 @@ fn every_event_is_counted_under_its_own_labels() {
         assert_eq!(counted.len(), 1, "{event:?}");
         assert_eq!(metrics.total(event), 4);
         let expected = match event {
-            Event::Command(..) => "gatepost_commands_total{verb=\"rcpt\",outcome=\"refused\"}",
-            Event::Reply(..) => "gatepost_replies_total{side=\"upstream\",class=\"5xx\",origin=\"hop\"}",
-            Event::Message(..) => "gatepost_messages_total{outcome=\"delivered_unheard\"}",
+            Occurrence::Command(..) => "gatepost_commands_total{verb=\"rcpt\",outcome=\"refused\"}",
+            Occurrence::Reply(..) => "gatepost_replies_total{side=\"upstream\",class=\"5xx\",origin=\"hop\"}",
+            Occurrence::Message(..) => "gatepost_messages_total{outcome=\"delivered_unheard\"}",
             _ => "gatepost_panics_total",
         };
         assert_eq!(counted[0].0, expected);
@@ -159,9 +160,9 @@ fn the_output_is_prometheus_text_and_holds_every_metric() {
     let (pools, _registry) = pools();
     let metrics = Metrics::new(1);
     let meter = metrics.meter(0);
-    meter.count(Event::SessionOpened);
-    meter.count(Event::SessionOpened);
-    meter.count(Event::SessionEnded(End::Quit));
+    meter.count(Occurrence::SessionOpened);
+    meter.count(Occurrence::SessionOpened);
+    meter.count(Occurrence::SessionEnded(End::Quit));
     meter.time(Timing::Added, Duration::from_micros(10));
     meter.time(Timing::Added, Duration::from_micros(11));
     meter.time(Timing::Added, Duration::from_secs(9));

@@ -44,7 +44,7 @@ use super::worker::{self, Registered, Scratch, Stopping};
 use crate::hop::{Connected, NotConnected};
 use crate::limits::Permit;
 use crate::metrics::labels::End;
-use crate::metrics::{Event, Timing};
+use crate::metrics::{Occurrence, Timing};
 use crate::session::Session;
 use crate::session::io::{Bits, Input, Peer};
 use crate::session::settings::{Entrance, Settings};
@@ -243,8 +243,8 @@ impl Drive {
     fn panicked(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
         let whole = scratch.out.tx[0].is_empty();
         scratch.reset();
-        scratch.meter.count(Event::Panic);
-        scratch.meter.count(Event::SessionEnded(End::Panic));
+        scratch.meter.count(Occurrence::Panic);
+        scratch.meter.count(Occurrence::SessionEnded(End::Panic));
         tracing::error!(session = %self.session.id(), "session: panicked");
         if let Some(link) = self.client.as_mut().filter(|link| whole && link.unsent.is_none())
             && self.session.is_between_replies()

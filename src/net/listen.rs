@@ -28,7 +28,7 @@ use super::share::{Guest, Share};
 use super::worker::{self, Registered, Serving, Stopping};
 use crate::config::types::Intercept;
 use crate::limits::{Entered, Exceeded, Permit};
-use crate::metrics::Event;
+use crate::metrics::Occurrence;
 use crate::metrics::labels::Refusal;
 use crate::session::client::ClientFacts;
 use crate::session::limiter::Bound;
@@ -60,7 +60,7 @@ pub struct Entry {
 }
 
 /// The same, on a worker's runtime. Its task accepts until the door is shut.
-pub struct Door {
+pub struct Listening {
     socket: TcpListener,
     opens: ArcSwap<Opens>,
     /// Who has the clients, if not this worker alone.
@@ -95,7 +95,7 @@ impl Opens {
     }
 }
 
-impl Door {
+impl Listening {
     /// Takes a socket onto this worker's runtime.
     ///
     /// # Errors
@@ -106,10 +106,10 @@ impl Door {
         share: Option<Share>,
         entry: Entry,
         serving: &Arc<Serving>,
-    ) -> io::Result<Arc<Door>> {
+    ) -> io::Result<Arc<Listening>> {
         let opens = Opens { entry, serving: Arc::clone(serving) };
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Arc::new(Door { socket, opens: ArcSwap::from_pointee(opens), share: share.map(Arc::new) }))
+        Ok(Arc::new(Listening { socket, opens: ArcSwap::from_pointee(opens), share: share.map(Arc::new) }))
     }
 
     /// From now on it opens to this.
@@ -220,7 +220,7 @@ impl Drop for Counted {
 }
 
 /// Accepts until the process wants to stop or the task is aborted; [`empty`] comes after it.
-pub async fn accept(door: Arc<Door>, ids: Ids) {
+pub async fn accept(door: Arc<Listening>, ids: Ids) {
     let mut registered = Registered::default();
     loop {
         let accepted = poll_fn(|cx| {
@@ -240,7 +240,7 @@ pub async fn accept(door: Arc<Door>, ids: Ids) {
 }
 
 /// RFC 5321 3.8: whoever was already connected hears 421. At a socket that stays open he waits instead.
-pub async fn empty(door: &Door, ids: &Ids) {
+pub async fn empty(door: &Listening, ids: &Ids) {
     if door.share.is_some() {
         return;
     }
@@ -253,7 +253,7 @@ pub async fn empty(door: &Door, ids: &Ids) {
     .await;
 }
 
-fn admit(stream: TcpStream, client: SocketAddr, door: &Door, ids: &Ids) {
+fn admit(stream: TcpStream, client: SocketAddr, door: &Listening, ids: &Ids) {
     let opens = door.opens.load();
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let entered = match opens.serving.sessions.enter() {
@@ -304,7 +304,7 @@ pub(super) fn begin(arrival: Arrival, opens: &Opens, permit: Permit, ids: &Ids) 
             destination.map(|to| Box::new(ClientFacts { destination: Some(to), ..ClientFacts::default() }))
         }
     };
-    worker::with_scratch(|scratch| scratch.meter.count(Event::SessionOpened));
+    worker::with_scratch(|scratch| scratch.meter.count(Occurrence::SessionOpened));
     let entrance = Entrance { listener: entry.listener, pool: entry.pool, client, facts };
     let tls = serving.tls.get(usize::from(entry.listener)).cloned().flatten();
     let stream = Stream::Tcp(stream);
@@ -334,7 +334,7 @@ fn refusal(exceeded: Exceeded) -> Refusal {
 
 /// Answers a client that is not let in.
 pub(super) fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
-    worker::with_scratch(|scratch| scratch.meter.count(Event::SessionRefused(why)));
+    worker::with_scratch(|scratch| scratch.meter.count(Occurrence::SessionRefused(why)));
     let mut line = Vec::new();
     own.write(ids.next(), &mut line);
     // A fresh socket's buffer takes a line; a client that is gone already needs none.
@@ -374,7 +374,7 @@ async fn hear_out(stream: TcpStream) -> io::Result<()> {
 async fn failed(error: &io::Error) {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM: others must end first. Anything else concerns one client only.
     if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) {
-        worker::with_scratch(|scratch| scratch.meter.count(Event::AcceptPaused));
+        worker::with_scratch(|scratch| scratch.meter.count(Occurrence::AcceptPaused));
         tracing::warn!(%error, "accept: paused");
         tokio::time::sleep(REST).await;
     }

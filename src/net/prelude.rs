@@ -23,7 +23,7 @@ use super::share::Share;
 use super::worker;
 use crate::limits::Entered;
 use crate::log;
-use crate::metrics::Event;
+use crate::metrics::Occurrence;
 use crate::metrics::labels::{ProxyHeader, Refusal};
 use crate::proxy_protocol::{self, Header, HeaderFault, LONGEST, Proxied};
 use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts};
@@ -170,7 +170,7 @@ fn take(stream: &TcpStream, closed: bool) -> io::Result<Result<Header, Ended>> {
 }
 
 fn count(outcome: ProxyHeader) {
-    worker::with_scratch(|scratch| scratch.meter.count(Event::ProxyHeader(outcome)));
+    worker::with_scratch(|scratch| scratch.meter.count(Occurrence::ProxyHeader(outcome)));
 }
 
 fn outcome(fault: HeaderFault) -> ProxyHeader {

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use super::buffers::Pool;
-use super::listen::{self, Door, Entry, Ids};
+use super::listen::{self, Entry, Ids, Listening};
 use super::share::{Guest, Share};
 use crate::dialog::Tx;
 use crate::limits::Sessions;
@@ -235,7 +235,7 @@ async fn obey(index: u64, mut orders: UnboundedReceiver<Order>, beat: Beat) -> i
 
 /// A worker's listeners, each with the task that accepts.
 struct Doors {
-    open: Vec<(Entry, Arc<Door>, JoinHandle<()>)>,
+    open: Vec<(Entry, Arc<Listening>, JoinHandle<()>)>,
     ids: Ids,
 }
 
@@ -256,7 +256,7 @@ impl Doors {
                     continue;
                 }
             };
-            let door = Door::open(socket, share, entry, serving)?;
+            let door = Listening::open(socket, share, entry, serving)?;
             let task = tokio::spawn(listen::accept(Arc::clone(&door), self.ids.clone()));
             self.open.push((entry, door, task));
         }

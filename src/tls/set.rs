@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::watch::{Look, look};
 use super::{ClientTls, ServerTls};
-use crate::config::types::{Config, Source, Target, Upstream};
+use crate::config::types::{Config, Source, Target, UpstreamPool};
 use crate::metrics::certificates::Expiry;
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
@@ -117,7 +117,7 @@ impl TlsSet {
 }
 
 /// Hosts that have no name which a certificate could be verified for.
-fn nameless(pool: &str, upstream: &Upstream, tls: &ClientTls) -> Vec<String> {
+fn nameless(pool: &str, upstream: &UpstreamPool, tls: &ClientTls) -> Vec<String> {
     let Source::Hosts(hosts) = &upstream.source else { return Vec::new() };
     if !tls.verifies() || tls.names_all() {
         return Vec::new();

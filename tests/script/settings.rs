@@ -132,7 +132,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt })
 }
 
-fn hosts(upstream: &types::Upstream) -> Vec<Arc<str>> {
+fn hosts(upstream: &types::UpstreamPool) -> Vec<Arc<str>> {
     match &upstream.source {
         types::Source::Hosts(hosts) => hosts
             .iter()

@@ -25,7 +25,7 @@ fn named() -> HostSpec {
 }
 
 fn spec(balance: Balance, hosts: Vec<HostSpec>, sessions: u32) -> PoolSpec {
-    let upstream = Upstream { balance, sessions: sessions as usize, ..Upstream::default() };
+    let upstream = UpstreamPool { balance, sessions: sessions as usize, ..UpstreamPool::default() };
     PoolSpec { hosts, ..PoolSpec::new("main", &upstream) }
 }
 
@@ -176,7 +176,8 @@ fn a_host_that_came_back_takes_its_share_step_by_step() {
 #[test]
 fn found_hosts_go_by_preference_and_share_by_weight() {
     let registry = Registry::new(Instant::now());
-    let upstream = Upstream { source: Source::Srv("_smtp._tcp.example.com".into()), ..Upstream::default() };
+    let upstream =
+        UpstreamPool { source: Source::Srv("_smtp._tcp.example.com".into()), ..UpstreamPool::default() };
     let pool = Pool::new(PoolSpec::new("main", &upstream), &registry);
     let now = Instant::now();
     assert!(matches!(pool.next(&[], now), Pick::None) && !pool.is_ready(), "nothing is known yet");
@@ -206,7 +207,7 @@ fn found_hosts_go_by_preference_and_share_by_weight() {
 #[test]
 fn hosts_of_recipients_are_counted_as_one() {
     let registry = Registry::new(Instant::now());
-    let upstream = Upstream { source: Source::RecipientMx, port: 2525, ..Upstream::default() };
+    let upstream = UpstreamPool { source: Source::RecipientMx, port: 2525, ..UpstreamPool::default() };
     let pool = Pool::new(PoolSpec::new("out", &upstream), &registry);
     assert!(pool.is_ready());
     let domain = pool.of_domain(&[found("mx.example.net", 10, 1, 1)], &registry);

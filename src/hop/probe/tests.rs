@@ -5,17 +5,17 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::types::{self, Source, Upstream, UpstreamTls};
+use crate::config::types::{self, Source, UpstreamPool, UpstreamTls};
 use crate::hop::{PoolSpec, Registry};
 use crate::session::route::HopTls;
 use crate::tls::ClientTls;
 use crate::tls::certificates::{Authority, Pair};
 
 /// One host at that address.
-fn upstream(address: std::net::SocketAddr) -> Upstream {
+fn upstream(address: std::net::SocketAddr) -> UpstreamPool {
     let host = types::Target::Tcp { host: address.ip().to_string(), port: address.port() };
     let spec = types::HostSpec { target: host, weight: 1, server_name: None };
-    Upstream { source: Source::Hosts(vec![spec]), ..Upstream::default() }
+    UpstreamPool { source: Source::Hosts(vec![spec]), ..UpstreamPool::default() }
 }
 
 /// A pool with one host at that address.
@@ -185,7 +185,7 @@ async fn tls_is_what_the_pool_requires() {
     ] {
         let address = secured_host(pair, mode == HopTls::Implicit).await;
         let tls = UpstreamTls { mode, verify, roots: Some(roots.clone()), ..UpstreamTls::default() };
-        let upstream = Upstream { tls, identity: Identity::Xclient, ..upstream(address) };
+        let upstream = UpstreamPool { tls, identity: Identity::Xclient, ..upstream(address) };
         let mut spec = PoolSpec::new("main", &upstream);
         spec.tls = Some(Arc::new(ClientTls::load(&upstream.tls).unwrap()));
         let pool = Pool::new(spec, &Registry::new(Instant::now()));
@@ -200,7 +200,7 @@ async fn tls_is_what_the_pool_requires() {
     let address = host("220 host\r\n", "250 host\r\n").await.0;
     let tls = UpstreamTls { mode: HopTls::Required, ..UpstreamTls::default() };
     let pool = Pool::new(
-        PoolSpec::new("main", &Upstream { tls, ..upstream(address) }),
+        PoolSpec::new("main", &UpstreamPool { tls, ..upstream(address) }),
         &Registry::new(Instant::now()),
     );
     let heard = voice(Duration::from_secs(10)).ask(&pool.targets()[0], false).await.unwrap();

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket as TokioUdpSocket;
 
 use super::super::dns::TTL;
 use super::*;
-use crate::config::types::{HostSpec, Source, Target, Upstream};
+use crate::config::types::{HostSpec, Source, Target, UpstreamPool};
 
 /// The addresses and TTL the server has for `store.example.net`; no addresses: SERVFAIL.
 type Zone = Arc<Mutex<(Vec<IpAddr>, u32)>>;
@@ -53,7 +53,7 @@ fn config(dns: SocketAddr, hosts: &[&str], port: u16) -> Config {
             server_name: None,
         })
         .collect();
-    let upstream = Upstream { source: Source::Hosts(hosts), ..Upstream::default() };
+    let upstream = UpstreamPool { source: Source::Hosts(hosts), ..UpstreamPool::default() };
     Config {
         upstreams: BTreeMap::from([("main".into(), upstream)]),
         dns: Dns { servers: vec![dns] },
