@@ -9,9 +9,9 @@
 //! XFORWARD_README.
 
 mod facts;
+mod known;
 mod told;
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use self::facts::{
@@ -20,7 +20,7 @@ pub use self::facts::{
 };
 use super::io::{Bits, Event, HopId, Origin, Output, Peer, SessionEnd, TraceSide};
 use super::owed::Said;
-use super::settings::{AuthShown, Door, DoorTls, Entrance};
+use super::settings::{Door, DoorTls, Entrance};
 use super::transaction::Hello;
 use super::turn::Turn;
 use crate::dialog::{Downstream, Limits, Next};
@@ -290,123 +290,6 @@ impl Client {
         self.mark(Mark::Gone, true);
         turn.count(Event::Ended(end));
         turn.wish(if securing { Output::Abort(Peer::Downstream) } else { Output::Close(Peer::Downstream) });
-    }
-}
-
-impl Client {
-    /// The session's name in logs and replies.
-    pub fn id(&self) -> SessionId {
-        self.id
-    }
-
-    /// Through which door it came, and who it is.
-    pub fn entrance(&self) -> &Entrance {
-        &self.entrance
-    }
-
-    /// What is known of it beside its address.
-    pub fn facts(&self) -> Option<&ClientFacts> {
-        self.entrance.facts.as_deref()
-    }
-
-    /// Its address.
-    pub fn ip(&self) -> IpAddr {
-        self.entrance.client.ip()
-    }
-
-    /// Where it connected to, if that was not gatepost.
-    pub fn destination(&self) -> Option<SocketAddr> {
-        self.facts().and_then(|facts| facts.destination)
-    }
-
-    /// How far its dialog has come.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// Whether it has heard its last reply, or is gone.
-    pub fn is_over(&self) -> bool {
-        self.phase == Phase::Over
-    }
-
-    /// EHLO or HELO as last answered 2xx.
-    pub fn hello(&self) -> Option<&Hello> {
-        self.hello.as_deref()
-    }
-
-    /// Its name for itself, or what XCLIENT said it was, until it says so itself.
-    pub fn helo(&self) -> Option<&[u8]> {
-        let told = || Some(self.facts()?.xclient.as_ref()?.helo.as_deref()?.as_bytes());
-        self.hello().map(|hello| &*hello.given).or_else(told)
-    }
-
-    /// What it was shown in answer to that.
-    pub fn shown(&self) -> &Extensions {
-        &self.shown
-    }
-
-    /// Whether it authenticated through to the hop.
-    pub fn is_authenticated(&self) -> bool {
-        self.is(Mark::Authenticated)
-    }
-
-    /// Whether nobody on the way to gatepost could read along.
-    pub fn is_secured(&self) -> bool {
-        self.facts().is_some_and(ClientFacts::is_secured)
-    }
-
-    /// Whether there is TLS with gatepost itself.
-    pub fn is_under_tls(&self) -> bool {
-        self.facts().is_some_and(|facts| facts.tls.is_some())
-    }
-
-    /// Whether AUTH may be shown to it and taken now.
-    pub fn is_shown_auth(&self, door: &Door) -> bool {
-        match door.auth {
-            AuthShown::Hop => true,
-            AuthShown::Tls => self.is_secured(),
-            AuthShown::Off => false,
-        }
-    }
-
-    /// Whether it is shown a STARTTLS of gatepost's own.
-    pub fn is_offered_tls(&self, door: &Door) -> bool {
-        door.tls == DoorTls::StartTls && !self.is_under_tls() && !self.is(Mark::Authenticated)
-    }
-
-    /// Whether TLS is required and there is none yet.
-    pub fn is_locked(&self) -> bool {
-        self.is(Mark::Locked)
-    }
-
-    /// Whether it may say XCLIENT and XFORWARD.
-    pub fn is_trusted(&self) -> bool {
-        self.is(Mark::Trusted)
-    }
-
-    /// Whether the greeting waits for `greeting_delay`; octets before it are too early.
-    pub fn is_greeting_delayed(&self) -> bool {
-        self.is(Mark::GreetingDelayed)
-    }
-
-    /// Whether octets of it wait behind what was taken.
-    pub fn is_early(&self) -> bool {
-        self.is(Mark::Early)
-    }
-
-    /// Whether it sent FIN.
-    pub fn has_finished(&self) -> bool {
-        self.is(Mark::Finished)
-    }
-
-    /// Whether it cannot be told anything any more.
-    pub fn is_gone(&self) -> bool {
-        self.is(Mark::Gone)
-    }
-
-    /// When it last did or heard something.
-    pub fn active_at(&self) -> Instant {
-        self.active_at
     }
 
     fn is(&self, mark: Mark) -> bool {

@@ -7,18 +7,18 @@
 
 use std::sync::Arc;
 
-use super::super::attempt::{Attempt, Failure, Way};
-use super::super::hop::{Hop, NoHop, Tried, Why};
-use super::super::io::{AttemptEnd, Event, HopId, Origin, Output, VerdictKind};
-use super::super::owed::{Answer, Entry, Said, What};
+use super::super::Session;
+use super::super::attempt::{Attempt, Way};
+use super::super::hop::{NoHop, Tried, Why};
+use super::super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
+use super::super::owed::{Answer, Said, What};
 use super::super::route::{Destination, Domain, NotFound, Place, PoolId};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
 use super::super::verdict::{Giver, Rung, Stage};
-use super::super::{Session, closes};
-use super::asking::{Heard, Occasion};
+use super::asking::Heard;
 use crate::dialog::{Expect, Say};
-use crate::smtp::{Own, ReplyRef, own};
+use crate::smtp::{Own, own};
 
 impl Session {
     /// A verdict has a refused recipient tried again.
@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// Tries the next rung that is not a repetition.
-    fn next_rung(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn next_rung(&mut self, turn: &mut Turn<'_>) {
         let most = self.settings.limits.attempts;
         while let Some((recipient, attempt)) = self.owed.attempt() {
             let Some(Way { origin, pool, mx, recipient }) = attempt.next(recipient, most) else {
@@ -193,7 +193,7 @@ impl Session {
     }
 
     /// Opens a dialog for the attempt; returns whether one is under way.
-    fn try_at(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried) -> bool {
+    pub(super) fn try_at(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried) -> bool {
         match self.open(turn, place, tried) {
             Ok(hop) if self.set_out(hop) => true,
             Ok(hop) => {
@@ -239,164 +239,5 @@ impl Session {
             open.say(turn, Expect::RungMail, Say::Mail, |line| transaction.mail.write(carries, line));
         }
         open.say(turn, Expect::RungRcpt, Say::Along, |line| attempt.recipient().write(carries, line));
-    }
-
-    /// A hop answered what the attempt said.
-    pub(super) fn attempt_answered(
-        &mut self,
-        turn: &mut Turn<'_>,
-        hop: HopId,
-        expect: Expect,
-        reply: ReplyRef<'_>,
-    ) {
-        if reply.code().is_intermediate() {
-            return self.lost_because(turn, hop, Why::Malformed, None);
-        }
-        let Some((_, attempt)) = self.owed.attempt().filter(|(_, attempt)| attempt.is_at(hop)) else {
-            return;
-        };
-        if expect == Expect::RungMail {
-            if reply.code().is_negative() {
-                attempt.mail_refused(reply);
-            }
-            return;
-        }
-        let refusal = attempt.take_mail_refusal();
-        let reply = refusal.as_ref().map_or(reply, |refusal| refusal.as_ref().as_ref());
-        if reply.code().is_positive() {
-            return self.attempt_accepted(turn, hop, reply);
-        }
-        turn.count(Event::Attempt(AttemptEnd::Refused));
-        let Some((_, attempt)) = self.owed.attempt() else { return };
-        if attempt.by().is_none() {
-            // A route: what this hop says is the answer, and is asked about as one.
-            if let Some(Entry { what, .. }) = self.owed.pop() {
-                self.judge(turn, what, Occasion::of(hop), reply, None);
-                // While callouts are asked about it, the hop is kept: a ladder may begin from there.
-                if !self.is_asked_about(hop) {
-                    self.leave_attempt(turn, hop);
-                    self.owed.head_waits_since(turn.now);
-                }
-                self.settle(turn);
-            }
-            return;
-        }
-        attempt.refused(hop, reply);
-        self.withdraw(turn, hop);
-        self.next_rung(turn);
-    }
-
-    /// 2xx: the recipient joins the transaction, brings it to this hop, or must come by itself.
-    fn attempt_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        let Some(Entry { answer: Answer::Trying(attempt), what }) = self.owed.pop() else { return };
-        if attempt.by().is_some() {
-            self.owed.head_waits_since(turn.now);
-            self.take_over(turn, attempt.into_recipient(), hop, reply, None);
-        } else {
-            self.judge(turn, what, Occasion::Accepted { attempt, hop }, reply, None);
-        }
-        self.settle(turn);
-    }
-
-    /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it.
-    pub(super) fn leave_attempt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if self.may_settle() && self.hops.get(hop).is_some_and(Hop::may_be_in_mail) {
-            self.adopt(turn, hop);
-        } else {
-            self.withdraw(turn, hop);
-        }
-    }
-
-    /// Leaves a hop where an attempt was made: the transaction's own is not touched, home hears RSET, any other QUIT.
-    pub(super) fn withdraw(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if self.is_attempted_at(hop) || self.hops.current() == Some(hop) {
-            return;
-        }
-        if self.hops.home() == Some(hop) {
-            return self.reset_if_in_mail(turn, hop);
-        }
-        if self.hops.is_ready(hop) {
-            self.reset_if_in_mail(turn, hop);
-            if let Some(open) = self.hops.get_mut(hop) {
-                open.say_quit(turn);
-            }
-        }
-        self.hops.close(turn, hop, true);
-    }
-
-    /// The hop of an attempt was lost: the next host of its place, or the next rung.
-    pub(super) fn attempt_lost(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried, why: Why) {
-        self.ask_no_more(turn);
-        if let Some((_, attempt)) = self.owed.attempt() {
-            attempt.hop_lost(why);
-        }
-        if !self.try_at(turn, place, tried) {
-            self.next_rung(turn);
-        }
-    }
-
-    /// The transaction's own hop was lost in the midst of an attempt on it.
-    pub(super) fn attempt_gone(&mut self, turn: &mut Turn<'_>) {
-        if let Some((_, attempt)) = self.owed.attempt() {
-            attempt.own_hop_lost();
-            self.next_rung(turn);
-        }
-    }
-
-    /// The ladder's time is over.
-    pub(super) fn attempts_timed_out(&mut self, turn: &mut Turn<'_>) {
-        let Some((_, attempt)) = self.owed.attempt() else { return };
-        if let Some(hop) = attempt.time_is_over() {
-            // Its answer may still come; nobody may take it for another's.
-            if self.hops.current() == Some(hop) {
-                self.lost(turn, hop, None);
-            } else {
-                self.owed.void(hop, &own::OTHER_HOP);
-                self.hops.close(turn, hop, false);
-            }
-        }
-        self.ladder_failed(turn);
-    }
-
-    /// No rung was accepted: the client hears what sums it up, after the rules that are left were asked about it.
-    fn ladder_failed(&mut self, turn: &mut Turn<'_>) {
-        if self.owed.attempt().is_none() {
-            return;
-        }
-        let Some(Entry { what, answer: Answer::Trying(attempt) }) = self.owed.pop() else { return };
-        self.owed.head_waits_since(turn.now);
-        let Failure { by, origin, reply, nowhere } = attempt.failure(self.client.id());
-        if by.is_some() {
-            let hop = self.hops.current();
-            self.judge(turn, what, Occasion::Reply { hop, origin }, reply.as_ref().as_ref(), by);
-        } else {
-            // Its own reasons come first; a host's refusal of the session is one, unless it would end this one.
-            let refusal = self.take_refusal().filter(|refusal| !closes(refusal.code().get()));
-            let said = match (refusal, nowhere) {
-                (Some(refusal), _) => refusal,
-                (None, Some(nowhere)) => Said::Own(nowhere),
-                (None, None) => match origin {
-                    Origin::Hop(hop) => Said::Heard(hop, Arc::new(*reply)),
-                    Origin::Gatepost => Said::Written(Arc::new(*reply)),
-                },
-            };
-            self.owed.put_back(what, Answer::Own(said));
-        }
-        self.settle(turn);
-    }
-
-    /// Whether this hop is where an attempt is being made, apart from the transaction's own.
-    pub(super) fn is_trial(&self, hop: HopId) -> bool {
-        let tried = match self.owed.head().map(|head| &head.answer) {
-            Some(Answer::Trying(attempt)) => attempt.is_at(hop),
-            Some(Answer::Asked(inquiry)) => inquiry.is_about_acceptance_at(hop),
-            _ => false,
-        };
-        tried && self.hops.current() != Some(hop)
-    }
-
-    /// Whether the attempt under way is at this hop, the transaction's own included.
-    pub(super) fn is_attempted_at(&self, hop: HopId) -> bool {
-        matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(attempt)) if attempt.is_at(hop))
     }
 }

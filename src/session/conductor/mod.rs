@@ -10,6 +10,7 @@
 
 mod answers;
 mod asking;
+mod attempted;
 mod attempts;
 mod commands;
 mod content;

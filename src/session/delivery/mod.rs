@@ -9,10 +9,11 @@
 //! RFC 5321 4.5.2 (transparency), RFC 3030 2 (BDAT), RFC 1047 (after the end only the hop's word counts).
 
 mod content;
+mod known;
 
 pub use self::content::Content;
 use self::content::{Form, Intake, Outlet};
-use super::hop::{Hop, Hops};
+use super::hop::Hop;
 use super::io::{HopId, Peer, TraceSide};
 use super::owed::Said;
 use super::transaction::Transaction;
@@ -80,6 +81,11 @@ impl Delivery {
     /// The transaction is over before its content, or without any.
     pub fn take_transaction(&mut self) -> Option<Box<Transaction>> {
         self.transaction.take()
+    }
+
+    /// The transaction, to change it.
+    pub fn transaction_mut(&mut self) -> Option<&mut Transaction> {
+        self.transaction.as_deref_mut()
     }
 
     /// The client heard 354: its octets are for this hop, which has taken DATA.
@@ -348,84 +354,6 @@ impl Delivery {
             transaction.octets = content.size;
         }
         Some(content.hop())
-    }
-}
-
-impl Delivery {
-    /// The transaction, from MAIL to the end of its content.
-    pub fn transaction(&self) -> Option<&Transaction> {
-        self.transaction.as_deref()
-    }
-
-    /// The same, to change it.
-    pub fn transaction_mut(&mut self) -> Option<&mut Transaction> {
-        self.transaction.as_deref_mut()
-    }
-
-    /// Whether MAIL was answered 2xx and the transaction goes on.
-    pub fn has_transaction(&self) -> bool {
-        self.transaction().is_some_and(|transaction| transaction.accepted)
-    }
-
-    /// The content, from 354 or the first BDAT to its end.
-    pub fn content(&self) -> Option<&Content> {
-        self.content.as_deref()
-    }
-
-    /// Whether nothing is under way.
-    pub fn is_none(&self) -> bool {
-        self.transaction.is_none() && self.content.is_none()
-    }
-
-    /// Whether the client's octets are content.
-    pub fn in_content(&self) -> bool {
-        self.content().is_some_and(|content| !content.is_between_chunks())
-    }
-
-    /// Whether content is under way and more of it must come.
-    pub fn lacks_octets(&self) -> bool {
-        self.content().is_some_and(Content::lacks_octets)
-    }
-
-    /// Whether a chunk of no octets waits to be taken.
-    pub fn has_empty_chunk(&self) -> bool {
-        self.content().is_some_and(|content| matches!(content.intake, Intake::Chunk { remaining: 0, .. }))
-    }
-
-    /// Whether a hop is in the midst of a DATA that the client knows nothing of.
-    pub fn is_stuffing(&self) -> bool {
-        self.content().is_some_and(Content::is_stuffing)
-    }
-
-    /// Whether content can be taken now.
-    pub fn takes_content(&self, hops: &Hops) -> bool {
-        let Some(content) = self.content().filter(|content| !content.is_between_chunks()) else {
-            return false;
-        };
-        match &content.outlet {
-            Outlet::Nowhere(_) => true,
-            Outlet::Hop { ready: false, .. } => false,
-            Outlet::Hop { form: Form::Chunks, hop, .. } => {
-                matches!(content.intake, Intake::Chunk { announced: true, .. })
-                    || hops.get(*hop).is_some_and(Hop::may_say)
-            }
-            Outlet::Hop { .. } => true,
-        }
-    }
-
-    /// Whether a hop is in the midst of content: what it says now was not asked.
-    pub fn streams_to(&self, at: HopId) -> bool {
-        self.content().is_some_and(|content| content.streams_to(at))
-    }
-
-    /// Whether a hop must take DATA, or be ready for chunks, before content can flow to it.
-    pub fn awaits_go(&self, at: HopId) -> bool {
-        self.content().is_some_and(|content| content.awaits_go(at))
-    }
-
-    /// Whether chunks wait for the envelope to be in at this hop.
-    pub fn awaits_chunks(&self, at: HopId) -> bool {
-        self.content().is_some_and(|content| content.awaits_chunks(at))
     }
 }
 

@@ -9,6 +9,7 @@
 //! RFC 5321 4.5.3.2 (time-outs), RFC 2033 (LMTP).
 
 mod hops;
+mod known;
 mod telling;
 mod terms;
 mod tls;
@@ -21,16 +22,16 @@ use smallvec::SmallVec;
 pub use self::hops::{Hops, NoHop};
 use self::terms::Terms;
 pub use self::terms::{Greeting, Missed, Step};
-use super::client::{Client, TlsFacts};
+use super::client::Client;
 use super::closes;
 use super::io::{Event, HopId, Peer, TraceSide};
 use super::owed::What;
 use super::route::{Host, HostNews, Picked, Place, TargetId};
 use super::settings::Settings;
-use super::transaction::{Carries, Hello, Needs, Transaction};
+use super::transaction::{Hello, Transaction};
 use super::turn::Turn;
-use crate::dialog::{self, Expect, Heard, Say, Timeouts};
-use crate::smtp::{Extensions, Keyword, ReplyLimits, ReplyRef};
+use crate::dialog::{self, Expect, Heard, Say};
+use crate::smtp::{Extensions, ReplyLimits, ReplyRef};
 
 /// Hosts already tried.
 pub type Tried = SmallVec<[TargetId; 2]>;
@@ -328,110 +329,5 @@ impl Hop {
         if self.dialog.is_quiet() {
             self.since = now;
         }
-    }
-}
-
-impl Hop {
-    /// Which.
-    pub fn id(&self) -> HopId {
-        self.id
-    }
-
-    /// The pool or the domain whose host it is.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// Its host.
-    pub fn host(&self) -> &Arc<dyn Host> {
-        &self.host
-    }
-
-    /// Its host's name, for logs.
-    pub fn name(&self) -> &Arc<str> {
-        self.host.name()
-    }
-
-    /// Whether it speaks LMTP.
-    pub fn is_lmtp(&self) -> bool {
-        self.lmtp
-    }
-
-    /// Whether it hears the client's commands.
-    pub fn is_ready(&self) -> bool {
-        self.stand == Stand::Ready
-    }
-
-    /// Whether there is no connection yet.
-    pub fn is_connecting(&self) -> bool {
-        self.stand == Stand::Connecting
-    }
-
-    /// Whether a handshake goes on.
-    pub fn is_securing(&self) -> bool {
-        self.stand == Stand::Securing
-    }
-
-    /// What it offers.
-    pub fn offers(&self) -> &Extensions {
-        &self.dialog.extensions
-    }
-
-    /// Whether a command said now would go out now.
-    pub fn may_say(&self) -> bool {
-        self.dialog.may_say()
-    }
-
-    /// Whether a reply to this is still to come.
-    pub fn awaits(&self, expect: Expect) -> bool {
-        self.dialog.awaits(expect)
-    }
-
-    /// Whose replies are still to come.
-    pub fn expects(&self) -> impl Iterator<Item = Expect> {
-        self.dialog.expects()
-    }
-
-    /// Whether it is inside a transaction, or will be if it takes what it was told.
-    pub fn may_be_in_mail(&self) -> bool {
-        self.dialog.may_be_in_mail()
-    }
-
-    /// What it can be told. SIZE the client may have been shown on gatepost's own account.
-    pub fn carries(&self, shown: &Extensions) -> Carries {
-        Carries {
-            lmtp: self.lmtp,
-            size: self.offers().has(Keyword::Size) || !shown.has(Keyword::Size),
-            dsn: self.offers().has(Keyword::Dsn),
-        }
-    }
-
-    /// Whether it offers what a transaction has used.
-    pub fn fits(&self, needs: Option<&Needs>) -> bool {
-        needs.is_none_or(|needs| needs.met_by(self.offers()))
-    }
-
-    /// Whether it takes a path that was not the client's (RFC 6531 3.4).
-    pub fn takes_path(&self, path: &[u8]) -> bool {
-        path.is_ascii() || !self.is_ready() || self.offers().has(Keyword::SmtpUtf8)
-    }
-
-    /// The TLS there is with it.
-    pub fn tls(&self) -> Option<&TlsFacts> {
-        self.terms.as_ref()?.tls()
-    }
-
-    /// When what is awaited of it is too late.
-    pub fn deadline(&self, timeouts: &Timeouts, owes_message: bool, authenticated: bool) -> Option<Instant> {
-        let patience = match self.stand {
-            Stand::Connecting => timeouts.connect,
-            Stand::Securing => timeouts.tls,
-            Stand::Greeting if self.more => timeouts.greeting,
-            Stand::Ready | Stand::Hello if owes_message => timeouts.end_of_data,
-            Stand::Ready | Stand::Hello if self.dialog.is_quiet() => return None,
-            _ if self.more && !authenticated => timeouts.reply,
-            _ => timeouts.answer,
-        };
-        Some(self.since + patience)
     }
 }
