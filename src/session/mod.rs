@@ -37,108 +37,59 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::client::{Client, Phase};
-use self::conversations::Conversations;
-use self::delivery::Delivery;
-use self::hop::Hops;
-use self::io::{HopId, Input, Out, Peer, SessionEnd};
-use self::owed::{Owed, Said};
+use self::conductor::Conductor;
+use self::io::{HopId, Input, Out, Peer};
 use self::passage::Passage;
-use self::settings::{Door, Entrance, Settings};
+use self::settings::{Entrance, Settings};
 use self::turn::Turn;
-use self::unmet::Lack;
 use crate::networks::Networks;
 use crate::smtp::{Reply, SessionId, own};
 
 /// One client and all it caused.
-pub struct Session {
-    settings: Arc<Settings>,
-    client: Client,
-    hops: Hops,
-    owed: Owed,
-    delivery: Delivery,
-    conversations: Conversations,
-    passage: Option<Box<Passage>>,
-    stopping: Stopping,
-    /// The hop that the client authenticated to is closed: no other may take its place.
-    authenticated_hop_lost: bool,
-}
+pub struct Session(State);
 
 /// Thousands of sessions are idle at once: what is rare is boxed.
 const _: () = assert!(size_of::<Session>() <= 264);
 
-/// Whether the process goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stopping {
-    No,
-    /// It wants to stop: sessions end between transactions.
-    Soon,
-    /// `shutdown_grace` is over. A message whose end-of-data has left is waited for all the same.
-    Now,
+/// What it is at the moment.
+#[expect(clippy::large_enum_variant, reason = "nearly all are dialogs, which every command goes through")]
+enum State {
+    /// SMTP on both sides.
+    Dialogs(Conductor),
+    /// TLS of the client with the hop; nothing leads back.
+    Passage(Box<Passage>),
 }
 
 impl Session {
     /// A session for a client that was just accepted. Nothing is said before [`Session::start`].
     pub fn new(settings: Arc<Settings>, entrance: Entrance, id: SessionId, now: Instant) -> Session {
-        let door = &settings.doors[usize::from(entrance.listener)];
-        Session {
-            hops: Hops::new(entrance.pool),
-            client: Client::new(door, entrance, id, now),
-            settings,
-            owed: Owed::new(now),
-            delivery: Delivery::default(),
-            conversations: Conversations::default(),
-            passage: None,
-            stopping: Stopping::No,
-            authenticated_hop_lost: false,
-        }
+        Session(State::Dialogs(Conductor::new(settings, entrance, id, now)))
     }
 
     /// Begins TLS, or asks at `connect` and opens the hop, or greets.
     pub fn start(&mut self, now: Instant, out: &mut Out) {
-        self.step(now, out, Session::begin);
+        self.step(now, out, |state, turn| match state {
+            State::Dialogs(conductor) => conductor.begin(turn),
+            State::Passage(_) => {}
+        });
     }
 
     /// Takes octets a peer sent. Returns how many were taken from the front; the rest is to be offered again, with
     /// what follows it, after anything else has happened.
     pub fn receive(&mut self, now: Instant, from: Peer, octets: &[u8], out: &mut Out) -> usize {
-        self.step(now, out, |session, turn| match from {
-            _ if session.passage.is_some() => session.pass_on(turn, from, octets),
-            Peer::Downstream => session.receive_downstream(turn, octets),
-            Peer::Upstream(hop) => session.receive_upstream(turn, hop, octets),
+        self.step(now, out, |state, turn| match (state, from) {
+            (State::Dialogs(conductor), Peer::Downstream) => conductor.receive_downstream(turn, octets),
+            (State::Dialogs(conductor), Peer::Upstream(hop)) => conductor.receive_upstream(turn, hop, octets),
+            (State::Passage(passage), from) => passage.pass(turn, from, octets),
         })
     }
 
     /// Takes anything else that happened.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Out) {
-        self.step(now, out, |session, turn| session.happens(turn, input));
-    }
-
-    fn happens(&mut self, turn: &mut Turn<'_>, input: Input) {
-        match input {
-            Input::Shutdown if self.stopping == Stopping::No => self.stopping = Stopping::Soon,
-            input if self.passage.is_some() => self.happens_in_passage(turn, &input),
-            Input::Opened(hop) if self.client.phase() == Phase::Unspeakable => {
-                self.opened_for_passage(turn, hop)
-            }
-            Input::Opened(hop) => self.opened(turn, hop),
-            Input::OpenFailed(hop) => self.lost(turn, hop, None),
-            Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
-            Input::Named(name) => self.client.named(name),
-            Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
-            Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
-            Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
-            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
-            Input::LookedUp(found) => self.looked_up(turn, found),
-            Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
-            Input::Eof(Peer::Downstream) => self.client_finished(turn),
-            Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
-            Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
-            Input::Told { ticket, answer } => self.told(turn, ticket, answer),
-            Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
-            Input::Finished(_) | Input::Shutdown => {}
-            Input::Stop => self.stopping = Stopping::Now,
-        }
+        self.step(now, out, |state, turn| match state {
+            State::Dialogs(conductor) => conductor.happens(turn, input),
+            State::Passage(passage) => passage.happens(turn, &input),
+        });
     }
 
     /// One step: what happened, then what follows every step.
@@ -146,11 +97,15 @@ impl Session {
         &mut self,
         now: Instant,
         out: &mut Out,
-        with: impl FnOnce(&mut Self, &mut Turn<'_>) -> T,
+        with: impl FnOnce(&mut State, &mut Turn<'_>) -> T,
     ) -> T {
-        let turn = &mut Turn { now, out, tracing: self.settings.trace };
-        let came = with(self, turn);
-        self.after(turn);
+        let turn = &mut Turn { now, out, tracing: self.settings().trace };
+        let came = with(&mut self.0, turn);
+        if let State::Dialogs(conductor) = &mut self.0
+            && let Some(passage) = conductor.after(turn)
+        {
+            self.0 = State::Passage(passage);
+        }
         if cfg!(debug_assertions) {
             self.check();
         }
@@ -159,71 +114,104 @@ impl Session {
 }
 
 impl Session {
+    /// When the session wants to be told that time has passed, at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.deadline(),
+            State::Passage(passage) => passage.deadline(),
+        }
+    }
+
     /// Whether octets of a peer are wanted. A client that may not go on is still read, up to the line buffer's
     /// bound, so that its leaving is noticed.
     pub fn wants_read(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Downstream => !matches!(self.client.phase(), Phase::Securing | Phase::Over),
-            Peer::Upstream(hop) => self.hops.get(hop).is_some(),
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.wants_read(peer),
+            State::Passage(passage) => passage.wants_read(peer),
         }
     }
 
     /// Whether nothing more will come of this session.
     pub fn is_over(&self) -> bool {
-        self.client.is_over() && self.hops.is_empty()
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.is_over(),
+            State::Passage(passage) => passage.is_over(),
+        }
     }
 
     /// Whether a hop has the whole content of a message and its answer is still out: not to be ended even beyond
     /// `shutdown_grace` (RFC 1047).
     pub fn must_finish(&self) -> bool {
-        self.owed.awaits_message()
+        matches!(&self.0, State::Dialogs(conductor) if conductor.must_finish())
     }
 
     /// Whether a reply may be put in between without cutting another reply or being taken for one: the shell asks
     /// before it says 421 for a session that panicked.
     pub fn is_between_replies(&self) -> bool {
-        self.delivery.content().is_none() && self.passage.is_none() && self.client.phase() == Phase::Open
-    }
-
-    /// The pools its configuration has, for the shell to look domains up with.
-    pub fn next_hops(&self) -> &dyn route::NextHops {
-        &*self.settings.next_hops
+        matches!(&self.0, State::Dialogs(conductor) if conductor.is_between_replies())
     }
 
     /// The host that one of its dialogs is with.
     pub fn host(&self, hop: HopId) -> Option<&Arc<dyn route::Host>> {
-        Some(self.hops.get(hop)?.host())
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.host(hop),
+            State::Passage(passage) => passage.host(hop),
+        }
     }
 
     /// The session's name in logs and replies.
     pub fn id(&self) -> SessionId {
-        self.client.id()
-    }
-
-    /// How long a connection to a hop may take.
-    pub fn connect_timeout(&self) -> Duration {
-        self.settings.timeouts.connect
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.client().id(),
+            State::Passage(passage) => passage.id(),
+        }
     }
 
     /// Through which door the client came, and who it is.
     pub fn entrance(&self) -> &Entrance {
-        self.client.entrance()
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.client().entrance(),
+            State::Passage(passage) => passage.entrance(),
+        }
     }
 
     /// Who connected.
     pub fn client(&self) -> IpAddr {
-        self.client.ip()
+        self.entrance().client.ip()
     }
 
     /// Who connected, and the ranges whose headers are taken there.
     pub fn proxies(&self) -> (SocketAddr, &Networks) {
-        let via = self.client.facts().and_then(|facts| facts.via);
-        (via.unwrap_or(self.client.entrance().client), &self.door().proxies)
+        self.entrance().proxies(self.settings())
     }
 
-    /// What holds at the listener the client came through.
-    fn door(&self) -> &Door {
-        &self.settings.doors[usize::from(self.client.entrance().listener)]
+    /// The pools its configuration has, for the shell to look domains up with.
+    pub fn next_hops(&self) -> &dyn route::NextHops {
+        &*self.settings().next_hops
+    }
+
+    /// How long a connection to a hop may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.settings().timeouts.connect
+    }
+
+    fn settings(&self) -> &Settings {
+        match &self.0 {
+            State::Dialogs(conductor) => conductor.settings(),
+            State::Passage(passage) => passage.settings(),
+        }
+    }
+
+    /// Asserts what holds after every step, besides what its words show. Debug builds do, and so do the simulation
+    /// and the fuzz targets.
+    pub fn check(&self) {
+        assert!(
+            self.is_over() || self.deadline().is_some(),
+            "a session that is not over waits without a deadline"
+        );
+        if let State::Dialogs(conductor) = &self.0 {
+            conductor.check();
+        }
     }
 }
 

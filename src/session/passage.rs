@@ -12,19 +12,22 @@
 //! for `timeouts.command`, or with `shutdown_grace`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::client::Client;
 use super::hop::Hop;
 use super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
 use super::record::PassageRecord;
 use super::route::{Host, HostNews};
+use super::settings::{Entrance, Settings};
 use super::turn::Turn;
-use crate::smtp::Piece;
+use crate::smtp::{Piece, SessionId};
 
 /// What passes through, for as long as it does.
-#[derive(Debug)]
 pub struct Passage {
+    settings: Arc<Settings>,
+    id: SessionId,
+    entrance: Entrance,
     hop: HopId,
     host: Arc<dyn Host>,
     /// Since when.
@@ -35,89 +38,149 @@ pub struct Passage {
     octets: [u64; 2],
     /// Whether the client and the hop were sent the other's FIN.
     finished: [bool; 2],
+    /// The client has sent all it will send, and that was not taken yet.
+    last_waits: bool,
+    over: bool,
 }
 
 impl Passage {
-    /// From here on octets pass through to this hop. `finished`: the client has sent all it will send.
-    pub fn begin(turn: &mut Turn<'_>, hop: &Hop, finished: bool) -> Passage {
+    /// From here on octets pass through to this hop.
+    pub fn begin(turn: &mut Turn<'_>, settings: &Arc<Settings>, client: &mut Client, hop: &Hop) -> Passage {
         turn.count(Event::Passing);
-        if finished {
+        if client.has_finished() && !client.is_early() {
             turn.wish(Output::Finish(Peer::Upstream(hop.id())));
         }
         Passage {
+            settings: Arc::clone(settings),
+            id: client.id(),
+            last_waits: client.has_finished() && client.is_early(),
+            entrance: client.passes(),
             hop: hop.id(),
             host: Arc::clone(hop.host()),
             since: turn.now,
             active_at: turn.now,
             octets: [0; 2],
             finished: [false; 2],
+            over: false,
         }
     }
 
-    /// Octets of one side, for the other. `finished`: they are the client's last.
-    pub fn pass(&mut self, turn: &mut Turn<'_>, from: Peer, octets: &[u8], finished: bool) {
+    /// What stands behind the hop's 220: TLS begins with the client, so nobody could have said it (RFC 3207 6).
+    pub fn begins_behind(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
+        if !octets.is_empty() {
+            turn.count(Event::Unasked);
+            self.end(turn, SessionEnd::Protocol);
+        }
+    }
+
+    /// Octets of one side, for the other; they are taken, all of them.
+    pub fn pass(&mut self, turn: &mut Turn<'_>, from: Peer, octets: &[u8]) -> usize {
+        if !self.wants_read(from) {
+            return octets.len();
+        }
         self.active_at = turn.now;
         match from {
             Peer::Downstream => {
                 let to = Peer::Upstream(self.hop);
                 turn.to(to).piece(Piece::Received(0..octets.len()), octets, 0);
-                if finished {
+                if std::mem::take(&mut self.last_waits) {
                     turn.wish(Output::Finish(to));
                 }
             }
-            Peer::Upstream(hop) if hop == self.hop => {
+            Peer::Upstream(_) => {
                 turn.to(Peer::Downstream).put(octets);
                 if self.octets[1] == 0 {
                     self.host.news(HostNews::Serves, turn.now);
                 }
             }
-            Peer::Upstream(_) => return,
         }
         turn.count(Event::Passed(from, octets.len() as u64));
         self.octets[from.index().min(1)] += octets.len() as u64;
+        octets.len()
     }
 
-    /// Anything else that happens; why it is over, if it is. `idle`: how long both may be silent.
-    pub fn happens(&mut self, turn: &mut Turn<'_>, input: &Input, idle: Duration) -> Option<SessionEnd> {
+    /// Anything else that happens.
+    pub fn happens(&mut self, turn: &mut Turn<'_>, input: &Input) {
         let hop = Peer::Upstream(self.hop);
         match *input {
+            _ if self.over => {}
             Input::Eof(Peer::Downstream) => turn.wish(Output::Finish(hop)),
             Input::Eof(peer) if peer == hop => turn.wish(Output::Finish(Peer::Downstream)),
             Input::Finished(peer) => {
                 self.finished[peer.index().min(1)] = true;
-                return (self.finished == [true; 2]).then_some(SessionEnd::Passed);
+                if self.finished == [true; 2] {
+                    self.end(turn, SessionEnd::Passed);
+                }
             }
-            Input::Lost(Peer::Downstream) => return Some(SessionEnd::ClientGone),
-            Input::Lost(peer) if peer == hop => return Some(SessionEnd::HopLost),
-            Input::Deadline { .. } => return (self.deadline(idle) <= turn.now).then_some(SessionEnd::Idle),
+            Input::Lost(Peer::Downstream) => self.end(turn, SessionEnd::ClientGone),
+            Input::Lost(peer) if peer == hop => self.end(turn, SessionEnd::HopLost),
+            Input::Deadline { .. } if self.deadline().is_some_and(|until| until <= turn.now) => {
+                self.end(turn, SessionEnd::Idle);
+            }
             // Shutdown is not for it: what is under way may take as long as any other transaction.
-            Input::Stop => return Some(SessionEnd::Shutdown),
+            Input::Stop => self.end(turn, SessionEnd::Shutdown),
             _ => {}
         }
-        None
     }
 
-    /// When both have been silent for too long.
-    pub fn deadline(&self, idle: Duration) -> Instant {
-        self.active_at + idle
+    /// It is over, for whatever reason: both connections are closed.
+    fn end(&mut self, turn: &mut Turn<'_>, end: SessionEnd) {
+        self.over = true;
+        if self.settings.records {
+            turn.wish(Output::Passed(Box::new(self.record(turn.now, end))));
+        }
+        turn.count(Event::Ended(end));
+        turn.wish(Output::Close(Peer::Downstream));
+        turn.wish(Output::Abort(Peer::Upstream(self.hop)));
     }
 
-    /// With whom.
-    pub fn hop(&self) -> HopId {
-        self.hop
-    }
-
-    /// It is over: what there is to record.
-    pub fn record(&self, client: &Client, now: Instant, end: SessionEnd) -> PassageRecord {
+    fn record(&self, now: Instant, end: SessionEnd) -> PassageRecord {
         PassageRecord {
-            session: client.id(),
-            client: client.entrance().client,
-            server_name: client.facts().and_then(|facts| facts.tls()?.server_name.clone()),
+            session: self.id,
+            client: self.entrance.client,
+            server_name: self.entrance.facts.as_ref().and_then(|facts| facts.tls()?.server_name.clone()),
             hop: Arc::clone(self.host.name()),
             octets_in: self.octets[0],
             octets_out: self.octets[1],
             took: now.saturating_duration_since(self.since),
             end,
         }
+    }
+}
+
+impl Passage {
+    /// When both have been silent for too long.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.over).then(|| self.active_at + self.settings.timeouts.command)
+    }
+
+    /// Whether octets of a peer are wanted.
+    pub fn wants_read(&self, peer: Peer) -> bool {
+        !self.over && (peer == Peer::Downstream || peer == Peer::Upstream(self.hop))
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// With whom, if it is this one.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn Host>> {
+        (hop == self.hop && !self.over).then_some(&self.host)
+    }
+
+    /// The session's name in logs and replies.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Through which door the client came, and who it is.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// Under what it runs.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 }

@@ -120,3 +120,16 @@ pub struct Entrance {
     /// What else is known of it.
     pub facts: Option<Box<ClientFacts>>,
 }
+
+impl Entrance {
+    /// What holds at the listener.
+    pub fn door<'a>(&self, settings: &'a Settings) -> &'a Door {
+        &settings.doors[usize::from(self.listener)]
+    }
+
+    /// Who connected, and the ranges whose headers are taken there.
+    pub fn proxies<'a>(&self, settings: &'a Settings) -> (SocketAddr, &'a Networks) {
+        let via = self.facts.as_ref().and_then(|facts| facts.via);
+        (via.unwrap_or(self.client), &self.door(settings).proxies)
+    }
+}

@@ -253,6 +253,12 @@ impl Client {
         self.phase = Phase::ClientHello;
     }
 
+    /// What it says from now on is for the hop, and not looked into; the entrance it came through goes with it.
+    pub fn passes(&mut self) -> Entrance {
+        self.phase = Phase::Over;
+        Entrance { facts: self.entrance.facts.take(), ..self.entrance }
+    }
+
     /// They are, and ask for a host of this name.
     pub fn asked_for(&mut self, server_name: Option<Box<str>>) {
         let facts = TlsFacts { server_name, ..TlsFacts::default() };

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::super::closes;
 use super::super::hop::{Tried, Why};
 use super::super::io::{Event, HopId, MessageEnd, Origin, SessionEnd};
 use super::super::notes::said_line;
@@ -15,11 +16,11 @@ use super::super::owed::{Answer, Entry, Said, What};
 use super::super::route::{Place, PoolId};
 use super::super::transaction::Mail;
 use super::super::turn::Turn;
-use super::super::{Session, closes};
+use super::Conductor;
 use super::asking::{Heard, Occasion};
 use crate::smtp::{Reply, ReplyRef, own};
 
-impl Session {
+impl Conductor {
     /// A hop answered the command of an owed answer.
     pub(super) fn answered(&mut self, turn: &mut Turn<'_>, number: u32, hop: HopId, reply: ReplyRef<'_>) {
         let head = number == self.owed.head_number();

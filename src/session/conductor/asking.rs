@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::super::Session;
 use super::super::attempt::Attempt;
 use super::super::callout::CalloutId;
 use super::super::conversations::{About, Inquiry, Ruling};
@@ -15,6 +14,7 @@ use super::super::notes::kind_of_reply_verdict;
 use super::super::owed::{Answer, Entry, Said, What};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, Question, ReplyVerdict, Stage};
+use super::Conductor;
 use super::questions::reply_stage;
 use crate::smtp::{ReplyRef, Verb, own};
 
@@ -61,7 +61,7 @@ pub(super) struct Heard<'r> {
     pub hop: Option<HopId>,
 }
 
-impl Session {
+impl Conductor {
     /// Asks about a command, and does what is decided.
     pub(super) fn ask(&mut self, turn: &mut Turn<'_>, stage: Stage, mut what: What, subject: Subject<'_>) {
         if self.settings.rules.stages().has(stage) {

@@ -7,17 +7,18 @@
 use std::sync::Arc;
 
 use super::super::attempt::Failure;
+use super::super::closes;
 use super::super::hop::{Hop, Tried, Why};
 use super::super::io::{AttemptEnd, Event, HopId, Origin};
 use super::super::owed::{Answer, Entry, Said};
 use super::super::route::Place;
 use super::super::turn::Turn;
-use super::super::{Session, closes};
+use super::Conductor;
 use super::asking::Occasion;
 use crate::dialog::Expect;
 use crate::smtp::{ReplyRef, own};
 
-impl Session {
+impl Conductor {
     /// A hop answered what the attempt said.
     pub(super) fn attempt_answered(
         &mut self,

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use super::super::Session;
 use super::super::attempt::{Attempt, Way};
 use super::super::hop::{NoHop, Tried, Why};
 use super::super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
@@ -16,11 +15,12 @@ use super::super::route::{Destination, Domain, NotFound, Place, PoolId};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
 use super::super::verdict::{Giver, Rung, Stage};
+use super::Conductor;
 use super::asking::Heard;
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Own, own};
 
-impl Session {
+impl Conductor {
     /// A verdict has a refused recipient tried again.
     pub(super) fn begin_ladder(
         &mut self,
@@ -165,11 +165,7 @@ impl Session {
     }
 
     /// A domain was looked up: the attempt is made at its hosts.
-    pub(in super::super) fn looked_up(
-        &mut self,
-        turn: &mut Turn<'_>,
-        found: Result<Arc<dyn Destination>, NotFound>,
-    ) {
+    pub(super) fn looked_up(&mut self, turn: &mut Turn<'_>, found: Result<Arc<dyn Destination>, NotFound>) {
         if !self.owed.attempt().is_some_and(|(_, attempt)| attempt.looked_up()) {
             return;
         }

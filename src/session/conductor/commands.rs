@@ -6,7 +6,6 @@
 //!
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
-use super::super::Session;
 use super::super::client::Phase;
 use super::super::io::{Event, Origin, Peer, SessionEnd, Taken, TraceSide};
 use super::super::owed::{Answer, Said, What};
@@ -14,11 +13,12 @@ use super::super::settings::AuthShown;
 use super::super::transaction::{Hello, Transaction};
 use super::super::turn::Turn;
 use super::super::verdict::Stage;
+use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Next, Say};
 use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own};
 
-impl Session {
+impl Conductor {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
     pub(super) fn take_line(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<usize> {
         if self.is_stray_header(octets) {

@@ -7,7 +7,6 @@
 //!
 //! RFC 5321 4.1.1.4 (DATA), RFC 3030 2 (BDAT).
 
-use super::super::Session;
 use super::super::client::Phase;
 use super::super::delivery::{By, End, Go};
 use super::super::hop::Why;
@@ -15,11 +14,12 @@ use super::super::io::{HopId, SessionEnd};
 use super::super::owed::{Answer, Said, What};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Stage};
+use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Say};
 use crate::smtp::{Keyword, ReplyRef, own};
 
-impl Session {
+impl Conductor {
     /// The client heard 354: its octets are content for this hop.
     pub(super) fn begin_data(&mut self, turn: &Turn<'_>, hop: HopId) {
         self.client.was_active(turn.now);

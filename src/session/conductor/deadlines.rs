@@ -8,11 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::Session;
 use super::super::client::Phase;
 use super::super::io::{HOPS, HopId, SessionEnd};
 use super::super::owed::{Answer, Said, What};
 use super::super::turn::Turn;
+use super::Conductor;
 use crate::smtp::own;
 
 /// How long a hop is given to answer QUIT while the client waits for its 221.
@@ -55,13 +55,10 @@ impl Soonest {
     }
 }
 
-impl Session {
-    /// When the session wants to be told that time has passed, at the latest.
+impl Conductor {
+    /// Until when something is waited for, at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.passage {
-            Some(passage) => Some(passage.deadline(self.settings.timeouts.command)),
-            None => self.next_wait().map(|(_, until)| until),
-        }
+        self.next_wait().map(|(_, until)| until)
     }
 
     fn next_wait(&self) -> Option<(Wait, Instant)> {
@@ -117,7 +114,7 @@ impl Session {
     }
 
     /// Time has passed: ends every wait that is over.
-    pub(in super::super) fn deadline_passed(&mut self, turn: &mut Turn<'_>, stalled: bool) {
+    pub(super) fn deadline_passed(&mut self, turn: &mut Turn<'_>, stalled: bool) {
         // Each round ends one wait; there are only so many.
         for _ in 0..=2 * HOPS {
             match self.next_wait() {

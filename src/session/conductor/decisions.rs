@@ -8,7 +8,6 @@
 //!
 //! RFC 5321 3.1 (a refusing greeting), 4.2 (replies).
 
-use super::super::Session;
 use super::super::client::Phase;
 use super::super::io::{SessionEnd, VerdictKind};
 use super::super::law::reply_verdict;
@@ -16,11 +15,12 @@ use super::super::owed::{Said, What, without_hop};
 use super::super::route::{PoolId, PoolKind};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict, Stage};
+use super::Conductor;
 use super::asking::Heard;
 use super::questions::reply_stage;
 use crate::smtp::{Verb, own};
 
-impl Session {
+impl Conductor {
     /// Does what was decided about a command, or about the connection; `None`: nobody decided anything.
     pub(super) fn decide(
         &mut self,

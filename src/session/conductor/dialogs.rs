@@ -11,16 +11,17 @@
 
 use std::sync::Arc;
 
+use super::super::closes;
 use super::super::hop::{Hop, NoHop, Tried, Why};
 use super::super::io::{Event, HopId, Output, SessionEnd};
 use super::super::owed::{Answer, Said, What};
 use super::super::route::{Place, PoolId, PoolKind};
 use super::super::turn::Turn;
-use super::super::{Session, closes};
+use super::Conductor;
 use crate::dialog::Expect;
 use crate::smtp::{Own, Reply, own};
 
-impl Session {
+impl Conductor {
     /// Begins to open a dialog with the next untried host of a place.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, place: Place, tried: Tried) -> Result<HopId, NoHop> {
         self.hops.open(turn, &self.settings, &self.client, place, tried)
@@ -167,7 +168,7 @@ impl Session {
     }
 
     /// A dialog with a hop broke.
-    pub(in super::super) fn lost(&mut self, turn: &mut Turn<'_>, hop: HopId, refusal: Option<Box<Reply>>) {
+    pub(super) fn lost(&mut self, turn: &mut Turn<'_>, hop: HopId, refusal: Option<Box<Reply>>) {
         self.lost_because(turn, hop, Why::Broken, refusal);
     }
 

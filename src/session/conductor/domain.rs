@@ -9,17 +9,18 @@
 //! ENHANCEDSTATUSCODES are not shown: the client would rely on what a hop may not have (RFC 3461 5.2.2, RFC 2034 4).
 
 use super::super::io::{HopId, Peer};
+use super::super::line_of;
 use super::super::owed::{Said, What};
 use super::super::route::{Domain, Place, PoolId, PoolKind};
 use super::super::transaction::{Hello, Mail, Recipient};
 use super::super::turn::Turn;
-use super::super::{Session, line_of};
+use super::Conductor;
 use crate::smtp::{Own, Path, Reply, Shown, canonical_domain, own, present};
 
 /// What can be carried to any hop: CHUNKING is bridged, the others are judged when the hop is known.
 const CARRIED: [&str; 4] = ["8BITMIME", "SMTPUTF8", "CHUNKING", "LIMITS RCPTDOMAINMAX=1"];
 
-impl Session {
+impl Conductor {
     /// Answers EHLO or HELO in the place of a hop that is not known yet.
     pub(super) fn hello_here(&mut self, turn: &mut Turn<'_>, hello: Hello) {
         self.drop_transaction(turn, None, None);

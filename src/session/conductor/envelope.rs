@@ -7,19 +7,19 @@
 //!
 //! RFC 5321 4.1.1.2-3, 4.1.2 (syntax), 4.5.3.1 (limits); RFC 1870 (SIZE); RFC 6531 3.4 (SMTPUTF8).
 
-use super::super::Session;
 use super::super::io::Event;
 use super::super::owed::What;
 use super::super::transaction::{Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::super::turn::Turn;
 use super::super::verdict::{Rewrites, Stage};
+use super::Conductor;
 use super::asking::Subject;
 use crate::smtp::{Own, Params, Path, Verb, needed_by, own};
 
 /// Octets of a command line that are neither path nor parameters: verb, brackets, line end.
 const FRAME: usize = b"MAIL FROM:<> \r\n".len();
 
-impl Session {
+impl Conductor {
     pub(super) fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
         if self.delivery.transaction().is_some() {
             return self.reply_error(turn, &own::NESTED_MAIL);

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use super::super::Session;
 use super::super::callout::{CalloutAnswer, Fault, FaultKind};
 use super::super::conversations::{About, Inquiry, Open, Ruling};
 use super::super::io::{CalloutEnd, Event, Output, Ticket, VerdictKind};
@@ -18,17 +17,13 @@ use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
 use super::super::owed::{Answer, Entry, What};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict};
+use super::Conductor;
 use super::asking::Heard;
 use crate::smtp::Own;
 
-impl Session {
+impl Conductor {
     /// A callout answered, or failed to.
-    pub(in super::super) fn told(
-        &mut self,
-        turn: &mut Turn<'_>,
-        ticket: Ticket,
-        answer: Result<CalloutAnswer, Fault>,
-    ) {
+    pub(super) fn told(&mut self, turn: &mut Turn<'_>, ticket: Ticket, answer: Result<CalloutAnswer, Fault>) {
         if !self.owed.inquiry().is_some_and(|inquiry| inquiry.awaits(ticket)) {
             return turn.count(Event::LateAnswer);
         }

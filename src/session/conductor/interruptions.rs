@@ -6,16 +6,16 @@
 //!
 //! RFC 5321 3.8, 4.5.3.2; RFC 1047.
 
-use super::super::Session;
 use super::super::client::Phase;
 use super::super::io::{Event, MessageEnd, SessionEnd};
 use super::super::owed::Said;
 use super::super::turn::Turn;
+use super::Conductor;
 use crate::smtp::ReplyRef;
 
-impl Session {
+impl Conductor {
     /// The client's last word is heard, or its dialog must end: says so, if there is anything to say, and closes.
-    pub(in super::super) fn hang_up(&mut self, turn: &mut Turn<'_>, said: Option<Said>, end: SessionEnd) {
+    pub(super) fn hang_up(&mut self, turn: &mut Turn<'_>, said: Option<Said>, end: SessionEnd) {
         if !self.client.is_over() {
             self.conclude_judged(turn);
         }
@@ -37,13 +37,13 @@ impl Session {
     }
 
     /// The client cannot be told anything any more.
-    pub(in super::super) fn client_gone(&mut self, turn: &mut Turn<'_>, end: SessionEnd) {
+    pub(super) fn client_gone(&mut self, turn: &mut Turn<'_>, end: SessionEnd) {
         self.client.is_lost();
         self.hang_up(turn, None, end);
     }
 
     /// The client will send no more. What it sent before is served: it may still be listening.
-    pub(in super::super) fn client_finished(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn client_finished(&mut self, turn: &mut Turn<'_>) {
         self.client.finished();
         if self.delivery.lacks_octets() && !self.client.is_early() {
             self.client_gone(turn, SessionEnd::ClientGone);

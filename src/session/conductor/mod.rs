@@ -2,7 +2,7 @@
 //!
 //! In:    one event of one machine.
 //! Out:   the others told of it; answers that are ready, given; a session with nothing left to do, ended.
-//! Never: keeps state of its own, or carries a step out twice.
+//! Never: keeps more of its own than how the session ends, or carries a step out twice.
 //!
 //! A command comes in at [`commands`], is asked about at [`asking`] and decided at [`decisions`]; its reply comes in at
 //! [`replies`], is asked about again, and concluded at [`answers`] and [`outcomes`]. What moves on is decided at the head
@@ -30,19 +30,98 @@ mod replies;
 mod routed;
 mod trust;
 
-use super::client::Phase;
-use super::io::SessionEnd;
-use super::owed::{Answer, Said, What};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::client::{Client, Phase};
+use super::conversations::Conversations;
+use super::delivery::Delivery;
+use super::hop::Hops;
+use super::io::{HopId, Input, Peer, SessionEnd};
+use super::owed::{Answer, Owed, Said, What};
+use super::passage::Passage;
+use super::route::Host;
+use super::settings::{Door, Entrance, Settings};
 use super::turn::Turn;
-use super::{Session, Stopping};
-use crate::smtp::own;
+use super::unmet::Lack;
+use crate::networks::Networks;
+use crate::smtp::{SessionId, own};
 
 /// More answers than this are never owed at once; further commands wait in the line buffer.
 const OWED: usize = 256;
 
-impl Session {
+/// The machines of a session, and how it ends.
+pub struct Conductor {
+    settings: Arc<Settings>,
+    client: Client,
+    hops: Hops,
+    owed: Owed,
+    delivery: Delivery,
+    conversations: Conversations,
+    /// What takes over when this step is done.
+    passage: Option<Box<Passage>>,
+    stopping: Stopping,
+    /// The hop that the client authenticated to is closed: no other may take its place.
+    authenticated_hop_lost: bool,
+}
+
+/// Whether the process goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stopping {
+    No,
+    /// It wants to stop: sessions end between transactions.
+    Soon,
+    /// `shutdown_grace` is over. A message whose end-of-data has left is waited for all the same.
+    Now,
+}
+
+impl Conductor {
+    /// A client that was just accepted, and no hop yet.
+    pub fn new(settings: Arc<Settings>, entrance: Entrance, id: SessionId, now: Instant) -> Conductor {
+        let door = &settings.doors[usize::from(entrance.listener)];
+        Conductor {
+            hops: Hops::new(entrance.pool),
+            client: Client::new(door, entrance, id, now),
+            settings,
+            owed: Owed::new(now),
+            delivery: Delivery::default(),
+            conversations: Conversations::default(),
+            passage: None,
+            stopping: Stopping::No,
+            authenticated_hop_lost: false,
+        }
+    }
+
+    /// Takes anything that happened but octets.
+    pub fn happens(&mut self, turn: &mut Turn<'_>, input: Input) {
+        match input {
+            Input::Shutdown if self.stopping == Stopping::No => self.stopping = Stopping::Soon,
+            Input::Opened(hop) if self.client.phase() == Phase::Unspeakable => {
+                self.opened_for_passage(turn, hop)
+            }
+            Input::Opened(hop) => self.opened(turn, hop),
+            Input::OpenFailed(hop) => self.lost(turn, hop, None),
+            Input::Untold(hop, why) => self.not_told(turn, hop, Lack::SourceAddress(why)),
+            Input::Named(name) => self.client.named(name),
+            Input::Secured(Peer::Downstream, facts) => self.client_secured(turn, *facts),
+            Input::Secured(Peer::Upstream(hop), facts) => self.hop_secured(turn, hop, *facts),
+            Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
+            Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
+            Input::LookedUp(found) => self.looked_up(turn, found),
+            Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
+            Input::Eof(Peer::Downstream) => self.client_finished(turn),
+            Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
+            Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
+            Input::Told { ticket, answer } => self.told(turn, ticket, answer),
+            Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
+            Input::Finished(_) | Input::Shutdown => {}
+            Input::Stop => self.stopping = Stopping::Now,
+        }
+    }
+
     /// Takes the client's octets, as far as they may be taken now.
-    pub(super) fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {
+    pub fn receive_downstream(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> usize {
         if self.client.is_greeting_delayed() && !octets.is_empty() {
             self.spoke_early(turn);
         }
@@ -59,9 +138,6 @@ impl Session {
                 Phase::Securing => return taken,
                 Phase::ClientHello | Phase::Unspeakable => break,
                 Phase::Open | Phase::OnlyQuit => {}
-            }
-            if self.passage.is_some() {
-                break;
             }
             self.client.has_more(false);
             let went = if self.delivery.takes_content(&self.hops) {
@@ -99,13 +175,18 @@ impl Session {
             && !matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(_)))
     }
 
-    /// What follows every step: answers that are ready go out, and a session with nothing left to do ends.
-    pub(super) fn after(&mut self, turn: &mut Turn<'_>) {
-        if self.passage.is_some() {
-            return;
+    /// What follows every step: answers that are ready go out, and a session with nothing left to do ends; or what
+    /// takes over from here.
+    pub fn after(&mut self, turn: &mut Turn<'_>) -> Option<Box<Passage>> {
+        if self.passage.is_none() {
+            self.finish_empty_chunk(turn);
+            self.settle(turn);
+            self.end_if_done(turn);
         }
-        self.finish_empty_chunk(turn);
-        self.settle(turn);
+        self.passage.take()
+    }
+
+    fn end_if_done(&mut self, turn: &mut Turn<'_>) {
         if self.client.is_over() {
             return self.dismiss_all(turn);
         }
@@ -132,5 +213,55 @@ impl Session {
     fn owe(&mut self, turn: &mut Turn<'_>, what: What, said: Said) {
         self.owed.push(turn.now, what, Answer::Own(said));
         self.settle(turn);
+    }
+}
+
+impl Conductor {
+    /// Whether octets of a peer are wanted.
+    pub fn wants_read(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Downstream => !matches!(self.client.phase(), Phase::Securing | Phase::Over),
+            Peer::Upstream(hop) => self.hops.get(hop).is_some(),
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.client.is_over() && self.hops.is_empty()
+    }
+
+    /// Whether a hop has the whole content of a message and its answer is still out.
+    pub fn must_finish(&self) -> bool {
+        self.owed.awaits_message()
+    }
+
+    /// Whether a reply may be put in between.
+    pub fn is_between_replies(&self) -> bool {
+        self.delivery.content().is_none() && self.client.phase() == Phase::Open
+    }
+
+    /// The host that one of the dialogs is with.
+    pub fn host(&self, hop: HopId) -> Option<&Arc<dyn Host>> {
+        Some(self.hops.get(hop)?.host())
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Under what it runs.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What holds at the listener the client came through.
+    fn door(&self) -> &Door {
+        self.client.entrance().door(&self.settings)
+    }
+
+    /// Who connected, and the ranges whose headers are taken there.
+    fn proxies(&self) -> (SocketAddr, &Networks) {
+        self.client.entrance().proxies(&self.settings)
     }
 }

@@ -11,21 +11,22 @@
 
 use super::super::client::{ClientHello, Phase, TlsFault, TlsFaultKind};
 use super::super::hop::Why;
-use super::super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
+use super::super::io::{Event, HopId, Output, SessionEnd};
 use super::super::owed::{Said, What};
 use super::super::passage::Passage;
 use super::super::route::Identity;
 use super::super::settings::DoorTls;
 use super::super::turn::Turn;
 use super::super::verdict::Stage;
-use super::super::{Session, closes, line_of};
+use super::super::{closes, line_of};
+use super::Conductor;
 use super::asking::Subject;
 use crate::proxy_protocol::is_header;
 use crate::smtp::{Keyword, Verb, own};
 
-impl Session {
+impl Conductor {
     /// Begins TLS, or welcomes the client.
-    pub(in super::super) fn begin(&mut self, turn: &mut Turn<'_>) {
+    pub fn begin(&mut self, turn: &mut Turn<'_>) {
         self.client.was_active(turn.now);
         match self.door().tls {
             DoorTls::Implicit => self.client.begin_tls(turn),
@@ -140,7 +141,7 @@ impl Session {
     }
 
     /// A hop is connected to that has TLS with the client from the first octet.
-    pub(in super::super) fn opened_for_passage(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn opened_for_passage(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         let terms = self.hops.get(hop).map(|open| open.host().terms());
         let untold = terms.is_some_and(|terms| {
             terms.identity_required && matches!(terms.identity, Identity::Xclient | Identity::Xforward)
@@ -158,40 +159,8 @@ impl Session {
         for other in self.hops.ids().into_iter().filter(|other| *other != hop) {
             self.dismiss(turn, other);
         }
-        let finished = self.client.has_finished() && !self.client.is_early();
         if let Some(open) = self.hops.get(hop) {
-            self.passage = Some(Box::new(Passage::begin(turn, open, finished)));
+            self.passage = Some(Box::new(Passage::begin(turn, &self.settings, &mut self.client, open)));
         }
-    }
-
-    /// Octets of one side, for the other.
-    pub(in super::super) fn pass_on(&mut self, turn: &mut Turn<'_>, from: Peer, octets: &[u8]) -> usize {
-        let last = from == Peer::Downstream && self.client.is_early() && self.client.has_finished();
-        if let Some(passage) = &mut self.passage {
-            passage.pass(turn, from, octets, last);
-        }
-        if from == Peer::Downstream {
-            self.client.has_more(false);
-        }
-        octets.len()
-    }
-
-    /// Anything else that happens while octets pass through.
-    pub(in super::super) fn happens_in_passage(&mut self, turn: &mut Turn<'_>, input: &Input) {
-        let idle = self.settings.timeouts.command;
-        let end = self.passage.as_mut().and_then(|passage| passage.happens(turn, input, idle));
-        if let Some(end) = end {
-            self.end_passage(turn, end);
-        }
-    }
-
-    /// The passage is over, for whatever reason.
-    pub(super) fn end_passage(&mut self, turn: &mut Turn<'_>, end: SessionEnd) {
-        if let Some(passage) = self.passage.take()
-            && self.settings.records
-        {
-            turn.wish(Output::Passed(Box::new(passage.record(&self.client, turn.now, end))));
-        }
-        self.client_gone(turn, end);
     }
 }

@@ -13,11 +13,12 @@ use super::super::notes::first_line;
 use super::super::owed::Said;
 use super::super::transaction::{Hello, Recipient, Transaction};
 use super::super::turn::Turn;
-use super::super::{Session, closes, line_of};
+use super::super::{closes, line_of};
+use super::Conductor;
 use super::asking::Heard;
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
 
-impl Session {
+impl Conductor {
     pub(super) fn conclude_hello(
         &mut self,
         turn: &mut Turn<'_>,

@@ -4,13 +4,13 @@
 //! Out:   a borrowed [`Question`].
 //! Never: shows a secret: of AUTH the mechanism only.
 
-use super::super::Session;
 use super::super::owed::What;
 use super::super::transaction::Recipient;
 use super::super::verdict::{Envelope, Question, Stage};
+use super::Conductor;
 use crate::smtp::{Params, Path, Verb};
 
-impl Session {
+impl Conductor {
     pub(super) fn reply_question<'a>(&'a self, stage: Stage, what: &'a What) -> Question<'a> {
         let verb = match what {
             What::Hello(hello) if hello.extended => Verb::Ehlo,

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use super::super::Session;
 use super::super::io::{Event, HopId, MessageEnd, Output, VerdictKind};
 use super::super::notes::kind_of_command_verdict;
 use super::super::record::{RecipientRecord, Record};
 use super::super::transaction::{Recipient, Transaction};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandAnswer, Giver, Stage};
+use super::Conductor;
 
-impl Session {
+impl Conductor {
     /// Counts and notes what was said to a command.
     pub(super) fn note_command(&mut self, turn: &mut Turn<'_>, stage: Stage, answer: &CommandAnswer) {
         let decider = answer.verdict.is_some().then(|| answer.by.len().saturating_sub(1));

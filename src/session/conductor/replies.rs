@@ -8,24 +8,20 @@
 //! RFC 5321 3.1 (greeting), 3.8 (421), 4.2 (replies).
 
 use super::super::client::{TlsFacts, TlsFault};
+use super::super::closes;
 use super::super::hop::{Greeting, Hop, Lent, Step, Why, Word};
 use super::super::io::{Event, HopId, SessionEnd};
 use super::super::owed::{Said, What};
 use super::super::route::HostNews;
 use super::super::turn::Turn;
 use super::super::unmet::Lack;
-use super::super::{Session, closes};
+use super::Conductor;
 use crate::dialog::Expect;
 use crate::smtp::{ReplyLimits, ReplyRef, own};
 
-impl Session {
+impl Conductor {
     /// Takes a hop's octets, reply by reply.
-    pub(in super::super) fn receive_upstream(
-        &mut self,
-        turn: &mut Turn<'_>,
-        hop: HopId,
-        octets: &[u8],
-    ) -> usize {
+    pub fn receive_upstream(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> usize {
         if let Some(open) = self.hops.get_mut(hop) {
             open.arrives();
         }
@@ -64,13 +60,9 @@ impl Session {
             }
         };
         self.hop_said(turn, hop, reply, expect);
-        if let Some(passage) = &self.passage {
-            // Octets behind its 220: TLS begins with the client, so nobody could have said them (RFC 3207 6).
-            if passage.hop() == hop && octets.len() > taken {
-                turn.count(Event::Unasked);
-                self.end_passage(turn, SessionEnd::Protocol);
-            }
-            return Some(taken);
+        if let Some(passage) = &mut self.passage {
+            passage.begins_behind(turn, &octets[taken..]);
+            return Some(octets.len());
         }
         if more_unasked && self.hops.get(hop).is_some() && !self.delivery.streams_to(hop) {
             // Said before its command was: an answer to nothing (law 1).
@@ -132,7 +124,7 @@ impl Session {
     }
 
     /// The connection stands.
-    pub(in super::super) fn opened(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+    pub(super) fn opened(&mut self, turn: &mut Turn<'_>, hop: HopId) {
         if let Some(open) = self.hops.get_mut(hop) {
             open.opened(turn);
         }
@@ -146,17 +138,17 @@ impl Session {
     }
 
     /// It cannot be told who the client is.
-    pub(in super::super) fn not_told(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
+    pub(super) fn not_told(&mut self, turn: &mut Turn<'_>, hop: HopId, lack: Lack) {
         self.terms(turn, hop, |open, turn, lent| open.not_told(turn, lent, lack));
     }
 
     /// Its octets come through TLS from now on.
-    pub(in super::super) fn hop_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, facts: TlsFacts) {
+    pub(super) fn hop_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, facts: TlsFacts) {
         self.terms(turn, hop, |open, turn, lent| open.secured(turn, lent, facts));
     }
 
     /// There is no TLS with it.
-    pub(in super::super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
+    pub(super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
         self.terms(turn, hop, |open, turn, lent| open.not_secured(turn, lent, fault));
     }
 

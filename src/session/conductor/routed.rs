@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::super::attempt::Attempt;
+use super::super::closes;
 use super::super::conversations::About;
 use super::super::io::{AttemptEnd, Event, HopId, SessionEnd};
 use super::super::law::reply_verdict;
@@ -15,10 +16,10 @@ use super::super::owed::{Answer, Entry, Said};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
 use super::super::verdict::{ReplyVerdict, Stage};
-use super::super::{Session, closes};
+use super::Conductor;
 use crate::smtp::{Reply, ReplyRef, own};
 
-impl Session {
+impl Conductor {
     /// Does what was decided about a recipient that was accepted where its route led.
     pub(super) fn decide_routed(
         &mut self,

@@ -11,15 +11,15 @@
 //! hears EHLO again before anything else; where the client has something else to say first, it says it to a hop that has
 //! heard nothing.
 
-use super::super::Session;
 use super::super::client::{TlsFacts, TlsFault, TlsFaultKind};
 use super::super::io::{Output, SessionEnd};
 use super::super::owed::Said;
 use super::super::settings::DoorTls;
 use super::super::turn::Turn;
+use super::Conductor;
 use crate::smtp::{Attributes, Command, CommandError, Own, Verb, own};
 
-impl Session {
+impl Conductor {
     /// STARTTLS, alone in its group and with nothing left to answer.
     pub(super) fn take_starttls(&mut self, turn: &mut Turn<'_>) {
         if self.door().tls == DoorTls::Passthrough {
@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// The client's octets come through TLS from now on.
-    pub(in super::super) fn client_secured(&mut self, turn: &mut Turn<'_>, facts: TlsFacts) {
+    pub(super) fn client_secured(&mut self, turn: &mut Turn<'_>, facts: TlsFacts) {
         let greeted = self.client.hello().is_some();
         if !self.client.secured(turn, facts) {
             return;
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// There is nothing to be said any more, and nobody to say it to.
-    pub(in super::super) fn client_not_secured(&mut self, turn: &mut Turn<'_>, fault: TlsFault) {
+    pub(super) fn client_not_secured(&mut self, turn: &mut Turn<'_>, fault: TlsFault) {
         if self.client.not_secured(turn, fault) {
             self.client_gone(turn, SessionEnd::Tls);
         }
