@@ -152,6 +152,15 @@ impl Mender {
         self.stuffing
     }
 
+    /// How many octets, the last ones, may be the beginning of the end-of-data.
+    pub(super) fn ending(&self) -> u64 {
+        match self.state {
+            State::Dot(Dot { start: Start::Stuffed, first: true, behind: 0, .. }) => 1,
+            State::DotCr => 2,
+            _ => 0,
+        }
+    }
+
     fn holds(&self) -> bool {
         !matches!(self.state, State::Begin(_) | State::Text | State::DotGone)
     }

@@ -40,10 +40,10 @@ impl DataScanner {
         Scanned { taken, ended: self.ended }
     }
 
-    /// The message's size as RFC 1870 counts it: as received, without stuffing and the end-of-data. Before
-    /// the end it may be a few octets too high.
+    /// The message's size as RFC 1870 counts it: as received, without stuffing and the end-of-data, or what may be its
+    /// beginning; never more than the whole message will have.
     pub fn size(&self) -> u64 {
-        let end = if self.ended { END_OF_DATA.len() as u64 } else { 0 };
+        let end = if self.ended { END_OF_DATA.len() as u64 } else { self.mender.ending() };
         self.received - end - self.mender.stuffing()
     }
 
@@ -78,6 +78,29 @@ mod tests {
             }
         }
         whole
+    }
+
+    /// Wherever it is split: one that is just small enough must not be refused for its end-of-data.
+    #[test]
+    fn a_message_is_never_taken_for_larger_than_it_is() {
+        let octets = b"..\r\n.a\r\n.\n\r\n.\0\r\n.\rx\r\na\r\n.\r\n";
+        for first in 0..=octets.len() {
+            for mode in [BareNewline::Normalize, BareNewline::Reject] {
+                let mut scanner = DataScanner::new(mode);
+                let mut sizes = Vec::new();
+                for part in [&octets[..first], &octets[first..]].into_iter().flat_map(|half| half.chunks(7)) {
+                    scanner.scan(part, &mut |_| {});
+                    sizes.push(scanner.size());
+                }
+                assert!(sizes.is_sorted(), "{sizes:?}");
+            }
+        }
+        let mut scanner = DataScanner::new(BareNewline::Normalize);
+        let sizes = [&b"a\r\n"[..], b".", b"\r", b"\n"].map(|part| {
+            scanner.scan(part, &mut |_| {});
+            scanner.size()
+        });
+        assert_eq!(sizes, [3, 3, 3, 3]);
     }
 
     type Vector = (&'static [u8], Result<&'static [u8], ContentFault>);
