@@ -194,7 +194,10 @@ impl Conductor {
                 self.client.tell(turn, said);
                 let end = match said {
                     _ if said.code().is_positive() => MessageEnd::Discarded,
-                    Said::Own(own) if **own == own::CONTENT_LOST => MessageEnd::Lost,
+                    // Whether the hop kept it is not known.
+                    Said::Own(own) if **own == own::CONTENT_LOST || **own == own::HOP_PROTOCOL => {
+                        MessageEnd::Lost
+                    }
                     _ => MessageEnd::Refused,
                 };
                 self.message_over(turn, *transaction, end, Some(said_line(said)), None);

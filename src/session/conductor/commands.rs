@@ -156,9 +156,11 @@ impl Conductor {
             Event::Answered { class, origin: Origin::Gatepost } => Some(*class),
             _ => None,
         });
+        // A chunk's octets come first, whatever it will be answered.
+        let chunk = || (verb == Verb::Bdat).then(|| self.delivery.answer())?.map(|said| said.code().class());
         turn.count(Event::Command(
             verb,
-            match said {
+            match said.or_else(chunk) {
                 Some(2 | 3) => Taken::Answered,
                 Some(_) => Taken::Refused,
                 None => Taken::Forwarded,

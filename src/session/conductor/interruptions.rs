@@ -42,14 +42,6 @@ impl Conductor {
         self.hang_up(turn, None, end);
     }
 
-    /// The client will send no more. What it sent before is served: it may still be listening.
-    pub(super) fn client_finished(&mut self, turn: &mut Turn<'_>) {
-        self.client.finished();
-        if self.delivery.lacks_octets() && !self.client.is_early() {
-            self.client_gone(turn, SessionEnd::ClientGone);
-        }
-    }
-
     /// The transaction ends without content.
     pub(super) fn drop_transaction(
         &mut self,

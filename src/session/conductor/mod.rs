@@ -110,7 +110,8 @@ impl Conductor {
             Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
             Input::LookedUp(found) => self.looked_up(turn, found),
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
-            Input::Eof(Peer::Downstream) => self.client_finished(turn),
+            // What it said before is served: it may still be listening.
+            Input::Eof(Peer::Downstream) => self.client.finished(),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),

@@ -8,6 +8,7 @@ use super::Delivery;
 use super::content::{Content, Form, Intake, Outlet};
 use crate::session::hop::{Hop, Hops};
 use crate::session::io::HopId;
+use crate::session::owed::Said;
 use crate::session::transaction::Transaction;
 
 impl Delivery {
@@ -24,6 +25,14 @@ impl Delivery {
     /// The content, from 354 or the first BDAT to its end.
     pub fn content(&self) -> Option<&Content> {
         self.content.as_deref()
+    }
+
+    /// What the content will be answered, where no hop takes it.
+    pub fn answer(&self) -> Option<&Said> {
+        match &self.content()?.outlet {
+            Outlet::Nowhere(said) => Some(said),
+            Outlet::Hop { .. } => None,
+        }
     }
 
     /// Whether nothing is under way.

@@ -1,0 +1,54 @@
+//! What is counted of a dialog: each command and what became of it, each message, each verdict.
+
+#[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
+mod script;
+
+use std::path::Path;
+
+use gatepost::session::io::Event;
+use script::{Manner, Pure, Script, run, settings};
+
+/// The commands, messages and verdicts that a script's dialog counts, in order, behind EHLO.
+fn counted(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialogs/{name}.txt"));
+    let script = Script::read(&path).unwrap();
+    let world = settings::world(&script.yaml).unwrap();
+    let mut driver = Pure::new(&world, usize::MAX);
+    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
+    let shown = driver.events.iter().filter_map(|event| match event {
+        Event::Command(verb, taken) => Some(format!("{verb} {taken:?}")),
+        Event::Message(end, octets) => Some(format!("{octets} octets {end:?}")),
+        Event::Verdict(kind) => Some(format!("verdict {}", kind.as_str())),
+        _ => None,
+    });
+    shown.filter(|shown| shown != "EHLO Forwarded").collect()
+}
+
+/// Each line: a script, and what is counted of its dialog.
+const COUNTED: &str = "
+command-sequence: RCPT Refused, DATA Refused, MAIL Forwarded, MAIL Refused
+every-stage: AUTH Forwarded, NOOP Forwarded, MAIL Forwarded, RCPT Forwarded, RCPT Forwarded, DATA Forwarded, 6 octets Accepted, QUIT Forwarded
+mail-reply-substitute-withdraws: MAIL Forwarded, verdict substitute, RCPT Refused
+rcpt-swallowed: MAIL Forwarded, verdict discard, RCPT Answered, DATA Answered, 9 octets Discarded
+d1-client-cut-in-content: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 30 octets Lost
+size-real-too-large: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 70400 octets Refused, NOOP Answered
+failover-not-in-mid-content: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 25 octets Lost
+malformed-after-end-of-data: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 6 octets Lost
+hops-no-route-after-235: AUTH Forwarded, verdict route, verdict skipped, MAIL Forwarded
+connect-reply-verdict-bdat-is-swallowed: verdict reply, BDAT Answered, NOOP Answered
+bdat-asks-data-once: MAIL Forwarded, RCPT Forwarded, verdict reply, BDAT Refused, BDAT Refused, 10 octets Refused
+callout-bdat: MAIL Forwarded, RCPT Forwarded, verdict reply, BDAT Refused, BDAT Refused, 12 octets Refused
+callout-client-leaves: MAIL Forwarded, RCPT Refused
+callout-commands-one-by-one: MAIL Forwarded, RCPT Forwarded, verdict reply, RCPT Refused, DATA Forwarded
+callout-message-reply-client-leaves: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 6 octets DeliveredUnheard
+callout-not-allowed: MAIL Refused, MAIL Refused, MAIL Refused, MAIL Forwarded, RCPT Refused, RCPT Refused, RCPT Forwarded, RCPT Forwarded
+callout-connect: verdict route
+";
+
+#[test]
+fn commands_messages_and_verdicts_are_counted_by_what_became_of_them() {
+    for line in COUNTED.trim().lines() {
+        let (name, expected) = line.split_once(": ").unwrap();
+        assert_eq!(counted(name).join(", "), expected, "{name}");
+    }
+}
