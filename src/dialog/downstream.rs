@@ -79,3 +79,6 @@ impl Downstream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,3 +131,6 @@ impl Tx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,7 @@ pub struct Upstream {
     /// How many of the replies that are still to come may be among the octets at hand.
     asked: usize,
     mode: Mode,
+    /// It took MAIL, and nothing since that ends a transaction.
     in_mail: bool,
     /// What the hop offered in its latest EHLO reply.
     pub extensions: Extensions,
@@ -208,12 +209,8 @@ impl Upstream {
         said.chain(self.waiting.iter().map(|(expect, ..)| *expect))
     }
 
-    /// Whether the hop is inside a transaction, as it answered: it took MAIL, and nothing since that ends one.
-    pub fn is_in_mail(&self) -> bool {
-        self.in_mail
-    }
-
-    /// Whether it is, or will be if it takes all that was said to it. A refused EHLO ends nothing.
+    /// Whether the hop is inside a transaction, as it answered, or will be if it takes all that was said to it. A
+    /// refused EHLO ends nothing.
     pub fn may_be_in_mail(&self) -> bool {
         let said = self.expects.iter().map(|(_, say)| *say);
         said.chain(self.waiting.iter().map(|(_, say, _)| *say)).fold(self.in_mail, |inside, say| match say {
@@ -263,3 +260,6 @@ impl Upstream {
         mode && group
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,11 +207,6 @@ impl<'a> Envelope<'a> {
         self.0.mail.sent.params_octets()
     }
 
-    /// Whether a hop answered MAIL 2xx and the client heard so.
-    pub fn is_accepted(self) -> bool {
-        self.0.accepted
-    }
-
     /// The accepted recipients, in the client's order.
     pub fn recipients(self) -> impl ExactSizeIterator<Item = Accepted<'a>> {
         self.0.recipients.iter().map(|recipient| Accepted {

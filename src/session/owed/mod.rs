@@ -319,3 +319,6 @@ pub fn without_hop(verb: Verb) -> &'static Own {
         _ => &own::NOT_IMPLEMENTED,
     }
 }
+
+#[cfg(test)]
+mod tests;
