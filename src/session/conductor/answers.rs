@@ -61,9 +61,7 @@ impl Conductor {
                 }
                 Some(Answer::Held(pool)) => {
                     let pool = *pool;
-                    if !self.go_where_held(turn, pool) {
-                        return;
-                    }
+                    self.go_where_held(turn, pool);
                 }
                 // There is only the greeting to wait with.
                 Some(Answer::Own(_) | Answer::Heard(..)) if self.client.is_greeting_delayed() => return,
@@ -242,9 +240,9 @@ impl Conductor {
         }
     }
 
-    /// An answer that waited for its turn to be asked for. Returns whether the head may have moved on.
-    fn go_where_held(&mut self, turn: &mut Turn<'_>, pool: PoolId) -> bool {
-        let Some(Entry { what, .. }) = self.owed.pop() else { return false };
+    /// An answer that waited for its turn to be asked for.
+    fn go_where_held(&mut self, turn: &mut Turn<'_>, pool: PoolId) {
+        let Some(Entry { what, .. }) = self.owed.pop() else { return };
         match what {
             What::Rcpt(recipient) => self.begin_route(turn, recipient, pool),
             What::Mail(mail) => self.mail_elsewhere(turn, mail, pool),
@@ -252,7 +250,6 @@ impl Conductor {
                 self.owed.put_back(what, Answer::Own(Said::Own(&own::ATTEMPTS_FAILED)));
             }
         }
-        true
     }
 
     /// MAIL goes to another pool than the session's: the transaction's own dialog is opened.

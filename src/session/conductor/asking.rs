@@ -196,11 +196,9 @@ impl Conductor {
             self.owed.put_back(what, Answer::Asked(inquiry));
             return false;
         }
-        if matches!((&what, &inquiry.about), (What::Rcpt(_), About::Command { .. }))
+        if matches!(what, What::Rcpt(_) | What::Data)
+            && inquiry.is_about_command()
             && !self.delivery.has_transaction()
-            || matches!(what, What::Data)
-                && inquiry.is_about_command()
-                && self.delivery.transaction().is_none()
         {
             // Its MAIL was refused in the meantime: there is nothing to ask about.
             turn.count(Event::Command(inquiry.verb(), Taken::Refused));

@@ -48,7 +48,7 @@ impl Conductor {
         };
         let (pinned, own) = (transaction.pinned.is_some(), transaction.pool);
         let rung = match self.domain_of(&recipient, pool) {
-            None => Rung { pool: Some(pool), ..Rung::default() },
+            None => Rung::default(),
             Some(Ok(domain)) => Rung { mx: Some(domain), ..Rung::default() },
             Some(Err(own)) => return self.refuse_recipient(recipient, own),
         };
