@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gatepost::session::io::{Event, Origin};
 use gatepost::session::verdict::{Stage, Stages};
 use script::run::Mismatch;
 use script::settings::Asked;
@@ -136,69 +135,4 @@ fn each_stage_alone_is_asked() {
         let expected: Vec<_> = about.iter().map(|about| (stage, about.to_vec())).collect();
         assert_eq!(*world.prompt.unwrap().asked.lock().unwrap(), expected);
     }
-}
-
-/// The record names who gave each verdict, rules and callouts alike.
-#[test]
-fn the_record_names_who_gave_verdicts() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/callout-order.txt");
-    let script = Script::read(&script).unwrap();
-    let world = settings::world(&script.yaml).unwrap();
-    let mut driver = Pure::new(&world, usize::MAX);
-    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
-    driver.lost(&script::parse::Party::Client);
-    let verdicts: Vec<_> = driver.records[0]
-        .verdicts
-        .iter()
-        .map(|(stage, by, kind)| format!("{}:{by}:{}", stage.as_str(), kind.as_str()))
-        .collect();
-    assert_eq!(
-        verdicts,
-        [
-            "rcpt:moved:rewrite",
-            "rcpt:first:rewrite",
-            "rcpt:second:rewrite",
-            "rcpt:second:accept",
-            "rcpt:first:reply",
-        ]
-    );
-}
-
-/// A ladder's failure is told in the words of whoever said them, and counted as theirs.
-#[test]
-fn a_reply_knows_who_said_it() {
-    let gatepost = |class| Event::Answered { class, origin: Origin::Gatepost };
-    for (name, class, by_hop) in [
-        ("retry-all-refused-first-reply-heard", 5, true),
-        ("retry-4xx-takes-precedence", 4, true),
-        ("retry-no-connection", 4, false),
-    ] {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialogs/{name}.txt"));
-        let script = Script::read(&script).unwrap();
-        let world = settings::world(&script.yaml).unwrap();
-        let mut driver = Pure::new(&world, usize::MAX);
-        run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
-        let of = |class| {
-            driver
-                .events
-                .iter()
-                .filter(move |event| matches!(event, Event::Answered { class: said, .. } if *said == class))
-        };
-        assert!(of(class).count() > 0, "{name}");
-        assert_eq!(of(class).any(|event| *event == gatepost(class)), !by_hop, "{name}");
-    }
-}
-
-/// The record says what TLS there was with the hop, and what became of its certificate.
-#[test]
-fn the_record_names_the_hops_tls() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs/hop-tls-implicit.txt");
-    let script = Script::read(&script).unwrap();
-    let world = settings::world(&script.yaml).unwrap();
-    let mut driver = Pure::new(&world, usize::MAX);
-    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
-    driver.lost(&script::parse::Party::Client);
-    let tls = driver.records[0].hop_tls.as_ref().unwrap();
-    assert_eq!(&*tls.version, "TLSv1.3");
-    assert!(tls.certificate.as_ref().is_some_and(|certificate| certificate.verified));
 }

@@ -4,6 +4,8 @@
 //! [`Driver`], which is how octets get into gatepost and out of it: [`pure`] has only the session and a virtual
 //! clock, the sockets have the whole shell.
 //!
+//! [`play`] does both for tests that ask what else a session said.
+//!
 //! **In**: a file of `tests/dialogs`. **Out**: nothing, or the dialog as it went, as a diff.
 //! **Never**: sleeps; compares what a script feeds.
 
@@ -12,6 +14,7 @@ pub mod callouts;
 pub mod certificates;
 pub mod handshake;
 pub mod parse;
+pub mod play;
 pub mod prompt;
 pub mod pure;
 pub mod run;

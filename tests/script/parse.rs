@@ -164,6 +164,11 @@ impl Script {
     /// Reads a script and what it includes.
     pub fn read(path: &Path) -> Result<Script, String> {
         let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Script::of(path, &text)
+    }
+
+    /// The script with this text, as if it stood in this file.
+    pub fn of(path: &Path, text: &str) -> Result<Script, String> {
         let mut script = Script {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             title: String::new(),
@@ -178,7 +183,7 @@ impl Script {
             Some(title) => script.title = title.to_owned(),
             None => return Err(format!("{}:1: the first line says the behaviour: # ...", path.display())),
         }
-        script.add(Rc::from(path), &text, 0)?;
+        script.add(Rc::from(path), text, 0)?;
         // Time and the client's own end have no meaning when all its lines are early.
         let timed = script.steps.iter().any(|step| {
             matches!(

@@ -15,8 +15,8 @@ use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
-use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Ticket};
-use gatepost::session::record::Record;
+use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Ticket, TraceSide};
+use gatepost::session::record::{PassageRecord, Record};
 use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
 use gatepost::smtp::SessionId;
@@ -59,10 +59,16 @@ pub struct Pure {
     asked: BTreeMap<Party, (Ticket, Stage, bool)>,
     /// The transactions that ended.
     pub records: Vec<Record>,
+    /// TLS that was passed through, and ended.
+    pub passed: Vec<PassageRecord>,
     /// What there was to count.
     pub events: Vec<Event>,
+    /// What was to be shown of both dialogs, in the two columns of a script.
+    pub traces: Vec<String>,
+    /// Whose connections were closed at once, whatever waited to be sent.
+    pub aborted: Vec<Party>,
     /// What was to be logged about hops, and no line of the script has asked for yet.
-    logged: Vec<String>,
+    pub logged: Vec<String>,
     fault: Option<String>,
     permit: Permit,
 }
@@ -108,7 +114,10 @@ impl Pure {
             told: VecDeque::new(),
             asked: BTreeMap::new(),
             records: Vec::new(),
+            passed: Vec::new(),
             events: Vec::new(),
+            traces: Vec::new(),
+            aborted: Vec::new(),
             logged: Vec::new(),
             fault: None,
             permit: world
@@ -121,6 +130,25 @@ impl Pure {
         pure.carry_out(0);
         pure.pump();
         pure
+    }
+
+    /// The session itself, to be asked what a shell asks it.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Something else happens to the session.
+    pub fn happens(&mut self, input: Input) {
+        self.handle(input);
+        self.pump();
+    }
+
+    /// Octets come from a peer, whether or not there is a connection with it; so many were taken.
+    pub fn receives(&mut self, from: Peer, octets: &[u8]) -> usize {
+        let taken = self.session.receive(self.now, from, octets, &mut self.out);
+        self.deliver(octets);
+        self.carry_out(0);
+        taken
     }
 
     /// How the hosts of a domain are spoken to: as those of the pool it was looked up for.
@@ -281,10 +309,12 @@ impl Pure {
                     self.connecting.push((hop, party));
                 }
                 Output::Close(peer) | Output::Abort(peer) => {
+                    let at_once = matches!(output, Output::Abort(_));
                     let link = std::mem::take(&mut self.links[peer.index()]);
                     self.connecting.retain(|(hop, _)| Peer::Upstream(*hop) != peer);
                     // (Letting go of a host that could not be reached is no close.)
                     if let Some(party) = link.party {
+                        self.aborted.extend(at_once.then(|| party.clone()));
                         self.closed.insert(party, true);
                     }
                 }
@@ -294,7 +324,7 @@ impl Pure {
                     }
                     self.finished.push_back(peer);
                 }
-                Output::Passed(_) => {}
+                Output::Passed(record) => self.passed.push(*record),
                 Output::Reset => {
                     self.links[0] = Link::default();
                     self.closed.insert(Party::Client, true);
@@ -322,11 +352,15 @@ impl Pure {
                     }
                 }
                 Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
+                Output::Trace(peer, side, line) => {
+                    let column = if peer == Peer::Downstream { "" } else { "        " };
+                    let side = if side == TraceSide::Client { "C" } else { "S" };
+                    self.traces.push(format!("{column}{side}: {}", line.escape_ascii()));
+                }
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
-                | Output::StrayHeader
-                | Output::Trace(..) => {}
+                | Output::StrayHeader => {}
             }
         }
         said

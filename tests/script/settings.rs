@@ -9,7 +9,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use gatepost::callout::CalloutSet;
@@ -44,6 +44,8 @@ pub struct World {
     pub terms: Vec<HopTerms>,
     /// Callouts that answer by themselves.
     pub prompt: Option<Arc<Prompt>>,
+    /// What the hosts of its pools are told.
+    pub news: Arc<News>,
 }
 
 /// Who answers a session's questions.
@@ -124,12 +126,14 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
     };
-    let hops = Box::new(Listed { kinds, ..Listed::new(&pools, &terms) });
+    let listed = Listed::new(&pools, &terms);
+    let news = Arc::clone(&listed.news);
+    let hops = Box::new(Listed { kinds, ..listed });
     let sessions = Sessions::new(config.session_limits.sessions, &config.session_limits);
     let settings =
         Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, sessions.clone()) };
     let pools = names.into_iter().cloned().collect();
-    Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt })
+    Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt, news })
 }
 
 fn hosts(upstream: &types::UpstreamPool) -> Vec<Arc<str>> {
@@ -147,34 +151,63 @@ fn hosts(upstream: &types::UpstreamPool) -> Vec<Arc<str>> {
     }
 }
 
+/// What hosts are told, by their names and in order; kept from when somebody listens.
+#[derive(Debug, Default)]
+pub struct News(Mutex<Option<Vec<Told>>>);
+
+/// A host's name, and what it was told.
+pub type Told = (Arc<str>, HostNews);
+
+impl News {
+    /// Keeps what is told from now on.
+    pub fn listen(&self) {
+        self.0.lock().unwrap().get_or_insert_default();
+    }
+
+    /// What was told since.
+    pub fn told(&self) -> Vec<Told> {
+        self.0.lock().unwrap().clone().unwrap_or_default()
+    }
+}
+
 /// A host of the script.
 #[derive(Debug)]
-pub struct Named(pub TargetId, pub Arc<str>, pub HopTerms);
+pub struct Named {
+    id: TargetId,
+    name: Arc<str>,
+    terms: HopTerms,
+    news: Arc<News>,
+}
 
 impl Host for Named {
     fn id(&self) -> TargetId {
-        self.0
+        self.id
     }
 
     fn name(&self) -> &Arc<str> {
-        &self.1
+        &self.name
     }
 
     fn terms(&self) -> HopTerms {
-        self.2
+        self.terms
     }
 
-    fn news(&self, _: HostNews, _: Instant) {}
+    fn news(&self, news: HostNews, _: Instant) {
+        if let Some(told) = &mut *self.news.0.lock().unwrap() {
+            told.push((Arc::clone(&self.name), news));
+        }
+    }
 }
 
 impl Named {
     /// The host of this name. The same name is the same host, in whatever pool.
-    fn new(name: &Arc<str>, terms: HopTerms) -> Arc<Named> {
+    fn new(name: &Arc<str>, terms: HopTerms, news: &Arc<News>) -> Arc<Named> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let terms = HopTerms { is_loopback, ..terms };
-        Arc::new(Named(TargetId(hasher.finish()), Arc::clone(name), terms))
+        let id = TargetId(hasher.finish());
+        Arc::new(Named { id, name: Arc::clone(name), terms, news: Arc::clone(news) })
     }
 }
 
@@ -184,15 +217,18 @@ pub struct Listed {
     pub pools: Vec<Vec<Arc<Named>>>,
     /// What they are like; SMTP where nothing is said.
     pub kinds: Vec<PoolKind>,
+    /// What the hosts are told.
+    pub news: Arc<News>,
 }
 
 impl Listed {
     /// The pools with these hosts, and how they are spoken to.
     pub fn new(pools: &[Vec<Arc<str>>], terms: &[HopTerms]) -> Listed {
+        let news = Arc::default();
         let named = |(pool, terms): (&Vec<Arc<str>>, &HopTerms)| {
-            pool.iter().map(|name| Named::new(name, *terms)).collect()
+            pool.iter().map(|name| Named::new(name, *terms, &news)).collect()
         };
-        Listed { pools: pools.iter().zip(terms).map(named).collect(), kinds: Vec::new() }
+        Listed { pools: pools.iter().zip(terms).map(named).collect(), kinds: Vec::new(), news }
     }
 }
 
@@ -223,7 +259,8 @@ pub struct Hosts {
 impl Hosts {
     /// These, in order.
     pub fn new<S: AsRef<str>>(terms: HopTerms, domain: Domain, names: &[S]) -> Hosts {
-        let hosts = names.iter().map(|name| Named::new(&name.as_ref().into(), terms)).collect();
+        let news = Arc::default();
+        let hosts = names.iter().map(|name| Named::new(&name.as_ref().into(), terms, &news)).collect();
         Hosts { domain, hosts }
     }
 }
@@ -239,7 +276,7 @@ impl Destination for Hosts {
 }
 
 fn first_of(hosts: &[Arc<Named>], tried: &[TargetId]) -> Pick {
-    let mut left = hosts.iter().filter(|host| !tried.contains(&host.0));
+    let mut left = hosts.iter().filter(|host| !tried.contains(&host.id));
     match left.next() {
         None => Pick::None,
         Some(host) => Pick::Host(Picked { host: host.clone(), more: left.next().is_some() }),

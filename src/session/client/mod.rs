@@ -306,3 +306,6 @@ impl Client {
         if on { self.marks.set(mark as usize) } else { self.marks.unset(mark as usize) }
     }
 }
+
+#[cfg(test)]
+mod tests;

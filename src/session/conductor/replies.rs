@@ -117,7 +117,8 @@ impl Conductor {
             return self.early_reply(turn, hop, reply);
         }
         turn.count(Event::Unasked);
-        if closes(reply.code().get()) && self.client.hello().is_none() && self.owed.is_empty() {
+        let serves = self.hops.get(hop).is_some_and(Hop::serves);
+        if closes(reply.code().get()) && !serves && self.owed.is_empty() {
             self.host_failed(turn, hop, HostNews::NoService);
         }
         self.lost(turn, hop, None);

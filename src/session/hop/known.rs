@@ -56,6 +56,11 @@ impl Hop {
         self.stand == Stand::Securing
     }
 
+    /// Whether it has answered a command of the client's.
+    pub fn serves(&self) -> bool {
+        self.serves
+    }
+
     /// What it offers.
     pub fn offers(&self) -> &Extensions {
         &self.dialog.extensions

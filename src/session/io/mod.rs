@@ -276,3 +276,6 @@ impl Out {
         self.events.push(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

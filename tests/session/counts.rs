@@ -1,27 +1,23 @@
-//! What is counted of a dialog: each command and what became of it, each message, each verdict.
+//! What is counted of a dialog: each command and what became of it, each message, each verdict, who said a reply.
+//!
+//! In:    scripts of `tests/dialogs`.
+//! Out:   the events there were, and no others of their kind.
+//! Never: reads a metric: `src/metrics/tests.rs` does.
 
-#[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
-mod script;
+use gatepost::session::io::{Event, Origin};
 
-use std::path::Path;
-
-use gatepost::session::io::Event;
-use script::{Manner, Pure, Script, run, settings};
+use crate::script::play::Play;
 
 /// The commands, messages and verdicts that a script's dialog counts, in order, behind EHLO.
-fn counted(name: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialogs/{name}.txt"));
-    let script = Script::read(&path).unwrap();
-    let world = settings::world(&script.yaml).unwrap();
-    let mut driver = Pure::new(&world, usize::MAX);
-    run(&script, Manner::Written, &mut driver, false).unwrap_or_else(|mismatch| panic!("{}", mismatch.0));
-    let shown = driver.events.iter().filter_map(|event| match event {
+fn counted(name: &str) -> String {
+    let played = Play::named(name).run();
+    let shown = played.events.iter().filter_map(|event| match event {
         Event::Command(verb, taken) => Some(format!("{verb} {taken:?}")),
         Event::Message(end, octets) => Some(format!("{octets} octets {end:?}")),
         Event::Verdict(kind) => Some(format!("verdict {}", kind.as_str())),
         _ => None,
     });
-    shown.filter(|shown| shown != "EHLO Forwarded").collect()
+    shown.filter(|shown| shown != "EHLO Forwarded").collect::<Vec<_>>().join(", ")
 }
 
 /// Each line: a script, and what is counted of its dialog.
@@ -49,6 +45,25 @@ callout-connect: verdict route
 fn commands_messages_and_verdicts_are_counted_by_what_became_of_them() {
     for line in COUNTED.trim().lines() {
         let (name, expected) = line.split_once(": ").unwrap();
-        assert_eq!(counted(name).join(", "), expected, "{name}");
+        assert_eq!(counted(name), expected, "{name}");
+    }
+}
+
+/// A ladder's failure is told in the words of whoever said them, and counted as theirs.
+#[test]
+fn a_reply_knows_who_said_it() {
+    for (name, class, by_hop) in [
+        ("retry-all-refused-first-reply-heard", 5, true),
+        ("retry-4xx-takes-precedence", 4, true),
+        ("retry-no-connection", 4, false),
+    ] {
+        let played = Play::named(name).run();
+        let said_by = played.events.iter().filter_map(|event| match event {
+            Event::Answered { class: said, origin } if *said == class => Some(*origin),
+            _ => None,
+        });
+        let origins: Vec<Origin> = said_by.collect();
+        assert!(!origins.is_empty(), "{name}");
+        assert_eq!(origins.contains(&Origin::Gatepost), !by_hop, "{name}");
     }
 }
