@@ -163,7 +163,8 @@ impl Client {
             }
             Kind::Content => {
                 let message = ledger.messages.entry(unit.id.clone()).or_default();
-                message.content = unit.octets[..unit.octets.len() - 3].to_vec();
+                let content = unit.octets[..unit.octets.len() - 3].to_vec();
+                message.before = std::mem::replace(&mut message.content, content);
                 (message.sealed, message.starts) = (true, [0].into());
                 ends = Some(unit.id.clone());
             }
@@ -272,7 +273,10 @@ impl Client {
         match unit.kind {
             // Only QUIT is served now (RFC 5321 3.1).
             Kind::Greeting if !good => self.plan.retain(|unit| unit.kind == Kind::Quit),
-            Kind::Mail if good => self.sender = Some(unit.id),
+            Kind::Mail if good => {
+                ledger.begins(&unit.id);
+                self.sender = Some(unit.id);
+            }
             Kind::Rcpt if good => {
                 let sender = self.sender.clone().unwrap_or_else(|| panic!("law 3: 2xx to RCPT without MAIL"));
                 let message = ledger.messages.entry(sender).or_default();

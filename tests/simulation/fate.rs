@@ -116,9 +116,14 @@ impl Hop {
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
             }
-            // (To a line of AUTH either is of the right class.)
+            // (To a line of AUTH either is of the right class; one that is wrong already stays so.)
             Fate::WrongClass
-                if due && !greeting && code.starts_with(['2', '3']) && code != "334" && code != "235" =>
+                if due
+                    && !greeting
+                    && code.starts_with(['2', '3'])
+                    && code != "334"
+                    && code != "235"
+                    && reply != "354 wrong" =>
             {
                 let wrong = if code.starts_with('3') { "250 2.0.0 wrong" } else { "354 wrong" };
                 vec![(delay, say(wrong.to_owned(), None))]

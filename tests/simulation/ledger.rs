@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Message {
     /// As the client sent it: the octets behind 354 up to the end, or the chunks.
     pub content: Vec<u8>,
+    /// What was said in chunks before its DATA: they come to nothing, but a hop may have begun with them.
+    pub before: Vec<u8>,
     /// It came behind 354: there can be no more of it.
     pub sealed: bool,
     /// Where in it a message may have begun: its MAIL was said again, or a chunk refused before there was a recipient.
@@ -167,9 +169,18 @@ impl Ledger {
         let Some(message) = self.messages.get(sender) else {
             panic!("law 4: a hop has chunks from {sender}, which the client never sent");
         };
-        let first = message.contents().any(|content| content.starts_with(wire));
+        let first = message.contents().chain([&*message.before]).any(|content| content.starts_with(wire));
         let what = wire.escape_ascii();
         assert!(first, "law 2: a hop has a part of {sender} without what comes before it: {what}");
+    }
+
+    /// The client's MAIL is taken: whatever was before under this id is over.
+    pub fn begins(&mut self, sender: &str) {
+        if let Some(message) = self.messages.get_mut(sender) {
+            message.completed = None;
+            message.accepted.clear();
+            message.swallowed.clear();
+        }
     }
 
     /// The client heard that its transaction is over before its content: another of the same id has its own recipients.

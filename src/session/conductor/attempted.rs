@@ -76,9 +76,11 @@ impl Conductor {
         self.settle(turn);
     }
 
-    /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it.
+    /// A route's hop refused the recipient. Where hosts are by domain the dialog stays open for more recipients of it,
+    /// unless it is tried on by now, which may be at the transaction's own hop.
     pub(super) fn leave_attempt(&mut self, turn: &mut Turn<'_>, hop: HopId) {
-        if self.may_settle() && self.hops.get(hop).is_some_and(Hop::may_be_in_mail) {
+        let tried_on = self.owed.attempt().is_some();
+        if self.may_settle() && !tried_on && self.hops.get(hop).is_some_and(Hop::may_be_in_mail) {
             self.adopt(turn, hop);
         } else {
             self.withdraw(turn, hop);
