@@ -14,7 +14,7 @@ check:
 quick:
     cargo fmt --check
     cargo clippy --locked --lib -- -D warnings -D clippy::unwrap_used -F unsafe_code
-    SIM_SESSIONS=5000 cargo test --locked --quiet --lib --test purity --test layers --test dialogs --test simulation
+    SIM_SESSIONS=5000 cargo test --locked --quiet --lib --test purity --test layers --test dialogs --test session --test simulation
 
 # all tests; real programs come from .ci/install-peers
 test *args:

@@ -1,6 +1,7 @@
-//! Dependencies point one way: which folder of `src/` imports which, against the table of layers in ARCHITECTURE.md.
+//! Dependencies point one way: which folder of `src/` imports which, and which module of the session, against the tables
+//! of layers in ARCHITECTURE.md.
 //!
-//! In:    the table; the sources, of which each top-level module is a folder, whether it is one file or many.
+//! In:    the tables; the sources, of which each module of a level is a folder, whether it is one file or many.
 //! Out:   each import that the table does not allow, with its file and line; each circle in the table.
 //! Never: looks at comments, strings, or what is compiled for tests only.
 //!
@@ -12,6 +13,35 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+/// Where a table holds.
+struct Level {
+    /// What stands above it.
+    heading: &'static str,
+    /// Where its folders are, and how deep.
+    path: &'static str,
+    depth: usize,
+    /// The same in a path of Rust's.
+    root: &'static str,
+    /// Files that declare the folders or are above all of them.
+    above: &'static [&'static str],
+}
+
+const CRATE: Level = Level {
+    heading: "## Layers\n",
+    path: "src/",
+    depth: 0,
+    root: "crate::",
+    above: &["src/lib.rs", "src/main.rs"],
+};
+
+const SESSION: Level = Level {
+    heading: "## Layers of the session\n",
+    path: "src/session/",
+    depth: 1,
+    root: "crate::session::",
+    above: &["src/session/mod.rs"],
+};
+
 /// A folder, and what it may import.
 type Row<'t> = (&'t str, Vec<&'t str>);
 
@@ -22,7 +52,7 @@ fn imports_point_one_way() {
     let mut files = Vec::new();
     read(root, &root.join("src"), &mut files);
     assert!(files.len() > 100, "only {} files were read: have they moved?", files.len());
-    let wrong = check(&document, &files);
+    let wrong = [check(&CRATE, &document, &files), check(&SESSION, &document, &files)].concat();
     assert!(wrong.is_empty(), "against the layers of ARCHITECTURE.md:\n{}", wrong.join("\n"));
 }
 
@@ -39,8 +69,8 @@ fn read(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) {
 }
 
 /// What is wrong with the table and with files that are to obey it.
-fn check(document: &str, files: &[(String, String)]) -> Vec<String> {
-    let table = layers(document);
+fn check(level: &Level, document: &str, files: &[(String, String)]) -> Vec<String> {
+    let table = layers(document, level.heading);
     let mut wrong = Vec::new();
     for (at, (folder, imports)) in table.iter().enumerate() {
         let above = |name| table[..at].iter().any(|(folder, _)| *folder == name);
@@ -50,10 +80,11 @@ fn check(document: &str, files: &[(String, String)]) -> Vec<String> {
             ));
         }
     }
-    // The root declares the folders, and the program is above all of them.
-    let files: Vec<_> =
-        files.iter().filter(|(name, _)| !["src/lib.rs", "src/main.rs"].contains(&&**name)).collect();
-    let folders: BTreeSet<&str> = files.iter().map(|(name, _)| folder(name)).collect();
+    let files: Vec<_> = files
+        .iter()
+        .filter(|(name, _)| name.starts_with(level.path) && !level.above.contains(&&**name))
+        .collect();
+    let folders: BTreeSet<&str> = files.iter().map(|(name, _)| level.folder(name)).collect();
     let known = |name: &str| table.iter().find(|(folder, _)| *folder == name);
     let rows = table.iter().map(|(folder, _)| *folder).collect();
     wrong.extend(folders.difference(&rows).map(|name| format!("ARCHITECTURE.md: `{name}` is in no layer")));
@@ -65,9 +96,9 @@ fn check(document: &str, files: &[(String, String)]) -> Vec<String> {
         if for_tests.iter().any(|test| module == **test || module.starts_with(&format!("{test}/"))) {
             continue;
         }
-        let own = folder(name);
+        let own = level.folder(name);
         let allowed = known(own).map(|(_, imports)| imports.as_slice()).unwrap_or_default();
-        for (line, import) in code.imports(module.matches('/').count()) {
+        for (line, import) in code.imports(level.root, module.matches('/').count() - level.depth) {
             let another = import != own && folders.contains(&*import);
             // All of the root at once names nobody, and so everybody.
             if import == "*" || another && !allowed.contains(&&*import) {
@@ -78,18 +109,20 @@ fn check(document: &str, files: &[(String, String)]) -> Vec<String> {
     wrong
 }
 
-/// The rows below "## Layers".
-fn layers(document: &str) -> Vec<Row<'_>> {
-    let (_, section) = document.split_once("## Layers\n").expect("a section about layers");
+/// The rows below a heading.
+fn layers<'t>(document: &'t str, heading: &str) -> Vec<Row<'t>> {
+    let (_, section) = document.split_once(heading).expect("a section about layers");
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     rows.map(|(folder, imports)| (folder, imports.split('`').skip(1).step_by(2).collect())).collect()
 }
 
-/// The top-level module that a file belongs to.
-fn folder(file: &str) -> &str {
-    let inside = file.strip_prefix("src/").unwrap_or(file);
-    inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+impl Level {
+    /// Its module that a file belongs to.
+    fn folder<'f>(&self, file: &'f str) -> &'f str {
+        let inside = file.strip_prefix(self.path).unwrap_or(file);
+        inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    }
 }
 
 /// A source file without comments, strings, and what is there for tests.
@@ -117,12 +150,12 @@ impl Code {
         Code { text, for_tests }
     }
 
-    /// The first names behind each way to the root, with their lines. In a module so many levels deep, as many `super::`
-    /// lead there.
-    fn imports(&self, depth: usize) -> Vec<(usize, String)> {
+    /// The first names behind each way to a root, with their lines. In a module so many levels below it, as many
+    /// `super::` lead there.
+    fn imports(&self, root: &str, depth: usize) -> Vec<(usize, String)> {
         let supers = "super::".repeat(depth);
         let mut found = Vec::new();
-        for root in ["crate::", supers.as_str()] {
+        for root in [root, supers.as_str()] {
             for (at, _) in self.text.match_indices(root) {
                 let before = self.text[..at].trim_end_matches("self::").chars().next_back();
                 if before.is_some_and(|c| c.is_alphanumeric() || "_:$".contains(c)) {
@@ -230,7 +263,7 @@ fn raw(text: &str) -> usize {
 
 /// A tree that never was.
 mod made_up {
-    use super::check;
+    use super::{CRATE, SESSION, check};
 
     const TABLE: &str = "## Layers\n\n| folder | may import |\n|---|---|\n| `words` | |\n| `talk` | `words` |\n\
                          | `run` | `talk`, `words` |\n\n## Other\n\n| `talk` | `run` |\n";
@@ -245,7 +278,7 @@ mod made_up {
             ("src/talk/line/inner.rs", "use crate::talk::line;\n"),
             ("src/run.rs", "use crate::talk;\nuse super::words::Word;\n"),
         ];
-        check(table, &files.map(|(name, text)| (name.to_owned(), text.to_owned())))
+        check(&CRATE, table, &files.map(|(name, text)| (name.to_owned(), text.to_owned())))
     }
 
     #[test]
@@ -306,9 +339,9 @@ mod made_up {
             ("src/run.rs", ""),
         ];
         let mut files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
-        assert_eq!(check(TABLE, &files), [""; 0]);
+        assert_eq!(check(&CRATE, TABLE, &files), [""; 0]);
         files[1].1.clear();
-        assert_eq!(check(TABLE, &files).len(), 2, "not for tests any more");
+        assert_eq!(check(&CRATE, TABLE, &files).len(), 2, "not for tests any more");
     }
 
     #[test]
@@ -324,5 +357,27 @@ mod made_up {
         let expected = ["ARCHITECTURE.md: `words` is in no layer", "ARCHITECTURE.md: there is no `word`"];
         let found = wrong(&table, "");
         assert!(expected.iter().all(|line| found.contains(&(*line).to_owned())), "{found:?}");
+    }
+
+    #[test]
+    fn the_session_has_layers_of_its_own() {
+        let table = "## Layers of the session\n\n| `words` | |\n| `machine` | `words` |\n| `conductor` | `machine` |\n";
+        let files = |line: &str| {
+            [
+                ("src/session/mod.rs", "use self::conductor::Conductor;\n"),
+                ("src/session/words.rs", "use crate::smtp::Code;\nuse super::super::smtp;\n"),
+                ("src/session/machine/mod.rs", "use super::words::Word;\nmod part;\n"),
+                ("src/session/machine/part.rs", line),
+                ("src/session/conductor.rs", "use super::machine::Machine;\n"),
+                ("src/run.rs", "use crate::session::conductor::Conductor;\n"),
+            ]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        };
+        let fair = "use super::Machine;\nuse crate::session::words::Word;\nuse super::super::words;\n";
+        assert_eq!(check(&SESSION, table, &files(fair)), [""; 0]);
+        for line in ["use crate::session::conductor;\n", "use super::super::conductor::Conductor;\n"] {
+            let expected = "src/session/machine/part.rs:1: `machine` may not import `conductor`";
+            assert_eq!(check(&SESSION, table, &files(line)), [expected], "{line}");
+        }
     }
 }

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::hop::Why;
-use super::io::{HopId, Origin};
+use super::peer::Why;
+use super::peer::{HopId, Origin};
 use super::route::{Domain, Place, PoolId, TargetId};
+use super::stage::Giver;
 use super::transaction::Recipient;
-use super::verdict::{Giver, Rung};
+use super::verdict::Rung;
 use crate::smtp::{Canonical, Own, Path, Reply, ReplyRef, SessionId, own};
 
 /// What is being tried for one recipient.

@@ -15,15 +15,13 @@
 //! [`Input::Told`]: super::io::Input::Told
 
 use std::any::Any;
-use std::fmt;
 use std::time::Duration;
 
-use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Stage, Stages};
+pub use super::fault::{Fault, FaultKind};
+pub use super::stage::CalloutId;
+use super::stage::{Stage, Stages};
+use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
 use crate::smtp::{Own, ReplyRef, own};
-
-/// A callout, by its place in the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
-pub struct CalloutId(pub u16);
 
 /// The callouts of one configuration, as far as no network is needed.
 pub trait Callouts: Send + Sync {
@@ -105,73 +103,6 @@ pub enum CalloutAnswer {
     },
     /// To a hop's reply; `None`: pass.
     Reply(Option<ReplyVerdict>),
-}
-
-/// Why a callout failed, for the log: `callout directory: rcpt: malformed answer: unknown verdict "maybe"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// In one word, for metrics.
-    pub kind: FaultKind,
-    /// What exactly; no control characters, bounded by whoever writes it.
-    pub what: Box<str>,
-}
-
-impl Fault {
-    /// A fault and its words.
-    pub fn new(kind: FaultKind, what: impl Into<Box<str>>) -> Fault {
-        Fault { kind, what: what.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.as_str(), self.what)
-    }
-}
-
-/// How a callout fails.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FaultKind {
-    /// No connection could be made.
-    Unreachable,
-    /// As many questions as it may have are open already.
-    Busy,
-    /// The connection broke before the answer was whole.
-    Lost,
-    /// No answer in time.
-    TimedOut,
-    /// The service says it cannot answer.
-    Refused,
-    /// The answer cannot be read, or is too large.
-    Malformed,
-    /// The answer can be read, and its stage does not allow it, or a value in it is not valid there.
-    NotAllowed,
-}
-
-impl FaultKind {
-    /// All of them.
-    pub const ALL: [FaultKind; 7] = [
-        FaultKind::Unreachable,
-        FaultKind::Busy,
-        FaultKind::Lost,
-        FaultKind::TimedOut,
-        FaultKind::Refused,
-        FaultKind::Malformed,
-        FaultKind::NotAllowed,
-    ];
-
-    /// Its name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            FaultKind::Unreachable => "unreachable",
-            FaultKind::Busy => "busy",
-            FaultKind::Lost => "lost",
-            FaultKind::TimedOut => "timed_out",
-            FaultKind::Refused => "refused",
-            FaultKind::Malformed => "malformed",
-            FaultKind::NotAllowed => "not_allowed",
-        }
-    }
 }
 
 /// No callouts at all.

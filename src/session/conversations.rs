@@ -12,11 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
-use super::callout::{CalloutId, Callouts, Fault, FaultKind};
-use super::io::{Ask, CalloutEnd, Event, HopId, Origin, Output, Ticket};
-use super::owed::Answer;
+use super::callout::Callouts;
+use super::events::{CalloutEnd, Event};
+use super::fault::{Fault, FaultKind};
+use super::io::{Ask, Output};
+use super::peer::{HopId, Origin, Ticket};
+use super::stage::CalloutId;
+use super::stage::Stage;
 use super::turn::Turn;
-use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
+use super::verdict::{CommandVerdict, ReplyVerdict};
 use crate::smtp::{Reply, ReplyRef, Verb};
 
 /// The tickets of a session.
@@ -124,12 +128,12 @@ impl Inquiry {
         self.open.as_ref().map(|open| open.until)
     }
 
-    /// The attempt goes on as if its hop had not accepted.
-    pub fn into_attempt(self) -> Answer {
+    /// The attempt goes on as if its hop had not accepted, if it is about one.
+    pub fn into_attempt(self) -> Result<Box<Attempt>, Inquiry> {
         let Inquiry { about, stage, after, open, until } = self;
         match about {
-            About::Accepted { attempt, .. } => Answer::Trying(attempt),
-            about => Answer::Asked(Box::new(Inquiry { about, stage, after, open, until })),
+            About::Accepted { attempt, .. } => Ok(attempt),
+            about => Err(Inquiry { about, stage, after, open, until }),
         }
     }
 

@@ -16,7 +16,8 @@ pub use answers::{command_fault, is_postmaster, reply_fault};
 
 use Verdict::{Accept, Disconnect, Map, Reply, Retry, Route, Substitute};
 
-use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
+use super::stage::Stage;
+use super::verdict::{CommandVerdict, ReplyVerdict};
 use crate::smtp::ReplyRef;
 
 /// What decides, by the name it is written with.

@@ -18,6 +18,9 @@ pub mod client;
 mod conductor;
 mod conversations;
 mod delivery;
+pub mod events;
+pub mod facts;
+pub mod fault;
 mod hop;
 pub mod io;
 pub(crate) mod law;
@@ -25,9 +28,12 @@ pub mod limiter;
 mod notes;
 mod owed;
 mod passage;
+pub mod peer;
 pub mod record;
 pub mod route;
+mod said;
 pub mod settings;
+pub mod stage;
 mod transaction;
 mod turn;
 pub mod unmet;
@@ -43,7 +49,7 @@ use self::passage::Passage;
 use self::settings::{Entrance, Settings};
 use self::turn::Turn;
 use crate::networks::Networks;
-use crate::smtp::{Reply, SessionId, own};
+use crate::smtp::SessionId;
 
 /// One client and all it caused.
 pub struct Session(State);
@@ -213,15 +219,4 @@ impl Session {
             conductor.check();
         }
     }
-}
-
-/// A reply of one line; the text is from the configuration, which checked it.
-fn line_of(code: u16, text: &str) -> Arc<Reply> {
-    let line = format!("{code} {text}");
-    Arc::new(Reply::parse_written(&[&line]).unwrap_or_else(|_| own::PANIC.reply(SessionId(0))))
-}
-
-/// RFC 5321 3.8, RFC 7504: the code after which the connection is closed.
-fn closes(code: u16) -> bool {
-    code == 421 || code == 521
 }

@@ -4,9 +4,10 @@
 //! Out:   their kind; their first line.
 //! Never: more than a line.
 
-use super::io::VerdictKind;
-use super::owed::Said;
-use super::verdict::{CommandVerdict, ReplyVerdict, Stage};
+use super::events::VerdictKind;
+use super::said::Said;
+use super::stage::Stage;
+use super::verdict::{CommandVerdict, ReplyVerdict};
 
 pub fn kind_of_reply_verdict(verdict: &ReplyVerdict) -> VerdictKind {
     match verdict {

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::Client;
+use super::events::{Event, SessionEnd};
 use super::hop::Hop;
-use super::io::{Event, HopId, Input, Output, Peer, SessionEnd};
+use super::io::{Input, Output};
+use super::peer::{HopId, Peer};
 use super::record::PassageRecord;
 use super::route::{Host, HostNews};
 use super::settings::{Entrance, Settings};

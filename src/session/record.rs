@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{ClientFacts, TlsFacts};
-use super::io::{MessageEnd, SessionEnd, VerdictKind};
-use super::verdict::Stage;
+use super::events::{MessageEnd, SessionEnd, VerdictKind};
+use super::facts::{ClientFacts, TlsFacts};
+use super::stage::Stage;
 use crate::smtp::SessionId;
 
 /// One transaction, over.

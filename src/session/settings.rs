@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callout::Callouts;
-use super::client::{ClientFacts, ClientHello};
+use super::facts::{ClientFacts, ClientHello};
 use super::limiter::Limiter;
 use super::route::{NextHops, PoolId};
 use super::verdict::Rules;

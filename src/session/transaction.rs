@@ -8,10 +8,10 @@
 
 use std::time::Instant;
 
-use super::io::VerdictKind;
+use super::events::VerdictKind;
 use super::record::{Address, RecipientRecord};
 use super::route::{Place, PoolId};
-use super::verdict::{Giver, Stage};
+use super::stage::{Giver, Stage};
 use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_xtext};
 
 /// EHLO or HELO.

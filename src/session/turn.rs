@@ -6,7 +6,9 @@
 
 use std::time::Instant;
 
-use super::io::{Event, Out, Output, Peer, TraceSide};
+use super::events::Event;
+use super::io::{Out, Output, TraceSide};
+use super::peer::Peer;
 use crate::dialog::Tx;
 
 /// One step.

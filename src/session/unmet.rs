@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::client::TlsFault;
+use super::facts::TlsFault;
 
 /// A hop that did not meet its terms.
 #[derive(Clone, Debug, PartialEq, Eq)]

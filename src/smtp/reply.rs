@@ -38,6 +38,11 @@ impl Code {
         (self.0 / 100) as u8
     }
 
+    /// 421 or 521: the connection is closed behind it (RFC 5321 3.8, RFC 7504).
+    pub fn closes(self) -> bool {
+        self.0 == 421 || self.0 == 521
+    }
+
     /// 2xx: done.
     pub fn is_positive(self) -> bool {
         self.class() == 2

@@ -7,8 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::facts::ClientFacts;
 use super::{Client, Mark, Phase};
+use crate::session::facts::ClientFacts;
 use crate::session::settings::{AuthShown, Door, DoorTls, Entrance};
 use crate::session::transaction::Hello;
 use crate::smtp::{Extensions, SessionId};

@@ -8,18 +8,19 @@
 //! RFC 5321 4.1.4 (order of commands), RFC 3207 4.2 (what TLS makes forgotten); Postfix's XCLIENT_README and
 //! XFORWARD_README.
 
-mod facts;
 mod known;
 mod told;
 
 use std::time::{Duration, Instant};
 
-pub use self::facts::{
+use super::events::{Event, SessionEnd};
+pub use super::facts::{
     Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind,
     TlsVersion, XclientFacts, XforwardFacts,
 };
-use super::io::{Bits, Event, HopId, Origin, Output, Peer, SessionEnd, TraceSide};
-use super::owed::Said;
+use super::io::{Output, TraceSide};
+use super::peer::{Bits, HopId, Origin, Peer};
+use super::said::Said;
 use super::settings::{Door, DoorTls, Entrance};
 use super::transaction::Hello;
 use super::turn::Turn;

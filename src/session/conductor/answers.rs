@@ -8,12 +8,14 @@
 
 use std::sync::Arc;
 
-use super::super::closes;
-use super::super::hop::{Tried, Why};
-use super::super::io::{Event, HopId, MessageEnd, Origin, SessionEnd};
+use super::super::events::{Event, MessageEnd, SessionEnd};
+use super::super::hop::Tried;
 use super::super::notes::said_line;
-use super::super::owed::{Answer, Entry, Said, What};
+use super::super::owed::{Answer, Entry, What};
+use super::super::peer::Why;
+use super::super::peer::{HopId, Origin};
 use super::super::route::{Place, PoolId};
+use super::super::said::Said;
 use super::super::transaction::Mail;
 use super::super::turn::Turn;
 use super::Conductor;
@@ -118,7 +120,7 @@ impl Conductor {
                 }
                 self.answer(turn, origin, reply, instead);
                 self.drop_transaction(turn, None, Some(reply));
-                if closes(told.get()) {
+                if told.closes() {
                     self.hang_up(turn, None, SessionEnd::Verdict);
                 }
                 return;
@@ -161,7 +163,7 @@ impl Conductor {
             | What::Close(_) => {}
         }
         self.answer(turn, origin, reply, instead);
-        if closes(told.get()) {
+        if told.closes() {
             self.hang_up(turn, None, SessionEnd::Verdict);
         }
     }
@@ -235,7 +237,7 @@ impl Conductor {
             What::Close(end) => return self.hang_up(turn, Some(said.clone()), end),
             _ => self.client.tell(turn, said),
         }
-        if closes(said.code().get()) {
+        if said.code().closes() {
             self.hang_up(turn, None, SessionEnd::Verdict);
         }
     }

@@ -7,13 +7,16 @@
 use std::sync::Arc;
 
 use super::super::attempt::Attempt;
-use super::super::callout::CalloutId;
 use super::super::conversations::{About, Inquiry, Ruling};
-use super::super::io::{Event, HopId, Origin, Taken};
+use super::super::events::{Event, Taken};
 use super::super::notes::kind_of_reply_verdict;
-use super::super::owed::{Answer, Entry, Said, What};
+use super::super::owed::{Answer, Entry, What};
+use super::super::peer::{HopId, Origin};
+use super::super::said::Said;
+use super::super::stage::CalloutId;
+use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
-use super::super::verdict::{CommandVerdict, Giver, Question, ReplyVerdict, Stage};
+use super::super::verdict::{CommandVerdict, Question, ReplyVerdict};
 use super::Conductor;
 use super::questions::reply_stage;
 use crate::smtp::{ReplyRef, Verb, own};

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use super::super::attempt::Failure;
-use super::super::closes;
-use super::super::hop::{Hop, Tried, Why};
-use super::super::io::{AttemptEnd, Event, HopId, Origin};
-use super::super::owed::{Answer, Entry, Said};
+use super::super::events::{AttemptEnd, Event};
+use super::super::hop::{Hop, Tried};
+use super::super::owed::{Answer, Entry};
+use super::super::peer::Why;
+use super::super::peer::{HopId, Origin};
 use super::super::route::Place;
+use super::super::said::Said;
 use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::Occasion;
@@ -151,7 +153,7 @@ impl Conductor {
             self.judge(turn, what, Occasion::Reply { hop, origin }, reply.as_ref().as_ref(), by);
         } else {
             // Its own reasons come first; a host's refusal of the session is one, unless it would end this one.
-            let refusal = self.take_refusal().filter(|refusal| !closes(refusal.code().get()));
+            let refusal = self.take_refusal().filter(|refusal| !refusal.code().closes());
             let said = match (refusal, nowhere) {
                 (Some(refusal), _) => refusal,
                 (None, Some(nowhere)) => Said::Own(nowhere),

@@ -8,13 +8,18 @@
 use std::sync::Arc;
 
 use super::super::attempt::{Attempt, Way};
-use super::super::hop::{NoHop, Tried, Why};
-use super::super::io::{AttemptEnd, Event, HopId, Output, VerdictKind};
-use super::super::owed::{Answer, Said, What};
+use super::super::events::{AttemptEnd, Event, VerdictKind};
+use super::super::hop::{NoHop, Tried};
+use super::super::io::Output;
+use super::super::owed::{Answer, What};
+use super::super::peer::HopId;
+use super::super::peer::Why;
 use super::super::route::{Destination, Domain, NotFound, Place, PoolId};
+use super::super::said::Said;
+use super::super::stage::{Giver, Stage};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
-use super::super::verdict::{Giver, Rung, Stage};
+use super::super::verdict::Rung;
 use super::Conductor;
 use super::asking::Heard;
 use crate::dialog::{Expect, Say};

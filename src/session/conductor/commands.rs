@@ -7,12 +7,15 @@
 //! RFC 5321 4.1 (commands), 4.1.4 (order); RFC 1870 (SIZE); RFC 4954 (AUTH).
 
 use super::super::client::Phase;
-use super::super::io::{Event, Origin, Peer, SessionEnd, Taken, TraceSide};
-use super::super::owed::{Answer, Said, What};
+use super::super::events::{Event, SessionEnd, Taken};
+use super::super::io::TraceSide;
+use super::super::owed::{Answer, What};
+use super::super::peer::{Origin, Peer};
+use super::super::said::Said;
 use super::super::settings::AuthShown;
+use super::super::stage::Stage;
 use super::super::transaction::{Hello, Transaction};
 use super::super::turn::Turn;
-use super::super::verdict::Stage;
 use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Next, Say};

@@ -9,11 +9,14 @@
 
 use super::super::client::Phase;
 use super::super::delivery::{By, End, Go};
-use super::super::hop::Why;
-use super::super::io::{HopId, SessionEnd};
-use super::super::owed::{Answer, Said, What};
+use super::super::events::SessionEnd;
+use super::super::owed::{Answer, What};
+use super::super::peer::HopId;
+use super::super::peer::Why;
+use super::super::said::Said;
+use super::super::stage::Stage;
 use super::super::turn::Turn;
-use super::super::verdict::{CommandVerdict, Stage};
+use super::super::verdict::CommandVerdict;
 use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Say};

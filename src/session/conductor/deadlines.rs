@@ -9,8 +9,10 @@
 use std::time::{Duration, Instant};
 
 use super::super::client::Phase;
-use super::super::io::{HOPS, HopId, SessionEnd};
-use super::super::owed::{Answer, Said, What};
+use super::super::events::SessionEnd;
+use super::super::owed::{Answer, What};
+use super::super::peer::{HOPS, HopId};
+use super::super::said::Said;
 use super::super::turn::Turn;
 use super::Conductor;
 use crate::smtp::own;

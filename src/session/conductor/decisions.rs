@@ -9,12 +9,14 @@
 //! RFC 5321 3.1 (a refusing greeting), 4.2 (replies).
 
 use super::super::client::Phase;
-use super::super::io::{SessionEnd, VerdictKind};
+use super::super::events::{SessionEnd, VerdictKind};
 use super::super::law::reply_verdict;
-use super::super::owed::{Said, What, without_hop};
+use super::super::owed::{What, without_hop};
 use super::super::route::{PoolId, PoolKind};
+use super::super::said::Said;
+use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
-use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict, Stage};
+use super::super::verdict::{CommandVerdict, ReplyVerdict};
 use super::Conductor;
 use super::asking::Heard;
 use super::questions::reply_stage;

@@ -11,11 +11,14 @@
 
 use std::sync::Arc;
 
-use super::super::closes;
-use super::super::hop::{Hop, NoHop, Tried, Why};
-use super::super::io::{Event, HopId, Output, SessionEnd};
-use super::super::owed::{Answer, Said, What};
+use super::super::events::{Event, SessionEnd};
+use super::super::hop::{Hop, NoHop, Tried};
+use super::super::io::Output;
+use super::super::owed::{Answer, What};
+use super::super::peer::HopId;
+use super::super::peer::Why;
 use super::super::route::{Place, PoolId, PoolKind};
+use super::super::said::Said;
 use super::super::turn::Turn;
 use super::Conductor;
 use crate::dialog::Expect;
@@ -69,7 +72,9 @@ impl Conductor {
         if matches!(self.owed.at(number), Some(entry) if matches!(entry.what, What::Mail(_))) {
             open.say_xforward(turn, &self.client);
         }
-        self.owed.say(turn, number, open, self.client.shown());
+        if let Some(what) = self.owed.command_mut(number) {
+            open.say_owed(turn, number, what, self.client.shown());
+        }
     }
 
     /// The hop is ready: it hears the envelope again, then every command that waits for an answer.
@@ -273,7 +278,7 @@ impl Conductor {
                 self.owed.pop();
                 self.refuse_client(turn, refusal, SessionEnd::HopClosed);
             }
-            Some(refusal) if !closes(refusal.code().get()) => {
+            Some(refusal) if !refusal.code().closes() => {
                 self.client.tell(turn, &refusal);
                 self.hang_up(turn, Some(Said::Own(own)), SessionEnd::HopLost);
             }

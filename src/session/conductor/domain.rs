@@ -8,13 +8,14 @@
 //! What the hop that is found cannot take (SMTPUTF8, 8BITMIME, SIZE) refuses the recipient. DSN and
 //! ENHANCEDSTATUSCODES are not shown: the client would rely on what a hop may not have (RFC 3461 5.2.2, RFC 2034 4).
 
-use super::super::io::{HopId, Peer};
-use super::super::line_of;
-use super::super::owed::{Said, What};
+use super::super::owed::What;
+use super::super::peer::{HopId, Peer};
 use super::super::route::{Domain, Place, PoolId, PoolKind};
+use super::super::said::Said;
 use super::super::transaction::{Hello, Mail, Recipient};
 use super::super::turn::Turn;
 use super::Conductor;
+use super::line_of;
 use crate::smtp::{Own, Path, Reply, Shown, canonical_domain, own, present};
 
 /// What can be carried to any hop: CHUNKING is bridged, the others are judged when the hop is known.

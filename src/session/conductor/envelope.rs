@@ -7,11 +7,12 @@
 //!
 //! RFC 5321 4.1.1.2-3, 4.1.2 (syntax), 4.5.3.1 (limits); RFC 1870 (SIZE); RFC 6531 3.4 (SMTPUTF8).
 
-use super::super::io::Event;
+use super::super::events::Event;
 use super::super::owed::What;
+use super::super::stage::Stage;
 use super::super::transaction::{Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::super::turn::Turn;
-use super::super::verdict::{Rewrites, Stage};
+use super::super::verdict::Rewrites;
 use super::Conductor;
 use super::asking::Subject;
 use crate::smtp::{Own, Params, Path, Verb, needed_by, own};

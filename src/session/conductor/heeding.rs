@@ -9,14 +9,18 @@
 
 use std::sync::Arc;
 
-use super::super::callout::{CalloutAnswer, Fault, FaultKind};
+use super::super::callout::CalloutAnswer;
 use super::super::conversations::{About, Inquiry, Open, Ruling};
-use super::super::io::{CalloutEnd, Event, Output, Ticket, VerdictKind};
+use super::super::events::{CalloutEnd, Event, VerdictKind};
+use super::super::fault::{Fault, FaultKind};
+use super::super::io::Output;
 use super::super::law::{command_fault, is_postmaster, reply_fault};
 use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
 use super::super::owed::{Answer, Entry, What};
+use super::super::peer::Ticket;
+use super::super::stage::Giver;
 use super::super::turn::Turn;
-use super::super::verdict::{CommandVerdict, Giver, ReplyVerdict};
+use super::super::verdict::{CommandVerdict, ReplyVerdict};
 use super::Conductor;
 use super::asking::Heard;
 use crate::smtp::Own;

@@ -7,8 +7,8 @@
 //! RFC 5321 3.8, 4.5.3.2; RFC 1047.
 
 use super::super::client::Phase;
-use super::super::io::{Event, MessageEnd, SessionEnd};
-use super::super::owed::Said;
+use super::super::events::{Event, MessageEnd, SessionEnd};
+use super::super::said::Said;
 use super::super::turn::Turn;
 use super::Conductor;
 use crate::smtp::ReplyRef;

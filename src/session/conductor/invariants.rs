@@ -5,8 +5,8 @@
 //! Never: changes anything. Debug builds check after every step, and so do the simulation and the fuzz targets.
 
 use super::super::hop::Hop;
-use super::super::io::{HopId, Peer};
 use super::super::owed::{Answer, What};
+use super::super::peer::{HopId, Peer};
 use super::Conductor;
 use crate::dialog::Expect;
 

@@ -37,16 +37,19 @@ use std::time::Instant;
 use super::client::{Client, Phase};
 use super::conversations::Conversations;
 use super::delivery::Delivery;
+use super::events::SessionEnd;
 use super::hop::Hops;
-use super::io::{HopId, Input, Peer, SessionEnd};
-use super::owed::{Answer, Owed, Said, What};
+use super::io::Input;
+use super::owed::{Answer, Owed, What};
 use super::passage::Passage;
+use super::peer::{HopId, Peer};
 use super::route::Host;
+use super::said::Said;
 use super::settings::{Door, Entrance, Settings};
 use super::turn::Turn;
 use super::unmet::Lack;
 use crate::networks::Networks;
-use crate::smtp::{SessionId, own};
+use crate::smtp::{Reply, SessionId, own};
 
 /// More answers than this are never owed at once; further commands wait in the line buffer.
 const OWED: usize = 256;
@@ -265,4 +268,10 @@ impl Conductor {
     fn proxies(&self) -> (SocketAddr, &Networks) {
         self.client.entrance().proxies(&self.settings)
     }
+}
+
+/// A reply of one line; the text is from the configuration, which checked it.
+fn line_of(code: u16, text: &str) -> Arc<Reply> {
+    let line = format!("{code} {text}");
+    Arc::new(Reply::parse_written(&[&line]).unwrap_or_else(|_| own::PANIC.reply(SessionId(0))))
 }

@@ -9,18 +9,22 @@
 //! RFC 5321 3.1 (a server may refuse in its greeting), 4.3.1 (a client waits for it); RFC 8314 3.3 (implicit TLS); RFC
 //! 3207 6 (octets behind STARTTLS).
 
-use super::super::client::{ClientHello, Phase, TlsFault, TlsFaultKind};
-use super::super::hop::Why;
-use super::super::io::{Event, HopId, Output, SessionEnd};
-use super::super::owed::{Said, What};
+use super::super::client::Phase;
+use super::super::events::{Event, SessionEnd};
+use super::super::facts::{ClientHello, TlsFault, TlsFaultKind};
+use super::super::io::Output;
+use super::super::owed::What;
 use super::super::passage::Passage;
+use super::super::peer::HopId;
+use super::super::peer::Why;
 use super::super::route::Identity;
+use super::super::said::Said;
 use super::super::settings::DoorTls;
+use super::super::stage::Stage;
 use super::super::turn::Turn;
-use super::super::verdict::Stage;
-use super::super::{closes, line_of};
 use super::Conductor;
 use super::asking::Subject;
+use super::line_of;
 use crate::proxy_protocol::is_header;
 use crate::smtp::{Keyword, Verb, own};
 
@@ -62,7 +66,7 @@ impl Conductor {
 
     /// The connection is refused, by whoever may: closed, or with only QUIT left to say.
     pub(super) fn refuse_client(&mut self, turn: &mut Turn<'_>, said: Said, end: SessionEnd) {
-        if closes(said.code().get()) || self.client.phase() == Phase::Unspeakable {
+        if said.code().closes() || self.client.phase() == Phase::Unspeakable {
             return self.hang_up(turn, Some(said), end);
         }
         self.client.greet_now();

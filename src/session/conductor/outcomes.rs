@@ -8,14 +8,16 @@
 
 use std::sync::Arc;
 
-use super::super::io::{Event, HopId, MessageEnd, Origin, Output, Peer, SessionEnd};
+use super::super::events::{Event, MessageEnd, SessionEnd};
+use super::super::io::Output;
 use super::super::notes::first_line;
-use super::super::owed::Said;
+use super::super::peer::{HopId, Origin, Peer};
+use super::super::said::Said;
 use super::super::transaction::{Hello, Recipient, Transaction};
 use super::super::turn::Turn;
-use super::super::{closes, line_of};
 use super::Conductor;
 use super::asking::Heard;
+use super::line_of;
 use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
 
 impl Conductor {
@@ -34,9 +36,9 @@ impl Conductor {
             if reply.code().is_positive() {
                 self.drop_hop(turn, hop);
             }
-            let told = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+            let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
             self.answer(turn, Origin::Hop(hop), reply, instead);
-            if closes(told) {
+            if told.closes() {
                 self.hang_up(turn, None, SessionEnd::Verdict);
             }
             return;
@@ -109,7 +111,7 @@ impl Conductor {
                 // Withdrawn before anything else is said to the hop (law 3).
                 self.rebuild(turn, hop);
             }
-            if closes(told.get()) {
+            if told.closes() {
                 self.hang_up(turn, None, SessionEnd::Verdict);
             }
             return;
@@ -171,7 +173,7 @@ impl Conductor {
                 self.drop_hop(turn, hop);
             }
             self.data_refused(turn);
-            if closes(told.get()) {
+            if told.closes() {
                 self.hang_up(turn, None, SessionEnd::Verdict);
             }
         }
@@ -208,14 +210,14 @@ impl Conductor {
         if accepted {
             self.client.forgive_errors();
         }
-        let code = instead.as_ref().map_or(reply.code(), |instead| instead.code()).get();
+        let code = instead.as_ref().map_or(reply.code(), |instead| instead.code());
         self.answer(turn, Origin::Hop(hop), reply, instead);
         let line = self.settings.records.then(|| first_line(reply.as_bytes()));
         self.message_over(turn, transaction, end, line, Some(hop));
         if self.hops.home() != Some(hop) && self.hops.current() != Some(hop) && !self.owed.owes_message(hop) {
             self.dismiss(turn, hop);
         }
-        if closes(code) {
+        if code.closes() {
             self.hang_up(turn, None, SessionEnd::HopClosed);
         }
     }

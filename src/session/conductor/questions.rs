@@ -5,8 +5,9 @@
 //! Never: shows a secret: of AUTH the mechanism only.
 
 use super::super::owed::What;
+use super::super::stage::Stage;
 use super::super::transaction::Recipient;
-use super::super::verdict::{Envelope, Question, Stage};
+use super::super::verdict::{Envelope, Question};
 use super::Conductor;
 use crate::smtp::{Params, Path, Verb};
 

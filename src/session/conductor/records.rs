@@ -6,12 +6,15 @@
 
 use std::sync::Arc;
 
-use super::super::io::{Event, HopId, MessageEnd, Output, VerdictKind};
+use super::super::events::{Event, MessageEnd, VerdictKind};
+use super::super::io::Output;
 use super::super::notes::kind_of_command_verdict;
+use super::super::peer::HopId;
 use super::super::record::{RecipientRecord, Record};
+use super::super::stage::{Giver, Stage};
 use super::super::transaction::{Recipient, Transaction};
 use super::super::turn::Turn;
-use super::super::verdict::{CommandAnswer, Giver, Stage};
+use super::super::verdict::CommandAnswer;
 use super::Conductor;
 
 impl Conductor {

@@ -7,12 +7,14 @@
 //!
 //! RFC 5321 3.1 (greeting), 3.8 (421), 4.2 (replies).
 
-use super::super::client::{TlsFacts, TlsFault};
-use super::super::closes;
-use super::super::hop::{Greeting, Hop, Lent, Step, Why, Word};
-use super::super::io::{Event, HopId, SessionEnd};
-use super::super::owed::{Said, What};
+use super::super::events::{Event, SessionEnd};
+use super::super::facts::{TlsFacts, TlsFault};
+use super::super::hop::{Greeting, Hop, Lent, Step, Word};
+use super::super::owed::What;
+use super::super::peer::HopId;
+use super::super::peer::Why;
 use super::super::route::HostNews;
+use super::super::said::Said;
 use super::super::turn::Turn;
 use super::super::unmet::Lack;
 use super::Conductor;
@@ -83,7 +85,7 @@ impl Conductor {
             Expect::Terms => {
                 return self.terms(turn, hop, |open, turn, lent| open.terms_answered(turn, lent, reply));
             }
-            _ if closes(reply.code().get()) && !self.is_message(expect) => {
+            _ if reply.code().closes() && !self.is_message(expect) => {
                 return self.hop_closes(turn, hop, reply, expect);
             }
             _ => {}
@@ -118,7 +120,7 @@ impl Conductor {
         }
         turn.count(Event::Unasked);
         let serves = self.hops.get(hop).is_some_and(Hop::serves);
-        if closes(reply.code().get()) && !serves && self.owed.is_empty() {
+        if reply.code().closes() && !serves && self.owed.is_empty() {
             self.host_failed(turn, hop, HostNews::NoService);
         }
         self.lost(turn, hop, None);

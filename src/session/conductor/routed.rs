@@ -7,15 +7,17 @@
 use std::sync::Arc;
 
 use super::super::attempt::Attempt;
-use super::super::closes;
 use super::super::conversations::About;
-use super::super::io::{AttemptEnd, Event, HopId, SessionEnd};
+use super::super::events::{AttemptEnd, Event, SessionEnd};
 use super::super::law::reply_verdict;
 use super::super::notes::{first_line, said_line};
-use super::super::owed::{Answer, Entry, Said};
+use super::super::owed::{Answer, Entry};
+use super::super::peer::HopId;
+use super::super::said::Said;
+use super::super::stage::Stage;
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
-use super::super::verdict::{ReplyVerdict, Stage};
+use super::super::verdict::ReplyVerdict;
 use super::Conductor;
 use crate::smtp::{Reply, ReplyRef, own};
 
@@ -34,7 +36,7 @@ impl Conductor {
         let (said, end) = match verdict.filter(lawful) {
             Some(ReplyVerdict::Disconnect(said)) => (Said::disconnect(said), true),
             Some(ReplyVerdict::Substitute(instead)) if instead.code().is_negative() => {
-                let closes = closes(instead.code().get());
+                let closes = instead.code().closes();
                 (Said::Written(instead), closes)
             }
             Some(ReplyVerdict::Substitute(instead)) => {
@@ -96,7 +98,8 @@ impl Conductor {
         self.cancel_head(turn);
         match self.owed.pop() {
             Some(Entry { what, answer: Answer::Asked(inquiry) }) => {
-                self.owed.put_back(what, (*inquiry).into_attempt());
+                let asked = |inquiry| Answer::Asked(Box::new(inquiry));
+                self.owed.put_back(what, (*inquiry).into_attempt().map_or_else(asked, Answer::Trying));
             }
             Some(Entry { what, answer }) => drop(self.owed.put_back(what, answer)),
             None => {}

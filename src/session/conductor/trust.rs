@@ -11,9 +11,10 @@
 //! hears EHLO again before anything else; where the client has something else to say first, it says it to a hop that has
 //! heard nothing.
 
-use super::super::client::{TlsFacts, TlsFault, TlsFaultKind};
-use super::super::io::{Output, SessionEnd};
-use super::super::owed::Said;
+use super::super::events::SessionEnd;
+use super::super::facts::{TlsFacts, TlsFault, TlsFaultKind};
+use super::super::io::Output;
+use super::super::said::Said;
 use super::super::settings::DoorTls;
 use super::super::turn::Turn;
 use super::Conductor;

@@ -6,8 +6,8 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT).
 
-use crate::session::io::HopId;
-use crate::session::owed::Said;
+use crate::session::peer::HopId;
+use crate::session::said::Said;
 use crate::smtp::{BareNewline, DataScanner, Stuffer};
 
 /// A message being received.

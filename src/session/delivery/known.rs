@@ -7,8 +7,8 @@
 use super::Delivery;
 use super::content::{Content, Form, Intake, Outlet};
 use crate::session::hop::{Hop, Hops};
-use crate::session::io::HopId;
-use crate::session::owed::Said;
+use crate::session::peer::HopId;
+use crate::session::said::Said;
 use crate::session::transaction::Transaction;
 
 impl Delivery {

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 
 use super::{Hop, Missed, Tried};
 use crate::session::client::Client;
-use crate::session::io::{Bits, HOPS, HopId, Output, Peer};
+use crate::session::io::Output;
+use crate::session::peer::{Bits, HOPS, HopId, Peer};
 use crate::session::route::{Pick, Place, PoolId, PoolKind};
 use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;

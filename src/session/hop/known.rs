@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::{Hop, Stand};
 use crate::dialog::{Expect, Timeouts};
-use crate::session::client::TlsFacts;
-use crate::session::io::HopId;
+use crate::session::facts::TlsFacts;
+use crate::session::peer::HopId;
 use crate::session::route::{Host, Place};
 use crate::session::transaction::{Carries, Needs};
 use crate::smtp::{Extensions, Keyword};

@@ -23,9 +23,10 @@ pub use self::hops::{Hops, NoHop};
 use self::terms::Terms;
 pub use self::terms::{Greeting, Missed, Step};
 use super::client::Client;
-use super::closes;
-use super::io::{Event, HopId, Peer, TraceSide};
+use super::events::Event;
+use super::io::TraceSide;
 use super::owed::What;
+use super::peer::{HopId, Peer};
 use super::route::{Host, HostNews, Picked, Place, TargetId};
 use super::settings::Settings;
 use super::transaction::{Hello, Transaction};
@@ -35,17 +36,6 @@ use crate::smtp::{Extensions, ReplyLimits, ReplyRef};
 
 /// Hosts already tried.
 pub type Tried = SmallVec<[TargetId; 2]>;
-
-/// Why a dialog with a hop ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// The connection, or the hop's patience.
-    Broken,
-    /// It said what cannot be believed.
-    Malformed,
-    /// It cannot take this transaction.
-    Unfit,
-}
 
 /// How far a dialog with a hop has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,7 +263,7 @@ impl Hop {
     /// The first answer to a command says that the host serves.
     fn served(&mut self, turn: &Turn<'_>, expect: Option<Expect>, reply: ReplyRef<'_>) {
         let to_command = !matches!(expect, None | Some(Expect::Greeting | Expect::Terms));
-        if to_command && !self.serves && !closes(reply.code().get()) {
+        if to_command && !self.serves && !reply.code().closes() {
             self.serves = true;
             self.host.news(HostNews::Serves, turn.now);
         }

@@ -7,11 +7,12 @@
 //! Postfix's XCLIENT_README and XFORWARD_README. XCLIENT is one command: the right to say it ends with ADDR. HELO and
 //! PROTO are not in it, because what the hop believes of them is what it hears next: the client's own EHLO.
 
-use super::{Hop, Lent, Missed, Stand, Step, Terms, Why};
+use super::{Hop, Lent, Missed, Stand, Step, Terms};
 use crate::dialog::{Expect, Say};
 use crate::session::client::Client;
-use crate::session::io::Event;
+use crate::session::events::Event;
 use crate::session::notes::first_line;
+use crate::session::peer::Why;
 use crate::session::route::Identity;
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack};

@@ -14,12 +14,13 @@
 
 use std::sync::Arc;
 
-use super::{Hop, Lent, Stand, Why};
+use super::{Hop, Lent, Stand};
 use crate::dialog::{Expect, Say};
-use crate::session::client::TlsFacts;
-use crate::session::closes;
-use crate::session::io::{Event, Output};
+use crate::session::events::Event;
+use crate::session::facts::TlsFacts;
+use crate::session::io::Output;
 use crate::session::notes::first_line;
+use crate::session::peer::Why;
 use crate::session::route::{HopTerms, HopTls, Host, HostNews, Identity};
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack, Unmet};
@@ -200,7 +201,7 @@ impl Hop {
         }
         match self.stand {
             Stand::Xclient => self.xclient_answered(turn, lent, reply),
-            _ if closes(reply.code().get()) => {
+            _ if reply.code().closes() => {
                 self.host.news(HostNews::NoService, turn.now);
                 Step::Lost { why: Why::Unfit, refusal: Some(Box::new(reply.to_owned())), missed: None }
             }

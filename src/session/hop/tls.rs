@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use super::{Hop, Lent, Missed, Stand, Step};
 use crate::dialog;
-use crate::session::client::{TlsFacts, TlsFault, TlsFaultKind};
-use crate::session::io::{Event, Output, Peer};
+use crate::session::events::Event;
+use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind};
+use crate::session::io::Output;
+use crate::session::peer::Peer;
 use crate::session::route::HopTls;
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack};

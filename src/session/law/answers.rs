@@ -9,7 +9,8 @@
 
 use super::super::callout::CalloutTerms;
 use super::super::owed::What;
-use super::super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
+use super::super::stage::Stage;
+use super::super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung};
 use super::{Part, Why, command_verdict, reply_verdict, rewrites};
 use crate::smtp::{Path, ReplyRef};
 

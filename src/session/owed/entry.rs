@@ -4,15 +4,15 @@
 //! Out:   the command as it goes upstream, what it is to the hop, and which replies are answers to it.
 //! Never: knows its place in the queue.
 
-use std::sync::Arc;
-
 use crate::dialog::Say;
 use crate::session::attempt::Attempt;
 use crate::session::conversations::Inquiry;
-use crate::session::io::{HopId, Origin, SessionEnd};
+use crate::session::events::SessionEnd;
+use crate::session::peer::HopId;
 use crate::session::route::PoolId;
+use crate::session::said::Said;
 use crate::session::transaction::{Carries, Hello, Mail, Recipient, Transaction};
-use crate::smtp::{Code, Own, Reply, ReplyRef, Verb, own};
+use crate::smtp::{Code, Reply, Verb};
 
 /// One answer the client is still to hear.
 #[derive(Debug)]
@@ -73,45 +73,6 @@ pub enum Answer {
     Trying(Box<Attempt>),
     /// Callouts are being asked, or will be when it is the head.
     Asked(Box<Inquiry>),
-}
-
-/// A reply of our own.
-#[derive(Clone, Debug)]
-pub enum Said {
-    /// One that gatepost says itself.
-    Own(&'static Own),
-    /// One that a verdict wrote.
-    Written(Arc<Reply>),
-    /// A hop's, kept.
-    Heard(HopId, Arc<Reply>),
-}
-
-impl Said {
-    /// What a verdict says before it closes.
-    pub fn disconnect(written: Option<Arc<Reply>>) -> Said {
-        written.map_or(Said::Own(&own::DISCONNECTED), Said::Written)
-    }
-
-    /// A hop's reply, to be said when its turn comes.
-    pub fn heard(hop: HopId, reply: ReplyRef<'_>) -> Said {
-        Said::Heard(hop, Arc::new(reply.to_owned()))
-    }
-
-    /// Its code.
-    pub fn code(&self) -> Code {
-        match self {
-            Said::Own(own) => own.code(),
-            Said::Written(reply) | Said::Heard(_, reply) => reply.code(),
-        }
-    }
-
-    /// Whose words it is in.
-    pub fn origin(&self) -> Origin {
-        match self {
-            Said::Own(_) | Said::Written(_) => Origin::Gatepost,
-            Said::Heard(hop, _) => Origin::Hop(*hop),
-        }
-    }
 }
 
 impl What {

@@ -8,7 +8,7 @@
 
 mod entry;
 
-pub use self::entry::{Answer, Entry, Said, What};
+pub use self::entry::{Answer, Entry, What};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -16,11 +16,10 @@ use smallvec::SmallVec;
 
 use super::attempt::Attempt;
 use super::conversations::Inquiry;
-use super::hop::Hop;
-use super::io::HopId;
+use super::peer::HopId;
+use super::said::Said;
 use super::transaction::Recipient;
-use super::turn::Turn;
-use crate::smtp::{Extensions, Own, ReplyRef, Verb, own};
+use crate::smtp::{Own, ReplyRef, Verb, own};
 
 /// The queue. Entries are numbered so that a hop's replies find theirs wherever the head has got to.
 #[derive(Debug)]
@@ -89,11 +88,9 @@ impl Owed {
         }
     }
 
-    /// Says the command of an entry to a hop.
-    pub fn say(&mut self, turn: &mut Turn<'_>, number: u32, hop: &mut Hop, shown: &Extensions) {
-        if let Some(entry) = self.numbered(number) {
-            hop.say_owed(turn, number, &mut entry.what, shown);
-        }
+    /// The command of an entry, to be said: a secret in it is not kept.
+    pub fn command_mut(&mut self, number: u32) -> Option<&mut What> {
+        self.numbered(number).map(|entry| &mut entry.what)
     }
 
     /// A lost hop's place is taken: the next one says what it owed, and again what can be said again.

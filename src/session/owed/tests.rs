@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Answer, Owed, Said, What};
-use crate::session::io::HopId;
+use crate::session::peer::HopId;
 use crate::smtp::{Code, Reply, Verb, own};
 
 fn hop(number: u32) -> HopId {

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use super::{Origin, Peer};
-use crate::session::callout::{CalloutId, FaultKind};
-use crate::session::client::{TlsFaultKind, TlsVersion};
-use crate::session::limiter::Bound;
-use crate::session::verdict::Stage;
+use super::facts::{TlsFaultKind, TlsVersion};
+use super::fault::FaultKind;
+use super::limiter::Bound;
+use super::peer::{Origin, Peer};
+use super::stage::{CalloutId, Stage};
 use crate::smtp::Verb;
 
 /// Something to count.
