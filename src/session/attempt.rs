@@ -121,7 +121,7 @@ impl Attempt {
             // Where hosts are the recipient's domain's, a new recipient has hosts of its own.
             let origin = self.origin.clone();
             let pool = rung.pool.or(match &origin {
-                Place::Found(found) if rung.mx.is_none() => found.domain().pool,
+                Place::Found(found) => found.domain().pool,
                 _ => None,
             });
             return Some(Way { origin, pool, mx: rung.mx, recipient });

@@ -235,10 +235,8 @@ impl Delivery {
                     turn.to(peer).put(command.as_bytes());
                     turn.trace(peer, TraceSide::Client, command.as_bytes());
                 }
-                if here > 0 {
-                    turn.to(peer).piece(Piece::Received(0..here), octets, offset);
-                }
-                content.left |= announce.is_some() || here > 0;
+                turn.to(peer).piece(Piece::Received(0..here), octets, offset);
+                content.left |= announce.is_some();
                 *announced = !last;
                 part = (last && !whole).then_some(*hop);
             }
