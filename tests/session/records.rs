@@ -259,3 +259,15 @@ fn the_record_names_the_hops_tls() {
     assert_eq!(&*tls.version, "TLSv1.3");
     assert!(tls.certificate.as_ref().is_some_and(|certificate| certificate.verified));
 }
+
+/// What is not carried out is in the record, too: a route when no other hop may be had, a refusal of <postmaster>.
+#[test]
+fn the_record_names_what_was_skipped() {
+    for (name, expected) in [
+        ("hops-no-route-after-235", "mail:branch-office:route mail:branch-office:skipped"),
+        ("callout-postmaster", "rcpt:one:skipped rcpt-reply:one:skipped rcpt:two:reply"),
+    ] {
+        let played = Play::named(name).run_and_leave();
+        assert_eq!(verdicts(&played.records[0]), expected, "{name}");
+    }
+}

@@ -213,11 +213,9 @@ impl Conductor {
             What::Rcpt(recipient) => {
                 let swallowed = said.code().is_positive();
                 match self.delivery.transaction_mut() {
-                    Some(transaction) if transaction.accepted => {
-                        transaction.swallowed += usize::from(swallowed);
-                    }
-                    _ if swallowed => return self.client.tell(turn, &Said::Own(&own::NEED_MAIL)),
-                    _ => {}
+                    Some(transaction) => transaction.swallowed += usize::from(swallowed),
+                    None if swallowed => return self.client.tell(turn, &Said::Own(&own::NEED_MAIL)),
+                    None => {}
                 }
                 self.client.tell(turn, said);
                 self.note_recipient(turn, &recipient, said_line(said), None, said.code().class());
