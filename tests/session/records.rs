@@ -265,7 +265,10 @@ fn the_record_names_the_hops_tls() {
 fn the_record_names_what_was_skipped() {
     for (name, expected) in [
         ("hops-no-route-after-235", "mail:branch-office:route mail:branch-office:skipped"),
-        ("callout-postmaster", "rcpt:one:skipped rcpt-reply:one:skipped rcpt:two:reply"),
+        (
+            "callout-postmaster",
+            "rcpt:one:skipped rcpt-reply:one:skipped rcpt:two:reply rcpt:one:reply rcpt:one:reply",
+        ),
     ] {
         let played = Play::named(name).run_and_leave();
         assert_eq!(verdicts(&played.records[0]), expected, "{name}");

@@ -200,18 +200,19 @@ impl Conductor {
         }
         // Its host is held until another is picked: an address that nobody holds is forgotten, and would be new.
         let (place, tried) = (closed.place().clone(), closed.tried());
-        if trial {
-            self.attempt_lost(turn, place, tried, why);
-        } else {
-            self.settle_loss(turn, hop, why);
-            if !current {
-                self.owed.void(hop, &own::OTHER_HOP);
-            }
-            if current && self.needs_hop(hop) {
+        self.settle_loss(turn, hop, why);
+        if current {
+            if self.needs_hop(hop) {
                 self.replace(turn, hop, place, tried);
             }
             if attempted {
                 self.attempt_gone(turn);
+            }
+        } else {
+            // Home may owe answers from before the transaction went away, although a recipient is tried there now.
+            self.owed.void(hop, &own::OTHER_HOP);
+            if trial {
+                self.attempt_lost(turn, place, tried, why);
             }
         }
         self.settle(turn);

@@ -114,6 +114,54 @@ mod tests {
         Stage::ALL.into_iter().filter(|stage| stage.is_reply()).filter(allowed).map(Stage::as_str).collect()
     }
 
+    #[test]
+    fn the_log_says_what_is_wrong() {
+        let command = |stage, verdict, discard| {
+            command_fault(stage, &Rewrites::default(), Some(&verdict), terms(discard)).unwrap_or("nothing")
+        };
+        let said = |line| CommandVerdict::Reply(reply(line));
+        let last = |line| CommandVerdict::Disconnect(Some(reply(line)));
+        let faults = [
+            command(Stage::Mail, said("354 go"), true),
+            command(Stage::Mail, last("354 go"), true),
+            command(Stage::Mail, said("250 yes"), true),
+            command(Stage::Mail, last("250 yes"), true),
+            command(Stage::Rcpt, said("250 yes"), false),
+            command(Stage::Data, CommandVerdict::Route(PoolId(0)), false),
+            command(Stage::Mail, said("550 no"), false),
+        ];
+        assert_eq!(
+            faults,
+            [
+                "a reply that is 3xx",
+                "a last reply that is not 4xx or 5xx",
+                "a 2xx reply where only 4xx or 5xx may be said",
+                "a last reply that is not 4xx or 5xx",
+                "a 2xx reply without effects: [discard]",
+                "a verdict that the stage does not take",
+                "nothing",
+            ]
+        );
+    }
+
+    #[test]
+    fn rungs() {
+        let heard = reply("550 no");
+        let fault = |rungs: Vec<Rung>| {
+            let verdict = ReplyVerdict::Retry(rungs);
+            reply_fault(Stage::RcptReply, heard.as_ref().as_ref(), &verdict, 20).unwrap_or("nothing")
+        };
+        let to = |path: &str| Rung { recipient: Some(path.as_bytes().into()), ..Rung::default() };
+        let pool = Rung { pool: Some(PoolId(0)), ..Rung::default() };
+        assert_eq!(fault(vec![]), "a retry without an attempt");
+        assert_eq!(fault(vec![pool.clone(), Rung::default()]), "an attempt that names nothing to try");
+        assert_eq!(fault(vec![pool]), "nothing");
+        assert_eq!(fault(vec![to("twentyocte@ts.example")]), "an attempt at a recipient that is no address");
+        assert_eq!(fault(vec![to("twentyoct@ts.example")]), "nothing");
+        assert_eq!(fault(vec![to("")]), "an attempt at a recipient that is no address");
+        assert_eq!(fault(vec![to("two@signs@example")]), "an attempt at a recipient that is no address");
+    }
+
     const COMMANDS: [&str; 7] = ["connect", "helo", "auth", "mail", "rcpt", "data", "other"];
 
     #[test]
