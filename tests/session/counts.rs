@@ -67,3 +67,13 @@ fn a_reply_knows_who_said_it() {
         assert_eq!(origins.contains(&Origin::Gatepost), !by_hop, "{name}");
     }
 }
+
+/// TLS with a hop whose certificate nobody vouches for is counted as that.
+#[test]
+fn unverified_certificates_of_hops_are_counted() {
+    for (name, unverified) in [("hop-tls-implicit", 0), ("hop-tls-lmtp", 1), ("hop-tls-by-rung", 1)] {
+        let played = Play::named(name).run();
+        let count = played.events.iter().filter(|event| matches!(event, Event::Unverified)).count();
+        assert_eq!(count, unverified, "{name}");
+    }
+}

@@ -51,6 +51,7 @@ fn hosts_are_told_what_counts() {
         // TLS that may be done without.
         ("hop-tls-opportunistic-falls-back", "a Serves"),
         ("hop-tls-opportunistic-falls-back-in-vain", "a NotConnected"),
+        ("hop-tls-opportunistic-client-under-tls", ""),
         // Octets that pass through: the first of the hop's say that it serves, whatever they are.
         ("passthrough", "a Serves, a Serves"),
         ("passthrough-implicit", "a Serves"),

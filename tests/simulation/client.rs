@@ -9,7 +9,7 @@ mod plan;
 use std::collections::VecDeque;
 
 use super::bent::Bent;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Message};
 use super::rng::Rng;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,6 +149,11 @@ impl Client {
             Some(data) => self.content(data.id),
             None => self.plan.pop_front()?,
         };
+        let is_over = |message: &Message| message.sealed || message.ended;
+        if unit.kind == Kind::Mail && ledger.messages.get(&unit.id).is_some_and(is_over) {
+            // The same id again, whose content was sent: whose another would be nobody could tell.
+            unit = plan::reset();
+        }
         let mut ends = None;
         match unit.kind {
             Kind::Mail | Kind::Rcpt => {
@@ -274,7 +279,7 @@ impl Client {
             // Only QUIT is served now (RFC 5321 3.1).
             Kind::Greeting if !good => self.plan.retain(|unit| unit.kind == Kind::Quit),
             Kind::Mail if good => {
-                ledger.begins(&unit.id);
+                ledger.forget(&unit.id);
                 self.sender = Some(unit.id);
             }
             Kind::Rcpt if good => {

@@ -174,16 +174,8 @@ impl Ledger {
         assert!(first, "law 2: a hop has a part of {sender} without what comes before it: {what}");
     }
 
-    /// The client's MAIL is taken: whatever was before under this id is over.
-    pub fn begins(&mut self, sender: &str) {
-        if let Some(message) = self.messages.get_mut(sender) {
-            message.completed = None;
-            message.accepted.clear();
-            message.swallowed.clear();
-        }
-    }
-
-    /// The client heard that its transaction is over before its content: another of the same id has its own recipients.
+    /// The client heard that its transaction is over before its content, or that another began: one of the same id has its
+    /// own recipients.
     pub fn forget(&mut self, sender: &str) {
         if let Some(message) = self.messages.get_mut(sender)
             && message.completed.is_none()
