@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gatepost::session::client::{ClientName, TlsFaultKind};
 use gatepost::session::io::{Event, HopId, Input, Peer};
+use gatepost::session::route::NotFound;
 use gatepost::smtp::SessionId;
 
 use crate::script::parse::Party;
@@ -173,4 +174,26 @@ fn the_client_has_a_name() {
         let xclient = heard.lines().last().unwrap();
         assert_eq!(xclient.split(' ').nth(1), Some(told), "{xclient}");
     }
+}
+
+/// A domain that nobody had looked up: whoever is being tried is not concerned.
+#[test]
+fn a_lookup_that_nobody_asked_for() {
+    let yaml = "rules: [ { name: ladder, stages: rcpt-reply, match: { code: 5xx }, do: { retry: [ { recipient: j@two.example } ] } } ]";
+    let dialog = "\
+include opened
+C: MAIL FROM:<smith@example.org>
+        C: MAIL FROM:<smith@example.org>
+        S: 250 2.1.0 Sender ok
+S: 250 2.1.0 Sender ok
+C: RCPT TO:<j@one.example>
+        C: RCPT TO:<j@one.example>
+        S: 550 5.1.1 Unknown in one
+        C: RCPT TO:<j@two.example> ORCPT=rfc822;j@one.example
+";
+    let mut pure = Play::written(yaml, dialog).run();
+    pure.happens(Input::LookedUp(Err(NotFound::NoDomain)));
+    assert!(pure.heard(&Party::Client, &|_| true).is_empty());
+    pure.feed(&host(), b"250 2.1.5 Two ok\r\n");
+    assert_eq!(pure.heard(&Party::Client, &|_| true), b"250 2.1.5 Two ok\r\n");
 }

@@ -274,3 +274,30 @@ fn the_record_names_what_was_skipped() {
         assert_eq!(verdicts(&played.records[0]), expected, "{name}");
     }
 }
+
+/// After 235 a route at EHLO is not carried out; one to the session's own pool is nothing to carry out.
+#[test]
+fn routes_after_235() {
+    let yaml = "\
+upstreams: { main: { hosts: [a] }, branch: { hosts: [c] } }
+rules:
+  - { name: away, stages: helo, match: { helo: again.example }, do: { route: { upstream: branch } } }
+  - { name: here, stages: mail, do: { route: { upstream: main } } }
+";
+    let dialog = "\
+include authenticated
+C: EHLO again.example
+        C: EHLO again.example
+        S: 250 a.example.net
+S: 250-a.example.net
+S: 250-PIPELINING
+S: 250 SIZE 52428800
+C: MAIL FROM:<smith@example.org>
+        C: MAIL FROM:<smith@example.org>
+        S: 250 2.1.0 Sender ok
+S: 250 2.1.0 Sender ok
+";
+    let played = Play::written(yaml, dialog).run_and_leave();
+    assert_eq!(verdicts(&played.records[0]), "mail:here:route");
+    assert_eq!(counted(&played.events), "route skipped route");
+}
