@@ -124,3 +124,27 @@ fn what_breaks_counts_once() {
     let greeting = Play::written("", "        <opened>\n");
     assert_eq!(news(&greeting, lost), "a NoGreeting");
 }
+
+/// The time of a ladder is the client's patience, not the host's fault.
+#[test]
+fn a_ladders_time_is_not_held_against_a_host() {
+    let yaml = "\
+timeouts: { attempts: 20s, connect: 60s, reply: 60s }
+upstreams: { main: { hosts: [a] }, legacy: { hosts: [b] } }
+rules: [ { name: ladder, stages: rcpt-reply, match: { code: 5xx }, do: { retry: [ { upstream: legacy } ] } } ]
+";
+    let dialog = "\
+include opened
+C: MAIL FROM:<smith@example.org>
+        [a] C: MAIL FROM:<smith@example.org>
+        [a] S: 250 2.1.0 Sender ok
+S: 250 2.1.0 Sender ok
+C: RCPT TO:<jones@example.com>
+        [a] C: RCPT TO:<jones@example.com>
+        [a] S: 550 5.1.1 Unknown
+        [b] <silent>
++ 20s
+S: 451 4.4.1 Recipient cannot be tried now [id]
+";
+    assert_eq!(news(&Play::written(yaml, dialog), |_| {}), "a Serves");
+}

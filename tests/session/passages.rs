@@ -115,3 +115,14 @@ fn whose_octets_pass() {
     pure.happens(Input::Lost(Peer::Downstream));
     assert_eq!(record(&pure), "- at a: 3 and 5 octets in 1s, client_gone");
 }
+
+/// A client whose ClientHello waited for the hop has more to say: the hop does not hear a FIN behind it.
+#[test]
+fn a_client_hello_that_waited_is_not_the_last_of_it() {
+    let script = include_str!("../dialogs/passthrough-implicit.txt");
+    let hello = script.lines().find(|line| line.starts_with("C= ")).unwrap();
+    let yaml =
+        "listeners: [ { address: 127.0.0.1:0, upstream: main, tls: { mode: passthrough, implicit: true } } ]";
+    let mut pure = Play::written(yaml, &format!("{hello}\n        {hello}\n")).run();
+    assert!(!pure.finished(&Party::Host("a".into())));
+}

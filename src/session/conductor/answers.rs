@@ -228,10 +228,6 @@ impl Conductor {
                 self.client.tell(turn, said);
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
-            What::Auth(_) => {
-                self.client.goes_on_with_auth(false);
-                self.client.tell(turn, said);
-            }
             What::Close(end) => return self.hang_up(turn, Some(said.clone()), end),
             _ => self.client.tell(turn, said),
         }
