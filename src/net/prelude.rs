@@ -57,7 +57,7 @@ enum Ended {
     /// Another one stands behind it.
     Second,
     /// It is none.
-    HeaderFault(HeaderFault),
+    Fault(HeaderFault),
 }
 
 /// What must come before a session with whoever connected from `peer`.
@@ -131,7 +131,7 @@ fn close(ended: Ended, peer: SocketAddr, opens: &Opens) {
         Ended::Late => (ProxyHeader::Late, &"no PROXY header within 3 s"),
         Ended::Torn => (ProxyHeader::Torn, &"a PROXY header without its end"),
         Ended::Second => (ProxyHeader::Second, &"a second PROXY header"),
-        Ended::HeaderFault(fault) => (outcome(*fault), fault),
+        Ended::Fault(fault) => (outcome(*fault), fault),
     };
     count(outcome);
     log::proxy_header(opens.address(), peer, &opens.door().proxies, what);
@@ -158,7 +158,7 @@ fn take(stream: &TcpStream, closed: bool) -> io::Result<Result<Header, Ended>> {
         Ok(None) if !closed => return Err(io::ErrorKind::WouldBlock.into()),
         Ok(None) if seen == 0 => Err(Ended::Left),
         Ok(None) => Err(Ended::Torn),
-        Err(fault) => Err(Ended::HeaderFault(fault)),
+        Err(fault) => Err(Ended::Fault(fault)),
         Ok(Some((_, length))) if proxy_protocol::is_header(&octets[length..seen]) => Err(Ended::Second),
         Ok(Some((_, length))) if length == seen && closed => Err(Ended::Left),
         Ok(Some((header, length))) => {

@@ -218,7 +218,7 @@ impl Conductor {
         self.settle(turn);
     }
 
-    /// Settles what the loss of the current hop itself decides.
+    /// Settles what the loss of a hop decides by itself, whoever it was.
     fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why) {
         let content: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
