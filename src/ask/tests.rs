@@ -203,7 +203,7 @@ fn options_that_do_not_go_together_are_all_told() {
         wrong("--stage rcpt-reply --recipient <> --sender a@@b --reply 999"),
         "--sender \"a@@b\" is no address\n\
          --recipient \"<>\" is no address\n\
-         --reply is none: a reply's code is 200 to 559\n"
+         --reply is none: a reply's code is 200 to 599\n"
     );
     assert_eq!(
         wrong("--stage other --command DATA"),

@@ -19,7 +19,7 @@ const MOST_LINES: usize = 100;
 pub(super) struct WrittenReply {
     /// The lines without CRLF; never empty.
     pub(super) lines: Vec<String>,
-    /// Their code, from 200 to 559.
+    /// Their code, from 200 to 599.
     pub(super) code: u16,
 }
 
@@ -67,7 +67,7 @@ fn line(node: &Node<'_>, last: bool, before: Option<u16>) -> Option<(String, u16
         return fault("a reply of several lines is written as a list of lines".to_owned());
     }
     let Some(code) = code(&text) else {
-        return fault(format!("{} does not start with a reply code from 200 to 559", shown(&text)));
+        return fault(format!("{} does not start with a reply code from 200 to 599", shown(&text)));
     };
     if !text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
         return fault("a reply is printable ASCII".to_owned());
@@ -95,8 +95,7 @@ fn line(node: &Node<'_>, last: bool, before: Option<u16>) -> Option<(String, u16
 fn code(text: &str) -> Option<u16> {
     let digits = text.get(..3)?;
     let code: u16 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;
-    // RFC 5321 section 4.2: the second digit is from 0 to 5.
-    ((200..=559).contains(&code) && code / 10 % 10 <= 5).then_some(code)
+    (200..=599).contains(&code).then_some(code)
 }
 
 /// The class of the enhanced code that `text` starts with, if it does (RFC 3463 section 2).

@@ -37,7 +37,9 @@ pub enum Expect {
     Go,
     /// The session: a part of a larger chunk.
     Part,
-    /// Nobody: RSET and QUIT of our own.
+    /// The session: RSET of its own; anything but 2xx and the hop is not where it should be.
+    Reset,
+    /// Nobody: QUIT of our own.
     Nobody,
 }
 

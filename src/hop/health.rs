@@ -3,8 +3,9 @@
 //! In:    leases taken and dropped; [`Lease::failed`] and [`Lease::succeeded`], with the time.
 //! Out:   whether a target may be tried now, and the dialogs it has.
 //! Never: reads a clock, locks on a worker's way, or counts what is the hop's word to one client. Only failed or
-//!        timed-out connects, missing greetings, 4xx greetings, 421 before the client's first command and missing TLS
-//!        are failures (see [`Why`]); what else goes wrong in a dialog is no failure of the host.
+//!        timed-out connects, missing greetings, greetings and EHLO refused where nobody was told of a client, 421 before
+//!        the client's first command and missing TLS are failures (see [`Why`]); what else goes wrong in a dialog is no
+//!        failure of the host.
 //!
 //! The figures: three failures in a row eject an address for 1 s; each further trial that fails doubles the time,
 //! up to 60 s. When the time is over one dialog or probe at a time tries it (half-open: one let go of without a report
@@ -35,8 +36,10 @@ pub enum Why {
     ConnectTimeout,
     /// Connected, but no greeting, in time or at all.
     NoGreeting,
-    /// A greeting of 4xx, from a hop that was not told who the client is.
+    /// A greeting of 4xx or 5xx, from a hop that was not told who the client is.
     Greeting,
+    /// EHLO of gatepost's own refused, likewise.
+    Hello,
     /// A 421 before the client's first command.
     NoService,
     /// Connected, but none of the TLS that it must have.
@@ -45,8 +48,15 @@ pub enum Why {
 
 impl Why {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::ConnectTimeout, Self::NoGreeting, Self::Greeting, Self::NoService, Self::Tls];
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::NoGreeting,
+        Self::Greeting,
+        Self::Hello,
+        Self::NoService,
+        Self::Tls,
+    ];
 
     /// Its name in logs and as a metric's label.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +65,7 @@ impl Why {
             Self::ConnectTimeout => "connect_timeout",
             Self::NoGreeting => "no_greeting",
             Self::Greeting => "greeting",
+            Self::Hello => "hello",
             Self::NoService => "no_service",
             Self::Tls => "tls",
         }
@@ -77,7 +88,7 @@ pub enum Change {
 pub enum Probe {
     /// It greeted and answered EHLO.
     Good,
-    /// It refused us: its word to one client, which counts neither for nor against it.
+    /// It lacks the TLS that its pool needs: sessions see for themselves whether that counts.
     Refused,
     /// It failed, in one of the ways that count.
     Failed,

@@ -133,10 +133,6 @@ struct Heard {
 }
 
 impl Heard {
-    fn refused() -> Self {
-        Self { probe: Probe::Refused, unmet: None }
-    }
-
     /// TLS could not be had; a host that may do without serves all the same.
     fn insecure(terms: HopTerms, lack: Lack) -> Self {
         let (probe, instead) = match terms.tls {
@@ -186,7 +182,7 @@ impl Voice {
         }
         let greeting = dialog.hear(self.greeting).await.map_err(|_| Why::NoGreeting)?.code();
         if !greeting.is_positive() {
-            return if greeting.is_transient() { Err(Why::Greeting) } else { Ok(Heard::refused()) };
+            return Err(Why::Greeting);
         }
         let hello = format!("{} {}", if lmtp { "LHLO" } else { "EHLO" }, self.hostname);
         let mut answer = self.hello(&mut dialog, &hello).await?;
@@ -196,7 +192,7 @@ impl Voice {
             HopTls::Opportunistic => nameless(terms, offers(&answer)).is_some(),
             HopTls::Off | HopTls::Implicit => false,
         };
-        if by_starttls && answer.code().is_positive() {
+        if by_starttls {
             match self.starttls(dialog, &answer, target).await? {
                 Ok(secured) => dialog = secured,
                 Err(lack) => return Ok(Heard::insecure(terms, lack)),
@@ -205,15 +201,18 @@ impl Voice {
         }
         // A courtesy: the answer is not waited for, nor that it can be written.
         let _ = dialog.say(b"QUIT\r\n", self.reply).await;
-        if !answer.code().is_positive() {
-            return Ok(Heard::refused());
-        }
         Ok(Heard { probe: Probe::Good, unmet: nameless(terms, offers(&answer)) })
     }
 
     async fn hello(&self, dialog: &mut Dialog, hello: &str) -> Result<Reply, Why> {
         let answer = dialog.ask(hello, self.reply).await.map_err(|_| Why::NoService)?;
-        if answer.code().get() == 421 { Err(Why::NoService) } else { Ok(answer) }
+        match answer.code().get() {
+            421 => Err(Why::NoService),
+            // It does not know EHLO (RFC 5321 4.2.4), and serves those who say HELO.
+            500 | 502 => Ok(answer),
+            _ if answer.code().is_positive() => Ok(answer),
+            _ => Err(Why::Hello),
+        }
     }
 
     async fn starttls(

@@ -116,6 +116,7 @@ impl Host for Lease {
             HostNews::NotSecured => self.failed(Why::Tls, now),
             HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
             HostNews::Refused => self.failed(Why::Greeting, now),
+            HostNews::HelloRefused => self.failed(Why::Hello, now),
         };
         tell(change, self.target().name());
     }

@@ -245,7 +245,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
-    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
+    counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
     counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),

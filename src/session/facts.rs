@@ -9,6 +9,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::route::PoolId;
+
 /// What is known of a client beside its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientFacts {
@@ -26,6 +28,8 @@ pub struct ClientFacts {
     pub xclient: Option<XclientFacts>,
     /// What XFORWARD told of the transaction's message.
     pub forwarded: Option<XforwardFacts>,
+    /// Who said XCLIENT, as it was known before: what STARTTLS goes back to.
+    pub teller: Option<Box<Teller>>,
 }
 
 impl ClientFacts {
@@ -184,6 +188,17 @@ pub struct XclientFacts {
     pub helo: Option<Box<str>>,
     /// LOGIN.
     pub login: Option<Box<str>>,
+}
+
+/// Whoever said XCLIENT, before anything of it counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Its own address.
+    pub client: SocketAddr,
+    /// What was known of it.
+    pub facts: Option<Box<ClientFacts>>,
+    /// Where its transactions went.
+    pub pool: PoolId,
 }
 
 /// What XFORWARD told of a message: for logs, not to be relied on.

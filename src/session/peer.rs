@@ -109,6 +109,8 @@ pub enum Why {
     Malformed,
     /// It cannot take this transaction.
     Unfit,
+    /// It refused a command that makes it forget what the client does not know of; it may do better when it begins anew.
+    Unwilling,
 }
 
 #[cfg(test)]

@@ -202,8 +202,10 @@ pub enum HostNews {
     NotSecured,
     /// It did not greet.
     NoGreeting,
-    /// It greeted with 4xx.
+    /// It greeted with 4xx or 5xx, without having been told who the client is.
     Refused,
+    /// It refused EHLO in gatepost's own name, likewise.
+    HelloRefused,
     /// It said 421 before the client's first command.
     NoService,
 }

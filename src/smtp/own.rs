@@ -264,6 +264,10 @@ own! {
     HOP_NOT_SECURED = 421, Some("4.7.4"), "No next hop can be reached under TLS";
     /// No host that is left can be told who the client is, and must be.
     HOP_NOT_TOLD = 421, Some("4.7.1"), "No next hop can be told who you are";
+    /// No host that was reached takes mail of gatepost's, whoever's it is.
+    HOP_REFUSES = 421, Some("4.3.2"), "No next hop takes mail now";
+    /// A hop that was told who the client is closed the connection without a word.
+    HOP_HUNG_UP = 421, Some("4.7.0"), "The next hop closed the connection";
     /// Every host has as many sessions as it may.
     HOP_BUSY = 421, Some("4.3.2"), "All next hops are busy";
     /// No hop's answer to a command within the time for it.

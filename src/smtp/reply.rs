@@ -17,14 +17,14 @@ mod written;
 pub use framer::{ReplyFault, ReplyFramer, ReplyLimits};
 pub use written::WrittenFault;
 
-/// A reply's three digits, 200 to 559.
+/// A reply's three digits, 200 to 599.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, PartialOrd, Ord)]
 pub struct Code(u16);
 
 impl Code {
-    /// None outside of 200 to 559.
+    /// None outside of 200 to 599.
     pub const fn new(code: u16) -> Option<Code> {
-        if code >= 200 && code <= 559 { Some(Code(code)) } else { None }
+        if code >= 200 && code <= 599 { Some(Code(code)) } else { None }
     }
 
     /// The number.

@@ -32,7 +32,7 @@ C: QUIT
 S: 221 2.0.0 Bye
 <closed>
 ";
-const REFUSED: &str = "        S: 554 5.3.2 no\nS: 554 5.3.2 no\n";
+const REFUSED: &str = "        S: 450 4.3.2 no\nS: 450 4.3.2 no\n";
 
 fn hop() -> HopId {
     HopId::numbered(1).unwrap()

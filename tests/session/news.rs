@@ -26,10 +26,10 @@ fn hosts_are_told_what_counts() {
         ("failover-connection-refused", "a NotConnected"),
         ("failover-connect-hangs", "a ConnectTimedOut"),
         ("failover-none-reached", "a NotConnected, b NotConnected"),
-        // No greeting; one with 4xx counts, one with 5xx is a word about mail, and one with 3xx is none.
+        // No greeting; one with 4xx or 5xx counts, and one with 3xx is none.
         ("failover-no-greeting", "a NoGreeting"),
         ("failover-greeting-421", "a Refused"),
-        ("failover-greeting-554", ""),
+        ("failover-greeting-554", "a Refused"),
         ("malformed-3xx-greeting", ""),
         // The first answer to a command of the client's, and no later one; a 421 is none.
         ("connect-reply-substitute", ""),
@@ -48,6 +48,15 @@ fn hosts_are_told_what_counts() {
         ("hop-tls-required-closes", "a NoService"),
         ("hop-tls-implicit-fails", "a NotSecured, b NotSecured"),
         ("hop-tls-failover", "a Serves, b Serves"),
+        // A host that was told who the client is has said a word to it, or hung up on it.
+        ("identity-told-first-421", ""),
+        ("identity-told-first-greeting-refused", ""),
+        ("identity-told-first-hello-refused", ""),
+        ("identity-told-first-starttls-refused", ""),
+        ("identity-told-first-hangs-up", ""),
+        ("identity-xclient-hangs-up", ""),
+        ("identity-xclient-client-refused", ""),
+        ("identity-untold-greeting-refused", "a Refused"),
         // TLS that may be done without.
         ("hop-tls-opportunistic-falls-back", "a Serves"),
         ("hop-tls-opportunistic-falls-back-in-vain", "a NotConnected"),

@@ -245,7 +245,7 @@ impl Client {
 
     fn answered(&mut self, reply: &str, ledger: &mut Ledger) {
         let code: u16 = reply[..3].parse().expect("the digits were looked at");
-        assert!((200..560).contains(&code), "law 4: {reply:?}");
+        assert!((200..600).contains(&code), "law 4: {reply:?}");
         for word in ["unasked", "malformed", "wrong", "nested"] {
             assert!(!reply.contains(word), "law 1: the client hears what was never said to it: {reply:?}");
         }
@@ -260,6 +260,8 @@ impl Client {
             assert!(code == 421, "law 1: a reply to nothing: {reply:?}");
             return;
         };
+        let of_rset = reply.contains("what is rset");
+        assert!(!of_rset || unit.kind == Kind::Reset, "law 1: {:?} is answered by {reply:?}", unit.kind);
         // A 421 may come instead of an answer, or on its own.
         if let Some(id) = named(reply)
             && !(code == 421 && reply.contains("rule"))

@@ -60,6 +60,10 @@ impl Hop {
                 self.rcpts.clear();
                 "250 hop.example.net".to_owned()
             }
+            // Said in one group with the RSET: nobody could know.
+            "MAIL" if self.sender.is_some() && self.keeps && !self.owed.is_empty() => {
+                "503 5.5.1 nested".to_owned()
+            }
             "MAIL" => {
                 let stale = self.hello_at.is_some_and(|at| at < handshakes);
                 assert!(!stale, "law 5: MAIL under TLS behind an EHLO from before it");
@@ -75,7 +79,7 @@ impl Hop {
             "RCPT" if self.sender.is_none() && !self.easy => format!("503 5.5.1 need mail [{id}]"),
             "RCPT" if roll < 70 => {
                 let second = self.sender.is_some() && !self.rcpts.is_empty();
-                assert!(!self.lmtp || !second, "law 1: LMTP would answer the content twice");
+                assert!(!self.lmtp || !second || self.keeps, "law 1: LMTP would answer the content twice");
                 self.rcpts.push(id.clone());
                 format!("250 2.1.5 recipient ok [{id}]")
             }
@@ -99,7 +103,12 @@ impl Hop {
                 self.owed.push_back(false);
                 return;
             }
+            "RSET" if roll < 3 => {
+                self.keeps = true;
+                "502 5.5.1 what is rset".to_owned()
+            }
             "RSET" => {
+                self.keeps = false;
                 (self.sender, self.content, self.chunked) = (None, None, false);
                 self.rcpts.clear();
                 "250 2.0.0 reset".to_owned()

@@ -84,6 +84,8 @@ pub struct Hop {
     said_early: bool,
     /// It takes recipients without a transaction, and then asks for content.
     easy: bool,
+    /// It refused RSET, and is still where it was.
+    keeps: bool,
     /// It leaves when nobody wants anything of it, now or another time.
     restless: bool,
     /// Its greeting has arrived.
@@ -141,6 +143,7 @@ impl Hop {
             hello_at: None,
             stalled: false,
             said_early: false,
+            keeps: false,
             easy: rng.percent(if bent.groups { 60 } else { 10 }),
             restless: bent.restless && rng.percent(70),
             greeted: false,
@@ -154,6 +157,8 @@ impl Hop {
     fn greet(&mut self) -> Vec<(u64, Act)> {
         let greeting = match (self.fate, self.rng.below(3)) {
             (Fate::Greeting, 0) => "421 4.3.2 too busy",
+            // Of one that does not know the client, nobody may ever hear that.
+            (Fate::Greeting, _) if !self.terms.is_told_first() => "554 5.3.2 wrong",
             (Fate::Greeting, 1) => "554 5.3.2 no mail here",
             (Fate::Greeting, _) => "521 5.3.2 no mail at all",
             _ => "220 hop.example.net ESMTP",

@@ -327,8 +327,8 @@ fn what_is_not_allowed() {
         ),
         (r#"{"reply":"250 Ok"}"#, Stage::Mail, "reply: a reply at mail is 4xx or 5xx"),
         (r#"{"reply":"354 Go"}"#, Stage::Data, "reply: a reply is never 3xx"),
-        (r#"{"reply":"999 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 559"),
-        (r#"{"reply":"199 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 559"),
+        (r#"{"reply":"999 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 599"),
+        (r#"{"reply":"199 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 599"),
         (r#"{"reply":"499 a"}"#, Stage::Rcpt, "reply: 499 is no reply code"),
         (
             r#"{"reply":"go away"}"#,

@@ -59,8 +59,9 @@ async fn what_each_behaviour_counts_as() {
     let cases = [
         ("220 host\r\n", good, Ok(Probe::Good)),
         ("220-host\r\n220 host\r\n", good, Ok(Probe::Good)),
-        ("220 host\r\n", "550 5.7.1 who are you\r\n", Ok(Probe::Refused)),
-        ("554 5.7.1 go away\r\n", "", Ok(Probe::Refused)),
+        ("220 host\r\n", "550 5.7.1 who are you\r\n", Err(Why::Hello)),
+        ("220 host\r\n", "502 5.5.1 what\r\n", Ok(Probe::Good)),
+        ("554 5.7.1 go away\r\n", "", Err(Why::Greeting)),
         ("421 4.3.2 busy\r\n", "", Err(Why::Greeting)),
         ("450 4.3.2 busy\r\n", "", Err(Why::Greeting)),
         ("220 host\r\n", "421 4.3.2 busy\r\n", Err(Why::NoService)),

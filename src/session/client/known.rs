@@ -70,6 +70,16 @@ impl Client {
         self.is(Mark::Authenticated)
     }
 
+    /// Whether its next line is one of an AUTH exchange.
+    pub fn is_in_auth(&self) -> bool {
+        self.lines.in_auth
+    }
+
+    /// Whether a hop refused an AUTH exchange of its.
+    pub fn was_refused_auth(&self) -> bool {
+        self.is(Mark::AuthRefused)
+    }
+
     /// Whether nobody on the way to gatepost could read along.
     pub fn is_secured(&self) -> bool {
         self.facts().is_some_and(ClientFacts::is_secured)

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::events::{Event, SessionEnd};
 pub use super::facts::{
-    Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, TlsFacts, TlsFault, TlsFaultKind,
-    TlsVersion, XclientFacts, XforwardFacts,
+    Certificate, ClientFacts, ClientHello, ClientName, ProxiedFacts, Teller, TlsFacts, TlsFault,
+    TlsFaultKind, TlsVersion, XclientFacts, XforwardFacts,
 };
 use super::io::{Output, TraceSide};
 use super::peer::{Bits, HopId, Origin, Peer};
@@ -61,6 +61,8 @@ pub struct Client {
 enum Mark {
     /// A hop said 235.
     Authenticated,
+    /// A hop refused an AUTH exchange.
+    AuthRefused,
     /// It sent FIN.
     Finished,
     /// It cannot be told anything any more.
@@ -202,6 +204,11 @@ impl Client {
     /// A hop said 235.
     pub fn authenticated(&mut self) {
         self.mark(Mark::Authenticated, true);
+    }
+
+    /// A hop refused an AUTH exchange.
+    pub fn auth_refused(&mut self) {
+        self.mark(Mark::AuthRefused, true);
     }
 
     /// Octets of it wait behind what was taken.

@@ -9,19 +9,23 @@
 
 use std::net::SocketAddr;
 
-use super::{Client, ClientName, Mark, XclientFacts};
+use super::{Client, ClientName, Mark, Teller, XclientFacts};
+use crate::session::route::PoolId;
 use crate::session::settings::Door;
 use crate::smtp::Attributes;
 
 impl Client {
     /// XCLIENT. What is not said stays as it was, but what was told of a client goes with its address, and so does the
     /// right to tell: as Postfix has it, the next client is listed itself, or has none.
-    pub fn believe(&mut self, door: &Door, attributes: Attributes<'_>) {
+    /// `pool`: where its transactions went so far.
+    pub fn believe(&mut self, door: &Door, attributes: Attributes<'_>, pool: PoolId) {
         let told = attributes.told();
         let client = self.entrance.client;
         let trusts = told.addr.flatten().is_some_and(|address| door.trusts(address));
         let mut renamed = false;
+        let known = self.entrance.facts.clone();
         let facts = self.entrance.facts.get_or_insert_default();
+        facts.teller.get_or_insert_with(|| Box::new(Teller { client, facts: known, pool }));
         let xclient = facts.xclient.get_or_insert_default();
         if let Some(address) = told.addr.flatten() {
             facts.via.get_or_insert(client);
@@ -51,6 +55,18 @@ impl Client {
             self.mark(Mark::Trusted, false);
         }
         self.mark(Mark::Authenticated, false);
+        self.mark(Mark::AuthRefused, false);
+    }
+
+    /// What XCLIENT said counts no more (RFC 3207 4.2): the client is whoever said it, and its transactions go where they
+    /// went; `None`: nobody did.
+    pub fn disbelieve(&mut self, door: &Door) -> Option<PoolId> {
+        let teller = self.entrance.facts.as_mut()?.teller.take()?;
+        self.entrance.client = teller.client;
+        self.entrance.facts = teller.facts;
+        let trusts = door.trusts(self.ip());
+        self.mark(Mark::Trusted, trusts);
+        Some(teller.pool)
     }
 
     /// XFORWARD: whose message comes next. Each attribute may be said in a line of its own.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::super::events::{Event, MessageEnd, SessionEnd};
-use super::super::hop::Tried;
+use super::super::hop::{Hop, Tried};
 use super::super::notes::said_line;
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::Why;
@@ -41,12 +41,23 @@ impl Conductor {
             return self.owed.heard(number, hop, reply);
         }
         if let Some(Entry { what, .. }) = self.owed.pop() {
-            self.judge(turn, what, Occasion::of(hop), reply, None);
+            let occasion = self.occasion(&what, hop);
+            self.judge(turn, what, occasion, reply, None);
             if self.owed.head_number() != number {
                 self.owed.head_waits_since(turn.now);
             }
         }
         self.settle(turn);
+    }
+
+    /// Whose reply to this is to be judged: a hop's, but for a greeting in the place of one that counts no more.
+    fn occasion(&self, what: &What, hop: HopId) -> Occasion {
+        let ours =
+            matches!(what, What::Greeting) && self.hops.get(hop).is_some_and(Hop::is_greeting_forgotten);
+        match ours {
+            true => Occasion::Reply { hop: Some(hop), origin: Origin::Gatepost },
+            false => Occasion::of(hop),
+        }
     }
 
     /// Gives every answer at the head that is there.
@@ -70,7 +81,8 @@ impl Conductor {
                 Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
                     Some(Entry { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
                     Some(Entry { what, answer: Answer::Heard(hop, reply) }) => {
-                        self.judge(turn, what, Occasion::of(hop), reply.as_ref().as_ref(), None);
+                        let occasion = self.occasion(&what, hop);
+                        self.judge(turn, what, occasion, reply.as_ref().as_ref(), None);
                     }
                     _ => return,
                 },
@@ -134,6 +146,8 @@ impl Conductor {
                 self.client.goes_on_with_auth(told.is_intermediate());
                 if heard.is_positive() && !withdrawn {
                     self.client.authenticated();
+                } else if heard.is_negative() {
+                    self.client.auth_refused();
                 }
                 if withdrawn {
                     self.drop_hop(turn, hop);
@@ -143,6 +157,17 @@ impl Conductor {
                 self.drop_hop(turn, hop);
                 let said = instead.map_or_else(|| Said::heard(hop, reply), Said::Written);
                 return self.refuse_client(turn, said, SessionEnd::Verdict);
+            }
+            What::Reset if told.is_negative() => {
+                self.answer(turn, origin, reply, instead);
+                // Here the transaction is over; a hop that is inside of it still is not the one for the next.
+                if self.hops.get(hop).is_some_and(Hop::may_be_in_mail) {
+                    self.drop_hop(turn, hop);
+                }
+                if told.closes() {
+                    self.hang_up(turn, None, SessionEnd::Verdict);
+                }
+                return;
             }
             What::StartTls if told.is_positive() => {
                 self.answer(turn, origin, reply, instead);

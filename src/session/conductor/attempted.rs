@@ -153,7 +153,7 @@ impl Conductor {
             self.judge(turn, what, Occasion::Reply { hop, origin }, reply.as_ref().as_ref(), by);
         } else {
             // Its own reasons come first; a host's refusal of the session is one, unless it would end this one.
-            let refusal = self.take_refusal().filter(|refusal| !refusal.code().closes());
+            let refusal = self.hops.take_refusal().filter(|refusal| !refusal.code().closes());
             let said = match (refusal, nowhere) {
                 (Some(refusal), _) => refusal,
                 (None, Some(nowhere)) => Said::Own(nowhere),
@@ -175,6 +175,11 @@ impl Conductor {
             _ => false,
         };
         tried && self.hops.current() != Some(hop)
+    }
+
+    /// Whether what is under way is a route, not a ladder.
+    pub(super) fn is_route(&self) -> bool {
+        matches!(self.owed.head().map(|head| &head.answer), Some(Answer::Trying(attempt)) if attempt.by().is_none())
     }
 
     /// Whether the attempt under way is at this hop, the transaction's own included.

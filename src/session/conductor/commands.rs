@@ -117,9 +117,12 @@ impl Conductor {
         if self.hops.is_stale() && !Self::is_taken_before_tls(&command) {
             self.leave_stale_hop(turn);
         }
+        let locked = self.client.is_locked() && !Self::is_taken_before_tls(&command);
+        let announced = self.client.hello().is_some() || !Self::needs_hello(&command);
         match command {
-            _ if self.client.is_locked() && !Self::is_taken_before_tls(&command) => {
-                self.refuse_before_tls(turn, &command, more);
+            _ if locked => self.refuse_too_early(turn, &command, more, &own::TLS_REQUIRED),
+            _ if !announced && !self.goes_on_without_hello(turn) => {
+                self.refuse_too_early(turn, &command, more, &own::NEED_HELLO);
             }
             Command::Ehlo(name) => self.take_hello(turn, true, name),
             Command::Helo(name) => self.take_hello(turn, false, name),

@@ -9,8 +9,6 @@
 //! An upstream dialog is a projection of the envelope (law 10). RFC 1047: after the end-of-data the message's fate is
 //! not known, and the client sends it again.
 
-use std::sync::Arc;
-
 use super::super::events::{Event, SessionEnd};
 use super::super::hop::{Hop, NoHop, Tried};
 use super::super::io::Output;
@@ -85,6 +83,7 @@ impl Conductor {
         if !self.fits(hop) {
             return self.lost_because(turn, hop, Why::Unfit, None);
         }
+        self.hops.takes_over();
         let Some(open) = self.hops.get_mut(hop) else { return };
         if let Some(transaction) = self.delivery.transaction().filter(|transaction| transaction.accepted) {
             open.say_envelope(turn, &self.client, transaction);
@@ -189,18 +188,23 @@ impl Conductor {
         let trial = self.is_trial(hop);
         let attempted = self.is_attempted_at(hop);
         let current = self.hops.current() == Some(hop);
+        let bound = self.is_bound_to(hop);
         if why == Why::Broken
             && let Some(open) = self.hops.get(hop)
         {
             open.broke(turn);
         }
         let Some(closed) = self.hops.close(turn, hop, false) else { return };
-        if let Some(refusal) = refusal {
-            self.hops.refused(hop, *refusal);
+        // What a hop on a ladder says is the ladder's.
+        if let Some(refusal) = refusal.filter(|_| !trial || self.is_route()) {
+            self.hops.refused(hop, *refusal, !closed.is_told());
+        }
+        if closed.is_ready() && !trial {
+            self.hops.was_lost();
         }
         // Its host is held until another is picked: an address that nobody holds is forgotten, and would be new.
-        let (place, tried) = (closed.place().clone(), closed.tried());
-        self.settle_loss(turn, hop, why);
+        let (place, tried) = (closed.place().clone(), closed.tried(why));
+        self.settle_loss(turn, hop, why, bound);
         if current {
             if self.needs_hop(hop) {
                 self.replace(turn, hop, place, tried);
@@ -219,16 +223,24 @@ impl Conductor {
     }
 
     /// Settles what the loss of a hop decides by itself, whoever it was.
-    fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why) {
+    fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why, bound: bool) {
         let content: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
         self.owed.lose(hop, content);
         self.delivery.hop_lost(hop, content);
-        if self.client.is_authenticated() && !self.client.is_over() {
+        if bound && !self.client.is_over() {
             self.conclude_judged(turn);
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
         }
+    }
+
+    /// Whether no other hop may take this one's place: the client authenticated to it, tries to, or tried in vain. A
+    /// brake against the guessing of passwords must not be worth a fresh dialog.
+    fn is_bound_to(&self, hop: HopId) -> bool {
+        let tried =
+            || self.client.was_refused_auth() || self.client.is_in_auth() || self.owed.awaits_auth(hop);
+        self.client.is_authenticated() || (self.hops.home() == Some(hop) && tried())
     }
 
     /// Whether anybody waits for a hop in this one's place.
@@ -249,14 +261,9 @@ impl Conductor {
         }
     }
 
-    /// The first refusal since the client was last answered by a hop, to be said.
-    pub(super) fn take_refusal(&mut self) -> Option<Said> {
-        self.hops.take_refusal().map(|(hop, reply)| Said::Heard(hop, Arc::new(reply)))
-    }
-
-    /// No host is left: the client hears the first refusal a hop spoke, or that there is none, and is closed.
+    /// No host is left: the client hears what sums up the refusals that hops spoke, or that there is none, and is closed.
     pub(super) fn no_hop(&mut self, turn: &mut Turn<'_>, none: NoHop) {
-        let refusal = self.take_refusal();
+        let refusal = self.hops.take_refusal();
         // It must not be heard as the answer to content that a hop has judged (law 3).
         self.conclude_judged(turn);
         self.settle(turn);
@@ -267,6 +274,7 @@ impl Conductor {
             (NoHop::None, None) => &own::HOP_UNREACHABLE,
         };
         if self.delivery.in_content() {
+            let refusal = refusal.filter(|refusal| matches!(refusal, Said::Heard(..)));
             return self.refuse_content(turn, refusal.unwrap_or(Said::Own(&own::CONTENT_LOST)));
         }
         let greeting = self.owed.head().is_some_and(|head| matches!(head.what, What::Greeting));

@@ -112,7 +112,7 @@ impl Conductor {
             Input::TlsFailed(Peer::Downstream, fault) => self.client_not_secured(turn, *fault),
             Input::TlsFailed(Peer::Upstream(hop), fault) => self.hop_not_secured(turn, hop, *fault),
             Input::LookedUp(found) => self.looked_up(turn, found),
-            Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.lost(turn, hop, None),
+            Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.hop_hung_up(turn, hop),
             // What it said before is served: it may still be listening.
             Input::Eof(Peer::Downstream) => self.client.finished(),
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),

@@ -9,6 +9,8 @@
 //! RFC 5321 3.1 (a server may refuse in its greeting), 4.3.1 (a client waits for it); RFC 8314 3.3 (implicit TLS); RFC
 //! 3207 6 (octets behind STARTTLS).
 
+use std::sync::Arc;
+
 use super::super::client::Phase;
 use super::super::events::{Event, SessionEnd};
 use super::super::facts::{ClientHello, TlsFault, TlsFaultKind};
@@ -26,7 +28,7 @@ use super::Conductor;
 use super::asking::Subject;
 use super::line_of;
 use crate::proxy_protocol::is_header;
-use crate::smtp::{Keyword, Verb, own};
+use crate::smtp::{Keyword, Reply, Verb, own};
 
 impl Conductor {
     /// Begins TLS, or welcomes the client.
@@ -74,10 +76,15 @@ impl Conductor {
         self.client.only_quits();
     }
 
-    /// Our own greeting.
+    /// Our own greeting, said.
     pub(super) fn greet(&mut self, turn: &mut Turn<'_>) {
-        let greeting = line_of(220, &format!("{} ESMTP gatepost", self.settings.hostname));
+        let greeting = self.own_greeting();
         self.owe(turn, What::Greeting, Said::Written(greeting));
+    }
+
+    /// Our own greeting.
+    pub(super) fn own_greeting(&self) -> Arc<Reply> {
+        line_of(220, &format!("{} ESMTP gatepost", self.settings.hostname))
     }
 
     /// Whether these octets of the client are a PROXY header, where none may be: from a client who is not listed, or

@@ -9,7 +9,7 @@
 
 use super::super::events::{Event, SessionEnd};
 use super::super::facts::{TlsFacts, TlsFault};
-use super::super::hop::{Greeting, Hop, Lent, Step, Word};
+use super::super::hop::{Greeting, Hop, Lent, Step, Word, is_policy};
 use super::super::owed::What;
 use super::super::peer::HopId;
 use super::super::peer::Why;
@@ -109,6 +109,8 @@ impl Conductor {
             }
             Expect::Replayed => self.lost_because(turn, hop, Why::Unfit, None),
             Expect::RungMail | Expect::RungRcpt => self.attempt_answered(turn, hop, expect, reply),
+            Expect::Reset if !reply.code().is_positive() => self.hop_not_reset(turn, hop),
+            Expect::Reset => {}
             Expect::Go => self.content_may_flow(turn, hop, reply),
             Expect::Part => self.part_answered(turn, hop, reply),
         }
@@ -185,13 +187,24 @@ impl Conductor {
     /// The client's dialog is next: it hears the hop's greeting, or the hop hears the client's EHLO.
     fn terms_met(&mut self, turn: &mut Turn<'_>, hop: HopId, greeting: Option<Greeting<'_>>) {
         let greets = self.owed.is_greeting_of(hop);
+        let replays = self.delivery.transaction().is_some_and(|transaction| transaction.accepted);
+        let is_needed = replays || self.owed.needs_hello(hop) || self.is_trial(hop);
         let Some(open) = self.hops.get_mut(hop) else { return };
         match (greeting.filter(|_| greets), self.client.hello()) {
             (Some(greeting), _) => {
                 open.is_made_ready();
-                self.answered(turn, self.owed.head_number(), hop, greeting.as_ref());
+                let number = self.owed.head_number();
+                match greeting {
+                    Greeting::Heard(reply) => self.answered(turn, number, hop, reply),
+                    Greeting::Kept(reply) => self.answered(turn, number, hop, reply.as_ref().as_ref()),
+                    Greeting::Forgotten => {
+                        let own = self.own_greeting();
+                        self.answered(turn, number, hop, own.as_ref().as_ref());
+                    }
+                }
             }
             (None, Some(hello)) => open.say_hello(turn, hello),
+            (None, None) if is_needed => self.resume_without_hello(turn, hop),
             (None, None) => {
                 open.is_made_ready();
                 self.resume(turn, hop);
@@ -199,12 +212,47 @@ impl Conductor {
         }
     }
 
-    /// A hop that knows who the client is does not want it: that is its word to the client, and no outage.
-    fn hop_refuses_client(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
-        if self.is_trial(hop) {
-            return self.lost_because(turn, hop, Why::Unfit, Some(Box::new(reply.to_owned())));
+    /// The client's commands are next, and it has not said EHLO: nor may gatepost have, as far as this hop knows.
+    fn resume_without_hello(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let trial = self.is_trial(hop);
+        let Some(open) = self.hops.get_mut(hop) else { return };
+        if !open.knows_ours() {
+            open.is_made_ready();
+            return self.resume(turn, hop);
         }
-        let said = Said::heard(hop, reply);
+        if open.may_be_unannounced() {
+            return open.dial_unannounced(turn);
+        }
+        if trial {
+            return self.lost_because(turn, hop, Why::Unfit, None);
+        }
+        open.is_made_ready();
+        for number in self.owed.of(hop) {
+            self.owed.answer(number, Said::Own(&own::NEED_HELLO));
+        }
+        self.settle(turn);
+    }
+
+    /// A hop's connection ended.
+    pub(super) fn hop_hung_up(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        if self.hops.get(hop).is_some_and(Hop::was_just_told) {
+            return self.hop_refuses_client(turn, hop, None);
+        }
+        self.lost(turn, hop, None);
+    }
+
+    /// A hop that was told who the client is does not want it: that is its word to the client, and no outage. `None`: it
+    /// hung up without one.
+    fn hop_refuses_client(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: Option<ReplyRef<'_>>) {
+        if self.is_trial(hop) {
+            return self.lost_because(turn, hop, Why::Unfit, reply.map(|reply| Box::new(reply.to_owned())));
+        }
+        let said = match reply {
+            // Another host has had this client already, and nothing was wrong with it.
+            _ if self.hops.is_behind_loss() => Said::Own(&own::HOP_LOST),
+            Some(reply) => Said::heard(hop, reply),
+            None => Said::Own(&own::HOP_HUNG_UP),
+        };
         let greets = self.owed.is_greeting_of(hop);
         if self.delivery.in_content() {
             self.refuse_content(turn, said);
@@ -219,6 +267,9 @@ impl Conductor {
     }
 
     fn hello_said_again(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if reply.code().is_negative() && self.hops.get(hop).is_some_and(Hop::is_told) {
+            return self.hop_refuses_client(turn, hop, Some(reply));
+        }
         if !reply.code().is_positive() {
             let refusal = reply.code().is_negative().then(|| Box::new(reply.to_owned()));
             return self.lost_because(turn, hop, Why::Unfit, refusal);
@@ -234,16 +285,27 @@ impl Conductor {
 
     /// A 421 or 521 in answer to something: the hop's word to this client, or an outage.
     fn hop_closes(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Expect) {
-        let to_client = reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7) && !self.is_trial(hop);
-        if let Expect::Owed(number) = expect
-            && to_client
-        {
-            let said = Said::heard(hop, reply);
-            // Behind a chunk that is refused so, the message may be owed still, and is heard out.
-            self.owed.answer(number, said.clone());
-            return self.hang_up(turn, Some(said), SessionEnd::HopClosed);
+        let to_client = is_policy(reply) && !self.is_trial(hop);
+        match expect {
+            Expect::Owed(number) if to_client || self.owed.is_said_once(number) => {
+                let said = Said::heard(hop, reply);
+                // Behind a chunk that is refused so, the message may be owed still, and is heard out.
+                self.owed.answer(number, said.clone());
+                self.hang_up(turn, Some(said), SessionEnd::HopClosed);
+            }
+            Expect::Hello if to_client || self.hops.get(hop).is_some_and(Hop::is_told) => {
+                self.hop_refuses_client(turn, hop, Some(reply));
+            }
+            // Nobody asked for what it answers.
+            Expect::Nobody | Expect::Reset => self.lost(turn, hop, None),
+            _ => self.lost(turn, hop, Some(Box::new(reply.to_owned()))),
         }
-        self.lost(turn, hop, Some(Box::new(reply.to_owned())));
+    }
+
+    /// It does not take RSET, and is in the midst of what the client knows nothing of: another dialog, with the same host
+    /// if need be.
+    fn hop_not_reset(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        self.lost_because(turn, hop, Why::Unwilling, None);
     }
 
     fn is_message(&self, expect: Expect) -> bool {

@@ -11,6 +11,7 @@
 //! hears EHLO again before anything else; where the client has something else to say first, it says it to a hop that has
 //! heard nothing.
 
+use super::super::client::Phase;
 use super::super::events::SessionEnd;
 use super::super::facts::{TlsFacts, TlsFault, TlsFaultKind};
 use super::super::io::Output;
@@ -58,21 +59,31 @@ impl Conductor {
         )
     }
 
-    /// Anything else before TLS. Behind DATA and BDAT there may be content, whatever is said to them.
-    pub(super) fn refuse_before_tls(&mut self, turn: &mut Turn<'_>, command: &Command<'_>, more: bool) {
+    /// A command before TLS, or before EHLO, where that is too early for it. Behind DATA and BDAT there may be content,
+    /// whatever is said to them.
+    pub(super) fn refuse_too_early(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: &Command<'_>,
+        more: bool,
+        own: &'static Own,
+    ) {
         match *command {
             Command::Data => {
                 self.client.has_more(more);
-                self.data_error(turn, &own::TLS_REQUIRED);
+                self.data_error(turn, own);
             }
             Command::Bdat { size, last } => self.take_bdat(turn, size, last),
-            _ => self.reply_error(turn, &own::TLS_REQUIRED),
+            _ => self.reply_error(turn, own),
         }
     }
 
     /// The client's octets come through TLS from now on.
     pub(super) fn client_secured(&mut self, turn: &mut Turn<'_>, facts: TlsFacts) {
         let greeted = self.client.hello().is_some();
+        if self.client.phase() == Phase::Securing {
+            self.forget_told(turn);
+        }
         if !self.client.secured(turn, facts) {
             return;
         }
@@ -84,6 +95,19 @@ impl Conductor {
         }
         self.forget_dialog(turn);
         self.leave_plain_hops(turn);
+    }
+
+    /// What was said by XCLIENT so far counts no more, and no hop that was told of it is kept.
+    fn forget_told(&mut self, turn: &mut Turn<'_>) {
+        let before = self.client.ip();
+        let door = &self.settings.doors[usize::from(self.client.entrance().listener)];
+        let Some(pool) = self.client.disbelieve(door) else { return };
+        if self.client.ip() != before {
+            turn.wish(Output::Recount(self.client.ip()));
+        }
+        self.hops.move_to(pool);
+        self.hops.come_home();
+        self.dismiss_all(turn);
     }
 
     /// What the client said so far counts no more. A hop that is not yet one goes: it may have been told.
@@ -100,6 +124,36 @@ impl Conductor {
     pub(super) fn leave_stale_hop(&mut self, turn: &mut Turn<'_>) {
         self.hops.is_fresh();
         self.dismiss_home(turn);
+    }
+
+    /// The client goes on without EHLO. A hop that has heard one of ours would take it for the client's: another dialog
+    /// says what it makes of that. Returns whether the command may go on.
+    pub(super) fn goes_on_without_hello(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(hop) = self.hops.current() else { return true };
+        let Some(open) = self.hops.get_mut(hop).filter(|open| open.is_ready() && open.knows_ours()) else {
+            return true;
+        };
+        let may = open.may_be_unannounced();
+        if may {
+            open.dial_unannounced(turn);
+        }
+        may
+    }
+
+    /// Whether a hop takes this for granted once it has heard EHLO (RFC 5321 4.1.4).
+    pub(super) fn needs_hello(command: &Command<'_>) -> bool {
+        !matches!(
+            command,
+            Command::Ehlo(_)
+                | Command::Helo(_)
+                | Command::Starttls
+                | Command::Xclient(_)
+                | Command::Xforward(_)
+                | Command::Noop(_)
+                | Command::Help(_)
+                | Command::Rset
+                | Command::Quit
+        )
     }
 
     /// A hop takes no second EHLO, though RFC 5321 4.1.4 has it do so: it goes, and another dialog hears the client's.
@@ -132,7 +186,7 @@ impl Conductor {
         }
         let before = self.client.ip();
         let door = &self.settings.doors[usize::from(self.client.entrance().listener)];
-        self.client.believe(door, attributes);
+        self.client.believe(door, attributes, self.hops.pool());
         if self.client.ip() != before {
             turn.wish(Output::Recount(self.client.ip()));
         }

@@ -16,10 +16,11 @@ use crate::session::client::Client;
 use crate::session::io::Output;
 use crate::session::peer::{Bits, HOPS, HopId, Peer};
 use crate::session::route::{Pick, Place, PoolId, PoolKind};
+use crate::session::said::Said;
 use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::session::turn::Turn;
-use crate::smtp::{Extensions, Reply};
+use crate::smtp::{Extensions, Reply, own};
 
 /// Why there is no hop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,17 @@ enum Mark {
     Reached,
     /// Home has heard an EHLO of before TLS, and none since.
     Stale,
+    /// One that had greeted was lost, and none has taken over since.
+    Lost,
+}
+
+/// What a hop said that is none for this session, and so what the client may hear if none is left.
+#[derive(Debug)]
+struct Refusal {
+    hop: HopId,
+    reply: Reply,
+    /// It speaks of gatepost, not of the client.
+    ours: bool,
 }
 
 /// The dialogs.
@@ -54,8 +66,8 @@ pub struct Hops {
     away: Option<HopId>,
     /// The number of the dialog opened last.
     last: u32,
-    /// The first refusal a hop spoke since the client was last answered by one.
-    refusal: Option<Box<(HopId, Reply)>>,
+    /// The first refusal a hop spoke since the client was last answered by one; a temporary one, if there was any.
+    refusal: Option<Box<Refusal>>,
     /// What the last host lacked that could not be used.
     missed: Option<Missed>,
     marks: Bits,
@@ -168,14 +180,32 @@ impl Hops {
         self.pool = pool;
     }
 
-    /// A hop refused; only the first refusal is kept until the client was answered.
-    pub fn refused(&mut self, hop: HopId, reply: Reply) {
-        self.refusal.get_or_insert_with(|| Box::new((hop, reply)));
+    /// A hop refused. The first refusal is kept until the client was answered, but a temporary one wins over a
+    /// permanent one; and behind a loss none becomes the client's.
+    pub fn refused(&mut self, hop: HopId, reply: Reply, ours: bool) {
+        let better = |kept: &Refusal| kept.reply.code().is_permanent() && reply.code().is_transient();
+        if !self.is(Mark::Lost) && self.refusal.as_deref().is_none_or(better) {
+            self.refusal = Some(Box::new(Refusal { hop, reply, ours }));
+        }
     }
 
-    /// The first refusal since the client was last answered by a hop; it is taken.
-    pub fn take_refusal(&mut self) -> Option<(HopId, Reply)> {
-        self.refusal.take().map(|refusal| *refusal)
+    /// The refusal that is kept, to be said; it is taken. A permanent one that speaks of gatepost is no client's.
+    pub fn take_refusal(&mut self) -> Option<Said> {
+        let Refusal { hop, reply, ours } = *self.refusal.take()?;
+        Some(match ours && reply.code().is_permanent() {
+            true => Said::Own(&own::HOP_REFUSES),
+            false => Said::Heard(hop, Arc::new(reply)),
+        })
+    }
+
+    /// One that had greeted is lost.
+    pub fn was_lost(&mut self) {
+        self.mark(Mark::Lost, true);
+    }
+
+    /// One takes over, if any was lost.
+    pub fn takes_over(&mut self) {
+        self.mark(Mark::Lost, false);
     }
 
     /// A host could not be used for want of this.
@@ -308,6 +338,11 @@ impl Hops {
     /// Whether some hop greeted in this session.
     pub fn is_reached(&self) -> bool {
         self.is(Mark::Reached)
+    }
+
+    /// Whether one that had greeted was lost, and none has taken over since.
+    pub fn is_behind_loss(&self) -> bool {
+        self.is(Mark::Lost)
     }
 
     /// Whether home has heard an EHLO of before TLS, and none since.

@@ -21,12 +21,12 @@ use smallvec::SmallVec;
 
 pub use self::hops::{Hops, NoHop};
 use self::terms::Terms;
-pub use self::terms::{Greeting, Missed, Step};
+pub use self::terms::{Greeting, Missed, Step, is_policy};
 use super::client::Client;
 use super::events::Event;
 use super::io::TraceSide;
 use super::owed::What;
-use super::peer::{HopId, Peer};
+use super::peer::{HopId, Peer, Why};
 use super::route::{Host, HostNews, Picked, Place, TargetId};
 use super::settings::Settings;
 use super::transaction::{Hello, Transaction};
@@ -56,6 +56,8 @@ enum Stand {
     Hello,
     /// It hears the client's commands.
     Ready,
+    /// It refused, or took too long: that is counted.
+    Failed,
 }
 
 /// What a hop is lent while its terms are met: who the client is, and what the log was told of that.
@@ -175,7 +177,7 @@ impl Hop {
 
     /// RSET on our own account.
     pub fn reset(&mut self, turn: &mut Turn<'_>) {
-        self.say(turn, Expect::Nobody, Say::Reset, |line| line.extend_from_slice(b"RSET\r\n"));
+        self.say(turn, Expect::Reset, Say::Reset, |line| line.extend_from_slice(b"RSET\r\n"));
     }
 
     /// QUIT, the 221 to which is not waited for; false: it is in the midst of something.
@@ -304,14 +306,16 @@ impl Hop {
     pub fn connected_too_late(&mut self, turn: &Turn<'_>) {
         if self.stand == Stand::Connecting {
             self.host.news(HostNews::ConnectTimedOut, turn.now);
-            self.stand = Stand::Ready;
+            self.stand = Stand::Failed;
         }
     }
 
-    /// It and the hosts before it, which are not tried again in its place.
-    pub fn tried(&self) -> Tried {
+    /// The hosts that are not tried again in its place: those before it, and itself unless it may do better anew.
+    pub fn tried(&self, why: Why) -> Tried {
         let mut tried = self.tried.clone();
-        tried.push(self.host.id());
+        if why != Why::Unwilling {
+            tried.push(self.host.id());
+        }
         tried
     }
 

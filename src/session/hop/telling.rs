@@ -30,7 +30,7 @@ impl Terms {
 
     /// Whether the hop must be asked what it can be told.
     pub(super) fn asks_for_names(&self) -> bool {
-        self.verb().is_some()
+        self.verb().is_some() && !self.unannounced
     }
 
     /// Whether the hop knew who the client is when it greeted.
@@ -76,6 +76,9 @@ impl Hop {
         }
         let Some(line) = lines.first() else { return Step::Waits };
         self.stand = Stand::Xclient;
+        if let Some(terms) = &mut self.terms {
+            terms.told = true;
+        }
         self.say(turn, Expect::Terms, Say::Last, |octets| octets.extend_from_slice(line));
         Step::Waits
     }
@@ -108,13 +111,20 @@ impl Hop {
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
         if reply.code().is_positive() {
+            if let Some(terms) = &mut self.terms {
+                // Postfix begins anew behind it.
+                terms.knows_ours = false;
+            }
             // 220 is a new greeting; whoever says something else (Postfix before 2.3) has greeted already.
             return self.met(Some(reply).filter(|reply| reply.code().get() == 220));
         }
         if is_about_the_command(reply) {
+            if let Some(terms) = &mut self.terms {
+                terms.told = false;
+            }
             return self.not_told(turn, lent, Lack::Refused("XCLIENT", first_line(reply.as_bytes())));
         }
-        Step::RefusesClient(reply)
+        Step::RefusesClient(Some(reply))
     }
 
     /// Says whose mail comes next, where the hop is to hear that.

@@ -15,12 +15,12 @@
 use std::sync::Arc;
 
 use super::{Hop, Lent, Stand};
-use crate::dialog::{Expect, Say};
+use crate::dialog::{self, Expect, Say};
 use crate::session::events::Event;
 use crate::session::facts::TlsFacts;
 use crate::session::io::Output;
 use crate::session::notes::first_line;
-use crate::session::peer::Why;
+use crate::session::peer::{Peer, Why};
 use crate::session::route::{HopTerms, HopTls, Host, HostNews, Identity};
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack, Unmet};
@@ -38,6 +38,14 @@ pub struct Terms {
     pub(super) untold: bool,
     /// Its first greeting, until the client may hear one.
     pub(super) greeting: Option<Box<Reply>>,
+    /// It greeted before TLS and not since: that counts no more.
+    pub(super) greeting_forgotten: bool,
+    /// XCLIENT was said, and not refused as a command: it knows who the client is.
+    pub(super) told: bool,
+    /// It heard an EHLO in our own name, which stands for one that the client has not said.
+    pub(super) knows_ours: bool,
+    /// It must not hear one: the client has not said EHLO, and the hop is to judge that.
+    pub(super) unannounced: bool,
     pub(super) tls: Option<TlsFacts>,
 }
 
@@ -55,7 +63,18 @@ impl Terms {
     }
 
     fn begun(asked: HopTerms) -> Terms {
-        Terms { asked, fell_back: false, names: None, untold: false, greeting: None, tls: None }
+        Terms {
+            asked,
+            fell_back: false,
+            names: None,
+            untold: false,
+            greeting: None,
+            greeting_forgotten: false,
+            told: false,
+            knows_ours: false,
+            unannounced: false,
+            tls: None,
+        }
     }
 
     /// Whether TLS begins with the connection.
@@ -68,6 +87,7 @@ impl Terms {
         matches!(self.asked.tls, HopTls::Opportunistic | HopTls::Required)
             && self.tls.is_none()
             && !self.fell_back
+            && !(self.unannounced && self.asked.tls == HopTls::Opportunistic)
     }
 }
 
@@ -97,16 +117,8 @@ pub enum Greeting<'r> {
     Heard(ReplyRef<'r>),
     /// The one that was kept until the terms were met.
     Kept(Box<Reply>),
-}
-
-impl Greeting<'_> {
-    /// Its octets.
-    pub fn as_ref(&self) -> ReplyRef<'_> {
-        match self {
-            Greeting::Heard(reply) => *reply,
-            Greeting::Kept(reply) => reply.as_ref().as_ref(),
-        }
-    }
+    /// None: what was said before TLS counts no more (RFC 3207 4.2).
+    Forgotten,
 }
 
 /// Where a hop's terms stand after a step.
@@ -116,8 +128,8 @@ pub enum Step<'r> {
     Waits,
     /// They are met: the client's dialog is next.
     Met(Option<Greeting<'r>>),
-    /// It knows who the client is, and does not want it.
-    RefusesClient(ReplyRef<'r>),
+    /// It was told who the client is, and does not want it.
+    RefusesClient(Option<ReplyRef<'r>>),
     /// It is none for this session.
     Lost { why: Why, refusal: Option<Box<Reply>>, missed: Option<Missed> },
 }
@@ -146,21 +158,12 @@ impl Hop {
 
     /// It greeted, or refused to.
     pub fn greeted<'r>(&mut self, turn: &mut Turn<'_>, lent: &Lent<'_>, reply: ReplyRef<'r>) -> Step<'r> {
-        let told = self.terms.as_ref().is_some_and(|terms| terms.is_told_first());
-        if told && reply.code().is_negative() {
-            self.stand = Stand::Ready;
-            return Step::RefusesClient(reply);
-        }
         if !reply.code().is_positive() {
-            if reply.code().is_transient() {
-                self.host.news(HostNews::Refused, turn.now);
-            }
-            // Not an outage of its own making: `broke` must not count it again.
-            self.stand = Stand::Ready;
+            let told = self.is_told();
+            self.stand = Stand::Failed;
             return match reply.code().is_negative() {
-                true => {
-                    Step::Lost { why: Why::Broken, refusal: Some(Box::new(reply.to_owned())), missed: None }
-                }
+                true if told => Step::RefusesClient(Some(reply)),
+                true => self.refuses_us(turn, HostNews::Refused, "greeting", reply),
                 false => Step::lost(Why::Malformed),
             };
         }
@@ -173,10 +176,29 @@ impl Hop {
         }
     }
 
-    /// The terms are met. Without another greeting, the client may hear the first one.
+    /// The terms are met. Without another greeting the client may hear the first one, unless that came before TLS.
     pub(super) fn met<'r>(&mut self, greeting: Option<ReplyRef<'r>>) -> Step<'r> {
-        let kept = self.terms.as_mut().and_then(|terms| terms.greeting.take());
-        Step::Met(greeting.map(Greeting::Heard).or(kept.map(Greeting::Kept)))
+        let Some(terms) = &mut self.terms else { return Step::Met(greeting.map(Greeting::Heard)) };
+        terms.greeting_forgotten &= greeting.is_none();
+        let kept = match terms.greeting_forgotten {
+            true => Some(Greeting::Forgotten),
+            false => terms.greeting.take().map(Greeting::Kept),
+        };
+        Step::Met(greeting.map(Greeting::Heard).or(kept))
+    }
+
+    /// It refuses what it hears before the client's dialog, and was not told who the client is: that speaks of gatepost,
+    /// and no client may hear of it as if it were its own.
+    fn refuses_us<'r>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        news: HostNews,
+        to: &'static str,
+        reply: ReplyRef<'r>,
+    ) -> Step<'r> {
+        self.host.news(news, turn.now);
+        self.tell_of_unmet(turn, Lack::Refused(to, first_line(reply.as_bytes())), Instead::NotUsed);
+        Step::Lost { why: Why::Broken, refusal: Some(Box::new(reply.to_owned())), missed: None }
     }
 
     /// EHLO in our own name: what does it offer?
@@ -199,16 +221,16 @@ impl Hop {
             turn.count(Event::Malformed);
             return Step::lost(Why::Malformed);
         }
+        let word_to_client = self.is_told() && reply.code().is_negative();
         match self.stand {
             Stand::Xclient => self.xclient_answered(turn, lent, reply),
-            _ if reply.code().closes() => {
-                self.host.news(HostNews::NoService, turn.now);
-                Step::Lost { why: Why::Unfit, refusal: Some(Box::new(reply.to_owned())), missed: None }
-            }
+            _ if reply.code().closes() && word_to_client => Step::RefusesClient(Some(reply)),
+            _ if reply.code().closes() => self.refuses_us(turn, HostNews::NoService, "EHLO", reply),
             Stand::StartTls if reply.code().is_positive() => {
                 self.begin_tls(turn);
                 Step::Waits
             }
+            Stand::StartTls if word_to_client && is_policy(reply) => Step::RefusesClient(Some(reply)),
             Stand::StartTls => {
                 self.without_tls(turn, lent, Lack::Refused("STARTTLS", first_line(reply.as_bytes())))
             }
@@ -222,12 +244,19 @@ impl Hop {
         lent: &mut Lent<'_>,
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
-        let Some(terms) = &self.terms else { return Step::Waits };
-        // Who refuses EHLO offers nothing.
+        // RFC 5321 4.2.4: one that does not know EHLO offers nothing. Any other refusal is one of whoever says it.
+        if reply.code().is_negative() && !matches!(reply.code().get(), 500 | 502) {
+            return match self.is_told() {
+                true => Step::RefusesClient(Some(reply)),
+                false => self.refuses_us(turn, HostNews::HelloRefused, "EHLO", reply),
+            };
+        }
+        let Some(terms) = &mut self.terms else { return Step::Waits };
         let offers = match reply.code().is_positive() {
             true => Extensions::of(reply),
             false => Extensions::default(),
         };
+        terms.knows_ours = reply.code().is_positive();
         if !terms.wants_starttls() {
             self.offered_names(turn, lent, reply)
         } else if offers.has(Keyword::StartTls) {
@@ -257,4 +286,66 @@ impl Hop {
     pub(super) fn tell_of_unmet(&self, turn: &mut Turn<'_>, lack: Lack, instead: Instead) {
         turn.wish(Output::Unmet(Arc::clone(&self.host), Box::new(Unmet { lack, instead })));
     }
+
+    /// Whether it was told who the client is, before it has said what it makes of that.
+    pub fn is_told(&self) -> bool {
+        let connected = self.stand != Stand::Connecting;
+        self.terms.as_ref().is_some_and(|terms| terms.told || (connected && terms.is_told_first()))
+    }
+
+    /// Whether it could not have said a word yet since it was told: that it closes now is its word to the client.
+    pub fn was_just_told(&self) -> bool {
+        let begins_with_tls = self.terms.as_ref().is_some_and(|terms| terms.begins_with_tls());
+        let silent = match self.stand {
+            Stand::Securing => begins_with_tls,
+            Stand::Greeting => !begins_with_tls,
+            Stand::Xclient => true,
+            _ => false,
+        };
+        silent && self.is_told()
+    }
+
+    /// Whether it greeted before TLS and not since, so that the client hears a greeting of gatepost's.
+    pub fn is_greeting_forgotten(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.greeting_forgotten)
+    }
+
+    /// Whether it heard an EHLO of ours, which stands for one that the client has not said.
+    pub fn knows_ours(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.knows_ours)
+    }
+
+    /// Whether it may be spoken to without an EHLO of ours: not where that is how it learns who the client is, and must.
+    pub fn may_be_unannounced(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| !(terms.asks_for_names() && terms.asked.identity_required))
+    }
+
+    /// The client goes on without EHLO: another connection to the same host, which hears none of ours either.
+    pub fn dial_unannounced(&mut self, turn: &mut Turn<'_>) {
+        if let Some(terms) = &mut self.terms {
+            terms.unannounced = true;
+        }
+        self.dial_again(turn);
+    }
+
+    /// This connection is good for nothing: another, to the same host.
+    pub(super) fn dial_again(&mut self, turn: &mut Turn<'_>) {
+        if let Some(terms) = &mut self.terms {
+            **terms = Terms {
+                unannounced: terms.unannounced,
+                fell_back: terms.fell_back,
+                ..Terms::begun(terms.asked)
+            };
+        }
+        self.stand = Stand::Connecting;
+        self.dialog = dialog::Upstream::default();
+        self.since = turn.now;
+        turn.wish(Output::Abort(Peer::Upstream(self.id)));
+        turn.wish(Output::Open { hop: self.id, host: Arc::clone(&self.host) });
+    }
+}
+
+/// Whether a refusal is one of policy (RFC 3463 3.8): about whoever is refused.
+pub fn is_policy(reply: ReplyRef<'_>) -> bool {
+    reply.enhanced().is_some_and(|enhanced| enhanced.subject == 7)
 }

@@ -7,10 +7,7 @@
 //!
 //! RFC 3207 4.2 and 6, RFC 8314 3.3.
 
-use std::sync::Arc;
-
 use super::{Hop, Lent, Missed, Stand, Step};
-use crate::dialog;
 use crate::session::events::Event;
 use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind};
 use crate::session::io::Output;
@@ -37,6 +34,9 @@ impl Hop {
             turn.count(Event::Unverified);
         }
         terms.tls = Some(facts);
+        // Whatever it heard and said before (RFC 3207 4.2).
+        terms.knows_ours = false;
+        terms.greeting_forgotten = terms.greeting.take().is_some();
         if terms.begins_with_tls() {
             self.await_greeting(turn);
             Step::Waits
@@ -53,6 +53,9 @@ impl Hop {
             return Step::Waits;
         }
         turn.count(Event::NotSecured(Peer::Upstream(self.id), fault.kind));
+        if fault.kind == TlsFaultKind::Lost && self.was_just_told() {
+            return Step::RefusesClient(None);
+        }
         self.without_tls(turn, lent, Lack::Tls(fault))
     }
 
@@ -79,14 +82,7 @@ impl Hop {
         let Some(terms) = &mut self.terms else { return Step::Waits };
         terms.fell_back = true;
         if self.stand == Stand::Securing {
-            // A connection whose handshake failed is good for nothing: another, to the same host.
-            terms.greeting = None;
-            terms.untold = false;
-            self.stand = Stand::Connecting;
-            self.dialog = dialog::Upstream::default();
-            self.since = turn.now;
-            turn.wish(Output::Abort(Peer::Upstream(self.id)));
-            turn.wish(Output::Open { hop: self.id, host: Arc::clone(&self.host) });
+            self.dial_again(turn);
             Step::Waits
         } else if terms.asks_for_names() {
             self.say_own_hello(turn, lent)

@@ -117,6 +117,28 @@ impl What {
         }
     }
 
+    /// Whether no other hop can hear it once one has.
+    pub fn is_said_once(&self) -> bool {
+        matches!(self, What::Message(_) | What::Chunk | What::Auth(None) | What::StartTls)
+    }
+
+    /// Whether a hop takes EHLO for granted when it hears this (RFC 5321 4.1.4).
+    pub fn needs_hello(&self) -> bool {
+        match self {
+            What::Mail(_) | What::Rcpt(_) | What::Data | What::Chunk | What::Message(_) | What::Auth(_) => {
+                true
+            }
+            What::Other(verb, _) => !matches!(verb, Verb::Noop | Verb::Help),
+            What::Greeting
+            | What::Hello(_)
+            | What::Reset
+            | What::StartTls
+            | What::Quit
+            | What::Local
+            | What::Close(_) => false,
+        }
+    }
+
     /// Whether the client's next command waits for this answer.
     pub fn holds_back(&self) -> bool {
         matches!(

@@ -96,10 +96,11 @@ impl Owed {
     /// A lost hop's place is taken: the next one says what it owed, and again what can be said again.
     pub fn replace(&mut self, lost: HopId, by: HopId) {
         for entry in &mut self.entries {
-            let said_once = matches!(entry.what, What::Message(_) | What::Chunk | What::Auth(None));
             match entry.answer {
                 Answer::Hop(at) if at == lost => entry.answer = Answer::Hop(by),
-                Answer::Heard(at, _) if at == lost && !said_once => entry.answer = Answer::Hop(by),
+                Answer::Heard(at, _) if at == lost && !entry.what.is_said_once() => {
+                    entry.answer = Answer::Hop(by);
+                }
                 _ => {}
             }
         }
@@ -287,11 +288,29 @@ impl Owed {
         self.entries.iter().any(needs)
     }
 
+    /// Whether a hop has heard a step of an AUTH exchange and not answered it.
+    pub fn awaits_auth(&self, hop: HopId) -> bool {
+        let awaits = |entry: &Entry| matches!((&entry.what, &entry.answer), (What::Auth(None), Answer::Hop(at)) if *at == hop);
+        self.entries.iter().any(awaits)
+    }
+
+    /// Whether a hop is to hear what goes without EHLO nowhere.
+    pub fn needs_hello(&self, hop: HopId) -> bool {
+        let needs =
+            |entry: &Entry| entry.what.needs_hello() && matches!(entry.answer, Answer::Hop(at) if at == hop);
+        self.entries.iter().any(needs)
+    }
+
     /// Whether a hop has a whole message and has not answered for it.
     pub fn owes_message(&self, hop: HopId) -> bool {
         self.entries.iter().any(
             |entry| matches!((&entry.what, &entry.answer), (What::Message(_), Answer::Hop(at)) if *at == hop),
         )
+    }
+
+    /// Whether the command of an entry was said and cannot be said again, so that what a hop says last is the answer.
+    pub fn is_said_once(&self, number: u32) -> bool {
+        self.at(number).is_some_and(|entry| entry.what.is_said_once())
     }
 
     /// Whether any hop has.

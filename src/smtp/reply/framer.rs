@@ -107,7 +107,7 @@ fn read_line(line: &[u8]) -> Result<(Code, bool), ReplyFault> {
 pub enum ReplyFault {
     /// A line that does not begin with three digits.
     NoCode,
-    /// A code outside of 200 to 559.
+    /// A code outside of 200 to 599.
     CodeOutOfRange,
     /// Lines with different codes.
     CodesDiffer,
@@ -129,7 +129,7 @@ impl fmt::Display for ReplyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoCode => "reply without a code",
-            Self::CodeOutOfRange => "reply with a code outside of 200 to 559",
+            Self::CodeOutOfRange => "reply with a code outside of 200 to 599",
             Self::CodesDiffer => "reply with different codes",
             Self::BareCr => "reply with a bare CR",
             Self::BareLf => "reply with a bare LF",
@@ -188,10 +188,10 @@ mod tests {
             (b"250-a\r\n250-\r\n250 b\r\n", Ok(Some(20))),
             (b"250-a\r\n250\r\n", Ok(Some(12))),
             (b"250 \xe4\xff\t\r\n", Ok(Some(9))),
-            (b"559 x\r\n", Ok(Some(7))),
+            (b"599 x\r\n", Ok(Some(7))),
             (b"250-a\r\n251 b\r\n", Err(ReplyFault::CodesDiffer)),
             (b"199 x\r\n", Err(ReplyFault::CodeOutOfRange)),
-            (b"560 x\r\n", Err(ReplyFault::CodeOutOfRange)),
+            (b"600 x\r\n", Err(ReplyFault::CodeOutOfRange)),
             (b"000 x\r\n", Err(ReplyFault::CodeOutOfRange)),
             (b"\r\n", Err(ReplyFault::NoCode)),
             (b"25\r\n", Err(ReplyFault::NoCode)),

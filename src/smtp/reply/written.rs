@@ -89,7 +89,7 @@ pub enum WrittenFault {
     Empty,
     /// A line that does not begin with three digits.
     NoCode,
-    /// A code outside of 200 to 559.
+    /// A code outside of 200 to 599.
     CodeOutOfRange,
     /// Lines with different codes.
     CodesDiffer,
@@ -110,7 +110,7 @@ impl fmt::Display for WrittenFault {
         f.write_str(match self {
             Self::Empty => "a reply needs at least one line",
             Self::NoCode => "a reply begins with three digits, such as \"550 5.7.1 Go away\"",
-            Self::CodeOutOfRange => "a reply's code is 200 to 559",
+            Self::CodeOutOfRange => "a reply's code is 200 to 599",
             Self::CodesDiffer => "all lines of a reply have the same code",
             Self::BadSeparator => "behind a reply's code stands a space, or \"-\" if more lines follow",
             Self::GoesOn => "behind the code of a reply's last line stands a space, not \"-\"",
