@@ -28,7 +28,7 @@ use script::settings::{World, world};
 use script::{Driver, Pure};
 
 /// What was seen to end the content of some server, or to come close to it.
-const VECTORS: [&[u8]; 26] = [
+const VECTORS: [&[u8]; 32] = [
     b"\n.\n",
     b"\n.\r",
     b"\r.\n",
@@ -55,6 +55,12 @@ const VECTORS: [&[u8]; 26] = [
     b"\r\n \x08.\r\n",
     b"\r\n.\x0b\r\n",
     b"\r\n\x1a.\r\n",
+    b"\r\r\n\r\n",
+    b"\r\r\n\r\r\n",
+    b"\r\r\r\n.\r\r\r\n",
+    b"\r\n.\r\r\r\n.\r\r\n",
+    b"\n.\r\r\n",
+    b"\r\n\r\r.\r\r\n",
 ];
 
 /// What an attacker would have the hop take for commands.

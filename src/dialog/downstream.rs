@@ -37,7 +37,7 @@ pub struct Downstream {
     /// Whether lines are an AUTH exchange, not commands.
     pub in_auth: bool,
     /// How many syntax and sequence errors gatepost answered since the last accepted message.
-    pub errors: u32,
+    pub errors: u16,
     discarded: u32,
 }
 

@@ -104,8 +104,9 @@ impl Attempt {
         }
     }
 
-    /// The way of the next attempt at the recipient, which was this one first. `most`: attempts in all.
-    pub fn next(&mut self, original: &Recipient, most: usize) -> Option<Way> {
+    /// The way of the next attempt at the recipient, which was this one first. `most`: attempts in all; `line`: octets of a
+    /// command's line.
+    pub fn next(&mut self, original: &Recipient, most: usize, line: usize) -> Option<Way> {
         loop {
             let rung = self.rungs.next()?;
             if self.attempts >= most {
@@ -114,7 +115,13 @@ impl Attempt {
             }
             let recipient = match rung.recipient {
                 Some(path) if path.is_empty() || Path::parse(&path).is_err() => continue,
-                Some(path) => Box::new(original.rewritten(&path)),
+                Some(path) => {
+                    let rewritten = original.rewritten(&path);
+                    if !rewritten.sent.fits(line) {
+                        continue;
+                    }
+                    Box::new(rewritten)
+                }
                 None => Box::new(original.clone()),
             };
             self.recipient = recipient.clone();

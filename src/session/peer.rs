@@ -66,10 +66,10 @@ pub struct Ticket(pub u32);
 
 /// Small numbers, as bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Bits(u8);
+pub struct Bits(u16);
 
 impl Bits {
-    /// With this number, below eight, too.
+    /// With this number, below sixteen, too.
     pub fn set(&mut self, number: usize) {
         self.0 |= 1 << number;
     }

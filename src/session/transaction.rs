@@ -12,7 +12,7 @@ use super::events::VerdictKind;
 use super::record::{Address, RecipientRecord};
 use super::route::{Place, PoolId};
 use super::stage::{Giver, Stage};
-use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_xtext};
+use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_utf8_xtext, write_xtext};
 
 /// EHLO or HELO.
 #[derive(Clone, Debug)]
@@ -82,6 +82,11 @@ impl Spoken {
         Path::parse(self.path_octets()).ok()
     }
 
+    /// Whether a command that says it has so many octets at most.
+    pub fn fits(&self, line: usize) -> bool {
+        self.octets.len() + FRAME <= line
+    }
+
     fn write(&self, verb: &[u8], line: &mut Vec<u8>) {
         line.extend_from_slice(verb);
         line.extend_from_slice(self.path_octets());
@@ -103,7 +108,15 @@ pub struct Carries {
     pub size: bool,
     /// ORCPT=.
     pub dsn: bool,
+    /// Octets of a line, with its end.
+    pub line: usize,
 }
+
+/// Octets of a command line that are neither path nor parameters: verb, brackets, line end.
+pub const FRAME: usize = b"MAIL FROM:<> \r\n".len();
+
+/// RFC 3461 4: RCPT of 512 octets, and 500 more for what DSN adds.
+const RCPT_LINE: usize = 512 + 500;
 
 /// MAIL.
 #[derive(Clone, Debug)]
@@ -127,6 +140,11 @@ impl Mail {
             .filter(|param| !param.is_empty() && !is_size(param))
             .collect();
         Spoken::new(self.sent.path_octets(), &params.join(&b' ')).write(b"MAIL FROM:<", line);
+    }
+
+    /// Whether it says SMTPUTF8, without which no address goes beyond ASCII (RFC 6531 3.4).
+    pub fn is_utf8(&self) -> bool {
+        Params::parse(self.sent.params_octets()).is_ok_and(|params| params.value("SMTPUTF8").is_some())
     }
 
     fn declares_size(&self) -> bool {
@@ -159,13 +177,18 @@ impl Recipient {
         match self.given.as_deref() {
             // RFC 3461 5.2.1: what a verdict rewrote keeps the name it came under.
             Some(given) if carries.dsn && !self.names_original() => {
+                let start = line.len();
                 let mut params = self.sent.params_octets().to_vec();
                 if !params.is_empty() {
                     params.push(b' ');
                 }
-                params.extend_from_slice(b"ORCPT=rfc822;");
-                write_xtext(given, &mut params);
+                write_orcpt(given, &mut params);
                 Spoken::new(self.sent.path_octets(), &params).write(b"RCPT TO:<", line);
+                if line.len() - start > carries.line.min(RCPT_LINE) {
+                    // It goes without.
+                    line.truncate(start);
+                    self.sent.write(b"RCPT TO:<", line);
+                }
             }
             _ => self.sent.write(b"RCPT TO:<", line),
         }
@@ -190,6 +213,20 @@ impl Recipient {
         let given = self.given_octets();
         let given = (given != path).then(|| given.into());
         Recipient { sent: Spoken::new(path, self.sent.params_octets()), given }
+    }
+}
+
+/// ORCPT of an address; of one beyond ASCII as RFC 6533 3 has it, in the form that any hop takes.
+fn write_orcpt(given: &[u8], params: &mut Vec<u8>) {
+    match std::str::from_utf8(given).ok().filter(|given| !given.is_ascii()) {
+        None => {
+            params.extend_from_slice(b"ORCPT=rfc822;");
+            write_xtext(given, params);
+        }
+        Some(given) => {
+            params.extend_from_slice(b"ORCPT=utf-8;");
+            write_utf8_xtext(given, params);
+        }
     }
 }
 
@@ -281,6 +318,17 @@ pub struct Transaction {
     pub notes: Option<Box<Notes>>,
 }
 
+impl Transaction {
+    /// MAIL was given new values: what it uses is what it says now. `known`: what the client was shown, or the hop offers.
+    pub fn takes(&mut self, mail: Mail, known: &Extensions) {
+        let params = Params::parse(mail.sent.params_octets()).unwrap_or_default();
+        self.needs = Needs::default();
+        self.needs.add(params, known);
+        self.size = params.size();
+        self.mail = mail;
+    }
+}
+
 /// What is kept for the record alone.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -298,15 +346,41 @@ mod tests {
     fn a_rewritten_recipient_names_the_original() {
         let given = Recipient { sent: Spoken::new(b"a+b@ex.test", b"NOTIFY=NEVER"), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test").write(Carries { lmtp: false, size: true, dsn: true }, &mut line);
+        given.rewritten(b"c@d.test").write(carries(true), &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test> NOTIFY=NEVER ORCPT=rfc822;a+2Bb@ex.test\r\n");
+    }
+
+    #[test]
+    fn an_original_beyond_ascii_is_named_in_ascii() {
+        let given = Recipient { sent: Spoken::new("b\u{fc}ro+a=b\\c@ex.test".as_bytes(), b""), given: None };
+        let mut line = Vec::new();
+        given.rewritten(b"c@d.test").write(carries(true), &mut line);
+        let named = "RCPT TO:<c@d.test> ORCPT=utf-8;b\\x{FC}ro\\x{2B}a\\x{3D}b\\x{5C}c@ex.test\r\n";
+        assert_eq!(String::from_utf8_lossy(&line), named);
+    }
+
+    #[test]
+    fn an_original_that_does_not_fit_is_not_named() {
+        for (domain, most, named) in [(900, 2048, true), (980, 2048, false), (900, 900, false)] {
+            let long = format!("a@{}", "b".repeat(domain));
+            let given = Recipient { sent: Spoken::new(long.as_bytes(), b"NOTIFY=NEVER"), given: None };
+            let mut line = b"MAIL FROM:<>\r\n".to_vec();
+            given.rewritten(b"c@d.test").write(Carries { line: most, ..carries(true) }, &mut line);
+            let text = String::from_utf8_lossy(&line);
+            assert!(text.starts_with("MAIL FROM:<>\r\nRCPT TO:<c@d.test> NOTIFY=NEVER"), "{text}");
+            assert_eq!(text.contains("ORCPT"), named, "{domain} {most}");
+        }
+    }
+
+    fn carries(dsn: bool) -> Carries {
+        Carries { lmtp: false, size: true, dsn, line: 2048 }
     }
 
     #[test]
     fn no_original_recipient_is_invented_without_dsn() {
         let given = Recipient { sent: Spoken::new(b"a@ex.test", b""), given: None };
         let mut line = Vec::new();
-        given.rewritten(b"c@d.test").write(Carries { lmtp: false, size: true, dsn: false }, &mut line);
+        given.rewritten(b"c@d.test").write(carries(false), &mut line);
         assert_eq!(line, b"RCPT TO:<c@d.test>\r\n");
     }
 }

@@ -116,6 +116,12 @@ impl Extensions {
         self.has(Keyword::Size).then_some(self.size)
     }
 
+    /// These, and others.
+    #[must_use]
+    pub fn with(&self, others: &Extensions) -> Extensions {
+        Extensions { bits: self.bits | others.bits, ..*self }
+    }
+
     /// Adds a keyword.
     pub fn insert(&mut self, keyword: Keyword) {
         self.bits |= bit(keyword);

@@ -31,7 +31,7 @@ pub use content::{
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};
 pub use own::{Own, SessionId};
-pub use params::{Param, Params, write_xtext};
+pub use params::{Param, Params, write_utf8_xtext, write_xtext};
 pub use present::{Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
 pub use tell::{Lines, Names, Telling};

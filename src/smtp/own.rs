@@ -298,6 +298,8 @@ own! {
     MAIL_LOOP = 550, Some("5.4.6"), "Mail for the recipient's domain would come back here";
     /// A recipient's domain that DNS says nothing about for now.
     DNS_UNKNOWN = 451, Some("4.4.3"), "The recipient's domain cannot be looked up now";
+    /// A rule or callout wants an address beyond ASCII in a transaction whose MAIL did not say SMTPUTF8 (RFC 6531 3.4).
+    NOT_SMTPUTF8 = 553, Some("5.6.7"), "The new address needs SMTPUTF8";
     /// MAIL needs SMTPUTF8 and the hop has not got it (RFC 6531 3.5).
     NEED_SMTPUTF8 = 553, Some("5.6.7"), "SMTPUTF8 is not supported by the next hop";
 }

@@ -145,6 +145,16 @@ pub fn write_xtext(octets: &[u8], into: &mut Vec<u8>) {
     }
 }
 
+/// RFC 6533 3, `utf-8-addr-xtext`: what is not plain printable ASCII becomes the number of its character.
+pub fn write_utf8_xtext(text: &str, into: &mut Vec<u8>) {
+    for character in text.chars() {
+        match character {
+            '!'..='~' if !matches!(character, '+' | '=' | '\\') => into.push(character as u8),
+            _ => into.extend_from_slice(format!("\\x{{{:X}}}", u32::from(character)).as_bytes()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -225,7 +225,8 @@ fn canonical(content: &[u8]) -> Vec<u8> {
     for (at, &octet) in content.iter().enumerate() {
         let last = lines.last_mut().expect("there is always a line");
         match octet {
-            b'\r' if content.get(at + 1) == Some(&b'\n') => {}
+            // A run of CRs before LF is dropped.
+            b'\r' if content[at..].iter().find(|octet| **octet != b'\r') == Some(&b'\n') => {}
             b'\r' => last.push(b' '),
             b'\n' => lines.push(Vec::new()),
             b'.' if last.is_empty() => {}

@@ -119,6 +119,16 @@ impl Client {
         self.is(Mark::GreetingDelayed)
     }
 
+    /// Whether it has said MAIL, and since then nothing that ends what it began.
+    pub fn is_behind_mail(&self) -> bool {
+        self.is(Mark::BehindMail)
+    }
+
+    /// Octets of chunks that belonged to no message, in all.
+    pub fn strayed(&self) -> u64 {
+        u64::from(self.strayed)
+    }
+
     /// Whether octets of it wait behind what was taken.
     pub fn is_early(&self) -> bool {
         self.is(Mark::Early)

@@ -53,6 +53,8 @@ pub struct Client {
     hello: Option<Box<Hello>>,
     shown: Extensions,
     active_at: Instant,
+    /// Octets of chunks that belonged to no message.
+    strayed: u32,
     marks: Bits,
 }
 
@@ -75,6 +77,8 @@ enum Mark {
     Locked,
     /// It may say XCLIENT and XFORWARD.
     Trusted,
+    /// It has said MAIL, and since then nothing that ends what it began.
+    BehindMail,
 }
 
 impl Client {
@@ -88,6 +92,7 @@ impl Client {
             hello: None,
             shown: Extensions::default(),
             active_at: now,
+            strayed: 0,
             marks: Bits::default(),
         };
         client.mark(Mark::Locked, door.require_tls && door.tls == DoorTls::StartTls);
@@ -182,8 +187,8 @@ impl Client {
 
     /// A syntax or sequence error of its own; whether it is one too many.
     pub fn erred(&mut self, limits: &Limits) -> bool {
-        self.lines.errors += 1;
-        self.lines.errors >= limits.errors
+        self.lines.errors = self.lines.errors.saturating_add(1);
+        u32::from(self.lines.errors) >= limits.errors.min(u32::from(u16::MAX))
     }
 
     /// A message of its was accepted.
@@ -209,6 +214,21 @@ impl Client {
     /// A hop refused an AUTH exchange.
     pub fn auth_refused(&mut self) {
         self.mark(Mark::AuthRefused, true);
+    }
+
+    /// It said MAIL: what only follows from its refusal is no error.
+    pub fn begins_group(&mut self) {
+        self.mark(Mark::BehindMail, true);
+    }
+
+    /// It said what ends that.
+    pub fn ends_group(&mut self) {
+        self.mark(Mark::BehindMail, false);
+    }
+
+    /// It sent so many octets in a chunk that belonged to no message.
+    pub fn strays(&mut self, octets: u64) {
+        self.strayed = self.strayed.saturating_add(u32::try_from(octets).unwrap_or(u32::MAX));
     }
 
     /// Octets of it wait behind what was taken.

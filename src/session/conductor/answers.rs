@@ -20,7 +20,7 @@ use super::super::transaction::Mail;
 use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::{Heard, Occasion};
-use crate::smtp::{Reply, ReplyRef, own};
+use crate::smtp::{Params, Reply, ReplyRef, own};
 
 impl Conductor {
     /// A hop answered the command of an owed answer.
@@ -117,8 +117,15 @@ impl Conductor {
                 return self.conclude_message(turn, *transaction, hop, reply, instead);
             }
             What::Mail(_) if heard.is_positive() && !withdrawn => {
+                let offers = self.hops.get(hop).map(|hop| *hop.offers());
                 if let Some(transaction) = self.delivery.transaction_mut() {
                     transaction.accepted = true;
+                    if let (Some(offers), Ok(params)) =
+                        (offers, Params::parse(transaction.mail.sent.params_octets()))
+                    {
+                        // What a rule or callout added the client was not shown.
+                        transaction.needs.add(params, &offers);
+                    }
                     // Before this the size is the hop's to judge: its 552 is the client's answer.
                     // A size that this hop took beyond what it says is no measure for another.
                     let bound = self.hops.get(hop).and_then(|hop| hop.offers().size());

@@ -95,11 +95,15 @@ impl Conductor {
 
     /// Tries the next rung that is not a repetition.
     pub(super) fn next_rung(&mut self, turn: &mut Turn<'_>) {
-        let most = self.settings.limits.attempts;
+        let (most, line) = (self.settings.limits.attempts, self.settings.limits.command_line);
         while let Some((recipient, attempt)) = self.owed.attempt() {
-            let Some(Way { origin, pool, mx, recipient }) = attempt.next(recipient, most) else {
+            let Some(Way { origin, pool, mx, recipient }) = attempt.next(recipient, most, line) else {
                 return self.ladder_failed(turn);
             };
+            if !self.takes_given(&recipient) {
+                self.leads_nowhere(turn, &own::NOT_SMTPUTF8);
+                continue;
+            }
             let domain = mx.map(Ok).or_else(|| self.domain_of(&recipient, pool?));
             let under_way = match domain {
                 None => self.try_place(turn, pool.map_or(origin, Place::Pool)),
@@ -144,8 +148,8 @@ impl Conductor {
     fn takes_attempt(&mut self, hop: HopId) -> bool {
         let Some((_, attempt)) = self.owed.attempt() else { return false };
         let tried = attempt.recipient();
-        tried.given.is_none()
-            || self.hops.get(hop).is_none_or(|open| open.takes_path(tried.sent.path_octets()))
+        let path = tried.sent.path_octets().to_vec();
+        tried.given.is_none() || self.takes_path_at(hop, &path)
     }
 
     /// Whether the session must stay with its hop, because the client authenticated through to it.
@@ -233,7 +237,7 @@ impl Conductor {
         let elsewhere = self.hops.current() != Some(hop);
         let Some((_, attempt)) = self.owed.attempt() else { return };
         let Some(open) = self.hops.get_mut(hop) else { return };
-        let carries = open.carries(self.client.shown());
+        let carries = open.carries(self.client.shown(), self.settings.limits.command_line);
         if elsewhere {
             let Some(transaction) = self.delivery.transaction() else { return };
             open.say_xforward(turn, &self.client);

@@ -189,6 +189,7 @@ impl Conductor {
             // A hop in the midst of DATA hears no command, and home has not heard of a transaction that is away.
             self.drop_transaction(turn, None, None);
         }
+        self.client.ends_group();
         let verb = if extended { Verb::Ehlo } else { Verb::Helo };
         let hello = Hello { extended, given: name.into(), sent: None };
         self.ask(turn, Stage::Helo, What::Hello(Box::new(hello)), Subject::Command { verb, argument: name });
@@ -211,7 +212,7 @@ impl Conductor {
     }
 
     pub(super) fn data_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
-        if self.client.erred(&self.settings.limits) {
+        if self.is_one_too_many(own) {
             self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
         } else {
             self.owe(turn, What::Data, Said::Own(own));
@@ -219,6 +220,7 @@ impl Conductor {
     }
 
     pub(super) fn take_rset(&mut self, turn: &mut Turn<'_>) {
+        self.client.ends_group();
         self.drop_transaction(turn, None, None);
         match self.hops.home() {
             Some(_) => self.forward(turn, What::Reset),
@@ -296,11 +298,18 @@ impl Conductor {
 
     /// A syntax or sequence error of the client's: answered, and counted against it.
     pub(super) fn reply_error(&mut self, turn: &mut Turn<'_>, own: &'static Own) {
-        if self.client.erred(&self.settings.limits) {
+        if self.is_one_too_many(own) {
             self.close_in_turn(turn, &own::TOO_MANY_ERRORS, SessionEnd::Limit);
         } else {
             self.reply_own(turn, own);
         }
+    }
+
+    /// Counts an error; whether that was one too many. What only follows from a refusal is the client's pipelining, and no
+    /// error (RFC 2920 3.1).
+    fn is_one_too_many(&mut self, own: &'static Own) -> bool {
+        let follows = *own == own::NEED_MAIL || *own == own::NO_VALID_RECIPIENTS;
+        !(follows && self.client.is_behind_mail()) && self.client.erred(&self.settings.limits)
     }
 
     /// Says the last word when its turn comes, and closes.

@@ -138,7 +138,8 @@ impl Conductor {
         if !self.delivery.in_content() {
             return None;
         }
-        let took = self.delivery.take(turn, octets, offset, self.settings.limits.message_size);
+        let most = self.settings.limits.message_size;
+        let took = self.delivery.take(turn, octets, offset, most, self.client.strayed());
         if let Some(open) = took.part.and_then(|hop| self.hops.get_mut(hop)) {
             open.end_part(turn);
         }
@@ -165,10 +166,14 @@ impl Conductor {
     /// All octets of the message, or of a chunk that is not its last, are in.
     fn end_of_intake(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
         let (what, by) = match self.delivery.end(turn, octets) {
-            Some(End::Stray(Said::Own(own))) => return self.reply_error(turn, own),
-            Some(End::Stray(_)) | None => return,
+            Some(End::Stray(Said::Own(own), octets)) => {
+                self.client.strays(octets);
+                return self.reply_error(turn, own);
+            }
+            Some(End::Stray(..)) | None => return,
             Some(End::Chunk(by)) => (What::Chunk, by),
             Some(End::Message(transaction, by)) => {
+                self.client.ends_group();
                 match &by {
                     // The dialog that has the message is no more the next transaction's, unless it is home.
                     By::Hop(_) => drop(self.hops.come_home()),

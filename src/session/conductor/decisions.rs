@@ -31,11 +31,12 @@ impl Conductor {
         verdict: Option<CommandVerdict>,
         by: Option<Giver>,
     ) {
+        let known = self.client.shown().with(&self.hops.offered());
         if let What::Mail(mail) = &what
             && let Some(transaction) = self.delivery.transaction_mut()
             && transaction.mail.sent != mail.sent
         {
-            transaction.mail = mail.clone();
+            transaction.takes(mail.clone(), &known);
         }
         match (verdict, what) {
             (Some(CommandVerdict::Reply(reply)), What::Greeting) => {

@@ -71,7 +71,8 @@ impl Conductor {
             open.say_xforward(turn, &self.client);
         }
         if let Some(what) = self.owed.command_mut(number) {
-            open.say_owed(turn, number, what, self.client.shown());
+            let carries = open.carries(self.client.shown(), self.settings.limits.command_line);
+            open.say_owed(turn, number, what, carries);
         }
     }
 
@@ -86,7 +87,8 @@ impl Conductor {
         self.hops.takes_over();
         let Some(open) = self.hops.get_mut(hop) else { return };
         if let Some(transaction) = self.delivery.transaction().filter(|transaction| transaction.accepted) {
-            open.say_envelope(turn, &self.client, transaction);
+            let carries = open.carries(self.client.shown(), self.settings.limits.command_line);
+            open.say_envelope(turn, &self.client, transaction, carries);
         }
         if self.delivery.awaits_go(hop) {
             return self.open_content(turn, hop);

@@ -9,22 +9,21 @@
 
 use super::super::events::Event;
 use super::super::owed::What;
+use super::super::peer::HopId;
 use super::super::stage::Stage;
-use super::super::transaction::{Mail, Needs, Notes, Recipient, Spoken, Transaction};
+use super::super::transaction::{FRAME, Mail, Needs, Notes, Recipient, Spoken, Transaction};
 use super::super::turn::Turn;
 use super::super::verdict::Rewrites;
 use super::Conductor;
 use super::asking::Subject;
-use crate::smtp::{Own, Params, Path, Verb, needed_by, own};
-
-/// Octets of a command line that are neither path nor parameters: verb, brackets, line end.
-const FRAME: usize = b"MAIL FROM:<> \r\n".len();
+use crate::smtp::{Keyword, Own, Params, Path, Verb, needed_by, own};
 
 impl Conductor {
     pub(super) fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
         if self.delivery.transaction().is_some() {
             return self.reply_error(turn, &own::NESTED_MAIL);
         }
+        self.client.begins_group();
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
@@ -139,9 +138,17 @@ impl Conductor {
     /// them.
     pub(super) fn rewrite(&self, what: &mut What, rewrites: Rewrites) -> Result<bool, &'static Own> {
         let Rewrites { sender, recipient, helo, parameters } = rewrites;
-        // Where a recipient goes is known when all is said about it: whether it is taken there is looked at then.
-        if sender.as_ref().is_some_and(|path| !self.takes_path(path)) {
-            return Err(&own::NEED_SMTPUTF8);
+        if let Some(with) = &parameters
+            && let What::Mail(Mail { sent, .. }) = &*what
+            && self.hop_lacks(sent, with)
+        {
+            return Err(&own::PARAMETER_NOT_OFFERED);
+        }
+        if let Some(with) = &parameters
+            && let What::Rcpt(recipient) = &*what
+            && self.hop_lacks(&recipient.sent, with)
+        {
+            return Err(&own::PARAMETER_NOT_OFFERED);
         }
         match what {
             What::Hello(hello) => {
@@ -156,7 +163,14 @@ impl Conductor {
                     return Ok(false);
                 }
                 let given = mail.given_octets();
-                *mail = Mail { given: (path != given).then(|| given.into()), sent };
+                let new = Mail { given: (path != given).then(|| given.into()), sent };
+                if sender.as_ref().is_some_and(|path| !path.is_ascii() && !new.is_utf8()) {
+                    return Err(&own::NOT_SMTPUTF8);
+                }
+                if sender.as_ref().is_some_and(|path| !self.hop_takes(path)) {
+                    return Err(&own::NEED_SMTPUTF8);
+                }
+                *mail = new;
             }
             What::Rcpt(candidate) => {
                 let path = recipient.as_deref().unwrap_or(candidate.sent.path_octets());
@@ -164,6 +178,10 @@ impl Conductor {
                 let sent = Spoken::new(path, with);
                 if sent == candidate.sent {
                     return Ok(false);
+                }
+                // Where it goes is known when all is said about it: whether it is taken there is looked at then.
+                if recipient.as_ref().is_some_and(|path| !path.is_ascii() && !self.is_utf8()) {
+                    return Err(&own::NOT_SMTPUTF8);
                 }
                 let given = candidate.given_octets();
                 candidate.given = (path != given).then(|| given.into());
@@ -174,8 +192,40 @@ impl Conductor {
         Ok(true)
     }
 
-    /// Whether the current hop takes a path that was not the client's.
+    /// Whether new parameters need an extension that the hop lacks, and that the old ones do not.
+    fn hop_lacks(&self, old: &Spoken, new: &[u8]) -> bool {
+        let Some(hop) = self.hops.current().and_then(|hop| self.hops.get(hop)).filter(|hop| hop.is_ready())
+        else {
+            return false;
+        };
+        let old = Params::parse(old.params_octets()).unwrap_or_default();
+        Params::parse(new).unwrap_or_default().iter().any(|param| {
+            let needs = |keyword: Keyword| keyword != Keyword::Size && !hop.offers().has(keyword);
+            needed_by(param).is_some_and(needs) && !old.iter().any(|old| needed_by(old) == needed_by(param))
+        })
+    }
+
+    /// Whether the current hop takes a path that was not the client's, if the transaction does.
     pub(super) fn takes_path(&self, path: &[u8]) -> bool {
+        path.is_ascii() || (self.is_utf8() && self.hop_takes(path))
+    }
+
+    /// Whether the transaction takes a recipient that a rung has given: one beyond ASCII needs SMTPUTF8.
+    pub(super) fn takes_given(&self, recipient: &Recipient) -> bool {
+        recipient.given.is_none() || recipient.sent.path_octets().is_ascii() || self.is_utf8()
+    }
+
+    /// The same of another hop.
+    pub(super) fn takes_path_at(&self, hop: HopId, path: &[u8]) -> bool {
+        path.is_ascii() || (self.is_utf8() && self.hops.get(hop).is_none_or(|open| open.takes_path(path)))
+    }
+
+    fn hop_takes(&self, path: &[u8]) -> bool {
         self.hops.current().and_then(|hop| self.hops.get(hop)).is_none_or(|hop| hop.takes_path(path))
+    }
+
+    /// Whether the transaction's MAIL said SMTPUTF8.
+    fn is_utf8(&self) -> bool {
+        self.delivery.transaction().is_some_and(|transaction| transaction.mail.is_utf8())
     }
 }

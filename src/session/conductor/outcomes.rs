@@ -141,10 +141,12 @@ impl Conductor {
         let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
         self.answer(turn, Origin::Hop(hop), reply, instead);
         self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
-        let shown = *self.client.shown();
+        // What a rule or callout added the client was not shown.
+        let offers = self.hops.get(hop).map(|hop| *hop.offers()).unwrap_or_default();
+        let known = self.client.shown().with(&offers);
         if let Some(transaction) = self.delivery.transaction_mut() {
             if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
-                transaction.needs.add(params, &shown);
+                transaction.needs.add(params, &known);
             }
             transaction.pinned = transaction.pinned.take().or(up.map(|(_, place)| place));
             transaction.recipients.push(recipient);

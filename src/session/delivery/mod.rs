@@ -57,7 +57,7 @@ pub enum Go {
 #[derive(Debug)]
 pub enum End {
     /// Nothing was a transaction's: a chunk read to keep step.
-    Stray(Said),
+    Stray(Said, u64),
     /// A chunk that was not the last.
     Chunk(By),
     /// The message.
@@ -167,15 +167,29 @@ impl Delivery {
         Go::Settled
     }
 
-    /// Takes content from `octets[offset..]`. `most`: octets a message may have.
-    pub fn take(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize, most: u64) -> Took {
+    /// Takes content from `octets[offset..]`. `most`: octets a message may have; `strayed`: octets before it that belonged
+    /// to none.
+    pub fn take(
+        &mut self,
+        turn: &mut Turn<'_>,
+        octets: &[u8],
+        offset: usize,
+        most: u64,
+        strayed: u64,
+    ) -> Took {
         let mut took = match self.content.as_ref().map(|content| &content.intake) {
             Some(Intake::Data(_)) => self.take_data(turn, octets, offset),
             Some(Intake::Chunk { .. }) => self.take_chunk(turn, octets, offset),
             Some(Intake::Between) | None => return Took::default(),
         };
         let Some(content) = &self.content else { return took };
-        took.flood = content.size > most.saturating_mul(2) && !took.ended;
+        let bound = most.saturating_mul(2);
+        if content.stray {
+            took.flood = content.size.saturating_add(strayed) > bound;
+        } else {
+            let over = took.ended && !matches!(content.intake, Intake::Chunk { last: false, .. });
+            took.flood = content.size > bound && !over;
+        }
         if content.size > most && content.hop().is_some() {
             took.refusal.get_or_insert(&own::MESSAGE_TOO_BIG);
         }
@@ -262,7 +276,7 @@ impl Delivery {
         let mut content = self.content.take()?;
         if content.stray {
             return match content.outlet {
-                Outlet::Nowhere(said) => Some(End::Stray(said)),
+                Outlet::Nowhere(said) => Some(End::Stray(said, content.size)),
                 Outlet::Hop { .. } => None,
             };
         }

@@ -44,6 +44,10 @@ enum Mark {
     Stale,
     /// One that had greeted was lost, and none has taken over since.
     Lost,
+    /// The last host that could not be used lacked TLS.
+    MissedTls,
+    /// It could not be told who the client is.
+    MissedIdentity,
 }
 
 /// What a hop said that is none for this session, and so what the client may hear if none is left.
@@ -68,8 +72,6 @@ pub struct Hops {
     last: u32,
     /// The first refusal a hop spoke since the client was last answered by one; a temporary one, if there was any.
     refusal: Option<Box<Refusal>>,
-    /// What the last host lacked that could not be used.
-    missed: Option<Missed>,
     marks: Bits,
 }
 
@@ -83,7 +85,6 @@ impl Hops {
             away: None,
             last: 0,
             refusal: None,
-            missed: None,
             marks: Bits::default(),
         }
     }
@@ -210,18 +211,21 @@ impl Hops {
 
     /// A host could not be used for want of this.
     pub fn missed(&mut self, missed: Missed) {
-        self.missed = Some(missed);
+        self.mark(Mark::MissedTls, missed == Missed::Tls);
+        self.mark(Mark::MissedIdentity, missed == Missed::Identity);
     }
 
     /// What the last host lacked that could not be used.
     pub fn what_was_missed(&self) -> Option<Missed> {
-        self.missed
+        let (tls, identity) = (self.is(Mark::MissedTls), self.is(Mark::MissedIdentity));
+        tls.then_some(Missed::Tls).or(identity.then_some(Missed::Identity))
     }
 
     /// The client was answered by a hop: what was tried and refused until then is no longer held against anyone.
     pub fn episode_over(&mut self) {
         self.refusal = None;
-        self.missed = None;
+        self.mark(Mark::MissedTls, false);
+        self.mark(Mark::MissedIdentity, false);
         self.slots.iter_mut().flatten().for_each(|hop| hop.tried.clear());
     }
 

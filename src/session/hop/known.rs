@@ -87,11 +87,13 @@ impl Hop {
     }
 
     /// What it can be told. SIZE the client may have been shown on gatepost's own account.
-    pub fn carries(&self, shown: &Extensions) -> Carries {
+    /// `line`: octets of a line.
+    pub fn carries(&self, shown: &Extensions, line: usize) -> Carries {
         Carries {
             lmtp: self.lmtp,
             size: self.offers().has(Keyword::Size) || !shown.has(Keyword::Size),
             dsn: self.offers().has(Keyword::Dsn),
+            line,
         }
     }
 

@@ -29,7 +29,7 @@ use super::owed::What;
 use super::peer::{HopId, Peer, Why};
 use super::route::{Host, HostNews, Picked, Place, TargetId};
 use super::settings::Settings;
-use super::transaction::{Hello, Transaction};
+use super::transaction::{Carries, Hello, Transaction};
 use super::turn::Turn;
 use crate::dialog::{self, Expect, Heard, Say};
 use crate::smtp::{Extensions, ReplyLimits, ReplyRef};
@@ -140,8 +140,7 @@ impl Hop {
     }
 
     /// Says the command of the owed answer with this number. A secret is said once, and not kept.
-    pub fn say_owed(&mut self, turn: &mut Turn<'_>, number: u32, what: &mut What, shown: &Extensions) {
-        let carries = self.carries(shown);
+    pub fn say_owed(&mut self, turn: &mut Turn<'_>, number: u32, what: &mut What, carries: Carries) {
         self.said(turn.now);
         self.dialog.say(turn.to(Peer::Upstream(self.id)), Expect::Owed(number), what.say(), |line| {
             what.write(carries, line);
@@ -166,9 +165,14 @@ impl Hop {
     }
 
     /// Says MAIL and the recipients answered 250; every reply must be 2xx.
-    pub fn say_envelope(&mut self, turn: &mut Turn<'_>, client: &Client, transaction: &Transaction) {
+    pub fn say_envelope(
+        &mut self,
+        turn: &mut Turn<'_>,
+        client: &Client,
+        transaction: &Transaction,
+        carries: Carries,
+    ) {
         self.say_xforward(turn, client);
-        let carries = self.carries(client.shown());
         self.say(turn, Expect::Replayed, Say::Mail, |line| transaction.mail.write(carries, line));
         for recipient in &transaction.recipients {
             self.say(turn, Expect::Replayed, Say::Along, |line| recipient.write(carries, line));

@@ -15,10 +15,12 @@
 //! | where                     | what                         | goes out as   | because                                |
 //! |---------------------------|------------------------------|---------------|----------------------------------------|
 //! | anywhere                  | LF without CR                | CRLF          | lax senders mean a line end            |
+//! | anywhere                  | CRs, then CRLF               | CRLF          | libraries write CR CR LF for a line end |
 //! | anywhere                  | CR without LF                | space         | nobody may read it as a line end       |
 //! | after CRLF, stuffed       | dot, CRLF                    | nothing: end  | RFC 5321 4.1.1.4                       |
 //! | after CRLF, stuffed       | dot, other                   | as it is      | stuffing stays; the hop removes it     |
 //! | after CRLF, stuffed       | dot, bare CR or LF           | two dots, ... | it did not end the content: it is text |
+//! | after CRLF, stuffed       | dot, CRs, then CRLF          | two dots, CRLF | the same: the CRs go, the text stays   |
 //! | after CRLF, counted       | dot                          | two dots      | nothing was stuffed yet                |
 //! | after bare LF             | dot                          | two dots      | not a line to the sender's stuffing    |
 //! | after bare CR             | dot                          | as it is      | behind a space it begins no line       |
@@ -32,7 +34,11 @@ use super::{BareNewline, ContentFault, Piece};
 /// As many NULs around a dot are held back between calls. Of more, all but the line end to come is let go.
 const NULS_HELD: u64 = 1024;
 
+/// Of more CRs in a run the rest is dropped, wherever the octets were split.
+const CRS_HELD: u16 = 1024;
+
 static NULS: [u8; 256] = [0; 256];
+static SPACES: [u8; 64] = [b' '; 64];
 
 /// What stands before a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,11 +60,11 @@ enum State {
     Dot(Dot),
     /// The same with more NULs than are held: all of it is out.
     DotGone,
-    /// Held: dot and CR at the beginning of a stuffed line.
-    DotCr,
+    /// Held: dot and so many CRs at the beginning of a stuffed line.
+    DotCr(u16),
     Text,
-    /// Held: CR.
-    Cr,
+    /// Held: so many CRs.
+    Cr(u16),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,7 +137,7 @@ impl Mender {
             State::Dot(Dot { first: true, behind: 0, .. }) => self.release(0, &mut out),
             // The CRLF to come would make it a lone dot.
             State::Dot(_) | State::DotGone => self.fail(ContentFault::NulDot, 0, &mut out),
-            State::Cr | State::DotCr => self.stray_cr(0, &mut out),
+            State::Cr(_) | State::DotCr(_) => self.stray_crs(0, &mut out),
         }
         out.put(b"\r\n");
         self.state = State::Begin(self.after_crlf);
@@ -156,7 +162,7 @@ impl Mender {
     pub(super) fn ending(&self) -> u64 {
         match self.state {
             State::Dot(Dot { start: Start::Stuffed, first: true, behind: 0, .. }) => 1,
-            State::DotCr => 2,
+            State::DotCr(1) => 2,
             _ => 0,
         }
     }
@@ -188,7 +194,7 @@ impl Mender {
             (State::Begin(start), b'.') => {
                 self.hold(State::Dot(Dot { start, first: true, before: 0, behind: 0 }), at, out);
             }
-            (State::Begin(_) | State::Text, b'\r') => self.hold(State::Cr, at, out),
+            (State::Begin(_) | State::Text, b'\r') => self.hold(State::Cr(1), at, out),
             (State::Begin(_) | State::Text, b'\n') => self.bare_lf(at, out),
             (State::Begin(_) | State::Text, _) => self.state = State::Text,
 
@@ -210,16 +216,33 @@ impl Mender {
             }
 
             // RFC 5321 4.1.1.4: this and nothing else. The dot and CR are not emitted.
-            (State::DotCr, b'\n') => {
+            (State::DotCr(1), b'\n') => {
                 out.replace(at, &[]);
                 return true;
             }
-            (State::Cr, b'\n') => {
+            // All but the last CR of a run are bare, and dropped where a CRLF is its end.
+            (State::DotCr(_), b'\n') => {
+                out.replace(at, &[b"..", b"\r"]);
+                self.state = State::Begin(self.after_crlf);
+            }
+            (State::Cr(1), b'\n') => {
                 out.keep(at, |out| out.put(b"\r"));
                 self.state = State::Begin(self.after_crlf);
             }
-            (State::Cr | State::DotCr, _) => {
-                self.stray_cr(at, out);
+            (State::Cr(_), b'\n') => {
+                out.replace(at, &[b"\r"]);
+                self.state = State::Begin(self.after_crlf);
+            }
+            (State::Cr(crs), b'\r') => {
+                self.bare(at, out);
+                self.state = State::Cr((crs + 1).min(CRS_HELD));
+            }
+            (State::DotCr(crs), b'\r') => {
+                self.bare(at, out);
+                self.state = State::DotCr((crs + 1).min(CRS_HELD));
+            }
+            (State::Cr(_) | State::DotCr(_), _) => {
+                self.stray_crs(at, out);
                 return self.octet(octet, at, out);
             }
         }
@@ -237,7 +260,7 @@ impl Mender {
         if !dot.first || dot.behind > 0 {
             self.fail(ContentFault::NulDot, at, out);
         } else if dot.start == Start::Stuffed && octet == b'\r' {
-            self.state = State::DotCr;
+            self.state = State::DotCr(1);
             return false;
         } else if dot.start == Start::Stuffed {
             // A lone dot that does not end the content is text, not stuffing.
@@ -255,10 +278,14 @@ impl Mender {
         self.state = State::Begin(Start::Unstuffed);
     }
 
-    /// A CR is held and no LF followed it, but what stands at `at`.
-    fn stray_cr(&mut self, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
+    /// CRs are held and no LF followed them, but what stands at `at`.
+    fn stray_crs(&mut self, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
         self.bare(at, out);
-        out.replace(at, if self.state == State::DotCr { &[b"..", b" "] } else { &[b" "] });
+        match self.state {
+            State::DotCr(crs) => out.replace_by_spaces(at, b"..", crs),
+            State::Cr(crs) => out.replace_by_spaces(at, b"", crs),
+            _ => {}
+        }
         self.state = State::Begin(Start::Cr);
     }
 
@@ -348,7 +375,7 @@ impl<'e, E: FnMut(Piece)> Out<'e, E> {
     }
 
     fn put(&mut self, octets: &'static [u8]) {
-        if !self.quiet {
+        if !self.quiet && !octets.is_empty() {
             (self.emit)(Piece::Static(octets));
         }
     }
@@ -389,6 +416,16 @@ impl<'e, E: FnMut(Piece)> Out<'e, E> {
         }
         self.carried = false;
         self.passed = at;
+    }
+
+    /// The same, with so many spaces behind them.
+    fn replace_by_spaces(&mut self, at: usize, instead: &'static [u8], mut spaces: u16) {
+        self.replace(at, &[instead]);
+        while spaces > 0 {
+            let some = usize::from(spaces).min(SPACES.len());
+            self.put(&SPACES[..some]);
+            spaces -= some as u16;
+        }
     }
 
     fn finish(&mut self, end: usize) {

@@ -63,6 +63,9 @@ fn text_of(octets: &[u8]) -> Option<Vec<u8>> {
         let stuffed =
             strict && parts[0].starts_with(b".") && !(parts[0] == b"." && (parts.len() > 1 || !crlf));
         let text = if stuffed { &line[1..] } else { line };
+        // CRs right before CRLF are dropped.
+        let kept = text.iter().rposition(|&octet| octet != b'\r' || !crlf).map_or(0, |last| last + 1);
+        let text = &text[..kept];
         out.extend(text.iter().map(|&o| if o == b'\r' { b' ' } else { o }));
         out.extend_from_slice(b"\r\n");
         strict = crlf;

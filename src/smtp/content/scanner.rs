@@ -118,8 +118,8 @@ mod tests {
         (b"\r.\r\n", Ok(b" .\r\n")),
         (b"\r\n.\n", Ok(b"\r\n..\r\n")),
         (b"\r\n.\r", Ok(b"\r\n.. ")),
-        (b"\r\n.\r\r\n", Ok(b"\r\n.. \r\n")),
-        (b"\r\r\n.\r\r\n", Ok(b" \r\n.. \r\n")),
+        (b"\r\n.\r\r\n", Ok(b"\r\n..\r\n")),
+        (b"\r\r\n.\r\r\n", Ok(b"\r\n..\r\n")),
         (b"\n\n.\n\n", Ok(b"\r\n\r\n..\r\n\r\n")),
         (b"\r\r.\r\r", Ok(b"  .  ")),
         (b"\n\r.\n\r", Ok(b"\r\n .\r\n ")),
@@ -186,6 +186,28 @@ mod tests {
             // All before the fault, which is never the bare CR or LF itself.
             assert!(normalised.out.starts_with(&rejected.out), "{name}");
             assert!(rejected.out.len() <= b"body\r\n..".len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn crs_before_crlf_are_dropped() {
+        let long = [b"a".as_slice(), &b"\r".repeat(5000), b"\n.\r\n"].concat();
+        let spaced = [b"a".as_slice(), &b"\r".repeat(5000), b"b\r\n.\r\n"].concat();
+        let spaces = [b"a".as_slice(), &b" ".repeat(1024), b"b\r\n"].concat();
+        let table: &[(&[u8], &[u8])] = &[
+            (b"Subject: x\r\r\n\r\r\nbody\r\n.\r\n", b"Subject: x\r\n\r\nbody\r\n"),
+            (b"a\r\r\rb\r\r\r\n.\r\n", b"a   b\r\n"),
+            (b"\r\r\r\n.\r\r\r\n.\r\n", b"\r\n..\r\n"),
+            (&long, b"a\r\n"),
+            (&spaced, &spaces),
+        ];
+        for (octets, out) in table {
+            let name = octets.escape_ascii().to_string();
+            let whole = scan(&[octets], BareNewline::Normalize);
+            assert_eq!(whole.out.escape_ascii().to_string(), out.escape_ascii().to_string(), "{name}");
+            assert!(whole.ended, "{name}");
+            let single: Vec<&[u8]> = octets.chunks(1).collect();
+            assert_eq!(scan(&single, BareNewline::Normalize), whole, "{name}");
         }
     }
 

@@ -82,7 +82,7 @@ mod tests {
             (b"a\r\n.\r\nMAIL FROM:<>\r\n", b"a\r\n..\r\nMAIL FROM:<>\r\n", 0, None),
             (b"a\n.\nb", b"a\r\n..\r\nb\r\n", 2, None),
             (b"a\r.\rb\r", b"a . b \r\n", 3, None),
-            (b"\r\n.\r\r\n", b"\r\n.. \r\n", 1, None),
+            (b"\r\n.\r\r\n", b"\r\n..\r\n", 1, None),
             (b"a\r\n\0", b"a\r\n\0\r\n", 0, None),
             (b"a\r\n\0.", b"a\r\n", 0, Some(ContentFault::NulDot)),
             (b"a\r\n.\0", b"a\r\n", 0, Some(ContentFault::NulDot)),
