@@ -52,6 +52,11 @@ fn main() -> ExitCode {
     trials.extend(bare::trials());
     trials.extend(matrix::trials());
     trials.extend(tls::trials());
+    trials.push(support::peers::trial(
+        "room::accounts_take_the_place_of_others",
+        [support::peers::Peer::Exim],
+        support::room::accounts_take_the_place_of_others,
+    ));
     let conclusion = libtest_mimic::run(&arguments, trials);
     matrix::finish();
     tls::finish();

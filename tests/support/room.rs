@@ -46,6 +46,28 @@ pub fn start(scratch: &Scratch, package: &str, accounts: &[(&str, u32)], script:
     Leash::start(command, &scratch.path().join("output"))
 }
 
+/// A machine that has the server installed has an account of that name already, under another number.
+pub fn accounts_take_the_place_of_others() {
+    let scratch = Scratch::new("room");
+    let tree = scratch.make_dir("tree");
+    scratch.make_dir("tree/etc");
+    for (file, line) in
+        [("passwd", "Debian-exim:x:99:99::/var/spool/exim4:/bin/false\n"), ("group", "Debian-exim:x:99:\n")]
+    {
+        let here = std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
+        scratch.write(&format!("tree/etc/{file}"), line.to_owned() + &here);
+    }
+    let mut command = Command::new("unshare");
+    command.args(inside(&scratch, &tree, &[("Debian-exim", 5001)]));
+    command.args([
+        "sh",
+        "-c",
+        "id -u Debian-exim; id -g Debian-exim; grep -c ^Debian-exim: /etc/passwd /etc/group",
+    ]);
+    let done = run(&scratch, &mut command, Stdio::null(), PATIENCE);
+    assert_eq!(done.stdout, "5001\n5001\n/etc/passwd:1\n/etc/group:1\n", "{}", done.stderr);
+}
+
 /// What runs its further arguments in a room with the package's tree.
 pub fn command(scratch: &Scratch, package: &str, accounts: &[(&str, u32)]) -> Command {
     let mut command = Command::new("unshare");

@@ -13,6 +13,10 @@ for dir in usr etc var; do
   mount -t overlay -o "lowerdir=$lower:/$dir,upperdir=$room/$dir/upper,workdir=$room/$dir/work" room "/$dir"
 done
 mount -t tmpfs -o mode=755 room /run
+# Ours take the place of what the system has under the same names: looked up, the first one counts.
+cut -d: -f1 "$accounts" | while read -r name; do
+  sed -i "/^$name:/d" /etc/passwd /etc/group
+done
 cat "$accounts" >>/etc/passwd
 cut -d: -f1,2,4 "$accounts" | sed 's/$/:/' >>/etc/group
 # No name is asked of anybody but /etc/hosts.
