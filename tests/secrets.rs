@@ -19,9 +19,12 @@ use rustix::process::{Pid, Signal, kill_process};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the client says, and the code it hears. The secrets are the words in capitals that begin with SECRET.
-const DIALOG: [(&str, &str); 15] = [
+const DIALOG: [(&str, &str); 18] = [
     ("EHLO client.example.org", "250"),
     ("AUTH PLAIN SECRETSEVEN extra", "501"),
+    ("AUTH SECRETEIGHT", "504"),
+    ("AUTH SECRETNINE==", "504"),
+    ("AUTH SECRETTEN extra", "504"),
     ("AUTH PLAIN SECRETONE", "535"),
     ("AUTH LOGIN", "334"),
     ("SECRETTWO", "334"),
@@ -115,6 +118,7 @@ fn play_hop(stream: &TcpStream) {
         let said: &[u8] = match line.as_str() {
             "EHLO client.example.org" => b"250-hop.example.net\r\n250 AUTH PLAIN LOGIN\r\n",
             "AUTH PLAIN SECRETONE" => b"535 5.7.8 Wrong\r\n",
+            _ if line.starts_with("AUTH SECRET") => b"504 5.5.4 Unknown mechanism\r\n",
             "AUTH LOGIN" | "AUTH plain" | "AUTH PLAIN" | "SECRETTWO" => b"334 \r\n",
             "*" => b"501 5.7.0 Cancelled\r\n",
             "SECRETTHREE" => b"235 2.7.0 Welcome\r\n",

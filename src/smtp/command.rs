@@ -10,6 +10,7 @@
 use std::fmt;
 
 use super::address::Path;
+use super::mechanism::shown_mechanism;
 use super::params::Params;
 use super::told::Attributes;
 use super::write_decimal;
@@ -246,6 +247,9 @@ fn write_path(keyword: &[u8], path: &Path<'_>, params: &Params<'_>, out: &mut Ve
 impl fmt::Debug for Command<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = match *self {
+            Self::Auth { mechanism, .. } if shown_mechanism(mechanism).is_empty() => {
+                Self::Auth { mechanism: b"***", initial: None }
+            }
             Self::Auth { mechanism, initial: Some(_) } => Self::Auth { mechanism, initial: Some(b"***") },
             other => other,
         };
@@ -271,5 +275,7 @@ mod tests {
     fn secrets_are_not_printed() {
         let command = Command::parse(b"AUTH PLAIN AGEAYg==").unwrap();
         assert_eq!(format!("{command:?}"), "\"AUTH PLAIN ***\"");
+        let command = Command::parse(b"AUTH AGEAYg==").unwrap();
+        assert_eq!(format!("{command:?}"), "\"AUTH ***\"");
     }
 }

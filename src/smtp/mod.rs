@@ -19,6 +19,7 @@ pub mod params;
 pub mod reply;
 
 mod grammar;
+mod mechanism;
 mod present;
 pub mod tell;
 pub mod told;
@@ -30,6 +31,7 @@ pub use content::{
 };
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use line::{Line, LineEnd, next_line};
+pub use mechanism::shown_mechanism;
 pub use own::{Own, SessionId};
 pub use params::{Param, Params, write_utf8_xtext, write_xtext};
 pub use present::{Shown, carries_mechanism, present};

@@ -19,7 +19,7 @@ use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Next, Say};
-use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own};
+use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own, shown_mechanism};
 
 impl Conductor {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
@@ -260,7 +260,8 @@ impl Conductor {
         }
         let mut line = Vec::new();
         command.write(&mut line);
-        let subject = Subject::Command { verb: Verb::Auth, argument: mechanism };
+        // A client that leaves the mechanism out says its secret here.
+        let subject = Subject::Command { verb: Verb::Auth, argument: shown_mechanism(mechanism) };
         self.ask(turn, Stage::Auth, What::Auth(Some(line.into())), subject);
     }
 
@@ -324,8 +325,15 @@ impl Conductor {
     pub(super) fn trace_command(&self, turn: &mut Turn<'_>, command: &Command<'_>, line: &[u8]) {
         if turn.tracing {
             match command {
-                Command::Auth { mechanism, initial: Some(_) } => {
-                    let masked = [b"AUTH ".as_slice(), mechanism, b" (secret)"].concat();
+                Command::Auth { mechanism, initial } => {
+                    let mut masked = b"AUTH".to_vec();
+                    let shown = shown_mechanism(mechanism);
+                    if !shown.is_empty() {
+                        masked.extend([b" ", shown].concat());
+                    }
+                    if shown.is_empty() || initial.is_some() {
+                        masked.extend_from_slice(b" (secret)");
+                    }
                     turn.trace(Peer::Downstream, TraceSide::Client, &masked);
                 }
                 Command::Other { verb, .. } if !self.forwards_verb(verb) => {
