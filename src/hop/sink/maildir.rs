@@ -1,16 +1,17 @@
 //! Stores one message into a Maildir.
 //!
 //! In:    the message's octets as they arrive; [`Delivery::commit`] when all of them are there.
-//! Out:   a file in `new/` that holds exactly these octets, on disk before `commit` returns.
+//! Out:   a file in `new/` that holds exactly these octets, on disk with all directories it made before `commit`
+//!        returns; those are its owner's only.
 //! Never: adds or changes an octet, leaves an unfinished message in `new/` or a given-up one in `tmp/`, or blocks
 //!        the worker: files are touched on the blocking pool only, in blocks of [`BLOCK`].
 //!
 //! A message that fits one block costs one trip to the pool. Names are `time.MmicrosPpidQcount.host`, after
 //! Bernstein's "Using maildir format"; the directories are made when they are missed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -115,6 +116,28 @@ impl Drop for Delivery {
     }
 }
 
+/// Makes a directory that nobody else may enter, with those above it that are missing, for good: what is in a directory
+/// that a power cut takes back was not stored. One that somebody else has just made may not be on disk yet.
+fn make(directory: &Path) -> io::Result<()> {
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let make_one = || match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    };
+    match make_one() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && above != directory => {
+            make(above)?;
+            make_one()?;
+        }
+        made => made?,
+    }
+    sync(above)
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
 impl Place {
     /// Makes the file in `tmp/`, and the Maildir if it is missed.
     fn create(&self) -> io::Result<File> {
@@ -122,7 +145,7 @@ impl Place {
         match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 for directory in ["tmp", "new", "cur"] {
-                    fs::create_dir_all(self.maildir.join(directory))?;
+                    make(&self.maildir.join(directory))?;
                 }
                 open()
             }
@@ -134,7 +157,7 @@ impl Place {
     /// safe is taken back.
     fn publish(&self) -> io::Result<()> {
         fs::rename(&self.tmp, &self.new)?;
-        let synced = File::open(self.maildir.join("new")).and_then(|directory| directory.sync_all());
+        let synced = sync(&self.maildir.join("new"));
         if synced.is_err() {
             fs::remove_file(&self.new)?;
         }
@@ -158,6 +181,8 @@ fn unique_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn files(maildir: &Path, directory: &str) -> Vec<PathBuf> {
@@ -187,6 +212,21 @@ mod tests {
         lengths.sort_unstable();
         assert_eq!(lengths, [5, BLOCK + 3]);
         assert!(files(&path, "tmp").is_empty() && files(&path, "cur").is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_directories_are_their_owners_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/er/mail");
+        let mut delivery = Delivery::new(&path.clone().into());
+        delivery.append(b"text");
+        delivery.commit().await.unwrap();
+        let new = path.join("new");
+        for made in new.ancestors().take(4) {
+            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700, "{}", made.display());
+        }
+        make(&new).unwrap();
+        assert!(make(&files(&path, "new")[0]).is_err(), "a file stands there");
     }
 
     #[test]
