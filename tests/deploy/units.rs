@@ -44,6 +44,13 @@ fn units_are_in_order() {
     let socket = scratch.write("gatepost.socket", text("deploy/gatepost.socket"));
     let said = analyze(&scratch, &["verify", service.to_str().unwrap(), socket.to_str().unwrap()]);
     assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    // The same with what it says of private keys taken up.
+    let unit = std::fs::read_to_string(&service).unwrap();
+    let keyed = unit.replace("\n#LoadCredential=", "\nLoadCredential=");
+    assert_eq!(keyed.matches("\nLoadCredential=").count(), 2);
+    let service = scratch.write("gatepost.service", keyed);
+    let said = analyze(&scratch, &["verify", service.to_str().unwrap()]);
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
 }
 
 /// The drop-in fits the unit, which stays as tight; nftables takes its rules.
