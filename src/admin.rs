@@ -2,17 +2,18 @@
 //!
 //! In:    HTTP/1 requests, from whoever can reach `admin.address` (loopback unless configured otherwise).
 //! Out:   metrics as Prometheus text; whether gatepost is alive; whether it is ready (200 while
-//!        accepting and each listener's own pool has a host not ejected; draining is 503; other pools are told in
-//!        the body only).
-//! Never: changes anything, reads a request's body, or runs on a worker. Connections, heads and waits are bounded.
+//!        accepting and each listener's own pool has a host not ejected; draining is 503; other pools, and
+//!        certificates that are over or soon will be, are told in the body only).
+//! Never: changes anything, reads a request's body, or runs on a worker. Waits for a place: a connection has one request
+//!        and a deadline, and where there are too many the one that has said nothing for longest makes room, so that
+//!        `/healthz` is answered whoever else is connected.
 
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -23,15 +24,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::types::Config;
 use crate::hop::Pools;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, certificates};
+use crate::tls::expiry;
 
-/// Connections at once; more wait in the listener's queue.
+/// Connections at once; one more ends the oldest.
 const CONNECTIONS: usize = 32;
 /// How often the metrics are tended when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -39,19 +42,13 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// How long one client may take.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// For the head of a request, and between two of them.
+    /// For the head of its request.
     head: Duration,
-    /// For a connection; then its current response is finished.
-    connection: Duration,
-    /// For that response.
-    last: Duration,
+    /// For all of it: head, whatever body it sends, and reading the answer.
+    whole: Duration,
 }
 
-const PATIENCE: Patience = Patience {
-    head: Duration::from_secs(60),
-    connection: Duration::from_secs(600),
-    last: Duration::from_secs(30),
-};
+const PATIENCE: Patience = Patience { head: Duration::from_secs(10), whole: Duration::from_secs(30) };
 
 /// What the administrative listener tells; shared with whoever starts, reloads and stops gatepost.
 #[derive(Debug)]
@@ -129,6 +126,11 @@ impl Status {
             writeln!(body, "upstream {}: {words}, {hosts_up} of {} hosts{whose}", pool.name(), health.len())
                 .expect("a string takes any text");
         }
+        // Told, and no reason not to be used: many clients do not mind.
+        let now = SystemTime::now();
+        for warning in certificates::now().iter().filter_map(|expiry| expiry::warning(expiry, now)) {
+            body.extend([&*warning, "\n"]);
+        }
         body.insert_str(0, if ready { "ready\n" } else { "not ready\n" });
         (ready, body)
     }
@@ -157,12 +159,17 @@ impl Status {
     }
 }
 
-/// Serves `status` on `listener` until dropped. To be run on the control thread's runtime.
-pub async fn serve(listener: TcpListener, status: Arc<Status>) {
-    tokio::join!(accept(listener, status.clone(), PATIENCE), upkeep(status));
+/// Serves `status` on `listener`, if there is one, until dropped. To be run on the control thread's runtime.
+pub async fn serve(listener: Option<TcpListener>, status: Arc<Status>) {
+    let accepting = async {
+        if let Some(listener) = listener {
+            accept(listener, Arc::clone(&status), PATIENCE).await;
+        }
+    };
+    tokio::join!(accepting, upkeep(&status));
 }
 
-async fn upkeep(status: Arc<Status>) {
+async fn upkeep(status: &Status) {
     let mut ticks = interval(UPKEEP);
     loop {
         ticks.tick().await;
@@ -171,17 +178,13 @@ async fn upkeep(status: Arc<Status>) {
 }
 
 async fn accept(listener: TcpListener, status: Arc<Status>, patience: Patience) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = Open::default();
     loop {
-        // The semaphore is never closed; without a permit there would merely be no bound.
-        let place = places.clone().acquire_owned().await.ok();
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let status = status.clone();
-                tokio::spawn(async move {
-                    connection(stream, peer, &status, patience).await;
-                    drop(place);
-                });
+                let (status, asked) = (Arc::clone(&status), Arc::new(AtomicBool::new(false)));
+                let connected = connection(stream, peer, status, Arc::clone(&asked), patience);
+                open.add(tokio::spawn(connected).abort_handle(), asked);
             }
             Err(error) => {
                 // Descriptors ran out, most likely: sessions come first, and some will end.
@@ -192,25 +195,43 @@ async fn accept(listener: TcpListener, status: Arc<Status>, patience: Patience) 
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, status: &Status, patience: Patience) {
-    let service = service_fn(|request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(status.respond(request.method(), request.uri().path()))
+/// The connections that are open, the oldest first; of each, whether it has asked for something.
+#[derive(Debug, Default)]
+struct Open(Vec<(AbortHandle, Arc<AtomicBool>)>);
+
+impl Open {
+    /// One more. Where there are too many, one that has not asked yet ends, or else the oldest.
+    fn add(&mut self, connection: AbortHandle, asked: Arc<AtomicBool>) {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        if self.0.len() >= CONNECTIONS {
+            let idle = self.0.iter().position(|(_, asked)| !asked.load(Relaxed));
+            self.0.remove(idle.unwrap_or(0)).0.abort();
+        }
+        self.0.push((connection, asked));
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    status: Arc<Status>,
+    asked: Arc<AtomicBool>,
+    patience: Patience,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Relaxed);
+        let response = status.respond(request.method(), request.uri().path());
+        async { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(16 * 1024);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let served = match timeout(patience.connection, connection.as_mut()).await {
-        Ok(served) => served,
-        Err(_) => {
-            connection.as_mut().graceful_shutdown();
-            match timeout(patience.last, connection).await {
-                Ok(served) => served,
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "admin: connection");
+    // Nobody holds a place for what he may want later.
+    builder.keep_alive(false);
+    let served = timeout(patience.whole, builder.serve_connection(TokioIo::new(stream), service)).await;
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "admin: connection"),
+        Err(_) => tracing::debug!(%peer, "admin: connection: too slow"),
     }
 }
 
@@ -229,6 +250,7 @@ mod tests {
     use std::time::Instant;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::config::types::{Listener, UpstreamPool};
@@ -333,28 +355,52 @@ mod tests {
     async fn a_slow_client_is_closed() {
         let (status, _pools) = status();
         let brief = Duration::from_millis(20);
-        let patience = Patience { head: brief, connection: brief * 10, last: brief };
-        let address = start(status, patience).await;
+        let address = start(status.clone(), Patience { head: brief, whole: brief * 10 }).await;
         let closed = ask(address, "GET /healthz HTTP/1.1\r\nHost:").await;
         assert!(closed.is_empty() || closed.starts_with("HTTP/1.1 408"), "{closed}");
-        // One that keeps the connection open after its answer is closed, too.
+        // One that would keep the connection open after its answer is closed, too.
+        let address = start(status, PATIENCE).await;
         assert!(ask(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("alive\n"));
+        // Nobody waits for a body that does not come.
+        let lengthy = "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n";
+        assert!(ask(address, lengthy).await.ends_with("alive\n"));
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_bound_wait() {
+    async fn one_that_does_not_read_its_answer_is_closed() {
+        let (status, _pools) = status();
+        let whole = Duration::from_millis(50);
+        let (ours, theirs) = tokio::io::duplex(64);
+        let (mut reader, mut writer) = tokio::io::split(ours);
+        writer.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let patience = Patience { head: whole, whole };
+        connection(theirs, peer, status, Arc::default(), patience).await;
+        let mut answer = String::new();
+        reader.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.len() <= 64, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn whoever_only_holds_a_connection_makes_room() {
         let (status, _pools) = status();
         let address = start(status, PATIENCE).await;
         let mut held = Vec::new();
-        for _ in 0..CONNECTIONS {
+        for round in 0..CONNECTIONS * 3 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-            stream.read_exact(&mut [0; 15]).await.unwrap();
+            // Some say nothing, some half of a head.
+            let said: &[u8] = if round % 2 == 0 { b"" } else { b"GET /metrics HTTP/1.1\r\n" };
+            stream.write_all(said).await.unwrap();
             held.push(stream);
+            let asked = timeout(Duration::from_secs(5), get(address, "GET", "/healthz"));
+            assert!(asked.await.unwrap().ends_with("alive\n"));
         }
-        let mut one_more = pin!(get(address, "GET", "/healthz"));
-        assert!(timeout(Duration::from_millis(50), one_more.as_mut()).await.is_err());
-        held.pop();
-        assert!(one_more.await.ends_with("alive\n"));
+        let mut first = held.remove(0);
+        assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0, "it was ended");
+        let mut last = held.pop().unwrap();
+        last.write_all(b"Host: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "the newest ones stay: {answer}");
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: `gatepost [run]`, `check`, `ask` and `health`, each with `--config FILE`.
 //!
-//! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration whose
-//! warnings have been said, or the exit status 2 after every error has been said; [`print()`] for `check`.
+//! **In**: the process's arguments and environment. **Out**: [`Arguments`], then by [`load`] a configuration, whose
+//! warnings [`warn`] says, or the exit status 2 after every error has been said; [`print()`] for `check`.
 //! **Never**: starts anything, resolves a name, or writes to standard output what is not the effective configuration.
 //!
 //! `main` puts between [`load`] and [`print()`] what else `check` has to find out, such as whether host names resolve.
@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::ask::{self, Moment};
 use crate::check::Report;
 use crate::config::{self, Loaded};
+use crate::log;
 use crate::show::Show;
 
 /// The exit status for a configuration that cannot be used; clap uses it for wrong arguments, too.
@@ -77,20 +78,15 @@ pub fn parse() -> Arguments {
     Arguments::parse()
 }
 
-/// Loads the configuration. Warnings and errors go to standard error; with an error comes the exit status.
+/// Loads the configuration. Errors go to standard error, and with them comes the exit status.
 pub fn load(arguments: &Arguments) -> Result<Loaded, ExitCode> {
-    match config::load(arguments.config.as_deref(), config::environment()) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                complain(&format!("warning: {warning}"));
-            }
-            Ok(loaded)
-        }
-        Err(errors) => {
-            complain(&errors.to_string());
-            Err(ExitCode::from(MISCONFIGURED))
-        }
-    }
+    config::load(arguments.config.as_deref(), config::environment())
+        .map_err(|errors| misconfigured(&errors.to_string()))
+}
+
+/// Says what a configuration warns about; once there is a log, so that whoever reads it keeps nobody waiting.
+pub fn warn(loaded: &Loaded) {
+    loaded.warnings.iter().for_each(|warning| log::say(&format!("warning: {warning}")));
 }
 
 /// Prints the effective configuration, as the last step of `gatepost check`.
@@ -106,7 +102,7 @@ pub fn print_report(report: &Report) -> ExitCode {
 
 /// Says what is wrong with the configuration, which ends everything.
 pub fn misconfigured(errors: &str) -> ExitCode {
-    complain(errors.trim_end());
+    log::say(errors.trim_end());
     ExitCode::from(MISCONFIGURED)
 }
 
@@ -125,15 +121,10 @@ fn put(text: &str) -> ExitCode {
         // `gatepost check | head` is not a failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("standard output: {error}"));
+            log::say(&format!("standard output: {error}"));
             ExitCode::FAILURE
         }
     }
-}
-
-fn complain(text: &str) {
-    // Nobody is left to be told if standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `gatepost health`: whether a gatepost lives that runs with this configuration.
 //!
-//! In:    `admin.address`.
+//! In:    `admin.address`, or that there is none.
 //! Out:   the exit status for whoever restarts containers; on standard error, why it is not 0.
 //! Never: asks whether gatepost is ready: a hop that is down, or a drain, is no reason to start it anew.
 //!
@@ -17,16 +17,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How its answer begins.
 const ALIVE: &[u8] = b"HTTP/1.1 200";
 
-/// Asks the administrative listener.
-pub fn health(admin: SocketAddr) -> ExitCode {
-    match alive(admin) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to be told if standard error is gone.
-            let _ = writeln!(io::stderr().lock(), "http://{admin}/healthz: {error}");
-            ExitCode::FAILURE
+/// Asks the administrative listener, where there is one.
+pub fn health(admin: Option<SocketAddr>) -> ExitCode {
+    let wrong = match admin {
+        Some(admin) => match alive(admin) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => format!("http://{admin}/healthz: {error}"),
+        },
+        None => {
+            "admin: off: there is nobody to ask; give gatepost an admin.address, or have systemd watch it \
+                 (WatchdogSec=)"
+                .to_owned()
         }
-    }
+    };
+    // Nobody is left to be told if standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{wrong}");
+    ExitCode::FAILURE
 }
 
 fn alive(admin: SocketAddr) -> io::Result<()> {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod net;
 pub mod networks;
 pub mod prepare;
+pub mod privileges;
 pub mod proxy_protocol;
 pub mod rules;
 pub mod run;

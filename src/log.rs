@@ -1,16 +1,23 @@
 //! Log lines: one record per transaction, and the dialogs' own lines at trace.
 //!
 //! In:    a [`Record`]; a line of a dialog, secrets already masked.
-//! Out:   one event each, fields as `key=value` or JSON, as `log.format` says.
-//! Never: writes content, an AUTH exchange, or a control character of somebody else's.
+//! Out:   one event each, fields as `key=value` or JSON, as `log.format` says, of 16 KiB at most.
+//! Never: writes content, an AUTH exchange, or a control character of somebody else's. Keeps whoever logs waiting: lines
+//!        go through a bounded queue to a thread of its own ([`queue`]), and what is lost there is counted.
+
+pub mod burst;
+mod cut;
+mod queue;
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::panic;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, field, info, trace, warn};
+use tracing::{error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::networks::Networks;
@@ -21,6 +28,16 @@ use crate::session::record::{Address, PassageRecord, Record};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
+
+use self::burst::Kind;
+
+pub use self::queue::{Logging, dropped};
+
+/// Octets of one text in a record, at most: a reply may have 64 KiB.
+const TEXT: usize = 1024;
+
+/// Octets of a list in a record, at most, so that what stands behind it is not cut off.
+const LIST: usize = 5 * 1024;
 
 /// Hidden keywords that are logged, at most.
 const HIDDEN: usize = 1000;
@@ -66,8 +83,13 @@ impl Default for Seldom {
 }
 
 /// Begins to log as configured; only gatepost's own targets go below `warn`, because a dependency's trace would show
-/// what must stay secret.
-pub fn begin(log: &Log) {
+/// what must stay secret. What panics is logged, too, instead of written past the queue.
+///
+/// # Errors
+///
+/// Where the thread that writes cannot be had.
+pub fn begin(log: &Log) -> io::Result<Logging> {
+    let logging = queue::begin(log.format)?;
     let level = match log.level {
         LogLevel::Off => "off",
         LogLevel::Error => "error",
@@ -77,34 +99,53 @@ pub fn begin(log: &Log) {
         LogLevel::Trace => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("warn,gatepost={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue::Lines);
+    // It would write to standard error itself, and wait there.
+    let builder = builder.log_internal_errors(false);
     // A second call is a reload's: the first one's form stays.
     let _ = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.with_ansi(false).try_init(),
     };
+    panic::set_hook(Box::new(|panicked| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let place = panicked.location().map(ToString::to_string).unwrap_or_default();
+        let what = panicked.payload_as_str().unwrap_or("without words");
+        error!(thread, place, "panicked: {}", text(what.as_bytes()));
+    }));
+    Ok(logging)
+}
+
+/// Says something to whoever started the process: lines as they are, whatever `log.level` says. Before the log has begun
+/// nobody is served yet, and it is written at once.
+pub fn say(text: &str) {
+    for line in text.lines() {
+        let line = format!("{line}\n");
+        if !queue::put(line.as_bytes()) {
+            // Nobody is left to be told if standard error is gone.
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
 }
 
 /// One transaction.
 pub fn transaction(record: &Record) {
-    let recipients: Vec<String> = record
-        .recipients
-        .iter()
-        .map(|recipient| {
-            let hop = recipient.hop.as_deref().unwrap_or("gatepost");
-            format!("{} [{hop}: {}]", address(&recipient.address), text(&recipient.reply))
-        })
-        .collect();
-    let verdicts: Vec<String> = record
+    let recipients = record.recipients.iter().map(|recipient| {
+        let hop = recipient.hop.as_deref().unwrap_or("gatepost");
+        format!("{} [{hop}: {}]", address(&recipient.address), brief(&recipient.reply))
+    });
+    let recipients = list(recipients, LIST);
+    let verdicts = record
         .verdicts
         .iter()
-        .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()))
-        .collect();
+        .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()));
+    let verdicts = list(verdicts, TEXT);
     let facts = record.facts.as_deref();
     info!(
         session = %record.session,
         client = %record.client,
-        helo = record.helo.as_deref().map(text),
+        helo = record.helo.as_deref().map(brief),
         name = facts.and_then(|facts| facts.name()),
         login = facts.and_then(|facts| facts.login()),
         via = facts.and_then(|facts| facts.via).map(field::display),
@@ -112,12 +153,12 @@ pub fn transaction(record: &Record) {
         forwarded = facts.and_then(|facts| facts.forwarded.as_ref()).map(forwarded),
         authenticated = record.authenticated,
         sender = address(&record.sender),
-        recipients = recipients.join(", "),
+        recipients,
         hop = record.hop.as_deref(),
         hop_tls = record.hop_tls.as_ref().map(tls),
-        verdicts = verdicts.join(", "),
+        verdicts,
         outcome = record.end.map_or("none", end),
-        reply = record.reply.as_deref().map(text),
+        reply = record.reply.as_deref().map(brief),
         octets = record.octets,
         mended = record.mended,
         milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
@@ -159,12 +200,16 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
 
 /// A PROXY header that is none, or that nobody there may send.
 pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &Networks, what: &dyn fmt::Display) {
-    warn!(%listener, %peer, range = range(peer, proxies), "closed: {what}");
+    if burst::admits(Kind::ProxyHeader) {
+        warn!(%listener, %peer, range = range(peer, proxies), "closed: {what}");
+    }
 }
 
 /// A PROXY header in the midst of a dialog.
 pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &Networks) {
-    warn!(%session, %peer, range = range(peer, proxies), "closed: a PROXY header where none may be");
+    if burst::admits(Kind::ProxyHeader) {
+        warn!(%session, %peer, range = range(peer, proxies), "closed: a PROXY header where none may be");
+    }
 }
 
 /// A client that came without a proxy where only proxies are let in. Strangers can do so at will.
@@ -189,12 +234,23 @@ fn range(peer: SocketAddr, proxies: &Networks) -> String {
 
 /// A TLS handshake with a client that failed, and why: its own affair.
 pub fn not_secured(session: SessionId, fault: &TlsFault) {
-    debug!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+    if burst::admits(Kind::ClientTls) {
+        info!(%session, reason = fault.kind.as_str(), "client: TLS: {}", text(fault.what.as_bytes()));
+    }
+}
+
+/// A hop's reply that may not be believed, and why.
+pub fn malformed(session: SessionId, host: &str, what: &[u8]) {
+    if burst::admits(Kind::MalformedReply) {
+        warn!(%session, "hop {host}: {}", text(what));
+    }
 }
 
 /// A hop that did not meet the terms it is to be spoken to on.
 pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
-    warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
+    if burst::admits(Kind::Terms) {
+        warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
+    }
 }
 
 /// A host whose probe found that it does not meet the terms it is to be spoken to on.
@@ -244,6 +300,30 @@ fn forwarded(facts: &XforwardFacts) -> String {
     text(said.as_bytes())
 }
 
+/// Octets as a terminal may be shown them, but no more than a record has room for.
+fn brief(octets: &[u8]) -> String {
+    let mut brief = text(&octets[..octets.len().min(TEXT)]);
+    if octets.len() > TEXT {
+        brief.push_str("...");
+    }
+    brief
+}
+
+/// As many as there is room for, and how many more there are.
+fn list(mut values: impl ExactSizeIterator<Item = String>, room: usize) -> String {
+    let mut list = String::new();
+    while let Some(value) = values.next() {
+        let between = if list.is_empty() { "" } else { ", " };
+        if !list.is_empty() && list.len() + between.len() + value.len() > room {
+            // Writing to a string does not fail.
+            let _ = write!(list, ", ... and {} more", values.len() + 1);
+            break;
+        }
+        list.extend([between, &value]);
+    }
+    list
+}
+
 /// Octets as a terminal may be shown them.
 pub fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -262,6 +342,18 @@ fn end(end: MessageEnd) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_says_what_it_left_out() {
+        let list = |count: usize, room| list((0..count).map(|number| format!("<{number}>")), room);
+        assert_eq!(list(3, 100), "<0>, <1>, <2>");
+        assert_eq!(list(3, 13), "<0>, <1>, <2>");
+        assert_eq!(list(3, 12), "<0>, <1>, ... and 1 more");
+        assert_eq!(list(2, 1), "<0>, ... and 1 more", "one at least");
+        assert_eq!(list(0, 100), "");
+        assert_eq!(brief(&[b'x'; TEXT]).len(), TEXT);
+        assert_eq!(brief(&[b'x'; TEXT + 1]), format!("{}...", "x".repeat(TEXT)));
+    }
 
     #[test]
     fn a_seldom_line_says_what_it_left_out() {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use gatepost::cli::{self, Command, Visiting};
+use gatepost::cli::{self, Arguments, Command, Visiting};
+use gatepost::config::Loaded;
 use gatepost::systemd::Activated;
 use gatepost::{check, health, log, run, show};
 
@@ -14,11 +15,25 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    log::begin(&loaded.config.log);
+    let logging = match log::begin(&loaded.config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            log::say(&format!("log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    cli::warn(&loaded);
+    let status = act(loaded, arguments, activated);
+    logging.finish();
+    status
+}
+
+/// Does what was asked for.
+fn act(loaded: Loaded, arguments: Arguments, activated: Result<Activated, String>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("runtime: {error}");
+            log::say(&format!("runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -27,7 +42,7 @@ fn main() -> ExitCode {
             let writer = match show::begin(&show) {
                 Ok(writer) => writer,
                 Err(error) => {
-                    eprintln!("--show-dialogs: {error}");
+                    log::say(&format!("--show-dialogs: {error}"));
                     return ExitCode::FAILURE;
                 }
             };

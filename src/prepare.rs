@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use tokio::task::spawn_blocking;
 
@@ -16,6 +16,7 @@ use crate::config::types::{self, Config, Greeting, LogLevel};
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
+use crate::privileges::{self, Account};
 use crate::rules::{Map, Maps, RuleSet};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
@@ -39,6 +40,8 @@ pub struct Prepared {
     pub prober: Prober,
     /// Every address to listen on.
     pub doors: Vec<Entry>,
+    /// As whom to run, if not as whoever started it.
+    pub account: Option<Account>,
     /// `limits.sessions`, as it can be kept.
     pub sessions: usize,
     /// What each host resolved to.
@@ -77,7 +80,11 @@ pub async fn prepare(
     for (key, of_callout) in callouts.iter().flat_map(CalloutSet::tls) {
         tls.add_callout(key, Arc::clone(of_callout));
     }
-    let sessions = sessions_that_fit(config, &mut errors);
+    let account = privileges::account(config).unwrap_or_else(|wrong| {
+        let _ = writeln!(errors, "{}: {wrong}", loaded.file);
+        None
+    });
+    let sessions = sessions_that_fit(loaded, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
     let hosts = refresher.first().await;
@@ -99,6 +106,7 @@ pub async fn prepare(
             tls: Arc::new(tls),
             refresher,
             doors,
+            account,
             sessions,
             hosts,
             maps,
@@ -165,12 +173,17 @@ fn listeners(config: &Config) -> Vec<Vec<String>> {
     config.listeners.iter().map(names).collect()
 }
 
-fn sessions_that_fit(config: &Config, errors: &mut String) -> Option<usize> {
-    let limits = &config.session_limits;
+fn sessions_that_fit(loaded: &Loaded, errors: &mut String) -> Option<usize> {
+    static TOLD: Once = Once::new();
+    let limits = &loaded.config.session_limits;
     match descriptors::fit(limits.sessions, limits.sessions_configured, descriptors::raise()) {
         Ok((sessions, lowered)) => {
             if let Some(lowered) = lowered {
-                tracing::warn!("{lowered}");
+                // Whoever just tries it out has no mistake to mend.
+                TOLD.call_once(|| match loaded.is_embedded() {
+                    true => tracing::info!("{lowered}"),
+                    false => tracing::warn!("{lowered}"),
+                });
             }
             Some(sessions)
         }

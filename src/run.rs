@@ -4,7 +4,7 @@
 //! Out:   workers that serve; the administrative listener; fresh addresses; an exit status.
 //! Never: touches a session. A reload that fails changes nothing.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ use crate::config::types::{Config, Log};
 use crate::config::{self, Loaded};
 use crate::hop::{Prober, Refresher, Registry};
 use crate::limits::Sessions;
+use crate::log::say;
 use crate::metrics::labels::Reload;
 use crate::metrics::{Metrics, Occurrence};
 use crate::net::intercept;
@@ -78,17 +79,31 @@ impl Signals {
 }
 
 /// What only a new start changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Fixed {
     workers: usize,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
+    user: Option<String>,
     log: Log,
 }
 
 impl Fixed {
     fn of(config: &Config) -> Fixed {
-        Fixed { workers: config.workers, admin: config.admin.address, log: config.log }
+        Fixed {
+            workers: config.workers,
+            admin: config.admin.address,
+            user: config.user.clone(),
+            log: config.log,
+        }
     }
+}
+
+/// Doors that are open, but that nobody serves through yet.
+struct Opened {
+    /// As configured, and as the kernel has it.
+    listening: Vec<(SocketAddr, SocketAddr)>,
+    /// For each worker.
+    orders: Vec<Vec<(Entry, Opening)>>,
 }
 
 struct Control {
@@ -126,9 +141,11 @@ impl Control {
         };
         let metrics = Arc::new(Metrics::new(count));
         let status = Arc::new(Status::new(Arc::clone(&metrics), config, Arc::clone(&prepared.pools)));
-        let address = config.admin.address;
-        let admin = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
-        let admin_address = admin.local_addr().unwrap_or(address);
+        let admin = match config.admin.address {
+            Some(address) => Some(listen_for_admin(address).await?),
+            None => None,
+        };
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         tokio::spawn(admin::serve(admin, Arc::clone(&status)));
         let mut workers = Vec::new();
         let mut beats = Vec::new();
@@ -144,7 +161,7 @@ impl Control {
             workers.push((orders, worker));
         }
         let grace = config.shutdown_grace;
-        let Prepared { settings, tls, refresher, prober, doors, .. } = prepared;
+        let Prepared { settings, tls, refresher, prober, doors, account, .. } = prepared;
         let mut control = Control {
             fixed: Fixed::of(config),
             path,
@@ -161,7 +178,15 @@ impl Control {
         let listeners = doors.iter().map(|door| door.address).collect();
         let admitted = Arc::clone(&control.sessions);
         let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
-        let addresses = control.listen(&serving, &doors)?;
+        let orders = control.open(&doors)?;
+        // Everything that takes root is open, and nobody is served yet.
+        if let Some(account) = account {
+            account.assume()?;
+            for lack in account.lacks(&loaded.config, control.path.as_deref())? {
+                tracing::warn!("{lack}");
+            }
+        }
+        let addresses = control.serve_through(&serving, orders)?;
         control.status.set_phase(Phase::Accepting);
         greet(&loaded, &addresses, admin_address);
         systemd::ready(&format!("accepting on {}", join(&addresses)));
@@ -169,9 +194,9 @@ impl Control {
         Ok(control)
     }
 
-    /// Has every worker serve this through these doors, and no others. All that is new is bound before any is used;
-    /// what is not stays as it is, so that nobody who is just connecting is turned away.
-    fn listen(&mut self, serving: &Arc<Serving>, doors: &[Entry]) -> Result<Vec<SocketAddr>, String> {
+    /// Opens these doors and no others: for each worker, those it is to serve through. All that is new is bound before
+    /// any is used; what is not stays as it is, so that nobody who is just connecting is turned away.
+    fn open(&mut self, doors: &[Entry]) -> Result<Opened, String> {
         let mut listening = Vec::new();
         let mut orders: Vec<Vec<(Entry, Opening)>> = Vec::new();
         orders.resize_with(self.workers.len(), Vec::new);
@@ -199,12 +224,17 @@ impl Control {
             }
             listening.push((door.address, actual));
         }
-        for ((worker, _), order) in self.workers.iter().zip(orders) {
+        Ok(Opened { listening, orders })
+    }
+
+    /// Has every worker serve this through its doors, and says where they are.
+    fn serve_through(&mut self, serving: &Arc<Serving>, opened: Opened) -> Result<Vec<SocketAddr>, String> {
+        for ((worker, _), order) in self.workers.iter().zip(opened.orders) {
             worker
                 .send(Order::Serve(Arc::clone(serving), order))
                 .map_err(|_| "a worker has ended".to_owned())?;
         }
-        self.listening = listening;
+        self.listening = opened.listening;
         Ok(self.listening.iter().map(|&(_, actual)| actual).collect())
     }
 
@@ -267,7 +297,7 @@ impl Control {
             tracing::warn!("reload: {warning}");
         }
         if Fixed::of(&loaded.config) != self.fixed {
-            tracing::warn!("reload: workers, admin.address and log change with the next start, not before");
+            tracing::warn!("reload: workers, admin, user and log change with the next start, not before");
         }
         let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&self.sessions);
         let prepared = prepare(&loaded, &self.registry, limiter).await?;
@@ -284,7 +314,8 @@ impl Control {
         let listeners = doors.iter().map(|door| door.address).collect();
         let admitted = Arc::clone(&self.sessions);
         let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
-        self.listen(&serving, &doors)?;
+        let opened = self.open(&doors)?;
+        self.serve_through(&serving, opened)?;
         self.sessions.set(sessions, &loaded.config.session_limits);
         self.status.reloaded(&loaded.config, pools);
         self.beside.iter().for_each(Task::abort);
@@ -332,7 +363,27 @@ fn beside(refresher: Refresher, prober: Prober, tls: &Arc<TlsSet>) -> [Task<()>;
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
-    format!("{address}: cannot listen: {error}")
+    // With `user` a reload is not root's any more.
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            " (ports below 1024 take root or CAP_NET_BIND_SERVICE, at the start; see user)"
+        }
+        _ => "",
+    };
+    format!("{address}: cannot listen: {error}{why}")
+}
+
+/// A port that another gatepost has is the likeliest reason, and it would be that one whose metrics are read.
+async fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                ", perhaps another gatepost: give each its own admin.address, or say admin: off"
+            }
+            _ => "",
+        };
+        format!("admin.address: {}{what}", cannot_listen(address, &error))
+    })
 }
 
 fn join(addresses: &[SocketAddr]) -> String {
@@ -340,19 +391,16 @@ fn join(addresses: &[SocketAddr]) -> String {
 }
 
 /// Says where gatepost listens and how to try it.
-fn greet(loaded: &Loaded, listening: &[SocketAddr], admin: SocketAddr) {
+fn greet(loaded: &Loaded, listening: &[SocketAddr], admin: Option<SocketAddr>) {
     say(&format!("gatepost {}: listening on {}", env!("CARGO_PKG_VERSION"), join(listening)));
-    say(&format!("metrics, health and readiness on http://{admin}"));
+    match admin {
+        Some(admin) => say(&format!("metrics, health and readiness on http://{admin}")),
+        None => say("metrics, health and readiness: nowhere (admin: off)"),
+    }
     say(&format!("configuration: {}", loaded.file));
     if let Some(address) = listening.first() {
         say(&format!(
             "try it: curl smtp://{address} --mail-from a@example.org --mail-rcpt b@example.net -T FILE"
         ));
     }
-}
-
-/// Says something to whoever started the process.
-pub(crate) fn say(text: &str) {
-    // Nobody is left to be told if standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }

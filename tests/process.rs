@@ -5,6 +5,8 @@
 //! Never: sleeps for a guessed time: every wait is for an event and has a deadline. What is said between a client and
 //!        a hop is the matter of `dialogs` and `simulation`.
 
+#[path = "process/admin.rs"]
+mod admin;
 #[path = "process/callouts.rs"]
 mod callouts;
 #[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
@@ -26,6 +28,10 @@ mod injection;
 mod limits;
 #[path = "process/log.rs"]
 mod log;
+#[path = "process/lost_lines.rs"]
+mod lost_lines;
+#[path = "process/privileges.rs"]
+mod privileges;
 #[path = "process/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "support/raw.rs"]

@@ -40,6 +40,12 @@ fn what_the_readme_says_to_type_works() {
             cwd.path(),
         );
     }
+    // And again: the second message is another one.
+    let again = blocks.iter().find(|block| block.contains("cmp ")).expect("the message is looked at");
+    let again: String =
+        again.lines().filter(|line| !line.contains("metrics")).map(|line| format!("{line}\n")).collect();
+    let again = again.replace("hello", "hello again").replace("hello again.eml", "hello.eml");
+    type_along(&elsewhere(&again, &moved).replace("# says", "#"), cwd.path());
     gatepost.stop();
 }
 

@@ -23,8 +23,8 @@ use self::visit::Voice;
 use crate::config::Loaded;
 use crate::config::types::{Source, UpstreamPool};
 use crate::hop::{Pool, Registry};
+use crate::log::say;
 use crate::prepare::{Prepared, prepare};
-use crate::run::say;
 use crate::session::limiter::NoLimits;
 
 /// Hosts visited at a time.
@@ -80,6 +80,9 @@ async fn resolve(loaded: &Loaded) -> Result<Prepared, String> {
     }
     for report in &prepared.maps {
         say(report);
+    }
+    for warning in prepared.tls.expiring() {
+        say(&format!("warning: {warning}"));
     }
     Ok(prepared)
 }

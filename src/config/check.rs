@@ -87,8 +87,8 @@ fn addresses(config: &Config, context: &Context) {
     let own = listeners.flat_map(|(i, listener)| {
         listener.addresses.iter().map(move |address| (*address, format!("listeners[{i}].address")))
     });
-    let admin = (config.admin.address, "admin.address".to_owned());
-    for (address, path) in own.chain([admin]).filter(|(address, _)| address.port() != 0) {
+    let admin = config.admin.address.map(|address| (address, "admin.address".to_owned()));
+    for (address, path) in own.chain(admin).filter(|(address, _)| address.port() != 0) {
         if let Some(other) = taken.get(&address) {
             context.error(&path, format!("{address} is taken by {other}"));
         } else {

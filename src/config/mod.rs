@@ -16,6 +16,7 @@ mod edges;
 mod env;
 mod error;
 mod hops;
+pub mod operation;
 mod print;
 mod reply;
 pub mod rule;
@@ -66,6 +67,13 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The name of the file it came from, for messages.
     pub file: String,
+}
+
+impl Loaded {
+    /// Whether there was no file, so that the embedded one stands in.
+    pub fn is_embedded(&self) -> bool {
+        self.file == EMBEDDED_NAME
+    }
 }
 
 /// Loads a configuration: from `path`, else from `proxy.yaml` in the working directory if it exists, else the

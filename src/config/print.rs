@@ -48,7 +48,14 @@ impl fmt::Display for Config {
         writeln!(f, "forward_verbs: {}", list(&self.forward_verbs))?;
         writeln!(f, "forward_extensions: {}", list(&self.forward_extensions))?;
         writeln!(f, "workers: {}", self.workers)?;
-        writeln!(f, "admin: {{ address: {} }}", quoted(&self.admin.address.to_string()))?;
+        match self.admin.address {
+            Some(address) => writeln!(f, "admin: {{ address: {} }}", quoted(&address.to_string()))?,
+            None => writeln!(f, "admin: off")?,
+        }
+        match &self.user {
+            Some(user) => writeln!(f, "user: {}", quoted(user))?,
+            None => writeln!(f, "user: off")?,
+        }
         let (format, level) = (name(&LOG_FORMAT, self.log.format), name(&LOG_LEVEL, self.log.level));
         writeln!(f, "log: {{ format: {format}, level: {level} }}")?;
         writeln!(f, "shutdown_grace: {}", print_duration(self.shutdown_grace))

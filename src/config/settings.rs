@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::callouts;
+use super::edges::is_off;
 use super::hops;
 use super::rules;
 use super::scalar::is_keyword;
@@ -86,6 +87,7 @@ pub(super) fn config(top: &Node<'_>) -> Config {
         }),
         workers: section.get_or("workers", default.workers, |node| count(node, 0, 1024)),
         admin: section.get_or("admin", default.admin, admin),
+        user: section.get("user").and_then(|node| user(&node)),
         log: section.get_or("log", default.log, log),
         shutdown_grace: section
             .get_or("shutdown_grace", default.shutdown_grace, |node| node.duration(Duration::ZERO)),
@@ -218,11 +220,27 @@ fn dns(node: &Node<'_>) -> Option<Dns> {
     Some(Dns { servers })
 }
 
+/// `off`, or `{ address: 127.0.0.1:9025 }`.
 fn admin(node: &Node<'_>) -> Option<Admin> {
+    if is_off(node) {
+        return Some(Admin { address: None });
+    }
     let mut section = node.section()?;
-    let address = section.get_or("address", Admin::default().address, |node| node.socket_address(None));
+    let address = section.get_or("address", Admin::default().address, |node| Some(node.socket_address(None)));
     section.end();
     Some(Admin { address })
+}
+
+/// `off`, or the name of an account.
+fn user(node: &Node<'_>) -> Option<String> {
+    if is_off(node) {
+        return None;
+    }
+    if node.scalar().is_some_and(|text| text.bytes().all(|octet| octet.is_ascii_digit())) {
+        node.error("expected the name of an account, not its number");
+        return None;
+    }
+    node.text()
 }
 
 fn log(node: &Node<'_>) -> Option<Log> {

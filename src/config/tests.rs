@@ -174,7 +174,9 @@ fn the_embedded_file_shows_every_key() {
 
 #[test]
 fn what_is_printed_loads_to_the_same() {
-    for text in [RICH, EMBEDDED] {
+    let off = "upstreams: { main: { sink: ./mail } }\nadmin: false\nuser: mail\n";
+    assert_eq!((load(off).admin.address, load(off).user.as_deref()), (None, Some("mail")));
+    for text in [RICH, EMBEDDED, off] {
         let config = load(text);
         assert_eq!(load(&config.to_string()), config, "{config}");
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub use super::callout::*;
 pub use super::edge::*;
+pub use super::operation::*;
 pub use super::rule::*;
 use crate::dialog::{Limits, Timeouts};
 use crate::networks::Networks;
@@ -57,6 +58,8 @@ pub struct Config {
     pub workers: usize,
     /// The administrative listener.
     pub admin: Admin,
+    /// As whom it runs once every socket is open; `None`: as whoever started it.
+    pub user: Option<String>,
     /// What is logged.
     pub log: Log,
     /// How long transactions in flight may take once gatepost is told to stop.
@@ -93,6 +96,7 @@ impl Default for Config {
             forward_extensions: Vec::new(),
             workers: 0,
             admin: Admin::default(),
+            user: None,
             log: Log::default(),
             shutdown_grace: Duration::from_secs(30),
         }
@@ -342,58 +346,4 @@ pub enum Greeting {
     Hop,
     /// Gatepost's own; the hop is opened at EHLO.
     Own,
-}
-
-/// The administrative listener: metrics, health, readiness.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// Where it listens. Port 0 lets the system choose.
-    pub address: SocketAddr,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9025)) }
-    }
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// Lines for people or for machines.
-    pub format: LogFormat,
-    /// The least severe level that is written.
-    pub level: LogLevel,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: LogLevel::Info }
-    }
-}
-
-/// Lines for people or for machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text per record.
-    Text,
-    /// One JSON object per record.
-    Json,
-}
-
-/// The least severe level that is written; `Trace` shows both dialogs, secrets masked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Nothing.
-    Off,
-    /// Errors.
-    Error,
-    /// And warnings.
-    Warn,
-    /// And one record per transaction.
-    Info,
-    /// And what helps to find a fault.
-    Debug,
-    /// And both dialogs.
-    Trace,
 }

@@ -1,7 +1,7 @@
-//! When the listeners' certificates are over.
+//! When our own certificates are over: the listeners', and those shown to hosts and callouts.
 //!
 //! In:    what is in use, whenever that changes.
-//! Out:   a gauge for each certificate, as Prometheus text.
+//! Out:   a gauge for each certificate, as Prometheus text; the same to whoever tells people.
 //! Never: keeps one that is not in use any more.
 
 use std::path::PathBuf;
@@ -10,11 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use super::callouts::quoted;
 use super::render::{family, head, line};
 
-/// A certificate of a listener's, and when it is over.
+/// A certificate of our own, and when it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// The listener's first address.
-    pub listener: String,
+    /// The key that names its file, such as `upstreams.main.tls`.
+    pub key: String,
+    /// The listener's first address, where it is a listener's.
+    pub listener: Option<String>,
     /// The certificate's file.
     pub file: PathBuf,
     /// In seconds since 1970.
@@ -28,13 +30,27 @@ pub fn set(expiries: Vec<Expiry>) {
     *NOW.lock().unwrap_or_else(PoisonError::into_inner) = expiries;
 }
 
+/// Those in use.
+pub fn now() -> Vec<Expiry> {
+    NOW.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// All of them as Prometheus text.
 pub(super) fn render(text: &mut String) {
-    let family = family("gatepost_certificate_expires_seconds");
-    head(family, text);
-    for Expiry { listener, file, at } in NOW.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        let (name, file) = (family.name, quoted(&file.to_string_lossy()));
-        line(text, format_args!("{name}{{listener=\"{listener}\",certificate=\"{file}\"}} {at}\n"));
-    }
-    line(text, format_args!("\n"));
+    let expiries = now();
+    let gauge = |name: &str, text: &mut String, label: &dyn Fn(&Expiry) -> Option<String>| {
+        head(family(name), text);
+        for expiry in &expiries {
+            let Some(label) = label(expiry) else { continue };
+            let file = quoted(&expiry.file.to_string_lossy());
+            line(text, format_args!("{name}{{{label},certificate=\"{file}\"}} {}\n", expiry.at));
+        }
+        line(text, format_args!("\n"));
+    };
+    gauge("gatepost_certificate_expires_seconds", text, &|expiry| {
+        expiry.listener.as_ref().map(|listener| format!("listener=\"{listener}\""))
+    });
+    gauge("gatepost_client_certificate_expires_seconds", text, &|expiry| {
+        expiry.listener.is_none().then(|| format!("key=\"{}\"", quoted(&expiry.key)))
+    });
 }

@@ -257,6 +257,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gatepost_answer_wait_seconds", kind: Kind::Histogram, labels: &[], help: "Time from a command to the reply the client heard, the hop's own time included." },
     Family { name: "gatepost_hop_connect_seconds", kind: Kind::Histogram, labels: &[], help: "Time from dialling a hop to the connection." },
     gauge("gatepost_certificate_expires_seconds", &[("listener", &[]), ("certificate", &[])], "When a certificate of a listener expires, in seconds since 1970."),
+    gauge("gatepost_client_certificate_expires_seconds", &[("key", &[]), ("certificate", &[])], "When a certificate expires that hosts or callouts are shown, in seconds since 1970; the key is where the configuration names it."),
+    counter("gatepost_log_lines_dropped_total", &[], "Lines of the log that were lost, because nobody took them."),
     gauge("gatepost_build_info", &[("version", &[env!("CARGO_PKG_VERSION")])], "Always 1; the version is a label."),
     counter("process_cpu_seconds_total", &[], "CPU time of the process, user and system."),
     gauge("process_resident_memory_bytes", &[], "Resident memory of the process."),

@@ -82,6 +82,8 @@ impl Metrics {
         let (opened, ended) = (Occurrence::SessionOpened, Occurrence::SessionEnded(super::labels::End::Quit));
         let open = sums.of_family(opened.place().0).saturating_sub(sums.of_family(ended.place().0));
         self.gauge("gatepost_sessions_open").set(open as f64);
+        let dropped = Key::from_name("gatepost_log_lines_dropped_total");
+        self.recorder.register_counter(&dropped, &METADATA).absolute(crate::log::dropped());
         let figures = process::figures();
         for &(name, value) in figures.iter().filter(|(name, _)| *name != CPU) {
             self.gauge(name).set(value);

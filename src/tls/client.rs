@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::name::expires;
 use super::verify::HopJudge;
 use super::{PemError, VERSIONS, pem, provider};
 use crate::config::types::UpstreamTls;
@@ -39,6 +40,7 @@ pub struct TlsClient {
     pub config: Arc<ClientConfig>,
     /// Who is asked about hosts' certificates.
     pub judge: Arc<HopJudge>,
+    expiry: Option<(PathBuf, i64)>,
 }
 
 impl ClientTls {
@@ -69,6 +71,11 @@ impl ClientTls {
     /// The files it was read from.
     pub fn files(&self) -> Vec<PathBuf> {
         self.files.files().map(Into::into).collect()
+    }
+
+    /// When the certificate is over that hosts are shown, in seconds since 1970.
+    pub fn expiry(&self) -> Option<(PathBuf, i64)> {
+        self.now.load().expiry.clone()
     }
 
     /// Whether certificates are verified.
@@ -114,12 +121,16 @@ fn read(files: &UpstreamTls) -> Result<TlsClient, PemError> {
         .expect("the provider has suites for these versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&judge) as _);
-    let mut config = match &files.certificate {
-        Some(files) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::pair(files)?))),
-        None => config.with_no_client_auth(),
+    let (mut config, expiry) = match &files.certificate {
+        Some(files) => {
+            let pair = pem::pair(files)?;
+            let expiry = pair.cert.first().and_then(|leaf| Some((files.certificate.clone(), expires(leaf)?)));
+            (config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))), expiry)
+        }
+        None => (config.with_no_client_auth(), None),
     };
     config.resumption = Resumption::in_memory_sessions(KEPT);
-    Ok(TlsClient { config: Arc::new(config), judge })
+    Ok(TlsClient { config: Arc::new(config), judge, expiry })
 }
 
 /// Whom this system trusts: read once, when it is first needed.

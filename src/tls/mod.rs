@@ -13,6 +13,7 @@
 //! | `verify` | certificates judged, whether or not the judgement counts |
 //! | `client_hello` | whom a client asks for whose TLS is the hop's |
 //! | `facts`, `name` | what came of a handshake; a certificate's subject |
+//! | `expiry` | our own certificates that are over, or soon will be |
 //! | `set` | all of a configuration's |
 //! | `watch` | files that changed |
 //!
@@ -20,6 +21,7 @@
 
 pub mod client;
 pub mod client_hello;
+pub mod expiry;
 pub mod facts;
 pub mod name;
 pub mod pem;

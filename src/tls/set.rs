@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::watch::{Look, look};
-use super::{ClientTls, ServerTls};
+use super::{ClientTls, ServerTls, expiry};
 use crate::config::types::{Config, Source, Target, UpstreamPool};
 use crate::metrics::certificates::Expiry;
 use crate::session::route::HopTls;
@@ -89,13 +90,32 @@ impl TlsSet {
         self.pools.get(name)
     }
 
-    /// When the listeners' certificates are over.
+    /// When the certificates are over that are shown to clients, hosts and callouts.
     pub fn expiries(&self) -> Vec<Expiry> {
-        let of = |(listener, tls): &(String, Arc<ServerTls>)| {
-            let expiry = |(file, at)| Expiry { listener: listener.clone(), file, at };
-            tls.expiries().into_iter().map(expiry).collect::<Vec<_>>()
+        let mut expiries = Vec::new();
+        let mut add = |key: String, listener: Option<&String>, (file, at): (PathBuf, i64)| {
+            expiries.push(Expiry { key, listener: listener.cloned(), file, at });
         };
-        self.listeners.iter().flatten().flat_map(of).collect()
+        for (place, listener) in self.listeners.iter().enumerate() {
+            let Some((listener, tls)) = listener else { continue };
+            for expiry in tls.expiries() {
+                add(format!("listeners[{place}].tls"), Some(listener), expiry);
+            }
+        }
+        for (key, side) in self.sides() {
+            if let Side::Client(tls) = side
+                && let Some(expiry) = tls.expiry()
+            {
+                add(key, None, expiry);
+            }
+        }
+        expiries
+    }
+
+    /// What is to be said of those that are over, or soon will be.
+    pub fn expiring(&self) -> Vec<String> {
+        let now = SystemTime::now();
+        self.expiries().iter().filter_map(|expiry| expiry::warning(expiry, now)).collect()
     }
 
     /// How a file was before it was read.

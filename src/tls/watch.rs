@@ -1,7 +1,8 @@
 //! Certificates, keys and roots that change while gatepost runs.
 //!
 //! In:    the files of a configuration's TLS, looked at every few seconds.
-//! Out:   what they hold now, for handshakes that begin from now on; a log line about what could not be used.
+//! Out:   what they hold now, for handshakes that begin from now on; a log line about what could not be used, and once
+//!        a day about what is over or soon will be.
 //! Never: drops a session, takes half a pair for a whole one (a change is taken up when two looks in a row show the
 //!        same), or gives up what works for what does not: a broken file is told of once and tried at every look, and
 //!        what it held stays.
@@ -12,7 +13,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,6 +24,9 @@ use crate::metrics::certificates;
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How often it is said that a certificate is over, or soon will be.
+const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What shows that a file is another one, or belongs to or may be read by others now (inode, size, mtime, ctime).
 /// `None`: it cannot be looked at.
 pub(super) type Look = Option<(u64, u64, [i64; 4])>;
@@ -32,6 +36,8 @@ pub(super) type Look = Option<(u64, u64, [i64; 4])>;
 pub struct Watch {
     set: Arc<TlsSet>,
     watched: Vec<Watched>,
+    /// When it was last said which certificates are over.
+    told: Instant,
 }
 
 #[derive(Debug)]
@@ -54,12 +60,12 @@ impl Watch {
             let taken: Vec<Look> = files.iter().map(|file| set.looked(file)).collect();
             Watched { key, side, last: taken.clone(), taken, files, wrong: None }
         });
-        Self { watched: watched.collect(), set }
+        Self { watched: watched.collect(), set, told: Instant::now() }
     }
 
     /// Watches until dropped.
     pub async fn run(mut self) {
-        certificates::set(self.set.expiries());
+        self.tell();
         if self.watched.is_empty() {
             return;
         }
@@ -97,8 +103,17 @@ impl Watch {
                 None => {}
             }
         }
-        if changed {
-            certificates::set(self.set.expiries());
+        if changed || self.told.elapsed() >= AGAIN {
+            self.tell();
+        }
+    }
+
+    /// Tells metrics and log when what is in use now is over.
+    fn tell(&mut self) {
+        certificates::set(self.set.expiries());
+        self.told = Instant::now();
+        for warning in self.set.expiring() {
+            tracing::warn!("{warning}");
         }
     }
 }
@@ -149,8 +164,6 @@ pub(super) fn look(file: &Path) -> Look {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::super::certificates::{Authority, Files};
     use super::*;
     use crate::config::types::{Config, KeyPair, Listener, ListenerTls};

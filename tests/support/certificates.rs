@@ -10,6 +10,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -70,6 +71,15 @@ impl Authority {
     pub fn expired(&self, names: &[&str]) -> Pair {
         let mut params = server_params(names);
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 12, 31));
+        self.sign(params, ecdsa())
+    }
+
+    /// A server's whose time ends so long from now.
+    pub fn expiring(&self, names: &[&str], left: Duration) -> Pair {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let mut params = server_params(names);
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(1970, 1, 1) + (now + left));
         self.sign(params, ecdsa())
     }
 
