@@ -7,6 +7,8 @@
 
 #[path = "process/admin.rs"]
 mod admin;
+#[path = "process/afternoon.rs"]
+mod afternoon;
 #[path = "process/callouts.rs"]
 mod callouts;
 #[allow(dead_code, reason = "shared with others; not every test program uses all of it")]

@@ -26,6 +26,7 @@ use super::resolve::own_listener;
 use super::serve::picked;
 use super::target::Address;
 use crate::config::types::{Balance, Config};
+use crate::log::burst::{self, Kind};
 use crate::session::client::ClientName;
 use crate::session::route::{Destination, Domain, HopTerms, HopTls, NotFound, Pick, PoolKind, TargetId};
 use crate::tls::{ClientTls, client};
@@ -190,7 +191,9 @@ impl Shared {
                 };
                 let answer = tokio::time::timeout(PATIENCE, asked).await;
                 let resolved = answer.unwrap_or(Err(ResolveError::TimedOut(PATIENCE))).map_err(|error| {
-                    tracing::debug!(%question, %error, "cannot resolve");
+                    if burst::admits(Kind::Dns) {
+                        tracing::info!(record = question.record(), name = &*domain.name, %error, "DNS: cannot resolve");
+                    }
                     error.not_found()
                 })?;
                 (resolved.hosts, resolved.ttl)

@@ -53,6 +53,17 @@ pub enum Question {
     Srv(Box<str>),
 }
 
+impl Question {
+    /// The type of what is asked for.
+    pub fn record(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "A, AAAA",
+            Self::Mx(_) => "MX",
+            Self::Srv(_) => "SRV",
+        }
+    }
+}
+
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

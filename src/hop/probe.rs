@@ -163,7 +163,7 @@ fn report(lease: &Lease, answer: Result<Probe, Why>) {
         Err(why) => lease.failed(why, now),
     };
     lease.probed(answer.unwrap_or(Probe::Failed));
-    tell(change, lease.target().name());
+    tell(change, lease.target().name(), answer.err());
 }
 
 impl Voice {

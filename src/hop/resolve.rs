@@ -23,6 +23,7 @@ use super::pool::{Pool, PoolSpec};
 use super::registry::Registry;
 use super::target::{Address, Endpoint};
 use crate::config::types::{Config, Dns};
+use crate::log::burst::{self, Kind};
 use crate::tls::TlsSet;
 
 /// How long the first resolution may hold up the start.
@@ -273,9 +274,10 @@ impl Answer {
     }
 
     fn failed(&mut self, question: &Question, error: ResolveError, now: Instant) {
-        if self.error.is_none() {
+        if self.error.is_none() && burst::admits(Kind::Dns) {
             let kept = self.hosts.iter().map(|host| host.addresses.len()).sum::<usize>();
-            tracing::warn!(%question, %error, kept, "cannot resolve; keeping the addresses there are");
+            let record = question.record();
+            tracing::warn!(record, %question, %error, kept, "DNS: cannot resolve; keeping the addresses there are");
         }
         self.due = now + self.retry;
         self.retry = (self.retry * 2).min(RETRY_MAX);

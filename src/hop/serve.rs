@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
 use crate::log::Seldom;
+use crate::log::burst::{self, Kind};
 use crate::session::client::ClientName;
 use crate::session::route::{self, Domain, HopTerms, Host, HostNews, NextHops, PoolId, PoolKind, TargetId};
 
@@ -108,25 +109,28 @@ impl Host for Lease {
     }
 
     fn news(&self, news: HostNews, now: Instant) {
-        let change = match news {
-            HostNews::Serves => self.succeeded(now),
-            HostNews::NotConnected => self.failed(Why::Connect, now),
-            HostNews::ConnectTimedOut => self.failed(Why::ConnectTimeout, now),
-            HostNews::NoService => self.failed(Why::NoService, now),
-            HostNews::NotSecured => self.failed(Why::Tls, now),
-            HostNews::NoGreeting => self.failed(Why::NoGreeting, now),
-            HostNews::Refused => self.failed(Why::Greeting, now),
-            HostNews::HelloRefused => self.failed(Why::Hello, now),
+        let why = match news {
+            HostNews::Serves => return tell(self.succeeded(now), self.target().name(), None),
+            HostNews::NotConnected => Why::Connect,
+            HostNews::ConnectTimedOut => Why::ConnectTimeout,
+            HostNews::NoService => Why::NoService,
+            HostNews::NotSecured => Why::Tls,
+            HostNews::NoGreeting => Why::NoGreeting,
+            HostNews::Refused => Why::Greeting,
+            HostNews::HelloRefused => Why::Hello,
         };
-        tell(change, self.target().name());
+        tell(self.failed(why, now), self.target().name(), Some(why));
     }
 }
 
-/// Says what others will notice.
-pub(super) fn tell(change: Change, host: &str) {
+/// Says what others will notice, and of a host that is put aside what failed last.
+pub(super) fn tell(change: Change, host: &str, why: Option<Why>) {
+    if change == Change::None || !burst::admits(Kind::Ejection) {
+        return;
+    }
     match change {
         Change::None => {}
-        Change::Ejected(time) => tracing::warn!(host, ?time, "hop: ejected"),
+        Change::Ejected(time) => tracing::warn!(host, why = why.map(Why::as_str), ?time, "hop: ejected"),
         Change::Restored => tracing::info!(host, "hop: restored"),
     }
 }

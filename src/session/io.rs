@@ -108,6 +108,8 @@ pub enum Output {
     NotSecured(Box<TlsFault>),
     /// A hop did not meet its terms: to be logged.
     Unmet(Arc<dyn Host>, Box<Unmet>),
+    /// A hop's reply may not be believed, for this reason: to be logged.
+    Malformed(Arc<dyn Host>, Box<[u8]>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
     /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.

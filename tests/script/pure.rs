@@ -360,6 +360,7 @@ impl Pure {
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
+                | Output::Malformed(..)
                 | Output::StrayHeader => {}
             }
         }

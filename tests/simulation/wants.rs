@@ -107,6 +107,7 @@ impl Stage<'_> {
             Output::Record(_)
             | Output::NotSecured(..)
             | Output::Hidden(..)
+            | Output::Malformed(..)
             | Output::StrayHeader
             | Output::Trace(..) => {}
         }

@@ -85,6 +85,7 @@ impl Drive {
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
                 Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),
                 Output::Unmet(host, unmet) => log::unmet(self.session.id(), host.name(), &unmet),
+                Output::Malformed(host, what) => log::malformed(self.session.id(), host.name(), &what),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }

@@ -8,11 +8,10 @@
 
 use std::sync::Arc;
 
-use super::super::events::{Event, MessageEnd, SessionEnd};
+use super::super::events::{MessageEnd, SessionEnd};
 use super::super::hop::{Hop, Tried};
 use super::super::notes::said_line;
 use super::super::owed::{Answer, Entry, What};
-use super::super::peer::Why;
 use super::super::peer::{HopId, Origin};
 use super::super::route::{Place, PoolId};
 use super::super::said::Said;
@@ -28,8 +27,7 @@ impl Conductor {
         let head = number == self.owed.head_number();
         let Some(owed) = self.owed.at(number) else { return };
         if !owed.what.takes(reply.code()) {
-            turn.count(Event::Malformed);
-            return self.lost_because(turn, hop, Why::Malformed, None);
+            return self.spoke_out_of_class(turn, hop, reply);
         }
         if !matches!(owed.answer, Answer::Hop(at) if at == hop) {
             return;

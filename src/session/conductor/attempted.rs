@@ -30,7 +30,7 @@ impl Conductor {
         reply: ReplyRef<'_>,
     ) {
         if reply.code().is_intermediate() {
-            return self.lost_because(turn, hop, Why::Malformed, None);
+            return self.spoke_out_of_class(turn, hop, reply);
         }
         let Some((_, attempt)) = self.owed.attempt().filter(|(_, attempt)| attempt.is_at(hop)) else {
             return;

@@ -120,7 +120,7 @@ impl Conductor {
     /// The hop answered a DATA said on gatepost's own account.
     pub(super) fn content_may_flow(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
         if self.delivery.heard_go(reply) == Go::Malformed {
-            self.lost_because(turn, hop, Why::Malformed, None);
+            self.spoke_out_of_class(turn, hop, reply);
         } else if reply.code().is_intermediate() && !self.delivery.streams_to(hop) {
             // The content was refused in the meantime: nobody ends what the hop takes now.
             self.drop_hop(turn, hop);
@@ -232,7 +232,7 @@ impl Conductor {
             self.refuse_content(turn, said);
             self.drop_hop(turn, hop);
         } else if !reply.code().is_positive() {
-            self.lost_because(turn, hop, Why::Malformed, None);
+            self.spoke_out_of_class(turn, hop, reply);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::super::events::{Event, SessionEnd};
 use super::super::facts::{TlsFacts, TlsFault};
-use super::super::hop::{Greeting, Hop, Lent, Step, Word, is_policy};
+use super::super::hop::{Greeting, Hop, Lent, Step, WRONG_CLASS, Word, is_policy};
 use super::super::owed::What;
 use super::super::peer::HopId;
 use super::super::peer::Why;
@@ -51,8 +51,8 @@ impl Conductor {
                 self.lost(turn, hop, None);
                 return None;
             }
-            Word::Malformed => {
-                turn.count(Event::Malformed);
+            Word::Malformed(fault) => {
+                self.hops.get(hop)?.spoke_nonsense(turn, &fault.to_string(), octets);
                 self.lost_because(turn, hop, Why::Malformed, None);
                 return None;
             }
@@ -76,6 +76,14 @@ impl Conductor {
         Some(taken)
     }
 
+    /// A reply of a class that its command cannot have (semantics of malformed replies): that hop is lost.
+    pub(super) fn spoke_out_of_class(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>) {
+        if let Some(open) = self.hops.get(hop) {
+            open.spoke_nonsense(turn, WRONG_CLASS, reply.as_bytes());
+        }
+        self.lost_because(turn, hop, Why::Malformed, None);
+    }
+
     fn hop_said(&mut self, turn: &mut Turn<'_>, hop: HopId, reply: ReplyRef<'_>, expect: Option<Expect>) {
         let Some(expect) = expect else {
             return self.spoke_unasked(turn, hop, reply);
@@ -93,8 +101,7 @@ impl Conductor {
         match expect {
             // Nobody takes the content or the secret that it waits for now.
             Expect::Nobody if reply.code().is_intermediate() => {
-                turn.count(Event::Malformed);
-                self.lost_because(turn, hop, Why::Malformed, None);
+                self.spoke_out_of_class(turn, hop, reply);
             }
             Expect::Greeting | Expect::Terms | Expect::Nobody => {}
             Expect::Xforward => {

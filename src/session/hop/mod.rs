@@ -24,7 +24,8 @@ use self::terms::Terms;
 pub use self::terms::{Greeting, Missed, Step, is_policy};
 use super::client::Client;
 use super::events::Event;
-use super::io::TraceSide;
+use super::io::{Output, TraceSide};
+use super::notes::first_line;
 use super::owed::What;
 use super::peer::{HopId, Peer, Why};
 use super::route::{Host, HostNews, Picked, Place, TargetId};
@@ -32,7 +33,7 @@ use super::settings::Settings;
 use super::transaction::{Carries, Hello, Transaction};
 use super::turn::Turn;
 use crate::dialog::{self, Expect, Heard, Say};
-use crate::smtp::{Extensions, ReplyLimits, ReplyRef};
+use crate::smtp::{Extensions, ReplyFault, ReplyLimits, ReplyRef};
 
 /// Hosts already tried.
 pub type Tried = SmallVec<[TargetId; 2]>;
@@ -60,6 +61,12 @@ enum Stand {
     Failed,
 }
 
+/// Octets of a reply that is none which are shown, at most.
+const MOST_SAID: usize = 200;
+
+/// Why a reply may not be believed that has the form of one.
+pub const WRONG_CLASS: &str = "reply of another class than its command can have";
+
 /// What a hop is lent while its terms are met: who the client is, and what the log was told of that.
 pub struct Lent<'a> {
     pub settings: &'a Settings,
@@ -76,7 +83,7 @@ pub enum Word<'r> {
     /// The beginning of an answer to nothing.
     Unasked,
     /// No reply that may be believed.
-    Malformed,
+    Malformed(ReplyFault),
     /// More than the 220 to STARTTLS.
     Injected,
     /// A reply, of so many octets.
@@ -179,6 +186,17 @@ impl Hop {
         }
     }
 
+    /// What it said may not be believed, for this reason: counted, and logged with its name.
+    pub fn spoke_nonsense(&self, turn: &mut Turn<'_>, why: &str, said: &[u8]) {
+        turn.count(Event::Malformed);
+        let said = first_line(said);
+        // Whatever it challenges a client with is not for the log.
+        let said: &[u8] =
+            if said.starts_with(b"334") { b"334 (secret)" } else { &said[..said.len().min(MOST_SAID)] };
+        let what = [why.as_bytes(), b": ", said].concat();
+        turn.wish(Output::Malformed(Arc::clone(&self.host), what.into()));
+    }
+
     /// RSET on our own account.
     pub fn reset(&mut self, turn: &mut Turn<'_>) {
         self.say(turn, Expect::Reset, Say::Reset, |line| line.extend_from_slice(b"RSET\r\n"));
@@ -250,7 +268,7 @@ impl Hop {
                 let unasked = self.stand == Stand::Ready && self.dialog.has_answered();
                 if unasked && !octets.is_empty() && !streams { Word::Unasked } else { Word::Partial }
             }
-            Heard::Malformed(_) => Word::Malformed,
+            Heard::Malformed(fault) => Word::Malformed(fault),
             Heard::Reply(reply, expect) => {
                 let taken = reply.as_bytes().len();
                 self.since = turn.now;

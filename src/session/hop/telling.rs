@@ -7,7 +7,7 @@
 //! Postfix's XCLIENT_README and XFORWARD_README. XCLIENT is one command: the right to say it ends with ADDR. HELO and
 //! PROTO are not in it, because what the hop believes of them is what it hears next: the client's own EHLO.
 
-use super::{Hop, Lent, Missed, Stand, Step, Terms};
+use super::{Hop, Lent, Missed, Stand, Step, Terms, WRONG_CLASS};
 use crate::dialog::{Expect, Say};
 use crate::session::client::Client;
 use crate::session::events::Event;
@@ -146,7 +146,7 @@ impl Hop {
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
         if reply.code().is_intermediate() {
-            turn.count(Event::Malformed);
+            self.spoke_nonsense(turn, WRONG_CLASS, reply.as_bytes());
             Step::lost(Why::Malformed)
         } else if reply.code().is_negative() {
             self.not_told(turn, lent, Lack::Refused("XFORWARD", first_line(reply.as_bytes())))

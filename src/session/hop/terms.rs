@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use super::{Hop, Lent, Stand};
+use super::{Hop, Lent, Stand, WRONG_CLASS};
 use crate::dialog::{self, Expect, Say};
 use crate::session::events::Event;
 use crate::session::facts::TlsFacts;
@@ -164,7 +164,10 @@ impl Hop {
             return match reply.code().is_negative() {
                 true if told => Step::RefusesClient(Some(reply)),
                 true => self.refuses_us(turn, HostNews::Refused, "greeting", reply),
-                false => Step::lost(Why::Malformed),
+                false => {
+                    self.spoke_nonsense(turn, WRONG_CLASS, reply.as_bytes());
+                    Step::lost(Why::Malformed)
+                }
             };
         }
         match &mut self.terms {
@@ -218,7 +221,7 @@ impl Hop {
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
         if reply.code().is_intermediate() {
-            turn.count(Event::Malformed);
+            self.spoke_nonsense(turn, WRONG_CLASS, reply.as_bytes());
             return Step::lost(Why::Malformed);
         }
         let word_to_client = self.is_told() && reply.code().is_negative();
