@@ -169,3 +169,24 @@ fn sessions_beyond_the_descriptors() {
     assert_eq!(configured.status.code(), Some(2), "{}", configured.stderr);
     assert!(configured.stderr.contains("limits.sessions"), "{}", configured.stderr);
 }
+
+/// Whoever just tries it out has made no mistake; whoever wrote a file is warned.
+#[test]
+fn few_descriptors_are_told_of_once() {
+    let scratch = Scratch::new("descriptors");
+    let said = |arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 1024; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gatepost"), "check"]);
+        command.args(arguments).current_dir(scratch.path());
+        let done = run(&scratch, &mut command, Stdio::null(), PATIENCE);
+        assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+        let lines =
+            done.stderr.lines().filter(|line| line.contains("limits.sessions: lowered from 10000 to 448"));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        assert_eq!(lines.len(), 1, "{}", done.stderr);
+        lines[0].clone()
+    };
+    assert!(said(&[]).contains(" INFO "));
+    let config = scratch.write("mine.yaml", yaml(&[free_address()], free_address(), SINK, ""));
+    assert!(said(&["--config", config.to_str().unwrap()]).contains(" WARN "));
+}
