@@ -9,7 +9,7 @@ pub mod burst;
 mod cut;
 mod queue;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ const TEXT: usize = 1024;
 /// Octets of a list in a record, at most, so that what stands behind it is not cut off.
 const LIST: usize = 5 * 1024;
 
-/// Hidden keywords that are logged, at most.
+/// Hidden keywords that are logged, and lacks of hosts that are kept apart, at most.
 const HIDDEN: usize = 1000;
 
 /// Ranges that one line names, at most.
@@ -246,10 +246,20 @@ pub fn malformed(session: SessionId, host: &str, what: &[u8]) {
     }
 }
 
-/// A hop that did not meet the terms it is to be spoken to on.
+/// A hop that did not meet the terms it is to be spoken to on: once a minute for each host and thing, since every
+/// session finds it out anew.
 pub fn unmet(session: SessionId, host: &str, unmet: &Unmet) {
-    if burst::admits(Kind::Terms) {
-        warn!(%session, "hop {host}: {}", text(unmet.to_string().as_bytes()));
+    static SAID: Mutex<BTreeMap<(String, &str), Seldom>> = Mutex::new(BTreeMap::new());
+    let due = {
+        // An insertion is whole or did not happen: a poisoned map is as good as any.
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= HIDDEN {
+            said.clear();
+        }
+        said.entry((host.to_owned(), unmet.lack.thing())).or_default().is_due()
+    };
+    if let Some(more) = due.filter(|_| burst::admits(Kind::Terms)) {
+        warn!(%session, more, "hop {host}: {}", text(unmet.to_string().as_bytes()));
     }
 }
 

@@ -32,6 +32,17 @@ pub enum Lack {
     SourceAddress(Box<str>),
 }
 
+impl Lack {
+    /// In a word: what is not offered, what was refused, and so on.
+    pub fn thing(&self) -> &'static str {
+        match self {
+            Self::NotOffered(what) | Self::Refused(what, _) => what,
+            Self::Tls(_) => "TLS",
+            Self::SourceAddress(_) => "source_address",
+        }
+    }
+}
+
 /// What is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instead {

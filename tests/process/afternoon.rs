@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use super::gate::{Gate, SINK};
+use super::gate::{Gate, SINK, first_reply};
 use super::hop::Hop;
 use crate::certificates::{Authority, Files};
 use crate::scratch::{PATIENCE, Scratch, wait_for};
@@ -170,6 +170,29 @@ fn a_certificate_is_over_and_others_soon_will_be() {
     let stderr = checked.stderr.replace(&dir, "");
     assert!(stderr.contains("warning: listeners[0].tls: soon.pem: expires on "), "{stderr}");
     assert!(!stderr.contains("over.pem"), "{stderr}");
+}
+
+#[test]
+fn a_hop_greets_with_554() {
+    let (refusing, hop) = (says("554 5.7.1 go away\r\n", "221 2.0.0 Bye\r\n"), Hop::start("second.example"));
+    let hosts = format!("{{ hosts: [\"{refusing}\", \"{}\"], health: off }}", hop.address);
+    let gate = Gate::start(&hosts, "");
+    for _ in 0..3 {
+        let reply = first_reply(gate.listener);
+        assert!(reply.starts_with("220 second.example"), "the next host serves: {reply}");
+    }
+    let host = format!("host=\"{refusing}\"");
+    assert_eq!(gate.metric("gatepost_hop_failures_total", &[&host, "reason=\"greeting\""]), 3.0);
+    assert_eq!(gate.metric("gatepost_hop_up", &[&host]), 0.0);
+    // Its words, once a minute.
+    logged(&gate, &["WARN", &format!("hop {refusing}: greeting: 554 5.7.1 go away")]);
+    assert_eq!(gate.output().matches("554 5.7.1 go away").count(), 1, "{}", gate.output());
+    logged(&gate, &["hop: ejected", &refusing.to_string(), "why=\"greeting\""]);
+    assert!(ready(&gate).contains("upstream main: up, 1 of 2 hosts"));
+    // With no other host left the client may come again: the refusal was gatepost's, not its.
+    let alone = Gate::start(&format!("{{ hosts: [\"{refusing}\"], health: off }}"), "");
+    let reply = first_reply(alone.listener);
+    assert!(reply.starts_with("421 4.3.2 "), "{reply}");
 }
 
 #[test]
