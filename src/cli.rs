@@ -14,8 +14,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::ask::{self, Moment};
 use crate::check::Report;
+use crate::config::types::Config;
 use crate::config::{self, Loaded};
 use crate::log;
+use crate::prepare;
 use crate::show::Show;
 
 /// The exit status for a configuration that cannot be used; clap uses it for wrong arguments, too.
@@ -64,6 +66,9 @@ pub struct Visiting {
     /// Connect to every host of every pool and say what is wrong there; the exit status is 1 if anything is
     #[arg(long)]
     pub probe: bool,
+    /// Do not look names up; without it the exit status is 1 if one leads nowhere
+    #[arg(long, conflicts_with = "probe")]
+    pub offline: bool,
 }
 
 impl Arguments {
@@ -80,7 +85,10 @@ pub fn parse() -> Arguments {
 
 /// Loads the configuration. Errors go to standard error, and with them comes the exit status.
 pub fn load(arguments: &Arguments) -> Result<Loaded, ExitCode> {
-    config::load(arguments.config.as_deref(), config::environment())
+    // Whoever asks a rule or for a sign of life need not be allowed to read a private key.
+    let looks = matches!(arguments.command(), Command::Run(_) | Command::Check(_));
+    let files = |config: &Config, wrong| if looks { prepare::files(config, wrong) } else { Vec::new() };
+    config::load(arguments.config.as_deref(), config::environment(), files)
         .map_err(|errors| misconfigured(&errors.to_string()))
 }
 
@@ -89,9 +97,10 @@ pub fn warn(loaded: &Loaded) {
     loaded.warnings.iter().for_each(|warning| log::say(&format!("warning: {warning}")));
 }
 
-/// Prints the effective configuration, as the last step of `gatepost check`.
-pub fn print(loaded: &Loaded) -> ExitCode {
-    put(&format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config))
+/// Prints the effective configuration, as the last step of `gatepost check`; names that `resolve` not are its failure.
+pub fn print(loaded: &Loaded, resolve: bool) -> ExitCode {
+    let printed = put(&format!("# the effective configuration, from {}\n{}", loaded.file, loaded.config));
+    if resolve { printed } else { ExitCode::FAILURE }
 }
 
 /// Prints what was found at the hosts, as the last step of `gatepost check --probe`.
@@ -145,10 +154,13 @@ mod tests {
         assert_eq!(parse(&["run"]), Some((Command::Run(Show::default()), None)));
         assert_eq!(parse(&["--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
         assert_eq!(parse(&["run", "--config", "p.yaml"]), Some((Command::Run(Show::default()), file())));
-        let check = |probe| Command::Check(Visiting { probe });
+        let check = |probe| Command::Check(Visiting { probe, offline: false });
         assert_eq!(parse(&["check", "--config=p.yaml"]), Some((check(false), file())));
         assert_eq!(parse(&["--config", "p.yaml", "check"]), Some((check(false), file())));
         assert_eq!(parse(&["check", "--probe"]), Some((check(true), None)));
+        let offline = Command::Check(Visiting { probe: false, offline: true });
+        assert_eq!(parse(&["check", "--offline"]), Some((offline, None)));
+        assert_eq!(parse(&["check", "--offline", "--probe"]), None);
         assert_eq!(parse(&["run", "--probe"]), None);
         assert_eq!(parse(&["ask"]), None);
         assert_eq!(parse(&["ask", "--stage", "message"]), None);

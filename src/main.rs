@@ -54,11 +54,13 @@ fn act(loaded: Loaded, arguments: Arguments, activated: Result<Activated, String
         }
         Command::Ask(moment) => cli::ask(&loaded, &moment),
         Command::Health => health::health(loaded.config.admin.address),
-        Command::Check(Visiting { probe: false }) => match runtime.block_on(check::check(&loaded)) {
-            Ok(()) => cli::print(&loaded),
-            Err(errors) => cli::misconfigured(&errors),
-        },
-        Command::Check(Visiting { probe: true }) => match runtime.block_on(check::probe(&loaded)) {
+        Command::Check(Visiting { probe: false, offline }) => {
+            match runtime.block_on(check::check(&loaded, offline)) {
+                Ok(resolve) => cli::print(&loaded, resolve),
+                Err(errors) => cli::misconfigured(&errors),
+            }
+        }
+        Command::Check(Visiting { probe: true, .. }) => match runtime.block_on(check::probe(&loaded)) {
             Ok(report) => cli::print_report(&report),
             Err(errors) => cli::misconfigured(&errors),
         },

@@ -11,20 +11,21 @@ use std::sync::{Arc, Once};
 use tokio::task::spawn_blocking;
 
 use crate::callout::CalloutSet;
-use crate::config::Loaded;
-use crate::config::types::{self, Config, Greeting, LogLevel};
+use crate::config::types::{self, Config, Greeting, LogLevel, Source};
+use crate::config::{FileFault, Loaded};
+use crate::hop::target::Endpoint;
 use crate::hop::{Directory, HopSet, HostReport, Pools, Prober, Refresher, Registry};
 use crate::limits::descriptors;
 use crate::net::listen::Entry;
 use crate::privileges::{self, Account};
-use crate::rules::{Map, Maps, RuleSet};
+use crate::rules::{Map, Maps, RuleSet, unreadable_map};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
 use crate::session::route::{Identity, NextHops, PoolId};
 use crate::session::settings::{Door, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
-use crate::tls::{TlsSet, client_hello};
+use crate::tls::{TlsSet, client_hello, faults};
 
 /// What a configuration comes to.
 pub struct Prepared {
@@ -50,6 +51,62 @@ pub struct Prepared {
     pub maps: Vec<String>,
 }
 
+/// Whether names are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// All of them, once.
+    Ask,
+    /// None: what they stand for is not known.
+    Leave,
+}
+
+/// What is wrong with the files that a configuration names. What maps hold is looked at if something else is `wrong`: else
+/// it is told of when they are read to be used.
+pub fn files(config: &Config, wrong: bool) -> Vec<FileFault> {
+    let mut found = faults::faults(config);
+    for (name, upstream) in &config.upstreams {
+        if let Source::Sink(path) = &upstream.source
+            && path.exists()
+            && !path.is_dir()
+        {
+            let text = format!("{}: is not a directory, which a Maildir is", path.display());
+            let within = format!("upstreams.{name}.sink");
+            found.push(FileFault { within, file: path.clone(), key: "sink", text });
+        }
+    }
+    let named =
+        || config.rules.iter().enumerate().flat_map(|(i, rule)| rule.maps().map(move |file| (i, file)));
+    let of_map = |i: usize, file: &Path, text: String| FileFault {
+        within: format!("rules[{i}].do"),
+        file: file.to_owned(),
+        key: "map",
+        text,
+    };
+    found.extend(named().filter_map(|(i, file)| Some(of_map(i, file, unreadable_map(file)?))));
+    if wrong || !found.is_empty() {
+        let pools: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+        for error in Maps::load(&config.rules, &pools).1.into_iter().filter(|error| error.line > 0) {
+            let first = named().find(|(_, file)| **file == error.file);
+            found.extend(first.map(|(i, file)| of_map(i, file, error.to_string())));
+        }
+    }
+    found
+}
+
+/// The key path of what a host report is about.
+pub fn key_of(config: &Config, report: &HostReport) -> String {
+    let pool = format!("upstreams.{}", report.pool);
+    match config.upstreams.get(&*report.pool).map(|upstream| &upstream.source) {
+        Some(Source::Hosts(hosts)) => {
+            let named = |host: &types::HostSpec| Endpoint::from(&host.target).to_string() == *report.host;
+            hosts.iter().position(named).map_or(pool.clone(), |place| format!("{pool}.hosts[{place}]"))
+        }
+        Some(Source::Mx(_)) => format!("{pool}.mx"),
+        Some(Source::Srv(_)) => format!("{pool}.srv"),
+        _ => pool,
+    }
+}
+
 /// Prepares to run a configuration, whose sessions are counted by `limiter`.
 ///
 /// # Errors
@@ -59,6 +116,7 @@ pub async fn prepare(
     loaded: &Loaded,
     registry: &Arc<Registry>,
     limiter: Arc<dyn Limiter>,
+    names: Names,
 ) -> Result<Prepared, String> {
     let config = &loaded.config;
     let mut errors = String::new();
@@ -87,9 +145,18 @@ pub async fn prepare(
     let sessions = sessions_that_fit(loaded, &mut errors);
     let listening = config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).collect();
     let mut refresher = Refresher::new(&config.dns, Arc::clone(&pools), Arc::clone(registry), listening);
-    let hosts = refresher.first().await;
-    for report in hosts.iter().filter(|report| report.own_listener.is_some()) {
-        let _ = writeln!(errors, "{}: {report}", loaded.file);
+    let hosts = match names {
+        Names::Ask => refresher.first().await,
+        Names::Leave => Vec::new(),
+    };
+    for report in &hosts {
+        if let Some(listener) = report.own_listener {
+            let text = format!(
+                "{} is gatepost's own listener {listener}: mail would go round in a loop",
+                report.host
+            );
+            let _ = writeln!(errors, "{}", loaded.problem(&key_of(config, report), text));
+        }
     }
     let doors = doors(config, &hops);
     match (compiled, callouts, sessions) {
@@ -176,7 +243,10 @@ fn listeners(config: &Config) -> Vec<Vec<String>> {
 fn sessions_that_fit(loaded: &Loaded, errors: &mut String) -> Option<usize> {
     static TOLD: Once = Once::new();
     let limits = &loaded.config.session_limits;
-    match descriptors::fit(limits.sessions, limits.sessions_configured, descriptors::raise()) {
+    let descriptors = descriptors::raise();
+    // No bound of ours is that of the descriptors.
+    let sessions = if limits.sessions == 0 { descriptors::enough_for(descriptors) } else { limits.sessions };
+    match descriptors::fit(sessions, limits.sessions_configured, descriptors) {
         Ok((sessions, lowered)) => {
             if let Some(lowered) = lowered {
                 // Whoever just tries it out has no mistake to mend.
@@ -188,7 +258,7 @@ fn sessions_that_fit(loaded: &Loaded, errors: &mut String) -> Option<usize> {
             Some(sessions)
         }
         Err(too_few) => {
-            let _ = writeln!(errors, "{too_few}");
+            let _ = writeln!(errors, "{}", loaded.problem("limits.sessions", too_few.to_string()));
             None
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -29,7 +30,7 @@ use crate::net::intercept;
 use crate::net::listen::{self, Entry};
 use crate::net::share::Share;
 use crate::net::worker::{self, Beat, Opening, Order, Serving};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{self, Names, Prepared, prepare};
 use crate::session::limiter::Limiter;
 use crate::systemd::{self, Activated};
 use crate::tls::TlsSet;
@@ -128,7 +129,7 @@ impl Control {
         let config = &loaded.config;
         let sessions = Sessions::new(config.session_limits.sessions, &config.session_limits);
         let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&sessions);
-        let prepared = prepare(&loaded, &registry, limiter).await?;
+        let prepared = prepare(&loaded, &registry, limiter, Names::Ask).await?;
         sessions.set(prepared.sessions, &config.session_limits);
         activated.check(&prepared.doors)?;
         for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
@@ -291,8 +292,8 @@ impl Control {
     }
 
     async fn try_reload(&mut self) -> Result<(), String> {
-        let loaded =
-            config::load(self.path.as_deref(), config::environment()).map_err(|errors| errors.to_string())?;
+        let loaded = config::load(self.path.as_deref(), config::environment(), prepare::files)
+            .map_err(|errors| errors.to_string())?;
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
         }
@@ -300,7 +301,7 @@ impl Control {
             tracing::warn!("reload: workers, admin, user and log change with the next start, not before");
         }
         let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&self.sessions);
-        let prepared = prepare(&loaded, &self.registry, limiter).await?;
+        let prepared = prepare(&loaded, &self.registry, limiter, Names::Ask).await?;
         self.activated.check(&prepared.doors)?;
         let new = prepared.doors.iter().filter(|door| {
             door.address.port() != 0
@@ -363,14 +364,17 @@ fn beside(refresher: Refresher, prober: Prober, tls: &Arc<TlsSet>) -> [Task<()>;
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
-    // With `user` a reload is not root's any more.
-    let why = match error.kind() {
-        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-            " (ports below 1024 take root or CAP_NET_BIND_SERVICE, at the start; see user)"
+    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // The one thing bind(2) says so about: IP_TRANSPARENT is answered EPERM.
+        Some(Errno::ACCESS) => {
+            ": a port this low takes CAP_NET_BIND_SERVICE: start gatepost by deploy/gatepost.service, which gives it, have \
+             systemd open the socket (deploy/gatepost.socket), or take a port from 1024 on"
         }
+        Some(Errno::ADDRINUSE) => ": somebody else listens there (ss -ltnp says who)",
+        Some(Errno::ADDRNOTAVAIL) => ": no interface of this machine has that address",
         _ => "",
     };
-    format!("{address}: cannot listen: {error}{why}")
+    format!("{address}: cannot listen: {error}{remedy}")
 }
 
 /// A port that another gatepost has is the likeliest reason, and it would be that one whose metrics are read.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use gatepost::config;
 use gatepost::hop::Registry;
-use gatepost::prepare::prepare;
+use gatepost::prepare::{Names, prepare};
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::io::{Ask, HopId, Input, Out, Output, Peer};
@@ -112,8 +112,9 @@ fn pass(stage: Stage) -> CalloutAnswer {
 async fn the_documents_questions_are_asked() {
     let loaded = config::load_text("proxy.yaml", YAML, []).unwrap();
     let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared =
-        prepare(&loaded, &registry, Arc::new(NoLimits)).await.unwrap_or_else(|errors| panic!("{errors}"));
+    let prepared = prepare(&loaded, &registry, Arc::new(NoLimits), Names::Ask)
+        .await
+        .unwrap_or_else(|errors| panic!("{errors}"));
     let client = SocketAddr::from(([192, 0, 2, 7], 40112));
     let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, client, facts: None };
     let mut play = Play::new(prepared.settings, entrance);

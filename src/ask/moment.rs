@@ -43,8 +43,8 @@ pub struct Moment {
     /// The reverse-path of MAIL; "<>" is the null path
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
-    /// SIZE as declared at MAIL, in octets
-    #[arg(long, value_name = "OCTETS")]
+    /// SIZE as declared at MAIL, in octets or as in the configuration: 4096, 25MiB
+    #[arg(long, value_name = "SIZE", value_parser = config::read_size)]
     size: Option<u64>,
     /// The recipient; at rcpt-reply the one that the hop was told
     #[arg(long, value_name = "ADDRESS")]

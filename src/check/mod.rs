@@ -1,10 +1,13 @@
-//! `gatepost check`: what only others can tell. Names are resolved; with `--probe` every host of every pool is visited.
+//! `gatepost check`: what only others can tell. Names are resolved unless `--offline`; with `--probe` every host of every
+//! pool is visited.
 //!
 //! In:    a loaded configuration.
 //! Out:   a line for each host's addresses on standard error; of a probe a [`Report`] for people, and whether anything
 //!        in it is wrong.
 //! Never: listens, sends mail, or takes longer than a minute for hosts, of which 64 are visited at once.
 
+mod header;
+mod names;
 mod relay;
 mod report;
 mod secure;
@@ -24,19 +27,35 @@ use crate::config::Loaded;
 use crate::config::types::{Source, UpstreamPool};
 use crate::hop::{Pool, Registry};
 use crate::log::say;
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Names, Prepared, prepare};
 use crate::session::limiter::NoLimits;
 
 /// Hosts visited at a time.
 const AT_ONCE: usize = 64;
 
-/// Validates and resolves a configuration; says every host's addresses on standard error.
+/// Validates and resolves a configuration; says every host's addresses on standard error, and each name that leads
+/// nowhere with its place. Whether all lead somewhere; `offline`, none is looked up.
 ///
 /// # Errors
 ///
 /// What is wrong, one line each.
-pub async fn check(loaded: &Loaded) -> Result<(), String> {
-    resolve(loaded).await.map(drop)
+pub async fn check(loaded: &Loaded, offline: bool) -> Result<bool, String> {
+    let prepared = resolve(loaded, if offline { Names::Leave } else { Names::Ask }).await?;
+    if offline {
+        return Ok(true);
+    }
+    let mut nowhere = names::of_pools(loaded, &prepared.hosts);
+    nowhere.extend(names::of_others(loaded).await);
+    for problem in &nowhere {
+        say(&problem.to_string());
+    }
+    if !nowhere.is_empty() {
+        say(&format!(
+            "{} of the names lead nowhere; gatepost check --offline does not look them up",
+            nowhere.len()
+        ));
+    }
+    Ok(nowhere.is_empty())
 }
 
 /// The same, and visits every host.
@@ -45,7 +64,7 @@ pub async fn check(loaded: &Loaded) -> Result<(), String> {
 ///
 /// What is wrong with the configuration, one line each. What is wrong with hosts is in the report.
 pub async fn probe(loaded: &Loaded) -> Result<Report, String> {
-    let prepared = resolve(loaded).await?;
+    let prepared = resolve(loaded, Names::Ask).await?;
     let voice = Arc::new(Voice::new(&loaded.config));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let (mut entries, mut visits) = (Vec::new(), JoinSet::new());
@@ -72,10 +91,10 @@ pub async fn probe(loaded: &Loaded) -> Result<Report, String> {
     Ok(Report::new(entries))
 }
 
-async fn resolve(loaded: &Loaded) -> Result<Prepared, String> {
+async fn resolve(loaded: &Loaded, names: Names) -> Result<Prepared, String> {
     let registry = Arc::new(Registry::new(Instant::now()));
-    let prepared = prepare(loaded, &registry, Arc::new(NoLimits)).await?;
-    for report in &prepared.hosts {
+    let prepared = prepare(loaded, &registry, Arc::new(NoLimits), names).await?;
+    for report in prepared.hosts.iter().filter(|report| report.result.is_ok()) {
         say(&report.to_string());
     }
     for report in &prepared.maps {

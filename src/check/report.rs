@@ -50,6 +50,11 @@ impl Findings {
         self.notes.push((what, shown(text)));
     }
 
+    /// Takes back what was said to be wrong: something behind it is.
+    pub(super) fn clear_wrong(&mut self) {
+        self.wrong.clear();
+    }
+
     /// Says what is wrong: what will come of it, and what to do.
     pub(super) fn wrong(&mut self, text: &str) {
         self.wrong.push(shown(text));

@@ -37,7 +37,7 @@ const STRANGERS_PORT: u16 = 50_000;
 /// What is said, and how long is waited for answers.
 #[derive(Debug)]
 pub(super) struct Voice {
-    hostname: String,
+    pub(super) hostname: String,
     pub(super) timeouts: Timeouts,
 }
 
@@ -50,7 +50,7 @@ impl Voice {
 /// Visits a host.
 pub(super) async fn visit(voice: &Voice, upstream: &UpstreamPool, target: &Target) -> Findings {
     let headed = matches!(upstream.identity, Identity::ProxyV1 | Identity::ProxyV2);
-    let mut visit = Visit { voice, upstream, target, findings: Findings::default(), headed };
+    let mut visit = Visit { voice, upstream, target, findings: Findings::default(), headed, silent: false };
     if timeout(PATIENCE, visit.pay()).await.is_err() {
         visit.findings.wrong(&words::endless(PATIENCE.as_secs()));
     }
@@ -64,6 +64,8 @@ pub(super) struct Visit<'a> {
     pub(super) findings: Findings,
     /// A PROXY header was sent, and it is not known yet whether it was taken.
     headed: bool,
+    /// It was reached, and has not answered well yet.
+    silent: bool,
 }
 
 /// The visit is over before its end: what is wrong has been said.
@@ -71,14 +73,19 @@ pub(super) struct Over;
 
 impl Visit<'_> {
     async fn pay(&mut self) {
-        if let Ok(mut dialog) = self.talk().await {
-            // A courtesy: that it cannot be written, or has no answer, concerns nobody.
-            let _ = dialog.ask("QUIT", self.voice.timeouts.reply).await;
+        match self.talk().await {
+            Ok(mut dialog) => {
+                // A courtesy: that it cannot be written, or has no answer, concerns nobody.
+                let _ = dialog.ask("QUIT", self.voice.timeouts.reply).await;
+            }
+            Err(Over) if self.silent => self.look_for_header().await,
+            Err(Over) => {}
         }
     }
 
     async fn talk(&mut self) -> Result<Dialog, Over> {
         let mut dialog = self.reach().await?;
+        self.silent = true;
         if self.upstream.tls.mode == HopTls::Implicit {
             dialog = self.shake_hands(dialog).await?;
         }
@@ -87,7 +94,7 @@ impl Visit<'_> {
         self.findings.note("greeting", &lines(greeting.as_ref()));
         let mut offered = self.hello(&mut dialog).await?;
         self.findings.note("EHLO", &keywords(offered.as_ref()));
-        self.headed = false;
+        (self.headed, self.silent) = (false, false);
         if matches!(self.upstream.tls.mode, HopTls::Opportunistic | HopTls::Required)
             && self.may_shake_hands(&mut dialog, &offered).await?
         {

@@ -7,8 +7,8 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::config::types::UpstreamPool;
-use crate::session::route::HopTls;
+use crate::config::{self, types::UpstreamPool};
+use crate::session::route::{HopTls, Identity};
 
 pub(super) fn unresolved(error: &dyn Display) -> String {
     format!("{error}: no mail goes there. Correct the name, or DNS")
@@ -59,6 +59,17 @@ pub(super) fn header_not_taken(at: &str) -> String {
     format!(
         "{at}: no good answer behind the PROXY header: no mail goes there. Have the host take one from gatepost's address \
          (Postfix: smtpd_upstream_proxy_protocol = haproxy), or set identity to what it can take"
+    )
+}
+
+/// A host that answers to a PROXY header which its pool does not send.
+pub(super) fn wants_header(sent: Identity, wanted: Identity) -> String {
+    let name = |identity| config::identity_name(identity);
+    let (sent, wanted, version) = (name(sent), name(wanted), if wanted == Identity::ProxyV1 { 1 } else { 2 });
+    format!(
+        "it waits for a PROXY header (it answers to one of version {version}), which identity: {sent} does not send: no mail \
+         goes there. Set identity to {wanted}, or have the host wait for none (Postfix: smtpd_upstream_proxy_protocol, \
+         postscreen_upstream_proxy_protocol)"
     )
 }
 

@@ -6,11 +6,12 @@
 //! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
 //! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `session/law.rs`.
 
-use super::hops::domain;
+use super::address::domain;
+use super::error::suggestion;
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Template, Variable};
 use super::scalar::is_keyword;
-use super::stage::{disconnect_fault, reply_fault, retry_suits, substitute_fault, variables};
+use super::stage::{self, disconnect_fault, reply_fault, retry_suits, substitute_fault, variables};
 use super::template::template;
 use super::types::SMTP_PORT;
 use super::walk::{Node, Section, shown};
@@ -21,7 +22,10 @@ use crate::session::verdict::Stage;
 pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Action> {
     if node.scalar().is_some() {
         let words = [Verdict::Accept, Verdict::Disconnect].map(|verdict| (verdict.as_str(), verdict));
-        let verdict = node.choice(&words)?;
+        let text = node.scalar().unwrap_or_default();
+        let Some((_, verdict)) = words.into_iter().find(|(name, _)| *name == text) else {
+            return one_word(node, &text, &words.map(|(name, _)| name));
+        };
         allowed(node, verdict, stages);
         let decide = match verdict {
             Verdict::Accept => Decide::Accept,
@@ -37,7 +41,9 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
         allowed(&node, verdict, stages);
         if let Some((first, _)) = decide {
             let first = first.as_str();
-            node.key_error(format!("contradicts \"{first}\": a rule gives one verdict, beside rewrites"));
+            node.key_error(format!(
+                "contradicts \"{first}\": a rule gives one verdict, beside rewrites; make two rules"
+            ));
         }
         let decision = decision(verdict, &node, stages, matches);
         decide.get_or_insert((verdict, decision));
@@ -52,6 +58,32 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
     }
     section.end();
     Some(Action { rewrites, decide: decide.and_then(|(_, decide)| decide) })
+}
+
+/// Reports a word that does nothing alone, with what was likely meant.
+fn one_word<T>(node: &Node<'_>, text: &str, words: &[&str]) -> Option<T> {
+    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == text);
+    let near = match verdict.and_then(shape) {
+        Some(shape) => format!("; write what it says, {shape}"),
+        None if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            format!("; for a reply write {{ reply: {} }}", shown(text))
+        }
+        None => suggestion(text, words.iter().copied()),
+    };
+    let words = words.join(" or ");
+    node.expected_near(&format!("{words}, or keys such as {{ reply: \"550 5.7.1 Not here\" }}"), &near)
+}
+
+/// What a verdict looks like that does not stand alone.
+fn shape(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Reply => Some("{ reply: \"550 5.7.1 Not here\" }"),
+        Verdict::Route => Some("{ route: { upstream: other } }"),
+        Verdict::Map => Some("{ map: recipients.map }"),
+        Verdict::Substitute => Some("{ substitute: \"550 5.1.1 No such mailbox\" }"),
+        Verdict::Retry => Some("{ retry: [{ upstream: other }] }"),
+        Verdict::Accept | Verdict::Disconnect => None,
+    }
 }
 
 /// Reports a verdict that one of the stages does not take.
@@ -83,7 +115,7 @@ fn decision(verdict: Verdict, node: &Node<'_>, stages: &[Stage], matches: &Match
             Some(Decide::Substitute(reply.lines))
         }
         Verdict::Route => route(node),
-        Verdict::Map => node.text().map(|file| Decide::Map(file.into())),
+        Verdict::Map => node.path().map(Decide::Map),
         Verdict::Retry => retry(node, stages, matches),
         Verdict::Accept => only_true(node).then_some(Decide::Accept),
         Verdict::Disconnect if node.value().to_bool().is_some() => {
@@ -122,8 +154,8 @@ fn only_true(node: &Node<'_>) -> bool {
 }
 
 fn route(node: &Node<'_>) -> Option<Decide> {
-    let mut section = node.section()?;
-    let upstream = section.require("upstream", "").and_then(|node| node.text());
+    let mut section = node.section_like("{ upstream: % }", "other", |_| true)?;
+    let upstream = section.require("upstream", "; name a pool").and_then(|node| node.text());
     section.end();
     Some(Decide::Route { upstream: upstream? })
 }
@@ -132,7 +164,10 @@ fn retry(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
     if !stages.iter().all(|stage| retry_suits(*stage, &matches.code)) {
         node.key_error("only a refused recipient is tried again: match has a code that is not 4xx or 5xx");
     }
-    let entries = node.list();
+    let entries = node.list_like("[{ upstream: % }]");
+    if entries.is_empty() && !node.is_list() {
+        return None;
+    }
     if entries.is_empty() {
         node.error("needs at least one attempt, such as [{ upstream: other }]");
         return None;
@@ -143,7 +178,9 @@ fn retry(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Decide> {
 }
 
 fn rung(node: &Node<'_>) -> Option<Rung> {
-    let mut section = node.section()?;
+    let address = node.scalar().is_some_and(|text| text.contains('@'));
+    let shape = if address { "{ recipient: % }" } else { "{ upstream: % }" };
+    let mut section = node.section_like(shape, "other", |_| true)?;
     let recipient = section.get("recipient");
     let upstream = section.get("upstream");
     let mx = section.get("mx");
@@ -165,12 +202,13 @@ fn rung(node: &Node<'_>) -> Option<Rung> {
         recipient: recipient.and_then(|node| mailbox(&node, variables(Stage::RcptReply), false)),
         upstream: upstream.and_then(|node| node.text()),
         mx: mx.and_then(|node| domain(&node, SMTP_PORT)),
-        map: map.and_then(|node| node.text()).map(Into::into),
+        map: map.and_then(|node| node.path()),
     })
 }
 
 fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
-    let mut section = node.section()?;
+    let example = "\"{local}@new.example\"";
+    let mut section = node.section_like("{ recipient: % }", example, |text| text.contains('@'))?;
     let get = |part| rewritten(&mut section, part, stages);
     let [sender, recipient, helo, parameters] =
         [Part::Sender, Part::Recipient, Part::Helo, Part::Parameters].map(get);
@@ -189,7 +227,9 @@ fn rewrite(node: &Node<'_>, stages: &[Stage]) -> Option<Rewrites> {
 fn rewritten<'a>(section: &mut Section<'a>, part: Part, stages: &[Stage]) -> Option<Node<'a>> {
     let node = section.get(part.as_str())?;
     if let Some(stage) = stages.iter().find(|stage| !law::rewrites(**stage, part)) {
-        node.key_error(format!("there is nothing of that name to rewrite at {}", stage.as_str()));
+        let at = stage::stages().filter(|stage| law::rewrites(*stage, part)).map(Stage::as_str);
+        let at = at.collect::<Vec<_>>().join(" and ");
+        node.key_error(format!("is rewritten at {at} only, not at {}", stage.as_str()));
     }
     Some(node)
 }
@@ -222,7 +262,8 @@ fn word(node: &Node<'_>) -> Option<Template> {
 
 /// `{ remove: [KEYWORD], add: [KEYWORD, KEYWORD=value] }`
 fn parameters(node: &Node<'_>) -> Option<Parameters> {
-    let mut section = node.section()?;
+    let keyword = |text: &str| text.contains('=');
+    let mut section = node.section_like("{ add: [%] }", "NOTIFY=NEVER", keyword)?;
     let (remove, add) = (section.get("remove"), section.get("add"));
     if remove.is_none() && add.is_none() {
         section.node().error("needs remove, add or both");

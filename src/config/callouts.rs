@@ -62,15 +62,21 @@ fn unread(node: &Node<'_>) -> Callout {
 
 fn callout(node: &Node<'_>) -> Option<Callout> {
     let default = unread(node);
-    let mut section = node.section()?;
-    let name = section.require("name", "").and_then(|node| name(&node, "callout")).unwrap_or_default();
+    let shape = "{ name: directory, type: http, url: %, stages: rcpt }";
+    let url_like = |text: &str| text.contains("://");
+    let mut section = node.section_like(shape, "\"http://127.0.0.1:8080/\"", url_like)?;
+    let name = section
+        .require("name", ", such as directory")
+        .and_then(|node| name(&node, "callout"))
+        .unwrap_or_default();
     if !kind(&mut section) {
         // Its other keys are its kind's, which is not known here; it was reported and nothing of it is used.
         return None;
     }
-    let url = section.require("url", "").and_then(|node| url(&node));
+    let url = section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| url(&node));
     let tls = edges::callout_tls(&mut section, url.as_ref().map(|url| url.secure));
-    let stages = section.require("stages", "").map(|node| stages(&node, "callouts")).unwrap_or_default();
+    let stages =
+        section.require("stages", ", such as rcpt").map(|node| stages(&node, "callouts")).unwrap_or_default();
     let callout = Callout {
         name,
         kind: url.map_or(default.kind, CalloutKind::Http),
@@ -90,10 +96,11 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
 
 /// Whether the `type` is one this version speaks.
 fn kind(section: &mut Section<'_>) -> bool {
-    let Some(node) = section.require("type", "") else { return false };
+    let Some(node) = section.require("type", ", such as http") else { return false };
     let spoken = node.choice(&KINDS);
     if spoken == Some(false) {
-        node.error(format!("{} is {LATER}", shown(&node.scalar().unwrap_or_default())));
+        let kind = shown(&node.scalar().unwrap_or_default());
+        node.error(format!("{kind} is {LATER}, which speaks http (docs/callout.md)"));
     }
     spoken == Some(true)
 }
@@ -102,12 +109,20 @@ fn effects(node: &Node<'_>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for node in node.one_or_list() {
         match node.choice(&EFFECT) {
-            Some(effect) if effects.contains(&effect) => node.error("the same effect twice"),
+            Some(effect) if effects.contains(&effect) => node.error("the same effect twice; name it once"),
             Some(effect) => effects.push(effect),
             None => {}
         }
     }
     effects
+}
+
+/// The same with a scheme in front, where that makes it a URL.
+fn with_scheme(text: &str) -> String {
+    let url = format!("http://{}", text.split_once("://").map_or(text, |(_, rest)| rest));
+    let uri = url.parse::<Uri>().ok().filter(|_| !text.starts_with('/') && text.contains(['.', ':']));
+    let host = uri.as_ref().and_then(Uri::host).filter(|host| is_host_name(host));
+    host.map(|_| format!(", did you mean \"{url}\"?")).unwrap_or_default()
 }
 
 /// `http://host:port/path?query`, or `https:`.
@@ -122,11 +137,11 @@ fn url(node: &Node<'_>) -> Option<HttpUrl> {
         node.error(text);
         None
     };
-    let Ok(uri) = text.parse::<Uri>() else { return node.expected(WANTED) };
+    let Ok(uri) = text.parse::<Uri>() else { return node.expected_near(WANTED, &with_scheme(&text)) };
     let secure = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
-        _ => return node.expected(WANTED),
+        _ => return node.expected_near(WANTED, &with_scheme(&text)),
     };
     let (Some(authority), Some(path)) = (uri.authority(), uri.path_and_query()) else {
         return node.expected(WANTED);

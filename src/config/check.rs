@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::suggestion;
+use super::reach;
 use super::scalar::print_duration;
 use super::strangers;
-use super::types::{Config, Decide, Intercept, Listener, Source, Target, UpstreamPool};
+use super::types::{Config, Decide, HostSpec, Intercept, Listener, Source, Target, UpstreamPool};
 use super::walk::{Context, shown};
 use crate::session::route::{HopTls, Identity};
 use crate::session::settings::DoorTls;
@@ -26,6 +27,11 @@ pub(super) fn check(config: &Config, context: &Context) {
         knows_destination(config, context, &path, std::slice::from_ref(listener), &listener.upstream);
         patience(config, context, i);
         passes_through(config, context, i);
+        trusts_all(listener, context, i);
+    }
+    if config.session_limits.exempt.iter().any(|network| network.prefix_len() == 0) {
+        let text = "frees everybody from the bounds of each client: leave these out, or name networks";
+        context.warning("limits.exempt", text.to_owned());
     }
     strangers::check(config, context);
     for (name, pool) in &config.upstreams {
@@ -59,6 +65,30 @@ pub(super) fn check(config: &Config, context: &Context) {
         }
     }
     callouts(config, context);
+    nameless(config, context);
+    // What could not be read holds nothing, which would look as if nobody had meant it.
+    if context.errors.borrow().is_empty() {
+        reach::check(config, context);
+    }
+}
+
+/// Reports hosts that have no name which a certificate could be verified for.
+fn nameless(config: &Config, context: &Context) {
+    for (pool, upstream) in &config.upstreams {
+        let Source::Hosts(hosts) = &upstream.source else { continue };
+        let tls = &upstream.tls;
+        let verifies = tls.verify && matches!(tls.mode, HopTls::Required | HopTls::Implicit);
+        let unnamed = |(_, host): &(usize, &HostSpec)| {
+            matches!(&host.target, Target::Unix(path) if !path.as_os_str().is_empty())
+                && host.server_name.is_none()
+        };
+        if verifies && tls.server_name.is_none() {
+            for (place, _) in hosts.iter().enumerate().filter(unnamed) {
+                let text = "has no name to be verified: give it \"tls: { server_name: mx.example.com }\"";
+                context.error(&format!("upstreams.{pool}.hosts[{place}]"), text.to_owned());
+            }
+        }
+    }
 }
 
 /// The listener of ours that a connection to `address` would reach, as far as the address itself tells.
@@ -90,7 +120,11 @@ fn addresses(config: &Config, context: &Context) {
     let admin = config.admin.address.map(|address| (address, "admin.address".to_owned()));
     for (address, path) in own.chain(admin).filter(|(address, _)| address.port() != 0) {
         if let Some(other) = taken.get(&address) {
-            context.error(&path, format!("{address} is taken by {other}"));
+            let text = match *other == path {
+                true => format!("{address} stands there twice; name it once"),
+                false => format!("{address} is taken by {other}"),
+            };
+            context.error(&path, text);
         } else {
             taken.insert(address, path);
         }
@@ -164,6 +198,16 @@ fn patience(config: &Config, context: &Context, i: usize) {
         let answer = print_duration(answer);
         let text = format!("must be less than timeouts.answer, {answer}: nobody waits longer for a greeting");
         context.error(&format!("listeners[{i}].greeting_delay"), text);
+    }
+}
+
+/// Warns where anybody may say that it is somebody else.
+fn trusts_all(listener: &Listener, context: &Context, i: usize) {
+    for (key, from) in [("xclient", &listener.xclient), ("proxy_protocol", &listener.proxy_protocol.from)] {
+        if from.iter().any(|network| network.prefix_len() == 0) {
+            let text = "lets whoever connects say that it is any client: name the proxies alone";
+            context.warning(&format!("listeners[{i}].{key}.from"), text.to_owned());
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! **In**: the section of a listener, of a pool, of a host, or of a callout. **Out**: the types of [`super::edge`].
 //! **Never**: opens a certificate; whether it can be used is found out when it is loaded (`tls`).
 
+use super::address;
 use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
-use super::settings::path;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
 use crate::networks::Networks;
@@ -40,6 +40,11 @@ pub(super) const IDENTITY: [(&str, Identity); 7] = [
     ("source_address", Identity::SourceAddress),
 ];
 
+/// An identity, as it is written.
+pub(crate) fn identity_name(identity: Identity) -> &'static str {
+    IDENTITY.iter().find(|(_, other)| *other == identity).map_or("", |(name, _)| name)
+}
+
 /// `tls` of a listener: a mode alone, or a mapping.
 pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
     let Some(node) = section.get("tls") else { return ListenerTls::default() };
@@ -49,15 +54,18 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         }
         return ListenerTls { mode: mode.unwrap_or_default(), ..ListenerTls::default() };
     }
-    let Some(mut tls) = node.section() else { return ListenerTls::default() };
-    let given = tls.require("mode", "").and_then(|node| node.choice(&LISTENER_TLS));
+    let shape = "{ mode: starttls, certificate: cert.pem, key: key.pem }";
+    let Some(mut tls) = node.section_like(shape, "", |_| false) else { return ListenerTls::default() };
+    let given = tls
+        .require("mode", "; write starttls, implicit, passthrough or off")
+        .and_then(|node| node.choice(&LISTENER_TLS));
     let mode = given.unwrap_or_default();
     let mut certificates: Vec<KeyPair> = pair(&mut tls).into_iter().collect();
     if let Some(more) = tls.get("certificates") {
         certificates.extend(more.list().iter().filter_map(|node| {
             let mut section = node.section()?;
-            let certificate = section.require("certificate", "").and_then(|node| path(&node));
-            let key = section.require("key", "").and_then(|node| path(&node));
+            let certificate = section.require("certificate", ", such as b.pem").and_then(|node| node.path());
+            let key = section.require("key", ", such as b.key").and_then(|node| node.path());
             section.end();
             Some(KeyPair { certificate: certificate?, key: key? })
         }));
@@ -67,7 +75,7 @@ pub(super) fn listener_tls(section: &mut Section<'_>) -> ListenerTls {
         mode: if implicit && mode == DoorTls::Passthrough { DoorTls::PassthroughImplicit } else { mode },
         certificates,
         require: tls.get_or("require", false, Node::flag),
-        client_roots: tls.get("client_roots").and_then(|node| path(&node)),
+        client_roots: tls.get("client_roots").and_then(|node| node.path()),
     };
     tls_of_listener(&mut tls, given, implicit, &decoded);
     tls.end();
@@ -87,7 +95,8 @@ fn tls_of_listener(tls: &mut Section<'_>, mode: Option<DoorTls>, implicit: bool,
             node.key_error(text);
         }
     };
-    let none_of_ours = "is of no use: with this mode gatepost itself speaks no TLS";
+    let none_of_ours =
+        "is of no use: with this mode gatepost itself speaks no TLS; write mode: starttls or implicit";
     for key in ["certificate", "key", "certificates", "client_roots"] {
         useless(key, !ours, none_of_ours);
     }
@@ -111,8 +120,10 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
     if let Some(mode) = alone(&node, &UPSTREAM_TLS) {
         return UpstreamTls { mode: mode.unwrap_or_default(), ..default };
     }
-    let Some(mut tls) = node.section() else { return default };
-    let given = tls.require("mode", "").and_then(|node| node.choice(&UPSTREAM_TLS));
+    let Some(mut tls) = node.section_like("{ mode: required }", "", |_| false) else { return default };
+    let given = tls
+        .require("mode", "; write opportunistic, required, implicit or off")
+        .and_then(|node| node.choice(&UPSTREAM_TLS));
     let mode = given.unwrap_or_default();
     let decoded = towards(&mut tls, mode);
     for key in ["verify", "roots"] {
@@ -126,7 +137,7 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
         if let Some(node) = tls.get(key)
             && given == Some(HopTls::Off)
         {
-            node.key_error("is of no use without TLS");
+            node.key_error("is of no use without TLS: set mode, or leave it out");
         }
     }
     tls.end();
@@ -140,14 +151,14 @@ pub(super) fn callout_tls(section: &mut Section<'_>, secure: Option<bool>) -> Up
     let Some(node) = section.get("tls") else { return default };
     if is_off(&node) {
         if secure == Some(true) {
-            node.error("contradicts \"https\" in \"url\"");
+            node.error("contradicts \"https\" in \"url\": leave it out, or write http");
         }
         return default;
     }
     if secure == Some(false) {
         node.key_error("is of no use without TLS: write https:// in \"url\"");
     }
-    let Some(mut tls) = node.section() else { return default };
+    let Some(mut tls) = node.section_like("{ roots: roots.pem }", "", |_| false) else { return default };
     if let Some(node) = tls.get("mode") {
         node.key_error("is of no use: \"url\" says it, by http or https");
     }
@@ -161,14 +172,14 @@ fn towards(tls: &mut Section<'_>, mode: HopTls) -> UpstreamTls {
     let decoded = UpstreamTls {
         mode,
         verify: tls.get_or("verify", true, Node::flag),
-        roots: tls.get("roots").and_then(|node| path(&node)),
+        roots: tls.get("roots").and_then(|node| node.path()),
         server_name: server_name(tls),
         certificate: pair(tls),
     };
     if let Some(node) = tls.get("roots")
         && !decoded.verify
     {
-        node.key_error("contradicts \"verify: false\"");
+        node.key_error("contradicts \"verify: false\": leave out one of them");
     }
     decoded
 }
@@ -186,7 +197,7 @@ pub(super) fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
     let Some(node) = section.get("proxy_protocol").filter(|node| !is_off(node)) else {
         return ProxyProtocol::default();
     };
-    let Some(mut peers) = node.section() else { return ProxyProtocol::default() };
+    let Some(mut peers) = peers(&node) else { return ProxyProtocol::default() };
     let from = from(&mut peers);
     let required = peers.get_or("required", false, Node::flag);
     if required && from.is_empty() {
@@ -199,7 +210,7 @@ pub(super) fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
 /// `xclient` of a listener: who may say it.
 pub(super) fn xclient(section: &mut Section<'_>) -> Networks {
     let Some(node) = section.get("xclient").filter(|node| !is_off(node)) else { return Networks::default() };
-    let Some(mut peers) = node.section() else { return Networks::default() };
+    let Some(mut peers) = peers(&node) else { return Networks::default() };
     let from = from(&mut peers);
     peers.end();
     from
@@ -227,16 +238,21 @@ fn alone<T: Copy + Default>(node: &Node<'_>, modes: &[(&'static str, T)]) -> Opt
     node.scalar().is_some().then(|| node.choice(modes))
 }
 
+/// `{ from: [NETWORK, ...] }`, of which people write a network alone.
+fn peers<'a>(node: &Node<'a>) -> Option<Section<'a>> {
+    node.section_like("{ from: [%] }", "10.0.0.0/8", |text| text.contains(['.', ':']))
+}
+
 fn from(peers: &mut Section<'_>) -> Networks {
     let from = peers.require("from", "; list who is trusted, such as [10.0.0.0/8]");
-    from.map(|node| node.list().iter().filter_map(Node::network).collect()).unwrap_or_default()
+    from.map(|node| node.list().iter().filter_map(address::network).collect()).unwrap_or_default()
 }
 
 /// `certificate` and `key`, which come together.
 fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
     match (tls.get("certificate"), tls.get("key")) {
         (Some(certificate), Some(key)) => {
-            Some(KeyPair { certificate: path(&certificate)?, key: path(&key)? })
+            Some(KeyPair { certificate: certificate.path()?, key: key.path()? })
         }
         (Some(node), None) => {
             node.key_error("needs \"key\" beside it");
@@ -253,5 +269,8 @@ fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
 fn server_name(tls: &mut Section<'_>) -> Option<String> {
     let node = tls.get("server_name")?;
     let name = node.text()?;
-    if is_host_name(&name) { Some(name) } else { node.expected("a host name, such as mx.example.com") }
+    if is_host_name(&name) {
+        return Some(name);
+    }
+    node.expected_near("a host name, such as mx.example.com", &address::instead(&name).unwrap_or_default())
 }

@@ -7,16 +7,16 @@
 //! RFC 2782 (SRV).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::{self, domain, target};
 use super::edges::{self, is_off};
-use super::settings::{count, path};
+use super::settings::count;
 use super::types::{
     Balance, HostSpec, Listener, Protocol, SMTP_PORT, Source, Target, UpstreamPool, is_host_name,
 };
-use super::walk::{Node, Section, shown};
+use super::walk::{Node, Section};
 use crate::session::route::{HopTls, Identity};
 use crate::session::settings::{AuthShown, DoorTls};
 
@@ -41,9 +41,9 @@ const SOURCES: [&str; 6] = ["hosts", "mx", "srv", "recipient_mx", "original_dest
 
 /// Decodes `listeners`.
 pub(super) fn listeners(node: &Node<'_>) -> Vec<Listener> {
-    let entries = node.list();
-    if entries.is_empty() {
-        node.error("needs at least one listener");
+    let entries = node.list_like("[{ address: % }]");
+    if entries.is_empty() && node.is_list() {
+        node.error("needs at least one listener, such as { address: 127.0.0.1:2525 }");
     }
     // One that cannot be read keeps its place, so that those behind it keep their numbers.
     let nothing = || Listener { addresses: Vec::new(), upstream: String::new(), ..Listener::default() };
@@ -52,12 +52,12 @@ pub(super) fn listeners(node: &Node<'_>) -> Vec<Listener> {
 
 fn listener(node: &Node<'_>) -> Option<Listener> {
     let default = Listener::default();
-    let mut section = node.section()?;
-    let addresses = section.require("address", "").map(|node| {
-        node.one_or_list().iter().filter_map(|node| node.socket_address(None)).collect::<Vec<_>>()
+    let mut section = node.section_like("{ address: % }", "127.0.0.1:2525", |text| text.contains(':'))?;
+    let addresses = section.require("address", ", such as 127.0.0.1:2525").map(|node| {
+        node.one_or_list().iter().filter_map(|node| address::socket_address(node, None)).collect::<Vec<_>>()
     });
     if let Some(node) = section.get("address").filter(|node| node.one_or_list().is_empty()) {
-        node.error("needs at least one address");
+        node.error("needs at least one address, such as 127.0.0.1:2525");
     }
     let upstream = section.get_or("upstream", default.upstream, Node::text);
     let tls = edges::listener_tls(&mut section);
@@ -83,15 +83,16 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
 /// Decodes `upstreams`.
 pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, UpstreamPool> {
     let mut pools = BTreeMap::new();
-    let Some(mut section) = node.section() else { return pools };
+    let section = node.section_like("{ main: { hosts: [%] } }", "127.0.0.1:25", |_| true);
+    let Some(mut section) = section else { return pools };
     let entries = section.all();
     if entries.is_empty() {
-        node.error("needs at least one pool");
+        node.error("needs at least one pool, such as main: { hosts: [127.0.0.1:25] }");
     }
     for (name, node) in entries {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(word) {
-            node.key_error("the name of a pool is made of letters, digits, - and _");
+            node.key_error("the name of a pool is made of 1 to 64 letters, digits, - and _");
         }
         // A pool with errors is entered all the same: what names it must not be reported for that.
         pools.insert(name.to_owned(), upstream(&node).unwrap_or_default());
@@ -101,7 +102,7 @@ pub(super) fn upstreams(node: &Node<'_>) -> BTreeMap<String, UpstreamPool> {
 
 fn upstream(node: &Node<'_>) -> Option<UpstreamPool> {
     let default = UpstreamPool::default();
-    let mut section = node.section()?;
+    let mut section = node.section_like("{ hosts: [%] }", "127.0.0.1:25", |_| true)?;
     let port = section
         .get_or("port", default.port, |node| node.number(1, 65535).and_then(|n| u16::try_from(n).ok()));
     let source = source(&mut section, port);
@@ -122,6 +123,7 @@ fn upstream(node: &Node<'_>) -> Option<UpstreamPool> {
         identity_login: section.get_or("identity_login", default.identity_login, Node::flag),
     };
     contradictions(&mut section, &upstream);
+    weights(&mut section, &upstream);
     section.end();
     Some(upstream)
 }
@@ -146,10 +148,10 @@ fn contradictions(section: &mut Section<'_>, upstream: &UpstreamPool) {
         Source::Hosts(_) | Source::Sink(_) | Source::Mx(_) => {}
     }
     if sink && upstream.tls.mode != HopTls::Off {
-        says("tls", "contradicts \"sink\", which is a part of gatepost");
+        says("tls", "contradicts \"sink\", which is a part of gatepost; leave it out");
     }
     if sink && upstream.identity != Identity::None {
-        says("identity", "contradicts \"sink\", which is a part of gatepost");
+        says("identity", "contradicts \"sink\", which is a part of gatepost; leave it out");
     }
     let unix = |host: &HostSpec| matches!(host.target, Target::Unix(_));
     if upstream.identity == Identity::SourceAddress
@@ -157,8 +159,11 @@ fn contradictions(section: &mut Section<'_>, upstream: &UpstreamPool) {
     {
         says("identity", "contradicts a host at \"unix:\", which sees no address");
     }
+    if upstream.identity == Identity::None && !upstream.identity_required {
+        says("identity_required", "is of no use: with identity: none no host is told who the client is");
+    }
     if upstream.identity_login && upstream.identity != Identity::Xclient {
-        says("identity_login", "belongs to identity: xclient");
+        says("identity_login", "belongs to identity: xclient; leave it out, or set that");
     }
     if upstream.protocol == Protocol::Lmtp {
         match &upstream.source {
@@ -183,6 +188,19 @@ fn contradictions(section: &mut Section<'_>, upstream: &UpstreamPool) {
     }
 }
 
+/// Warns of weights where none is looked at.
+fn weights(section: &mut Section<'_>, upstream: &UpstreamPool) {
+    let Source::Hosts(hosts) = &upstream.source else { return };
+    let Some(node) = section.get("hosts").filter(|_| upstream.balance == Balance::First) else { return };
+    let entries = node.list();
+    for (_, entry) in hosts.iter().zip(&entries).filter(|(host, entry)| host.weight > 1 && entry.is_section())
+    {
+        if let Some(weight) = entry.section().and_then(|mut host| host.get("weight")) {
+            weight.warning("counts for nothing in file order; balance: round_robin goes by weight");
+        }
+    }
+}
+
 const LMTP_PORT: &str = "LMTP is never spoken on port 25 (RFC 2033 5): name the port, such as 24";
 
 /// `off`, or `{ interval: 10s }`.
@@ -190,8 +208,9 @@ fn health(node: &Node<'_>) -> Option<Option<Duration>> {
     if is_off(node) {
         return Some(None);
     }
-    let mut section = node.section()?;
-    let interval = section.require("interval", "").and_then(|node| node.duration(SHORTEST_INTERVAL));
+    let mut section = node.section_like("{ interval: % }", "10s", |text| text.ends_with(['s', 'm', 'h']))?;
+    let interval =
+        section.require("interval", ", such as 10s").and_then(|node| node.duration(SHORTEST_INTERVAL));
     section.end();
     interval.map(Some)
 }
@@ -217,7 +236,7 @@ fn source(section: &mut Section<'_>, port: u16) -> Source {
     for (key, node) in &given {
         match *key {
             "hosts" => source = Source::Hosts(hosts(node, port)),
-            "sink" => source = Source::Sink(path(node).unwrap_or_default()),
+            "sink" => source = Source::Sink(node.path().unwrap_or_default()),
             "mx" => source = Source::Mx(mail_domain(node).unwrap_or_default()),
             "srv" => source = Source::Srv(service(node).unwrap_or_default()),
             "recipient_mx" if node.flag() == Some(true) => source = Source::RecipientMx,
@@ -238,7 +257,10 @@ fn service(node: &Node<'_>) -> Option<String> {
     if good && is_host_name(name.strip_suffix('.').unwrap_or(&name)) {
         return Some(name.strip_suffix('.').unwrap_or(&name).to_owned());
     }
-    node.expected("a service and its domain, such as _smtp._tcp.example.com")
+    node.expected_near(
+        "a service and its domain, such as _smtp._tcp.example.com",
+        &address::instead(&name).unwrap_or_default(),
+    )
 }
 
 /// `mx: example.com`; its port stands apart.
@@ -250,18 +272,10 @@ fn mail_domain(node: &Node<'_>) -> Option<String> {
     Some(name)
 }
 
-/// A domain whose mail hosts are looked up, `name` or `name:port`.
-pub(super) fn domain(node: &Node<'_>, port: u16) -> Option<(String, u16)> {
-    match target(node, port)? {
-        Target::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((host, port)),
-        Target::Tcp { .. } | Target::Unix(_) => node.expected("a domain, such as example.com"),
-    }
-}
-
 fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {
     let entries = node.list();
-    if entries.is_empty() {
-        node.error("needs at least one host");
+    if entries.is_empty() && node.is_list() {
+        node.error("needs at least one host, such as 127.0.0.1:25");
     }
     let mut hosts: Vec<HostSpec> = Vec::new();
     for entry in entries {
@@ -277,60 +291,14 @@ fn hosts(node: &Node<'_>, port: u16) -> Vec<HostSpec> {
 }
 
 fn host(node: &Node<'_>, port: u16) -> Option<HostSpec> {
-    if node.scalar().is_some() {
+    if !node.is_section() {
         return Some(HostSpec { target: target(node, port)?, weight: 1, server_name: None });
     }
     let mut section = node.section()?;
-    let target = section.require("address", "").and_then(|node| target(&node, port));
+    let target =
+        section.require("address", ", such as mail.example.com:25").and_then(|node| target(&node, port));
     let weight = section.get_or("weight", 1, |node| node.number(1, 1000).and_then(|n| u32::try_from(n).ok()));
     let server_name = edges::host_tls(&mut section);
     section.end();
     Some(HostSpec { target: target?, weight, server_name })
-}
-
-/// `name`, `name:port`, `192.0.2.1:25`, `[v6]:port`, `unix:/path`.
-fn target(node: &Node<'_>, port: u16) -> Option<Target> {
-    const WANTED: &str =
-        "a host, such as mail.example.com, 192.0.2.1:25, \"[2001:db8::1]:25\" or unix:/run/mta";
-    let text = node.text()?;
-    if let Some(path) = text.strip_prefix("unix:") {
-        if !path.starts_with('/') {
-            node.error("the path behind \"unix:\" starts with /");
-            return None;
-        }
-        return Some(Target::Unix(PathBuf::from(path)));
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').unwrap_or((rest, "]"));
-        let v6 = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
-        let port = match rest.strip_prefix(':') {
-            Some(digits) => parse_port(node, digits)?,
-            None if rest.is_empty() => port,
-            None => return node.expected(WANTED),
-        };
-        return if v6 { Some(Target::Tcp { host: host.to_owned(), port }) } else { node.expected(WANTED) };
-    }
-    if text.parse::<IpAddr>().is_ok() {
-        return Some(Target::Tcp { host: text, port });
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, digits)) => (host, parse_port(node, digits)?),
-        None => (text.as_str(), port),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let digits = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !is_host_name(host) || (digits && host.parse::<IpAddr>().is_err()) {
-        return node.expected(WANTED);
-    }
-    Some(Target::Tcp { host: host.to_owned(), port })
-}
-
-fn parse_port(node: &Node<'_>, digits: &str) -> Option<u16> {
-    match digits.parse::<u16>() {
-        Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Some(port),
-        _ => {
-            node.error(format!("{} is not a port; ports are from 1 to 65535", shown(digits)));
-            None
-        }
-    }
 }

@@ -8,6 +8,7 @@
 //! decoders beside it read the merged tree, `check` compares its sections, `print` writes it down again.
 
 mod action;
+mod address;
 pub mod callout;
 mod callouts;
 mod check;
@@ -17,7 +18,9 @@ mod env;
 mod error;
 mod hops;
 pub mod operation;
+mod places;
 mod print;
+mod reach;
 mod reply;
 pub mod rule;
 mod rules;
@@ -29,19 +32,24 @@ mod template;
 #[cfg(test)]
 mod tests;
 pub mod types;
+mod unknown;
 mod walk;
 mod yaml;
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use figment::Figment;
 
+pub(crate) use address::scoped;
 pub use check::own_listener;
+pub(crate) use edges::identity_name;
 pub(crate) use error::suggestion;
 pub use error::{Errors, Place, Problem};
+pub use places::{FileFault, Places};
+pub(crate) use scalar::read_size;
 pub(crate) use stage::{knows, stages};
 pub use types::Config;
 pub(crate) use walk::shown;
@@ -51,6 +59,9 @@ pub const EMBEDDED: &str = include_str!("../../proxy.yaml");
 
 /// The file looked for when none is named.
 pub const DEFAULT_FILE: &str = "proxy.yaml";
+
+/// What is said of a file in another encoding.
+const NOT_UTF8: &str = "not UTF-8, in which the file has to be saved";
 
 /// What messages call the embedded file.
 const EMBEDDED_NAME: &str = "built-in proxy.yaml";
@@ -67,6 +78,15 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The name of the file it came from, for messages.
     pub file: String,
+    /// Where its keys were written, for what is found out about them later.
+    pub places: Arc<Places>,
+}
+
+impl Loaded {
+    /// What is wrong with the value at a key path, told with its place.
+    pub fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
+        self.places.problem(key, text)
+    }
 }
 
 impl Loaded {
@@ -78,9 +98,17 @@ impl Loaded {
 
 /// Loads a configuration: from `path`, else from `proxy.yaml` in the working directory if it exists, else the
 /// embedded one; then from `variables` (see [`environment`]). To reload is to call it again.
+///
+/// `files` is asked what is wrong with the files that the configuration names, even where it is wrong itself (that it is
+/// told, too): all that is wrong is told at once.
+///
+/// # Errors
+///
+/// Everything that is wrong.
 pub fn load(
     path: Option<&Path>,
     variables: impl IntoIterator<Item = (String, String)>,
+    files: impl Fn(&Config, bool) -> Vec<FileFault>,
 ) -> Result<Loaded, Errors> {
     let name = path.unwrap_or(Path::new(DEFAULT_FILE));
     match read(name) {
@@ -89,12 +117,12 @@ pub fn load(
             let text = String::from_utf8(octets).map_err(|error| {
                 let line =
                     error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
-                unreadable(&name, rule::Mark { line, column: 1 }, "not UTF-8".to_owned())
+                unreadable(&name, rule::Mark { line, column: 1 }, NOT_UTF8.to_owned())
             })?;
-            load_text(&name, &text, variables)
+            load_text_with(&name, &text, variables, files)
         }
         Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
-            load_text(EMBEDDED_NAME, EMBEDDED, variables)
+            load_text_with(EMBEDDED_NAME, EMBEDDED, variables, files)
         }
         Err(error) => {
             let text = format!("cannot be read: {error}");
@@ -103,11 +131,29 @@ pub fn load(
     }
 }
 
-/// Loads a configuration from `text`, which messages call `name`, and from `variables`.
+/// Loads a configuration from `text`, which messages call `name`, and from `variables`; looks at no file that it names.
+///
+/// # Errors
+///
+/// Everything that is wrong with the text.
 pub fn load_text(
     name: &str,
     text: &str,
     variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Errors> {
+    load_text_with(name, text, variables, |_, _| Vec::new())
+}
+
+/// The same, with `files` as of [`load`].
+///
+/// # Errors
+///
+/// Everything that is wrong.
+pub fn load_text_with(
+    name: &str,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+    files: impl Fn(&Config, bool) -> Vec<FileFault>,
 ) -> Result<Loaded, Errors> {
     let document = yaml::Document::parse(name, text);
     if document.unread {
@@ -118,19 +164,24 @@ pub fn load_text(
     let merged = Figment::new().merge(&document).merge(&environment).find_value("");
     let merged = merged.map_err(|error| unreadable(name, rule::Mark::default(), error.to_string()))?;
     let context = walk::Context {
-        file: name.to_owned(),
-        marks: document.marks,
-        variables: environment.variables,
-        errors: RefCell::new([document.problems, environment.problems].concat()),
-        warnings: RefCell::default(),
+        places: Places { file: name.to_owned(), marks: document.marks, variables: environment.variables },
+        ..walk::Context::default()
     };
     let config = settings::config(&walk::Node::top(&context, &merged));
     check::check(&config, &context);
-    let errors = context.errors.into_inner();
+    let wrong = [&document.problems, &environment.problems, &*context.errors.borrow()]
+        .iter()
+        .any(|all| !all.is_empty());
+    for fault in files(&config, wrong) {
+        let key = context.files.borrow().key_of(&fault);
+        context.error(&key, fault.text);
+    }
+    let errors = [document.problems, environment.problems, context.errors.into_inner()].concat();
     if !errors.is_empty() {
         return Err(Errors::new(errors));
     }
-    Ok(Loaded { config, warnings: error::in_order(context.warnings.into_inner()), file: name.to_owned() })
+    let warnings = error::in_order(context.warnings.into_inner());
+    Ok(Loaded { config, warnings, file: name.to_owned(), places: Arc::new(context.places) })
 }
 
 /// The variables of this process, as [`load`] takes them.

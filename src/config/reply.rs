@@ -75,6 +75,13 @@ fn line(node: &Node<'_>, last: bool, before: Option<u16>) -> Option<(String, u16
     if text.len() > LONGEST_LINE {
         return fault(format!("a reply line has at most {LONGEST_LINE} characters"));
     }
+    if last && is_wordless(&text) {
+        return fault(format!(
+            "{} needs a text behind it, such as \"{}\"",
+            shown(&text),
+            with_words(&text, code)
+        ));
+    }
     match (text.as_bytes().get(3), last) {
         (None | Some(b' '), true) | (Some(b'-'), false) => {}
         (Some(b'-'), true) => return fault(format!("the last line of a reply starts with \"{code} \"")),
@@ -90,6 +97,21 @@ fn line(node: &Node<'_>, last: bool, before: Option<u16>) -> Option<(String, u16
         return fault(format!("an enhanced code of class {class} contradicts {code}"));
     }
     Some((text, code))
+}
+
+/// Whether nothing stands behind the code that a person could read. RFC 5321 section 4.2 would let it pass.
+fn is_wordless(line: &str) -> bool {
+    let behind = line.get(3..).unwrap_or_default();
+    let words = behind.strip_prefix([' ', '-']).unwrap_or(behind).trim();
+    words.is_empty()
+        || (behind.len() > words.len() && !words.contains(' ') && enhanced_class(words).is_some())
+}
+
+/// The same with words.
+fn with_words(line: &str, code: u16) -> String {
+    let given = line.get(4..).unwrap_or_default().trim();
+    let enhanced = if given.is_empty() { format!("{}.7.1", code / 100) } else { given.to_owned() };
+    format!("{code} {enhanced} {}", if code < 400 { "Taken" } else { "Not here" })
 }
 
 fn code(text: &str) -> Option<u16> {

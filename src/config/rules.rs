@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 
 use super::action;
+use super::address::network;
 use super::edges::is_off;
 use super::rule::{Action, CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
-use super::scalar::parse_size;
+use super::scalar::{parse_size, size_near};
 use super::settings::LATER;
-use super::stage::{AskedAt, STAGES, knows};
+use super::stage::{self, AskedAt, STAGES, knows};
 use super::walk::{Node, Section};
 use crate::session::verdict::Stage;
 use figment::value::Value;
@@ -55,10 +56,16 @@ pub(super) fn unique<'a>(what: &str, entries: &[Node<'_>], names: impl Iterator<
 
 fn rule(node: &Node<'_>) -> Option<Rule> {
     let mut section = node.section()?;
-    let name = section.require("name", "").and_then(|node| name(&node, "rule")).unwrap_or_default();
-    let stages = section.require("stages", "").map(|node| stages(&node, "rules")).unwrap_or_default();
+    let name = section
+        .require("name", ", such as moved-domain")
+        .and_then(|node| name(&node, "rule"))
+        .unwrap_or_default();
+    let stages =
+        section.require("stages", ", such as rcpt").map(|node| stages(&node, "rules")).unwrap_or_default();
     let matches = section.get_or("match", Match::default(), |node| matching(node, &stages, 0));
-    let actions = section.require("do", "").and_then(|node| action::action(&node, &stages, &matches));
+    let actions = section
+        .require("do", ", such as accept, or { reply: \"550 5.7.1 Not here\" }")
+        .and_then(|node| action::action(&node, &stages, &matches));
     section.end();
     Some(Rule { name, stages, matches, actions: actions.unwrap_or_default(), mark: node.mark() })
 }
@@ -79,13 +86,19 @@ pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
     let mut stages = Vec::new();
     let entries = node.one_or_list();
     if entries.is_empty() {
-        node.error("needs at least one stage");
+        node.error("needs at least one stage, such as rcpt");
     }
     for entry in entries {
         match entry.choice(&STAGES) {
-            Some(AskedAt::Message) => entry.error(format!("{who} at message are {LATER}")),
-            Some(AskedAt::Disconnect) => entry.error("nobody is asked at disconnect"),
-            Some(AskedAt::Stage(stage)) if stages.contains(&stage) => entry.error("the same stage twice"),
+            Some(AskedAt::Message) => {
+                entry.error(format!("{who} at message are {LATER}, which looks into no message"))
+            }
+            Some(AskedAt::Disconnect) => {
+                entry.error("nobody is asked at disconnect, where the session is over; leave it out")
+            }
+            Some(AskedAt::Stage(stage)) if stages.contains(&stage) => {
+                entry.error("the same stage twice; name it once")
+            }
             Some(AskedAt::Stage(stage)) => stages.push(stage),
             None => {}
         }
@@ -95,15 +108,16 @@ pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
 
 /// What must hold, each key known at each of the stages.
 pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Option<Match> {
-    let mut section = node.section()?;
+    let mut section =
+        node.section_like("{ recipient: % }", "\"*@example.com\"", |text| text.contains('@'))?;
     let mut at = Keys { section: &mut section, stages };
     let matches = Match {
         listener: at.globs("listener"),
-        client: at.each("client", |node| node.network()).into_iter().collect(),
+        client: at.each("client", network).into_iter().collect(),
         helo: at.globs("helo"),
         sender: at.each("sender", address),
-        recipient: at.each("recipient", address),
-        recipient_given: at.each("recipient_given", address),
+        recipient: at.each("recipient", recipient),
+        recipient_given: at.each("recipient_given", recipient),
         code: at.each("code", code),
         enhanced_code: at.each("enhanced_code", enhanced_code),
         text: at.globs("text"),
@@ -123,10 +137,10 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
     if matches.not.as_deref() == Some(&Match::default())
         && let Some(node) = section.get("not")
     {
-        node.error("\"not\" without a key never holds");
+        node.error("\"not\" without a key never holds; leave it out, or say what must not hold");
     }
-    if let Some(node) = section.get("header") {
-        node.key_error(LATER);
+    for key in ["header", "attachment", "signed"] {
+        section.later(key, &format!("is {LATER}, which looks into no message"));
     }
     section.end();
     Some(matches)
@@ -170,7 +184,9 @@ impl<'a> Keys<'_, 'a> {
     fn get(&mut self, key: &'static str) -> Option<Node<'a>> {
         let node = self.section.get(key)?;
         if let Some(stage) = self.stages.iter().find(|stage| !knows(**stage, key)) {
-            node.key_error(format!("is not known at {}", stage.as_str()));
+            let known: Vec<&str> =
+                stage::stages().filter(|stage| knows(*stage, key)).map(Stage::as_str).collect();
+            node.key_error(format!("is not known at {}, only at {}", stage.as_str(), known.join(", ")));
         }
         Some(node)
     }
@@ -179,7 +195,7 @@ impl<'a> Keys<'_, 'a> {
         let Some(node) = self.get(key) else { return Vec::new() };
         let entries = node.one_or_list();
         if entries.is_empty() {
-            node.error("an empty list never holds");
+            node.error("an empty list never holds; leave the key out, or name what is meant");
         }
         entries.iter().filter_map(read).collect()
     }
@@ -198,11 +214,33 @@ fn glob(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-/// A glob over a mailbox. One mistake deserves a word: a domain alone matches no address.
+/// A glob over a recipient, of which one comes without a domain (RFC 5321 section 4.5.1).
+fn recipient(node: &Node<'_>) -> Option<String> {
+    let text = address(node)?;
+    if !text.contains(['@', '*', '.', '"', '<']) && !text.eq_ignore_ascii_case("postmaster") {
+        node.warning(format!("only <postmaster> comes without a domain; for all domains write \"{text}@*\""));
+    }
+    Some(text)
+}
+
+/// A glob over a mailbox. Some mistakes deserve a word: a domain alone matches no address.
 fn address(node: &Node<'_>) -> Option<String> {
     let text = glob(node)?;
     if !text.contains(['@', '*', '"']) && text.contains('.') && !text.starts_with('<') {
         node.warning(format!("has no @; for all addresses of a domain write \"*@{text}\""));
+    }
+    let expression =
+        text.starts_with('/') && text.ends_with('/') || text.starts_with('^') && text.ends_with('$');
+    if text.len() > 1 && expression {
+        node.warning(
+            "looks like a regular expression, and patterns are of * alone, such as \"*@example.com\"",
+        );
+    }
+    // No domain has braces.
+    if text.rsplit_once('@').is_some_and(|(_, domain)| domain.contains(['{', '}'])) {
+        node.warning(
+            "never holds: a domain has no braces; write a list, such as [\"*@a.example\", \"*@b.example\"]",
+        );
     }
     Some(text)
 }
@@ -241,11 +279,12 @@ fn size(node: &Node<'_>) -> Option<SizeRange> {
     match parse_range(&text) {
         Some(range) if range.least <= range.most => Some(range),
         Some(_) => {
-            node.error("no size is in this range");
+            node.error("no size is in this range; the smaller one stands first");
             None
         }
         None => {
-            node.expected("a size or a range of sizes, such as \">10MiB\", \"<=64KiB\" or \"1MiB..10MiB\"")
+            let wanted = "a size or a range of sizes, such as \">10MiB\", \"<=64KiB\" or \"1MiB..10MiB\"";
+            node.expected_near(wanted, &size_near(&text))
         }
     }
 }

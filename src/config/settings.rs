@@ -7,14 +7,14 @@
 //! Bounds of the limits: RFC 5321 section 4.5.3.1 says what must be taken at least; what is above the largest value
 //! allowed here would only serve an attacker.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address;
 use super::callouts;
 use super::edges::is_off;
 use super::hops;
 use super::rules;
-use super::scalar::is_keyword;
+use super::scalar::{is_keyword, print_size};
 use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits};
 use super::walk::{Node, shown};
 use crate::dialog::{Limits, Timeouts};
@@ -106,21 +106,16 @@ fn octets(node: &Node<'_>, least: u64, most: u64) -> Option<usize> {
     node.size(least, most).and_then(|n| usize::try_from(n).ok())
 }
 
-/// A path that can be one.
-pub(super) fn path(node: &Node<'_>) -> Option<PathBuf> {
-    node.text().map(PathBuf::from)
-}
-
 fn limits(node: &Node<'_>) -> Option<(Limits, SessionLimits)> {
     const KIB: u64 = 1024;
-    let mut section = node.section()?;
+    let mut section = node.section_like("{ sessions: % }", "10000", |text| text.parse::<u32>().is_ok())?;
     let default = SessionLimits::default();
     let sessions = section.get("sessions");
     let session_limits = SessionLimits {
-        sessions: sessions.as_ref().and_then(|node| count(node, 1, 10_000_000)).unwrap_or(default.sessions),
+        sessions: sessions.as_ref().and_then(|node| count(node, 0, 10_000_000)).unwrap_or(default.sessions),
         sessions_configured: sessions.is_some(),
         sessions_per_client: section
-            .get_or("sessions_per_client", default.sessions_per_client, |node| count(node, 1, 10_000_000)),
+            .get_or("sessions_per_client", default.sessions_per_client, |node| count(node, 0, 10_000_000)),
         new_sessions_per_minute: section.get_or("new_sessions_per_minute", 0, rate),
         messages_per_minute: section.get_or("messages_per_minute", 0, rate),
         recipients_per_minute: section.get_or("recipients_per_minute", 0, rate),
@@ -142,7 +137,10 @@ fn limits(node: &Node<'_>) -> Option<(Limits, SessionLimits)> {
         attempts: section.get_or("attempts", default.attempts, |node| count(node, 0, 100)),
     };
     if limits.reply < limits.reply_line {
-        section.node().error("\"reply\" is smaller than \"reply_line\"");
+        let (reply, line) = (print_size(limits.reply as u64), print_size(limits.reply_line as u64));
+        let text =
+            format!("\"reply\", {reply}, is smaller than \"reply_line\", {line}: a reply has a line or more");
+        section.node().error(text);
     }
     section.end();
     Some((limits, session_limits))
@@ -158,11 +156,11 @@ fn number(node: &Node<'_>, least: u64, most: u64) -> Option<u32> {
 }
 
 fn networks(node: &Node<'_>) -> Option<Networks> {
-    Some(node.list().iter().filter_map(Node::network).collect())
+    Some(node.list().iter().filter_map(address::network).collect())
 }
 
 fn range(node: &Node<'_>) -> Option<Range> {
-    let mut section = node.section()?;
+    let mut section = node.section_like("{ from: [%], sessions: 100 }", "192.0.2.0/24", |_| true)?;
     let from = section.require("from", "; list the networks, such as [192.0.2.0/24]");
     if let Some(from) = from.as_ref().filter(|from| from.value().as_array().is_some_and(<[_]>::is_empty)) {
         from.error("a range needs at least one network");
@@ -180,7 +178,7 @@ fn range(node: &Node<'_>) -> Option<Range> {
 
 fn timeouts(node: &Node<'_>) -> Option<Timeouts> {
     let default = Timeouts::default();
-    let mut section = node.section()?;
+    let mut section = node.section_like("{ command: % }", "5m", |text| text.ends_with(['s', 'm', 'h']))?;
     let mut get = |key, default| section.get_or(key, default, |node| node.duration(Duration::from_millis(1)));
     let timeouts = Timeouts {
         command: get("command", default.command),
@@ -200,10 +198,16 @@ fn timeouts(node: &Node<'_>) -> Option<Timeouts> {
 
 fn content(node: &Node<'_>) -> Option<Content> {
     let default = Content::default();
-    let mut section = node.section()?;
+    let word = |text: &str| BARE_NEWLINE.iter().any(|(name, _)| *name == text);
+    let mut section = node.section_like("{ bare_newline: % }", "normalize", word)?;
+    for key in ["memory", "spool"] {
+        if let Some(node) = section.get(key) {
+            node.warning("has no effect yet: this version spools no message");
+        }
+    }
     let content = Content {
         memory: section.get_or("memory", default.memory, |node| octets(node, 0, 1 << 30)),
-        spool: section.get_or("spool", default.spool, path),
+        spool: section.get_or("spool", default.spool, Node::path),
         bare_newline: section.get_or("bare_newline", default.bare_newline, |node| node.choice(&BARE_NEWLINE)),
     };
     section.end();
@@ -211,10 +215,10 @@ fn content(node: &Node<'_>) -> Option<Content> {
 }
 
 fn dns(node: &Node<'_>) -> Option<Dns> {
-    let mut section = node.section()?;
+    let mut section = node.section_like("{ servers: [%] }", "127.0.0.1:53", |_| true)?;
     let servers = section.get_or("servers", Vec::new(), |node| {
         let servers = node.list();
-        Some(servers.iter().filter_map(|node| node.socket_address(Some(53))).collect())
+        Some(servers.iter().filter_map(|node| address::socket_address(node, Some(53))).collect())
     });
     section.end();
     Some(Dns { servers })
@@ -225,8 +229,9 @@ fn admin(node: &Node<'_>) -> Option<Admin> {
     if is_off(node) {
         return Some(Admin { address: None });
     }
-    let mut section = node.section()?;
-    let address = section.get_or("address", Admin::default().address, |node| Some(node.socket_address(None)));
+    let mut section = node.section_like("{ address: % }", "127.0.0.1:9025", |text| text.contains(':'))?;
+    let address =
+        section.get_or("address", Admin::default().address, |node| Some(address::socket_address(node, None)));
     section.end();
     Some(Admin { address })
 }
@@ -245,7 +250,8 @@ fn user(node: &Node<'_>) -> Option<String> {
 
 fn log(node: &Node<'_>) -> Option<Log> {
     let default = Log::default();
-    let mut section = node.section()?;
+    let level = |text: &str| LOG_LEVEL.iter().any(|(name, _)| *name == text);
+    let mut section = node.section_like("{ level: % }", "info", level)?;
     let log = Log {
         format: section.get_or("format", default.format, |node| node.choice(&LOG_FORMAT)),
         level: section.get_or("level", default.level, |node| node.choice(&LOG_LEVEL)),

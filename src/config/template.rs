@@ -31,9 +31,19 @@ pub(super) fn template(node: &Node<'_>, known: &[Variable]) -> Option<Template> 
         if let TemplatePiece::Variable(variable) = piece
             && !known.contains(variable)
         {
-            node.error(format!("{{{}}} is not known at this stage", variable.name()));
+            let known: Vec<String> = known.iter().map(|known| format!("{{{}}}", known.name())).collect();
+            let known = known.join(", ");
+            node.error(format!("{{{}}} is not known at this stage; known are {known}", variable.name()));
             return None;
         }
+    }
+    let foreign = ["%u", "%d", "%s", "%n", "%1", "\\1", "$1", "$local", "$domain"];
+    if text.contains("${") {
+        node.warning("the $ stays in it: a variable is written {local}");
+    } else if !pieces.iter().any(|piece| matches!(piece, TemplatePiece::Variable(_)))
+        && let Some(foreign) = foreign.iter().find(|foreign| text.contains(**foreign))
+    {
+        node.warning(format!("{foreign} stays in it as it is: a variable is written {{local}}"));
     }
     Some(Template(pieces))
 }

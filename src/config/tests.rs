@@ -54,7 +54,7 @@ rules:
       size: [">10MiB", "<=64KiB", 1..2, 0]
       not: { client: 192.0.2.7, not: { code: 551 } }
     do: { substitute: ["450-4.1.1 not", "450 4.1.1 now"] }
-  - { name: a, stages: rcpt, match: { recipient: postmaster, recipient_given: "*" }, do: { reply: 250 } }
+  - { name: a, stages: rcpt, match: { recipient: postmaster, recipient_given: "*" }, do: { reply: "250 Taken" } }
   - { name: b, stages: mail, do: { rewrite: { sender: "<>", parameters: { add: "NOTIFY=NEVER", remove: [auth] } } } }
   - { name: c, stages: rcpt, do: { rewrite: { recipient: "{local}+{{x}}@{domain}" }, route: { upstream: branch } } }
   - { name: d, stages: helo, do: { rewrite: { helo: "[{client}]" }, accept: true } }
@@ -188,7 +188,7 @@ fn the_rich_file_is_read_as_it_is_meant() {
     let rule = |name: &str| config.rules.iter().find(|rule| rule.name == name).unwrap();
     assert_eq!(rule("everything").stages, [Stage::RcptReply, Stage::MailReply]);
     assert_eq!(rule("everything").matches.verb, ["RCPT"]);
-    assert_eq!(rule("a").actions.decide, Some(Decide::Reply(vec!["250".to_owned()])));
+    assert_eq!(rule("a").actions.decide, Some(Decide::Reply(vec!["250 Taken".to_owned()])));
     assert_eq!(rule("g").actions.decide, Some(Decide::Disconnect(None)));
     let pieces = |text: &str| TemplatePiece::Text(text.to_owned());
     let variable = TemplatePiece::Variable;

@@ -8,68 +8,38 @@
 //! Nothing decoded along a reported error is ever used, see `config::load`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use figment::value::{Dict, Empty, Value};
 
-use super::error::{Place, Problem, suggestion};
+use super::error::{Problem, suggestion};
+use super::places::{NamedFiles, Places};
 use super::rule::Mark;
-use super::yaml::{Marks, join, plain};
+use super::unknown;
+use super::yaml::{join, plain};
 
 /// Where everything was written, and what has been reported so far.
 #[derive(Debug, Default)]
 pub(super) struct Context {
-    /// The file's name as given.
-    pub(super) file: String,
-    /// Marks of the file by key path.
-    pub(super) marks: HashMap<String, Marks>,
-    /// Variables by key path.
-    pub(super) variables: BTreeMap<String, String>,
+    /// Where everything was written.
+    pub(super) places: Places,
     /// Errors.
     pub(super) errors: RefCell<Vec<Problem>>,
     /// Warnings.
     pub(super) warnings: RefCell<Vec<Problem>>,
+    /// The files that were named.
+    pub(super) files: RefCell<NamedFiles>,
 }
 
 impl Context {
     /// Reports the value at `path` as wrong.
     pub(super) fn error(&self, path: &str, text: String) {
-        self.errors.borrow_mut().push(self.problem(path, false, text));
+        self.errors.borrow_mut().push(self.places.at(path, false, text));
     }
 
     /// Warns about the value at `path`.
     pub(super) fn warning(&self, path: &str, text: String) {
-        self.warnings.borrow_mut().push(self.problem(path, false, text));
-    }
-
-    fn problem(&self, path: &str, at_key: bool, text: String) -> Problem {
-        let place = self.place(path, at_key);
-        // A variable's name says the key path already, unless only something around or below it is meant.
-        let named = matches!(&place, Place::Variable(_)) && self.variables.contains_key(path);
-        Problem { place, key: if named { String::new() } else { path.to_owned() }, text }
-    }
-
-    fn place(&self, path: &str, at_key: bool) -> Place {
-        if let Some(name) = self.variables.get(path) {
-            return Place::Variable(name.clone());
-        }
-        let mark = |marks: &Marks| if at_key { marks.key } else { marks.value };
-        if let Some(marks) = self.marks.get(path) {
-            return Place::File { name: self.file.clone(), mark: mark(marks) };
-        }
-        let below = format!("{path}.");
-        if let Some((_, name)) = self.variables.iter().find(|(key, _)| key.starts_with(&below)) {
-            return Place::Variable(name.clone());
-        }
-        // Not written down at all: what it would stand in is the nearest place.
-        let mut around = path;
-        while let Some(end) = around.rfind(['.', '[']) {
-            around = &around[..end];
-            if let Some(marks) = self.marks.get(around) {
-                return Place::File { name: self.file.clone(), mark: marks.key };
-            }
-        }
-        Place::File { name: self.file.clone(), mark: Mark::default() }
+        self.warnings.borrow_mut().push(self.places.at(path, false, text));
     }
 }
 
@@ -94,7 +64,7 @@ impl<'a> Node<'a> {
 
     /// Where it stands in the file.
     pub(super) fn mark(&self) -> Mark {
-        self.context.marks.get(&self.path).map(|marks| marks.key).unwrap_or_default()
+        self.context.places.marks.get(&self.path).map(|marks| marks.key).unwrap_or_default()
     }
 
     /// Reports the value as wrong.
@@ -107,7 +77,8 @@ impl<'a> Node<'a> {
 
     /// Reports the key as wrong.
     pub(super) fn key_error(&self, text: impl Into<String>) {
-        self.context.errors.borrow_mut().push(self.context.problem(&self.path, true, text.into()));
+        let problem = self.context.places.at(&self.path, true, text.into());
+        self.context.errors.borrow_mut().push(problem);
     }
 
     /// Warns about the value.
@@ -117,15 +88,19 @@ impl<'a> Node<'a> {
 
     /// Reports that something else than `wanted` was found, and returns `None`.
     pub(super) fn expected<T>(&self, wanted: &str) -> Option<T> {
-        match self.value {
-            Value::Dict(..) => self.error(format!("expected {wanted}, found keys and values")),
-            Value::Array(..) => self.error(format!("expected {wanted}, found a list")),
-            Value::Empty(..) => self.error(format!("expected {wanted}, found nothing")),
-            Value::Bool(_, flag) => self.error(format!("expected {wanted}, found \"{flag}\"")),
-            _ => {
-                self.error(format!("expected {wanted}, found {}", shown(&self.scalar().unwrap_or_default())))
-            }
-        }
+        self.expected_near(wanted, "")
+    }
+
+    /// The same, with what was likely meant behind it.
+    pub(super) fn expected_near<T>(&self, wanted: &str, near: &str) -> Option<T> {
+        let found = match self.value {
+            Value::Dict(..) => "keys and values".to_owned(),
+            Value::Array(..) => "a list".to_owned(),
+            Value::Empty(..) => "nothing".to_owned(),
+            Value::Bool(_, flag) => format!("\"{flag}\""),
+            _ => shown(&self.scalar().unwrap_or_default()),
+        };
+        self.error(format!("expected {wanted}, found {found}{near}"));
         None
     }
 
@@ -151,12 +126,26 @@ impl<'a> Node<'a> {
         Some(text)
     }
 
+    /// The path of a file or directory. It is noted, so that what is found wrong with it later can be said of this key.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text()?);
+        self.context.files.borrow_mut().add(&self.path, &path);
+        Some(path)
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self) -> Option<bool> {
         match self.value {
             Value::Bool(_, flag) => Some(*flag),
             Value::String(_, text) if plain(text).to_bool().is_some() => self.unquote(),
-            _ => self.expected("true or false"),
+            _ => {
+                let near = match self.scalar().unwrap_or_default().to_ascii_lowercase().as_str() {
+                    "yes" | "on" | "y" | "1" => ", did you mean true?",
+                    "no" | "off" | "n" | "0" => ", did you mean false?",
+                    _ => "",
+                };
+                self.expected_near("true or false", near)
+            }
         }
     }
 
@@ -165,12 +154,24 @@ impl<'a> Node<'a> {
         let number = match self.value {
             Value::Num(_, number) => number,
             Value::String(_, text) if plain(text).to_num().is_some() => return self.unquote(),
-            _ => return self.expected("a number"),
+            _ => {
+                let text = self.scalar().unwrap_or_default();
+                if text.len() > 1 && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') {
+                    self.error(format!("must be from {least} to {most}, found {text}"));
+                    return None;
+                }
+                // 1_000 and 1,000, as numbers are written elsewhere.
+                let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'')).collect();
+                let meant = digits.trim_start_matches('0').parse::<u64>().ok().filter(|_| !text.is_empty());
+                let near = meant.map(|n| format!(", did you mean {n}?")).unwrap_or_default();
+                return self.expected_near("a number", &near);
+            }
         };
         match number.to_i128().and_then(|n| u64::try_from(n).ok()) {
             Some(number) if (least..=most).contains(&number) => Some(number),
             _ => {
-                self.error(format!("must be from {least} to {most}"));
+                let found = number.to_i128().map(|n| format!(", found {n}")).unwrap_or_default();
+                self.error(format!("must be from {least} to {most}{found}"));
                 None
             }
         }
@@ -202,6 +203,11 @@ impl<'a> Node<'a> {
 
     /// The entries of a list.
     pub(super) fn list(&self) -> Vec<Node<'a>> {
+        self.list_like("[%]")
+    }
+
+    /// The same where people write one value alone: they are shown `shape`, in which `%` stands for what they wrote.
+    pub(super) fn list_like(&self, shape: &str) -> Vec<Node<'a>> {
         match self.value {
             Value::Array(_, entries) => entries
                 .iter()
@@ -213,11 +219,30 @@ impl<'a> Node<'a> {
                 self.error("lists are set in the file only");
                 Vec::new()
             }
+            Value::Dict(..) => {
+                self.expected_near::<()>("a list", "; begin each entry with \"- \"");
+                Vec::new()
+            }
             _ => {
-                self.expected::<()>("a list");
+                let own = self.written().map(|text| format!(", such as {}", shape.replace('%', &text)));
+                let own = own.unwrap_or_default();
+                self.expected::<()>(&format!("a list{own}"));
                 Vec::new()
             }
         }
+    }
+
+    /// A scalar as it may stand within brackets or braces; none if it is not a short one.
+    pub(super) fn written(&self) -> Option<String> {
+        let text = self.scalar().filter(|text| !text.is_empty() && text.len() <= 60)?;
+        let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+        let good =
+            text.chars().all(bare) && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
+        Some(if good && text.matches(':').count() <= 1 && !text.ends_with(':') {
+            text
+        } else {
+            format!("{text:?}")
+        })
     }
 
     /// The entries of a list, or the one value that stands for a list of one.
@@ -226,6 +251,11 @@ impl<'a> Node<'a> {
             Value::Array(..) => self.list(),
             _ => vec![self.clone()],
         }
+    }
+
+    /// Whether there is a list, or nothing, which is as good as an empty one.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.value, Value::Array(..) | Value::Empty(..))
     }
 
     /// Whether there are keys and values.
@@ -243,8 +273,24 @@ impl<'a> Node<'a> {
         Some(Section { node: self.clone(), dict, known: Vec::new() })
     }
 
+    /// The same where people write one value alone: they are shown `shape`, in which `%` stands for the value that they
+    /// wrote if it `fits`, else for `example`.
+    pub(super) fn section_like(
+        &self,
+        shape: &str,
+        example: &str,
+        fits: impl Fn(&str) -> bool,
+    ) -> Option<Section<'a>> {
+        if matches!(self.value, Value::Dict(..) | Value::Empty(..)) {
+            return self.section();
+        }
+        let own = self.scalar().filter(|text| fits(text)).and_then(|_| self.written());
+        let shape = shape.replace('%', own.as_deref().unwrap_or(example));
+        self.expected(&format!("keys and values, such as {shape}"))
+    }
+
     fn set_by_variable(&self) -> bool {
-        matches!(self.context.place(&self.path, false), Place::Variable(_))
+        self.context.places.is_variable(&self.path)
     }
 }
 
@@ -304,6 +350,15 @@ impl<'a> Section<'a> {
         dict.iter().map(|(key, value)| (key.as_str(), node(value, key))).collect()
     }
 
+    /// Reports a key of a later version; it is not named among those known.
+    pub(super) fn later(&mut self, key: &'static str, text: &str) {
+        if self.dict.is_some_and(|dict| dict.contains_key(key))
+            && let Some(node) = self.get(key)
+        {
+            node.key_error(text);
+        }
+    }
+
     /// Reports every key that nobody asked for.
     pub(super) fn end(self) {
         for key in
@@ -311,10 +366,11 @@ impl<'a> Section<'a> {
         {
             let Some(child) = self.child(key) else { continue };
             if key == "<<" {
-                child.key_error("merge keys are not supported");
-            } else {
-                child.key_error(format!("unknown key{}", suggestion(key, self.known.iter().copied())));
+                child.key_error("merge keys are not supported; write the keys out");
+                continue;
             }
+            let near = unknown::instead(key, &self.known);
+            child.key_error(format!("unknown key{near}"));
         }
     }
 

@@ -68,7 +68,14 @@ impl Document {
         let mut document = Self { name: name.to_owned(), ..Self::default() };
         let mut text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
         if let Some(line) = text.split('\n').position(|line| line.contains('\r')) {
-            return document.unread(Mark { line: line + 1, column: 1 }, "a CR without its LF".to_owned());
+            return document.unread(
+                Mark { line: line + 1, column: 1 },
+                "a CR without its LF; lines end with LF, or with CRLF".to_owned(),
+            );
+        }
+        if let Some(line) = text.split('\n').position(|line| line.contains('\0')) {
+            let text = "a NUL character, which no text has; save the file as UTF-8".to_owned();
+            return document.unread(Mark { line: line + 1, column: 1 }, text);
         }
         if let Some(line) = too_wide(&text) {
             return document.unread(Mark { line, column: 1 }, "indented too far".to_owned());
@@ -146,6 +153,8 @@ fn syntax(info: &str) -> String {
         }
         _ if info.contains("tab") || info.contains('\t') => " (indent with spaces)",
         _ if info.contains("mapping values are not allowed") => " (a value that holds \": \" needs quotes)",
+        _ if info.contains("flow") => " (a bracket, brace or comma is missing before this place)",
+        _ if info.contains("'-'") => " (entries of a list begin at the same column)",
         DUPLICATE => " (too many duplicate keys, or not a plain one)",
         _ => "",
     };
@@ -186,7 +195,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn top(&mut self, nodes: &[MarkedYaml<'_>]) {
         if let Some(second) = nodes.get(1) {
-            self.document.problem(mark_of(second.span.start), "", "a second YAML document".to_owned());
+            self.document.problem(
+                mark_of(second.span.start),
+                "",
+                "a second YAML document; one file is one, without --- in it".to_owned(),
+            );
         }
         let Some(first) = nodes.first() else { return };
         if matches!(first.data, YamlData::BadValue | YamlData::Value(Scalar::Null)) {
@@ -231,7 +244,11 @@ impl Reader<'_> {
                 Some(Value::from(dict))
             }
             YamlData::Tagged(..) => {
-                self.document.problem(mark, path, "YAML tags are not supported".to_owned());
+                self.document.problem(
+                    mark,
+                    path,
+                    "YAML tags are not supported; leave out what begins with !".to_owned(),
+                );
                 None
             }
             YamlData::BadValue | YamlData::Representation(..) | YamlData::Alias(_) => {
@@ -259,7 +276,11 @@ impl Reader<'_> {
         let path = join(path, &name);
         if renamed || dict.contains_key(&name) {
             let first = self.document.marks.get(&path).map_or(0, |marks| marks.key.line);
-            return self.document.problem(mark, &path, format!("duplicate key, first at line {first}"));
+            return self.document.problem(
+                mark,
+                &path,
+                format!("duplicate key, first at line {first}; keep one of them"),
+            );
         }
         self.document.marks.insert(path.clone(), Marks { key: mark, value: mark_of(value.span.start) });
         // One that cannot be read was reported: as a key without a value it is not also reported as missing.

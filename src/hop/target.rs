@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use super::health::{AddressState, HopCounts, HostState};
-use crate::config::types;
+use crate::config::{scoped, types};
 use crate::tls::ClientTls;
 use crate::tls::client::TlsClient;
 
@@ -95,9 +95,9 @@ impl Endpoint {
 impl From<&types::Target> for Endpoint {
     fn from(target: &types::Target) -> Self {
         match target {
-            types::Target::Tcp { host, port } => match host.parse() {
-                Ok(ip) => Self::Ip(SocketAddr::new(ip, *port)),
-                Err(_) => Self::Name { name: host.as_str().into(), port: *port },
+            types::Target::Tcp { host, port } => match scoped(host, *port) {
+                Some(address) => Self::Ip(address),
+                None => Self::Name { name: host.as_str().into(), port: *port },
             },
             types::Target::Unix(path) => Self::Unix(path.as_path().into()),
         }
@@ -191,5 +191,21 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.0.address.to_string();
         if address == *self.0.name { f.write_str(&address) } else { write!(f, "{} ({address})", self.0.name) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_host_is_dialled_at_its_interface() {
+        let target = types::Target::Tcp { host: "fe80::1%lo".into(), port: 25 };
+        let endpoint = Endpoint::from(&target);
+        let Some(Address::Ip(SocketAddr::V6(address))) = endpoint.fixed() else {
+            panic!("{endpoint} is an address")
+        };
+        assert_eq!((address.ip().to_string(), address.port()), ("fe80::1".to_owned(), 25));
+        assert!(address.scope_id() > 0, "the kernel is told the interface");
     }
 }

@@ -62,7 +62,7 @@ impl Bounds {
         let known = |range: &types::Range| before?.ranges.iter().find(|known| known.from == range.from);
         Self {
             sessions,
-            per_client: limits.sessions_per_client,
+            per_client: if limits.sessions_per_client == 0 { usize::MAX } else { limits.sessions_per_client },
             exempt: limits.exempt.clone(),
             rates: Rates::new(rates, before.map(|before| &before.rates)),
             ranges: limits.ranges.iter().map(|range| Range::new(range, known(range))).collect(),

@@ -54,7 +54,7 @@ impl fmt::Display for TooFew {
         let needed = *sessions as u64 * PER_SESSION + RESERVE;
         write!(
             f,
-            "limits.sessions: {sessions} need {needed} descriptors, but this process may hold {descriptors} \
+            "{sessions} need {needed} descriptors, but this process may hold {descriptors} \
              (RLIMIT_NOFILE), enough for {fits}"
         )
     }
@@ -71,9 +71,14 @@ pub fn raise() -> u64 {
     if raised { maximum } else { current }.unwrap_or(u64::MAX)
 }
 
+/// How many sessions `descriptors` are enough for.
+pub fn enough_for(descriptors: u64) -> usize {
+    usize::try_from(descriptors.saturating_sub(RESERVE) / PER_SESSION).unwrap_or(usize::MAX)
+}
+
 /// The bound on sessions for a process that may hold `descriptors`.
 pub fn fit(sessions: usize, configured: bool, descriptors: u64) -> Result<(usize, Option<Lowered>), TooFew> {
-    let fits = usize::try_from(descriptors.saturating_sub(RESERVE) / PER_SESSION).unwrap_or(usize::MAX);
+    let fits = enough_for(descriptors);
     if sessions <= fits {
         return Ok((sessions, None));
     }
@@ -98,7 +103,7 @@ mod tests {
         );
         assert_eq!(
             fit(10_000, true, 1024).unwrap_err().to_string(),
-            "limits.sessions: 10000 need 20128 descriptors, but this process may hold 1024 (RLIMIT_NOFILE), \
+            "10000 need 20128 descriptors, but this process may hold 1024 (RLIMIT_NOFILE), \
              enough for 448"
         );
         assert!(fit(1, false, 100).is_err(), "no session fits at all");

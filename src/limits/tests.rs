@@ -55,6 +55,14 @@ fn one_client_is_bounded_and_an_ipv6_client_is_its_64() {
 }
 
 #[test]
+fn nought_does_not_bind_a_client() {
+    let sessions = bounded(100, "sessions_per_client: 0");
+    let held: Vec<_> = (0..100).map(|_| admit(&sessions, "192.0.2.1").unwrap()).collect();
+    assert_eq!(admit(&sessions, "192.0.2.1").unwrap_err(), Exceeded::Sessions);
+    assert_eq!(held.len(), 100);
+}
+
+#[test]
 fn exempt_clients_are_bound_only_in_all() {
     let limits =
         "sessions_per_client: 1, new_sessions_per_minute: 1, messages_per_minute: 1, exempt: [10.0.0.0/8]";

@@ -61,6 +61,11 @@ impl Maps {
     }
 }
 
+/// Why a map's file cannot be read, as far as that can be told without reading it.
+pub fn unreadable(file: &FilePath) -> Option<String> {
+    read::open(file).err().map(|error| format!("{}: cannot be read: {error}", file.display()))
+}
+
 /// One file.
 #[derive(Debug, Default)]
 pub struct Map {

@@ -37,7 +37,7 @@ use crate::smtp::ReplyRef;
 pub use address::Addresses;
 pub use compile::CompileError;
 pub use explain::{Explained, Says};
-pub use map::{Entry, Map, MapError, Maps};
+pub use map::{Entry, Map, MapError, Maps, unreadable as unreadable_map};
 pub use when::{Asked, When};
 
 use condition::{Condition, Facts, Field, class_bit};

@@ -91,11 +91,6 @@ impl ClientTls {
         // A Unix socket has none. Nor is one asked for then: SNI names no address.
         name.unwrap_or_else(|_| IpAddr::V4(Ipv4Addr::LOCALHOST).into())
     }
-
-    /// Whether there is a name for a host that is configured without one.
-    pub fn names_all(&self) -> bool {
-        self.files.server_name.is_some()
-    }
 }
 
 /// For hosts without a pool of theirs.

@@ -15,6 +15,7 @@
 //! | `facts`, `name` | what came of a handshake; a certificate's subject |
 //! | `expiry` | our own certificates that are over, or soon will be |
 //! | `set` | all of a configuration's |
+//! | `faults` | what is wrong with any of its files |
 //! | `watch` | files that changed |
 //!
 //! RFC 8446, RFC 5246, RFC 6066 (SNI), RFC 5280, RFC 9525 (names); RFC 9325 (what is safe).
@@ -23,6 +24,7 @@ pub mod client;
 pub mod client_hello;
 pub mod expiry;
 pub mod facts;
+pub mod faults;
 pub mod name;
 pub mod pem;
 pub mod server;

@@ -34,10 +34,15 @@ pub struct PemError {
 enum What {
     Unreadable(io::Error),
     TooLarge,
+    NotAFile,
     NotPem,
+    Der,
     NoCertificate,
+    CertificateMissingBesideKey,
     NotCertificate(usize),
     NoKey,
+    KeyMissingBesideCertificate,
+    Encrypted,
     UnknownKey,
     Mismatch(PathBuf),
     NoSystemRoots,
@@ -56,11 +61,33 @@ impl fmt::Display for PemError {
         match &self.what {
             What::Unreadable(error) => write!(f, "{path}: cannot be read: {error}"),
             What::TooLarge => write!(f, "{path}: is larger than {MOST} octets"),
+            What::NotAFile => write!(f, "{path}: cannot be read: not a regular file"),
+            What::Der => {
+                write!(f, "{path}: is in DER, and PEM is wanted: openssl x509 (or pkey) -inform der makes it")
+            }
             What::NotPem => write!(f, "{path}: is no PEM file, or a broken one"),
             What::NoCertificate => write!(f, "{path}: holds no certificate (-----BEGIN CERTIFICATE-----)"),
+            What::CertificateMissingBesideKey => {
+                write!(
+                    f,
+                    "{path}: holds a private key and no certificate: are \"certificate\" and \"key\" swapped?"
+                )
+            }
             What::NotCertificate(place) => write!(f, "{path}: certificate {place} in it cannot be read"),
             What::NoKey => {
-                write!(f, "{path}: holds no private key (-----BEGIN PRIVATE KEY-----) without passphrase")
+                write!(f, "{path}: holds no private key (-----BEGIN PRIVATE KEY-----)")
+            }
+            What::KeyMissingBesideCertificate => {
+                write!(
+                    f,
+                    "{path}: holds a certificate and no private key: are \"certificate\" and \"key\" swapped?"
+                )
+            }
+            What::Encrypted => {
+                write!(
+                    f,
+                    "{path}: is encrypted, and nobody is asked for a passphrase: openssl pkey takes it off"
+                )
             }
             What::UnknownKey => write!(f, "{path}: holds a private key of a kind that is not supported"),
             What::Mismatch(certificate) => {
@@ -81,8 +108,23 @@ impl std::error::Error for PemError {}
 ///
 /// What is wrong with either file, or that they do not fit.
 pub fn pair(files: &KeyPair) -> Result<CertifiedKey, PemError> {
-    let chain = certificates(&files.certificate)?;
-    let key = key(&files.key)?;
+    fit(certificates(&files.certificate)?, key(&files.key)?, files)
+}
+
+/// What is wrong with the certificate's file, and with the key's.
+pub fn faults(files: &KeyPair) -> (Option<PemError>, Option<PemError>) {
+    match (certificates(&files.certificate), key(&files.key)) {
+        (Ok(chain), Ok(key)) => (None, fit(chain, key, files).err()),
+        (chain, key) => (chain.err(), key.err()),
+    }
+}
+
+/// The chain with its key, if they belong together.
+fn fit(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    files: &KeyPair,
+) -> Result<CertifiedKey, PemError> {
     CertifiedKey::from_der(chain, key, provider()).map_err(|error| {
         let what = match error {
             rustls::Error::InconsistentKeys(_) => What::Mismatch(files.certificate.clone()),
@@ -108,7 +150,10 @@ pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let error = |what| PemError { path: path.into(), what };
     let mut chain = Vec::new();
-    for item in items(path)? {
+    let (items, _) = items(path)?;
+    let keys =
+        items.iter().any(|item| matches!(item, Item::Pkcs8Key(_) | Item::Pkcs1Key(_) | Item::Sec1Key(_)));
+    for item in items {
         if let Item::X509Certificate(certificate) = item {
             if X509Certificate::from_der(&certificate).is_err() {
                 return Err(error(What::NotCertificate(chain.len() + 1)));
@@ -116,31 +161,59 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
             chain.push(certificate);
         }
     }
-    if chain.is_empty() { Err(error(What::NoCertificate)) } else { Ok(chain) }
+    match (chain.is_empty(), keys) {
+        (true, true) => Err(error(What::CertificateMissingBesideKey)),
+        (true, false) => Err(error(What::NoCertificate)),
+        (false, _) => Ok(chain),
+    }
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
-    let key = items(path)?.into_iter().find_map(|item| match item {
+    let (items, encrypted) = items(path)?;
+    let certificates = items.iter().any(|item| matches!(item, Item::X509Certificate(_)));
+    let key = items.into_iter().find_map(|item| match item {
         Item::Pkcs8Key(key) => Some(key.into()),
         Item::Pkcs1Key(key) => Some(key.into()),
         Item::Sec1Key(key) => Some(key.into()),
         _ => None,
     });
-    key.ok_or_else(|| PemError { path: path.into(), what: What::NoKey })
+    let what = match (encrypted, certificates) {
+        (true, _) => What::Encrypted,
+        (false, true) => What::KeyMissingBesideCertificate,
+        (false, false) => What::NoKey,
+    };
+    match key {
+        // Of a traditional one the octets behind its head are encrypted.
+        Some(key) if !encrypted => Ok(key),
+        _ => Err(PemError { path: path.into(), what }),
+    }
 }
 
-/// Everything in a file.
-fn items(path: &Path) -> Result<Vec<Item>, PemError> {
+/// Everything in a file, and whether a key in it is encrypted.
+fn items(path: &Path) -> Result<(Vec<Item>, bool), PemError> {
     let error = |what| PemError { path: path.into(), what };
     let mut octets = Vec::new();
+    // To open a pipe would wait for whoever writes it. A directory says itself what it is when it is read.
+    if std::fs::metadata(path).is_ok_and(|seen| !seen.is_file() && !seen.is_dir()) {
+        return Err(error(What::NotAFile));
+    }
     let file = File::open(path).map_err(|reason| error(What::Unreadable(reason)))?;
     file.take(MOST + 1).read_to_end(&mut octets).map_err(|reason| error(What::Unreadable(reason)))?;
     if octets.len() as u64 > MOST {
         return Err(error(What::TooLarge));
     }
-    rustls_pemfile::read_all(&mut octets.as_slice())
-        .collect::<io::Result<_>>()
-        .map_err(|_| error(What::NotPem))
+    // A sequence whose length takes two octets (X.690 8.1.3), which no text begins with.
+    if octets.starts_with(&[0x30, 0x82]) {
+        return Err(error(What::Der));
+    }
+    let holds = |text: &[u8]| octets.windows(text.len()).any(|part| part == text);
+    // RFC 7468 11; RFC 1421 4.6.1.1.
+    let encrypted = holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED");
+    match rustls_pemfile::read_all(&mut octets.as_slice()).collect::<io::Result<_>>() {
+        Ok(items) => Ok((items, encrypted)),
+        Err(_) if encrypted => Err(error(What::Encrypted)),
+        Err(_) => Err(error(What::NotPem)),
+    }
 }
 
 #[cfg(test)]
@@ -177,14 +250,24 @@ mod tests {
                 &one.key,
                 "none: cannot be read: No such file or directory (os error 2)",
             ),
-            (
-                &one.certificate,
-                &empty,
-                "empty: holds no private key (-----BEGIN PRIVATE KEY-----) without passphrase",
-            ),
+            (&one.certificate, &empty, "empty: holds no private key (-----BEGIN PRIVATE KEY-----)"),
             (&empty, &one.key, "empty: holds no certificate (-----BEGIN CERTIFICATE-----)"),
             (&torn, &one.key, "torn: is no PEM file, or a broken one"),
             (&file("junk", junk), &one.key, "junk: certificate 1 in it cannot be read"),
+            (
+                &one.certificate,
+                &file(
+                    "encrypted",
+                    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                ),
+                "encrypted: is encrypted, and nobody is asked for a passphrase: openssl pkey takes it off",
+            ),
+            (
+                &one.certificate,
+                &one.certificate,
+                "one.pem: holds a certificate and no private key: are \"certificate\" and \"key\" swapped?",
+            ),
+            (Path::new("/dev/null"), &one.key, "/dev/null: cannot be read: not a regular file"),
             (&one.certificate, &other.key, "other.key: is not the key of the certificate in one.pem"),
             (&one.certificate, &rsa.key, "rsa.key: is not the key of the certificate in one.pem"),
         ] {

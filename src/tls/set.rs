@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::watch::{Look, look};
 use super::{ClientTls, ServerTls, expiry};
-use crate::config::types::{Config, Source, Target, UpstreamPool};
+use crate::config::types::Config;
 use crate::metrics::certificates::Expiry;
 use crate::session::route::HopTls;
 use crate::session::settings::DoorTls;
@@ -65,10 +65,7 @@ impl TlsSet {
                 continue;
             }
             match ClientTls::load(&upstream.tls) {
-                Ok(tls) => {
-                    errors.extend(nameless(name, upstream, &tls));
-                    set.pools.insert(name.clone(), Arc::new(tls));
-                }
+                Ok(tls) => drop(set.pools.insert(name.clone(), Arc::new(tls))),
                 Err(error) => errors.push(format!("upstreams.{name}.tls: {error}")),
             }
         }
@@ -134,20 +131,4 @@ impl TlsSet {
         let callouts = self.callouts.iter().map(|(key, tls)| (key.clone(), Side::Client(Arc::clone(tls))));
         listeners.chain(pools).chain(callouts).collect()
     }
-}
-
-/// Hosts that have no name which a certificate could be verified for.
-fn nameless(pool: &str, upstream: &UpstreamPool, tls: &ClientTls) -> Vec<String> {
-    let Source::Hosts(hosts) = &upstream.source else { return Vec::new() };
-    if !tls.verifies() || tls.names_all() {
-        return Vec::new();
-    }
-    let unnamed = hosts.iter().enumerate().filter_map(|(place, host)| match (&host.target, &host.server_name) {
-        (Target::Unix(path), None) => Some(format!(
-            "upstreams.{pool}.hosts[{place}]: unix:{} has no name to be verified: give it \"tls: {{ server_name: … }}\"",
-            path.display()
-        )),
-        _ => None,
-    });
-    unnamed.collect()
 }

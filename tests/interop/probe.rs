@@ -73,6 +73,10 @@ pub fn trials() -> Vec<Trial> {
         trial("probe::takes_no_proxy_header_of_version_2", POSTFIX, || {
             postfix("takes_no_proxy_header_of_version_2", "", "identity: proxy_v2", 1);
         }),
+        trial("probe::waits_for_a_proxy_header", POSTFIX, || {
+            let main_cf = "smtpd_upstream_proxy_protocol = haproxy";
+            postfix("waits_for_a_proxy_header", main_cf, "identity: xclient", 1);
+        }),
         trial("probe::without_starttls", POSTFIX, || {
             postfix("without_starttls", "", "tls: { mode: required, verify: false }", 1);
         }),

@@ -59,12 +59,21 @@ fn a_wrong_map_ends_with_2_and_its_lines() {
     let ended = gatepost(&scratch, &["check"], &config);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
     for line in [
-        "r.map:1: nothing stands behind \"a@example.net\"; write an address, @domain or upstream:NAME",
-        "r.map:2: no upstream is called \"mian\", did you mean \"main\"?",
-        "none.map: cannot be read: No such file or directory (os error 2)",
+        "rules[0].do.map: r.map:1: nothing stands behind \"a@example.net\"; write an address, @domain or upstream:NAME",
+        "rules[0].do.map: r.map:2: no upstream is called \"mian\", did you mean \"main\"?",
+        "rules[1].do.map: none.map: cannot be read: No such file or directory (os error 2)",
     ] {
-        assert!(ended.stderr.lines().any(|said| said == line), "{line}\n{}", ended.stderr);
+        let here = |said: &str| said.contains("proxy.yaml:") && said.ends_with(line);
+        assert!(ended.stderr.lines().any(here), "{line}\n{}", ended.stderr);
     }
+    scratch.write("none.map", "");
+    let ended = gatepost(&scratch, &["check"], &config);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.lines().any(|line| line.starts_with("r.map:1: nothing stands behind")),
+        "{}",
+        ended.stderr
+    );
     scratch.write("r.map", "a@example.net upstream:main\n@example.org @example.net\n");
     scratch.write("none.map", "");
     let ended = gatepost(&scratch, &["check"], &config);
@@ -117,6 +126,74 @@ fn ask_tells_without_a_hop_or_a_name_to_resolve() {
     let broken = ask("a@example.com");
     assert_eq!(broken.status.code(), Some(2), "{}", broken.stdout);
     assert!(broken.stderr.starts_with("r.map:1: nothing stands behind"), "{}", broken.stderr);
+}
+
+#[test]
+fn names_that_lead_nowhere_end_with_1_unless_offline() {
+    let scratch = Scratch::new("names");
+    let callout = "callouts:\n  - { name: d, type: http, url: \"http://callout.invalid/\", stages: rcpt }\n\
+                   rules:\n  - { name: r, stages: rcpt-reply, do: { retry: [{ mx: domain.invalid }] } }\n";
+    let hop = "{ hosts: [\"127.0.0.1:25\", \"nowhere.invalid\"] }";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), hop, callout));
+    let asked = gatepost(&scratch, &["check"], &config);
+    assert_eq!(asked.status.code(), Some(1), "{}", asked.stderr);
+    assert!(asked.stdout.contains("nowhere.invalid"), "it is printed all the same: {}", asked.stdout);
+    for (key, name) in [
+        ("upstreams.main.hosts[1]", "nowhere.invalid:25: "),
+        ("callouts[0].url", "callout.invalid: "),
+        ("rules[0].do.retry[0].mx", "mx domain.invalid: "),
+    ] {
+        let here = |line: &str| line.contains("proxy.yaml:") && line.contains(&format!("{key}: {name}"));
+        assert!(asked.stderr.lines().any(here), "{key}\n{}", asked.stderr);
+    }
+    assert!(asked.stderr.contains("3 of the names lead nowhere"), "{}", asked.stderr);
+    let offline = gatepost(&scratch, &["check", "--offline"], &config);
+    assert_eq!(offline.status.code(), Some(0), "{}", offline.stderr);
+    assert_eq!(offline.stdout, asked.stdout);
+    assert!(!offline.stderr.contains("nowhere.invalid"), "{}", offline.stderr);
+}
+
+/// In a network of its own, where no port is anybody's to take but root's.
+#[test]
+fn a_low_port_without_privilege_names_what_gives_it() {
+    let scratch = Scratch::new("low");
+    let low = std::net::SocketAddr::from(([0, 0, 0, 0], 25));
+    let config = scratch.write("proxy.yaml", yaml(&[low], free_address(), SINK, ""));
+    let mut command = Command::new("unshare");
+    command.args([
+        "-n",
+        "setpriv",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--reuid=65534",
+        "--clear-groups",
+    ]);
+    command.arg(env!("CARGO_BIN_EXE_gatepost")).args(["run", "--config"]).arg(config).current_dir("/");
+    let ended = run(&scratch, &mut command, Stdio::null(), PATIENCE);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    for word in ["0.0.0.0:25: cannot listen", "CAP_NET_BIND_SERVICE", "deploy/gatepost.service"] {
+        assert!(ended.stderr.contains(word), "{word}\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn ask_reads_sizes_as_the_file_does() {
+    let scratch = Scratch::new("sizes");
+    let rules = "rules:\n  - { name: big, stages: mail, match: { size: \">10MiB\" }, do: { reply: \"552 5.3.4 Too big\" } }\n";
+    let config = scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), SINK, rules));
+    let ask = |size: &str| {
+        gatepost(&scratch, &["ask", "--stage", "mail", "--sender", "a@example.org", "--size", size], &config)
+    };
+    for (size, hears) in
+        [("11MiB", "552 5.3.4 Too big"), ("11534336", "552 5.3.4 Too big"), ("10MiB", "upstream main")]
+    {
+        let said = ask(size);
+        assert_eq!(said.status.code(), Some(0), "{}", said.stderr);
+        assert!(said.stdout.contains(hears), "{size}\n{}", said.stdout);
+    }
+    let wrong = ask("10M");
+    assert_eq!(wrong.status.code(), Some(2), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains("found \"10M\", did you mean 10MiB?"), "{}", wrong.stderr);
 }
 
 #[test]

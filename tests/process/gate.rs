@@ -172,7 +172,7 @@ pub fn yaml(listeners: &[SocketAddr], admin: SocketAddr, upstream: &str, more: &
         .collect();
     format!(
         "hostname: gate.example\nlisteners:\n{listeners}upstreams:\n  main: {upstream}\n\
-         admin: {{ address: \"{admin}\" }}\ncontent: {{ spool: . }}\n{more}"
+         admin: {{ address: \"{admin}\" }}\n{more}"
     )
 }
 

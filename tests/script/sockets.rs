@@ -21,7 +21,7 @@ use gatepost::limits::Sessions;
 use gatepost::metrics::Metrics;
 use gatepost::net::listen;
 use gatepost::net::worker::{self, Beat, Opening, Order, Serving};
-use gatepost::prepare::{Prepared, prepare};
+use gatepost::prepare::{Names, Prepared, prepare};
 
 use super::handshake::Handshake;
 use super::parse::{Action, LookUp, Party, Script};
@@ -199,7 +199,7 @@ fn serve(loaded: &config::Loaded) -> Result<Worker, String> {
     let registry = Arc::new(Registry::new(Instant::now()));
     let limits = &loaded.config.session_limits;
     let limiter = Sessions::new(limits.sessions, limits);
-    let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone()))?;
+    let prepared = runtime.block_on(prepare(loaded, &registry, limiter.clone(), Names::Ask))?;
     let Prepared { settings, tls, doors, sessions, .. } = prepared;
     let door = doors.first().ok_or("no listener")?;
     let bound = listen::bind(door.address, door.intercept).map_err(say)?;

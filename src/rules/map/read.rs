@@ -76,7 +76,7 @@ pub(super) fn file(name: &FilePath, pools: Pools<'_>) -> Result<Map, Vec<MapErro
     }
 }
 
-fn open(name: &FilePath) -> io::Result<(File, u64)> {
+pub(super) fn open(name: &FilePath) -> io::Result<(File, u64)> {
     // To open a pipe would wait for whoever writes it.
     if !std::fs::metadata(name)?.is_file() {
         return Err(io::Error::other("not a regular file"));
