@@ -1,6 +1,6 @@
-//! Addresses, hosts and networks as people write them: taken where one reading is left, else told what would be right.
+//! Addresses and hosts as people write them: taken where one reading is left, else told what would be right.
 //!
-//! **In**: a node. **Out**: an address with its port, a host, a domain or a network, or `None` after reporting.
+//! **In**: a node. **Out**: an address with its port, a host or a domain, or `None` after reporting.
 //! **Never**: resolves a name, or picks one of two readings: `2001:db8::1:25` is an address, or another and a port.
 //!
 //! RFC 4291 2.2 (how IPv6 addresses are written), RFC 3986 3.2.2 (brackets where a port follows), RFC 4007 11 (`%eth0`:
@@ -9,7 +9,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::types::{Target, is_host_name};
@@ -104,28 +103,6 @@ pub(super) fn domain(node: &Node<'_>, port: u16) -> Option<(String, u16)> {
     }
 }
 
-/// A network, or an address that stands for itself alone.
-pub(super) fn network(node: &Node<'_>) -> Option<IpNet> {
-    let text = node.scalar().unwrap_or_default();
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(ip));
-    }
-    let Ok(network) = text.parse::<IpNet>() else {
-        return node.expected_near(
-            "an address or a network, such as 192.0.2.0/24",
-            &as_network(&text).map(|right| format!(", did you mean {right}?")).unwrap_or_default(),
-        );
-    };
-    if network.addr() != network.network() {
-        let meant = network.trunc();
-        return fault(
-            node,
-            &format!("{} has bits set behind its prefix, did you mean \"{meant}\"?", shown(&text)),
-        );
-    }
-    Some(network)
-}
-
 /// Where a host that is an address is dialled, scope included; `None`: it is a name, or its interface is not there.
 pub(crate) fn scoped(host: &str, port: u16) -> Option<SocketAddr> {
     let (address, zone) = zoned(host);
@@ -166,7 +143,7 @@ fn interface(zone: &str) -> Option<u32> {
 }
 
 /// Address, interface and port of `192.0.2.1:25`, `[v6%zone]:25`, `v6` and the like; the port may be missing.
-fn parse(text: &str) -> Option<(IpAddr, Option<&str>, Option<u16>)> {
+pub(super) fn parse(text: &str) -> Option<(IpAddr, Option<&str>, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -237,7 +214,7 @@ fn not_a_port<T>(node: &Node<'_>, digits: &str) -> Option<T> {
     fault(node, &format!("{} is not a port; ports are from 1 to 65535", shown(digits)))
 }
 
-fn fault<T>(node: &Node<'_>, text: &str) -> Option<T> {
+pub(super) fn fault<T>(node: &Node<'_>, text: &str) -> Option<T> {
     node.error(text);
     None
 }
@@ -326,30 +303,6 @@ fn listening(text: &str) -> Option<String> {
     }
 }
 
-/// The network that is written in another way, such as with a mask, or with what has no place there.
-fn as_network(text: &str) -> Option<String> {
-    if matches!(text, "*" | "any" | "all") {
-        return Some("0.0.0.0/0 and \"::/0\"".to_owned());
-    }
-    if text == "localhost" {
-        return Some("127.0.0.0/8 and \"::1\"".to_owned());
-    }
-    if let Some((ip, mask)) = text.split_once('/') {
-        let prefix = ipnet::ipv4_mask_to_prefix(mask.parse().ok()?).ok()?;
-        return Some(ipnet::Ipv4Net::new(ip.parse().ok()?, prefix).ok()?.trunc().to_string());
-    }
-    // 10.0.0.* and Postfix's 10.0.0.
-    if let Some(front) = text.strip_suffix(".*").or(text.strip_suffix('.')) {
-        let front = front.trim_end_matches(".*");
-        let parts = front.split('.').count();
-        let zeros = ".0".repeat(4_usize.checked_sub(parts)?);
-        let whole: Ipv4Addr = format!("{front}{zeros}").parse().ok()?;
-        return Some(format!("{whole}/{}", parts * 8));
-    }
-    let (ip, ..) = parse(text)?;
-    Some(format!("{:?}", ip.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,23 +333,5 @@ mod tests {
         assert_eq!(scoped("192.0.2.1%lo", 25), None);
         assert_eq!(scoped("mail.example.com", 25), None);
         assert_eq!(scoped("192.0.2.1", 25), Some("192.0.2.1:25".parse().unwrap()));
-    }
-
-    #[test]
-    fn networks_that_are_written_otherwise() {
-        let table = [
-            ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
-            ("10.0.*", "10.0.0.0/16"),
-            ("10.", "10.0.0.0/8"),
-            ("10.0.0.1:25", "\"10.0.0.1\""),
-            ("[::1]", "\"::1\""),
-            ("fe80::1%eth0", "\"fe80::1\""),
-        ];
-        for (text, right) in table {
-            assert_eq!(as_network(text).as_deref(), Some(right), "{text}");
-        }
-        for text in ["300.1.1.1", "10/8", "mail.example.com", "10.0.0.0-10.0.0.9", ""] {
-            assert_eq!(as_network(text), None, "{text}");
-        }
     }
 }

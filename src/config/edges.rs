@@ -5,6 +5,7 @@
 
 use super::address;
 use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
+use super::network::network;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
 use crate::networks::Networks;
@@ -245,7 +246,7 @@ fn peers<'a>(node: &Node<'a>) -> Option<Section<'a>> {
 
 fn from(peers: &mut Section<'_>) -> Networks {
     let from = peers.require("from", "; list who is trusted, such as [10.0.0.0/8]");
-    from.map(|node| node.list().iter().filter_map(address::network).collect()).unwrap_or_default()
+    from.map(|node| node.list().iter().filter_map(network).collect()).unwrap_or_default()
 }
 
 /// `certificate` and `key`, which come together.

@@ -9,10 +9,13 @@
 //! `session/law.rs`). A rewrite between two rules may make the second one hold where the first did not.
 
 use super::rule::{CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
-use super::types::{Config, Decide, Intercept, Listener, SMTP_VERBS};
+use super::types::{Config, Decide, Intercept, Listener};
 use super::walk::{Context, shown};
 use crate::session::settings::{AuthShown, DoorTls};
 use crate::session::verdict::Stage;
+
+/// Verbs that are asked about at `other` without being named in `forward_verbs`.
+const SMTP_VERBS: [&str; 5] = ["VRFY", "EXPN", "HELP", "NOOP", "ETRN"];
 
 /// How many deciding rules of a stage each later rule is held against, beside the first that always holds.
 const MOST_HELD_AGAINST: usize = 100;

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use super::action;
-use super::address::network;
 use super::edges::is_off;
+use super::network::network;
 use super::rule::{Action, CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
 use super::scalar::{parse_size, size_near};
 use super::settings::LATER;

@@ -13,6 +13,7 @@ use super::address;
 use super::callouts;
 use super::edges::is_off;
 use super::hops;
+use super::network::network;
 use super::rules;
 use super::scalar::{is_keyword, print_size};
 use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLevel, Range, SessionLimits};
@@ -156,7 +157,7 @@ fn number(node: &Node<'_>, least: u64, most: u64) -> Option<u32> {
 }
 
 fn networks(node: &Node<'_>) -> Option<Networks> {
-    Some(node.list().iter().filter_map(address::network).collect())
+    Some(node.list().iter().filter_map(network).collect())
 }
 
 fn range(node: &Node<'_>) -> Option<Range> {

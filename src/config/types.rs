@@ -106,9 +106,6 @@ impl Default for Config {
 /// The port of SMTP between hosts (RFC 5321 4.5.4.2), where nothing else may be spoken.
 pub(crate) const SMTP_PORT: u16 = 25;
 
-/// Verbs that are asked about at `other` without being named in `forward_verbs`.
-pub(crate) const SMTP_VERBS: [&str; 5] = ["VRFY", "EXPN", "HELP", "NOOP", "ETRN"];
-
 /// Whether `name` is a host name as SMTP may say it: labels of letters, digits, `-` and `_`.
 pub(crate) fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
