@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::task::JoinSet;
 
+use super::addresses::Bound;
 use super::dns::{ResolveError, Resolver, is_no_record, rooted, text};
 use crate::config::types::is_host_name;
 use crate::session::client::ClientName;
@@ -26,14 +28,14 @@ impl Resolver {
     /// The name of a client: one that its address has, and that has its address. Where there are several, the first
     /// in the order of the alphabet.
     pub async fn client_name(&self, ip: IpAddr, bound: Duration) -> ClientName {
-        tokio::time::timeout(bound, self.confirmed(ip)).await.unwrap_or(ClientName::Unknown)
+        self.confirmed(ip, Bound::new(bound)).await.unwrap_or(ClientName::Unknown)
     }
 
-    async fn confirmed(&self, ip: IpAddr) -> ClientName {
-        let pointers = match self.0.lookup(Name::from(ip), RecordType::PTR).await {
+    async fn confirmed(&self, ip: IpAddr, bound: Bound) -> Result<ClientName, ResolveError> {
+        let pointers = match bound.answer(self.v4.lookup(Name::from(ip), RecordType::PTR)).await? {
             Ok(pointers) => pointers,
-            Err(error) if is_no_record(&error) => return ClientName::None,
-            Err(_) => return ClientName::Unknown,
+            Err(error) if is_no_record(&error) => return Ok(ClientName::None),
+            Err(error) => return Err(ResolveError::Lookup(error)),
         };
         let mut names: Vec<_> = pointers
             .answers()
@@ -43,21 +45,35 @@ impl Resolver {
             .collect();
         names.sort_unstable();
         names.truncate(NAMES_MAX);
-        let mut none = ClientName::None;
+        let mut questions = JoinSet::new();
         for name in names {
-            match self.has_address(&name, ip).await {
-                Ok(true) => return ClientName::Is(name),
-                Ok(false) => {}
-                Err(error) if error.not_found() == NotFound::NoDomain => {}
-                Err(_) => none = ClientName::Unknown,
-            }
+            let resolver = self.clone();
+            questions.spawn(async move { (resolver.has_address(&name, ip).await, name) });
         }
-        none
+        let (mut confirmed, mut unknown) = (None::<Box<str>>, false);
+        let all = bound.answers(questions, |(answer, name)| match answer {
+            Ok(true) => {
+                let first = confirmed.take().map_or(name.clone(), |first| first.min(name));
+                confirmed = Some(first);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                unknown |= error.not_found() != NotFound::NoDomain;
+                false
+            }
+        });
+        let all = all.await;
+        Ok(match confirmed {
+            Some(name) => ClientName::Is(name),
+            None if all && !unknown => ClientName::None,
+            None => ClientName::Unknown,
+        })
     }
 
     async fn has_address(&self, name: &str, ip: IpAddr) -> Result<bool, ResolveError> {
         let family = if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-        let lookup = self.0.lookup(rooted(name)?, family).await.map_err(ResolveError::Lookup)?;
+        let lookup = self.v4.lookup(rooted(name)?, family).await.map_err(ResolveError::Lookup)?;
         Ok(lookup.answers().iter().any(|record| record.data.ip_addr() == Some(ip)))
     }
 }

@@ -3,20 +3,20 @@
 //! In:    a [`Question`].
 //! Out:   the hosts it leads to with their addresses, in order and bounded in number, and for how long that holds; or
 //!        a [`ResolveError`], which knows whether asking again later could help.
-//! Never: keeps anything (the refresher and the directory do), takes silence for an answer, or believes more
-//!        records than anybody sane has.
+//! Never: keeps anything (the refresher and the directory do), takes silence for an answer, drops an answer because
+//!        another is missing, or believes more records than anybody sane has.
 //!
 //! RFC 5321 5.1 (MX, implicit MX), RFC 7505 (null MX), RFC 2782 (SRV). CNAMEs are followed by the resolver, eight
 //! deep at most. IPv4 addresses come before IPv6 ones and both are sorted: servers rotate their answers. Names of
-//! mail hosts are asked of DNS alone; `/etc/hosts` and the search list are for names in the configuration.
+//! mail hosts are asked of DNS alone; `/etc/hosts` and the search list are for names in the configuration. `addresses`
+//! has the last step.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
     ServerOrderingStrategy,
 };
 use hickory_resolver::lookup::Lookup;
@@ -24,8 +24,9 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use tokio::task::JoinSet;
+use hickory_resolver::{TokioResolver, system_conf};
 
+use super::addresses::Bound;
 use crate::config::types::Dns;
 use crate::session::route::NotFound;
 
@@ -33,12 +34,6 @@ use crate::session::route::NotFound;
 pub const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3600);
 /// The shortest time a question that failed is left alone.
 pub const RETRY: Duration = Duration::from_secs(5);
-/// Addresses of one name that are used; more come from nobody sane.
-const ADDRESSES_MAX: usize = 32;
-/// Hosts of one domain or service that are used, the most preferred.
-const HOSTS_MAX: usize = 32;
-/// Addresses of all of them together.
-const ALL_ADDRESSES_MAX: usize = 64;
 /// What a weight of 1 is multiplied by, so that one of 0 still has "a very small chance" (RFC 2782).
 const WEIGHT: u32 = 100;
 
@@ -150,68 +145,71 @@ impl std::error::Error for ResolveError {}
 
 /// Asks the servers.
 #[derive(Clone)]
-pub struct Resolver(pub(super) TokioResolver);
+pub struct Resolver {
+    /// Asks for IPv4 addresses where the family is left to it, and for all that is no address.
+    pub(super) v4: TokioResolver,
+    /// Asks for IPv6 addresses.
+    pub(super) v6: TokioResolver,
+}
 
 impl Resolver {
     /// One that asks `dns.servers`, or whom the system asks; `/etc/hosts` is honoured before either.
     pub fn new(dns: &Dns) -> Result<Self, ResolveError> {
-        let mut builder = if dns.servers.is_empty() {
-            TokioResolver::builder_tokio().unwrap_or_else(|error| {
+        let (config, options) = if dns.servers.is_empty() {
+            system_conf::read_system_conf().unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot read the system's resolver configuration: only its hosts file is used");
-                let none = ResolverConfig::from_name_servers(Vec::new());
-                TokioResolver::builder_with_config(none, TokioRuntimeProvider::default())
+                (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())
             })
         } else {
             let servers = dns.servers.iter().copied().map(name_server).collect();
-            let config = ResolverConfig::from_name_servers(servers);
-            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-            builder.options_mut().server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-            builder
+            let mut options = ResolverOpts::default();
+            options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+            (ResolverConfig::from_name_servers(servers), options)
         };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.use_hosts_file = ResolveHosts::Always;
-        // The refresher and the directory are the cache; this one must not make them wait for what has changed already.
-        options.positive_max_ttl = Some(*TTL.start());
-        options.negative_max_ttl = Some(RETRY);
-        options.cache_size = 64;
-        builder.build().map(Self).map_err(ResolveError::Setup)
+        let of = |strategy| {
+            let runtime = TokioRuntimeProvider::default();
+            let mut builder =
+                TokioResolver::builder_with_config(config.clone(), runtime).with_options(options.clone());
+            let options = builder.options_mut();
+            options.ip_strategy = strategy;
+            options.use_hosts_file = ResolveHosts::Always;
+            // The refresher and the directory are the cache; this one must not make them wait for what has changed
+            // already.
+            options.positive_max_ttl = Some(*TTL.start());
+            options.negative_max_ttl = Some(RETRY);
+            options.cache_size = 64;
+            builder.build().map_err(ResolveError::Setup)
+        };
+        // Two, since one that asks for both families tells of neither before it has heard of both.
+        Ok(Self { v4: of(LookupIpStrategy::Ipv4Only)?, v6: of(LookupIpStrategy::Ipv6Only)? })
     }
 
-    /// Asks, and asks again for what the answer names, until all is known or `bound` is over.
+    /// Asks, and asks again for what the answer names, until all is known or `bound` is over. What is known then counts,
+    /// for a short time.
     pub async fn ask(&self, question: &Question, bound: Duration) -> Result<Resolved, ResolveError> {
-        let answer = async {
-            match question {
-                Question::Name(name) => self.name(name).await,
-                Question::Mx(domain) => self.mx(domain).await,
-                Question::Srv(service) => self.srv(service).await,
+        let bound = Bound::new(bound);
+        match question {
+            Question::Name(name) => {
+                let addresses = Vec::new();
+                let host = Found { name: name.clone(), port: None, preference: 0, weight: 1, addresses };
+                self.addresses_of(host, bound).await
             }
-        };
-        tokio::time::timeout(bound, answer).await.unwrap_or(Err(ResolveError::TimedOut(bound)))
-    }
-
-    async fn name(&self, name: &str) -> Result<Resolved, ResolveError> {
-        let lookup = self.0.lookup_ip(name).await.map_err(ResolveError::Lookup)?;
-        let ttl = ttl(lookup.as_lookup());
-        let addresses = in_order(lookup.iter().collect());
-        if addresses.is_empty() {
-            return Err(ResolveError::NoAddress);
+            Question::Mx(domain) => self.mx(domain, bound).await,
+            Question::Srv(service) => self.srv(service, bound).await,
         }
-        let host = Found { name: name.into(), port: None, preference: 0, weight: 1, addresses };
-        Ok(Resolved { hosts: vec![host], ttl })
     }
 
-    async fn mx(&self, domain: &str) -> Result<Resolved, ResolveError> {
+    async fn mx(&self, domain: &str, bound: Bound) -> Result<Resolved, ResolveError> {
         let host = |name: &Name, preference| {
             Some(Found { name: text(name)?, port: None, preference, weight: 1, addresses: Vec::new() })
         };
         let question = rooted(domain)?;
-        let lookup = match self.0.lookup(question.clone(), RecordType::MX).await {
+        let lookup = match bound.answer(self.v4.lookup(question.clone(), RecordType::MX)).await? {
             Ok(lookup) => lookup,
             // RFC 5321 5.1: without an MX the domain itself is the host, if it has an address.
             Err(error) if is_no_record(&error) && !error.is_nx_domain() => {
                 let implicit = host(&question, 0).ok_or(ResolveError::NoAddress)?;
-                return self.addresses(vec![implicit], *TTL.end()).await;
+                return self.addresses(vec![implicit], *TTL.end(), bound).await;
             }
             Err(error) => return Err(ResolveError::Lookup(error)),
         };
@@ -231,11 +229,12 @@ impl Resolver {
         if hosts.is_empty() && records.iter().any(|(_, exchange)| exchange.is_root()) {
             return Err(ResolveError::NotOffered);
         }
-        self.addresses(hosts, ttl(&lookup)).await
+        self.addresses(hosts, ttl(&lookup), bound).await
     }
 
-    async fn srv(&self, service: &str) -> Result<Resolved, ResolveError> {
-        let lookup = self.0.lookup(rooted(service)?, RecordType::SRV).await.map_err(ResolveError::Lookup)?;
+    async fn srv(&self, service: &str, bound: Bound) -> Result<Resolved, ResolveError> {
+        let lookup = bound.answer(self.v4.lookup(rooted(service)?, RecordType::SRV)).await?;
+        let lookup = lookup.map_err(ResolveError::Lookup)?;
         let records = lookup.answers().iter().filter_map(|record| match &record.data {
             RData::SRV(srv) => Some(srv),
             _ => None,
@@ -256,76 +255,7 @@ impl Resolver {
         if hosts.is_empty() && not_offered {
             return Err(ResolveError::NotOffered);
         }
-        self.addresses(hosts, ttl(&lookup)).await
-    }
-
-    /// Finds the addresses of hosts. One whose addresses cannot be had now is left out while another has some.
-    async fn addresses(&self, mut hosts: Vec<Found>, ttl: Duration) -> Result<Resolved, ResolveError> {
-        hosts.sort_by(|one, other| (one.preference, &one.name).cmp(&(other.preference, &other.name)));
-        hosts.dedup_by(|one, other| (&one.name, one.port) == (&other.name, other.port));
-        hosts.truncate(HOSTS_MAX);
-        let mut questions = JoinSet::new();
-        for (index, host) in hosts.iter().enumerate() {
-            let (resolver, name) = (self.clone(), host.name.clone());
-            questions.spawn(async move { (index, resolver.addresses_of(&name).await) });
-        }
-        let (mut ttl, mut error) = (ttl, None);
-        while let Some(answer) = questions.join_next().await {
-            // A lookup that panicked leaves its host without addresses.
-            let Ok((index, answer)) = answer else { continue };
-            match answer {
-                Ok((addresses, for_so_long)) => {
-                    hosts[index].addresses = addresses;
-                    ttl = ttl.min(for_so_long);
-                }
-                Err(failed) => {
-                    let temporary = failed.not_found() == NotFound::Unknown;
-                    if temporary {
-                        ttl = ttl.min(RETRY);
-                    }
-                    if temporary || error.is_none() {
-                        error = Some(failed);
-                    }
-                }
-            }
-        }
-        let mut room = ALL_ADDRESSES_MAX;
-        for host in &mut hosts {
-            host.addresses.truncate(room);
-            room -= host.addresses.len();
-        }
-        hosts.retain(|host| !host.addresses.is_empty());
-        if hosts.is_empty() {
-            return Err(error.unwrap_or(ResolveError::NoAddress));
-        }
-        Ok(Resolved { hosts, ttl })
-    }
-
-    /// The addresses of a mail host. That one family has none is no failure; that one cannot be had is, if the
-    /// other has none.
-    async fn addresses_of(&self, name: &str) -> Result<(Vec<IpAddr>, Duration), ResolveError> {
-        let name = rooted(name)?;
-        let (v4, v6) = tokio::join!(
-            self.0.lookup(name.clone(), RecordType::A),
-            self.0.lookup(name.clone(), RecordType::AAAA),
-        );
-        let (mut addresses, mut until, mut failed) = (Vec::new(), *TTL.end(), None);
-        for answer in [v4, v6] {
-            match answer {
-                Ok(lookup) => {
-                    until = until.min(ttl(&lookup));
-                    addresses.extend(lookup.answers().iter().filter_map(|record| record.data.ip_addr()));
-                }
-                Err(error) if is_no_record(&error) => {}
-                Err(error) => failed = Some(error),
-            }
-        }
-        let addresses = in_order(addresses);
-        match failed {
-            Some(error) if addresses.is_empty() => Err(ResolveError::Lookup(error)),
-            _ if addresses.is_empty() => Err(ResolveError::NoAddress),
-            _ => Ok((addresses, until)),
-        }
+        self.addresses(hosts, ttl(&lookup), bound).await
     }
 }
 
@@ -341,16 +271,9 @@ pub(super) fn is_no_record(error: &NetError) -> bool {
         if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain))
 }
 
-fn ttl(lookup: &Lookup) -> Duration {
+pub(super) fn ttl(lookup: &Lookup) -> Duration {
     let least = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default();
     Duration::from_secs(least.into()).clamp(*TTL.start(), *TTL.end())
-}
-
-fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.truncate(ADDRESSES_MAX);
-    addresses
 }
 
 /// A name that the search list does not apply to. One that DNS cannot hold does not exist.

@@ -10,6 +10,7 @@
 //! recipients name and what clients are called; [`pool`] picks a target, [`mod@connect`] dials it with the client's [`identity`], [`health`] hears how it went, from sessions and
 //! from the [`probe`]. RFC 5321 5 (several addresses of one host are tried in order).
 
+mod addresses;
 mod balance;
 mod client_name;
 pub mod connect;

@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use hickory_resolver::proto::rr::rdata::{MX, PTR, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket as TokioUdpSocket;
 
 use super::super::dns::TTL;
 use super::*;
 use crate::config::types::{HostSpec, Source, Target, UpstreamPool};
+use crate::session::client::ClientName;
 
 /// The addresses and TTL the server has for `store.example.net`; no addresses: SERVFAIL.
 type Zone = Arc<Mutex<(Vec<IpAddr>, u32)>>;
@@ -167,4 +169,102 @@ fn a_wildcard_listener_is_every_local_address() {
 async fn nothing_to_resolve_ends_at_once() {
     let refresher = refresher(&config(([127, 0, 0, 1], 1).into(), &["192.0.2.1"], 25));
     refresher.run().await;
+}
+
+/// A server that answers what `answer` says, and is silent where it says nothing.
+async fn sparse(answer: impl Fn(&str, RecordType) -> Option<Vec<RData>> + Send + 'static) -> SocketAddr {
+    let socket = TokioUdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
+            let question = query.queries[0].clone();
+            let Some(records) = answer(&question.name().to_string(), question.query_type()) else { continue };
+            let mut reply = query.clone().into_response();
+            for data in records {
+                reply.add_answer(Record::from_rdata(question.name().clone(), 300, data));
+            }
+            socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+        }
+    });
+    address
+}
+
+fn a(last: u8) -> RData {
+    RData::A(Ipv4Addr::new(192, 0, 2, last).into())
+}
+
+/// Which hosts a question leads to, with how many addresses each; and whether that holds for long.
+async fn led(server: SocketAddr, question: Question, bound: Duration) -> Result<(String, bool), String> {
+    let resolver = Resolver::new(&Dns { servers: vec![server] }).unwrap();
+    let found = resolver.ask(&question, bound).await.map_err(|error| error.to_string())?;
+    let hosts: Vec<String> =
+        found.hosts.iter().map(|host| format!("{} {}", host.name, host.addresses.len())).collect();
+    Ok((hosts.join(", "), found.ttl > crate::hop::dns::RETRY))
+}
+
+const BOUND: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn a_family_that_is_silent_takes_nothing_from_the_one_that_answers() {
+    let name = Question::Name("store.example.net".into());
+    for silent in [RecordType::AAAA, RecordType::A] {
+        let server = sparse(move |_, kind| match kind {
+            kind if kind == silent => None,
+            RecordType::A => Some(vec![a(1)]),
+            RecordType::AAAA => Some(vec![RData::AAAA(Ipv6Addr::LOCALHOST.into())]),
+            _ => Some(Vec::new()),
+        });
+        let begun = Instant::now();
+        let led = led(server.await, name.clone(), BOUND).await;
+        assert_eq!(led, Ok(("store.example.net 1".to_owned(), false)), "asked again soon");
+        assert!(begun.elapsed() < BOUND, "nor does it hold it up for long");
+    }
+    let server = sparse(|_, _| None).await;
+    assert_eq!(led(server, name.clone(), BOUND).await, Err("no answer within 4 s".to_owned()));
+    let server = sparse(|_, kind| (kind == RecordType::AAAA).then(Vec::new)).await;
+    assert_eq!(
+        led(server, name, BOUND).await,
+        Err("no answer within 4 s".to_owned()),
+        "it may have an address"
+    );
+}
+
+#[tokio::test]
+async fn so_it_is_with_hosts_of_mx_and_srv() {
+    let name = |text: &str| Name::from_ascii(text).unwrap();
+    let server = sparse(move |asked, kind| match (asked, kind) {
+        (_, RecordType::MX) => Some(vec![
+            RData::MX(MX::new(10, name("silent.example.net."))),
+            RData::MX(MX::new(20, name("half.example.net."))),
+            RData::MX(MX::new(30, name("whole.example.net."))),
+        ]),
+        (_, RecordType::SRV) => Some(vec![
+            RData::SRV(SRV::new(10, 0, 25, name("silent.example.net."))),
+            RData::SRV(SRV::new(20, 0, 25, name("whole.example.net."))),
+        ]),
+        ("whole.example.net." | "half.example.net.", RecordType::A) => Some(vec![a(1), a(2)]),
+        ("whole.example.net.", _) => Some(Vec::new()),
+        _ => None,
+    });
+    let server = server.await;
+    let mx = led(server, Question::Mx("example.net".into()), BOUND).await;
+    assert_eq!(mx, Ok(("half.example.net 2, whole.example.net 2".to_owned(), false)));
+    let srv = led(server, Question::Srv("_smtp._tcp.example.net".into()), BOUND).await;
+    assert_eq!(srv, Ok(("whole.example.net 2".to_owned(), false)));
+}
+
+#[tokio::test]
+async fn a_name_of_a_clients_is_found_beside_one_that_nobody_answers_about() {
+    let name = |text: &str| RData::PTR(PTR(Name::from_ascii(text).unwrap()));
+    let names = move |asked: &str, kind| match (asked, kind) {
+        (_, RecordType::PTR) => Some(vec![name("a-silent.example.net."), name("mail.example.net.")]),
+        ("mail.example.net.", RecordType::A) => Some(vec![a(7)]),
+        _ => None,
+    };
+    let resolver = Resolver::new(&Dns { servers: vec![sparse(names).await] }).unwrap();
+    let of = |last| resolver.client_name(v4(last), BOUND);
+    assert_eq!(of(7).await, ClientName::Is("mail.example.net".into()));
+    assert_eq!(of(8).await, ClientName::Unknown, "the other may be it");
 }
