@@ -8,14 +8,16 @@
 
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+
 use super::visit::{Over, Visit, lines};
 use super::words;
 use crate::config::types::UpstreamTls;
 use crate::hop::dialog::Dialog;
-use crate::session::client::TlsFacts;
+use crate::session::client::{TlsFacts, TlsFault};
 use crate::session::route::HopTls;
 use crate::smtp::{Extensions, Keyword, Reply};
-use crate::tls::{ClientTls, facts, name};
+use crate::tls::{ClientTls, facts, name, pin};
 
 /// Host names of a certificate that are shown.
 const NAMES: usize = 5;
@@ -69,6 +71,13 @@ impl Visit<'_> {
         }
     }
 
+    /// It refused us right behind the handshake, as a host of TLS 1.3 does that wants to know who we are.
+    pub(super) fn refused_tls<T>(&mut self, fault: &TlsFault) -> Result<T, Over> {
+        let remedy =
+            "If it wants a certificate, show it one (tls.certificate, tls.key); else see its own log";
+        self.over(&words::insecure(self.upstream, &format!("no TLS: {}", fault.what), remedy))
+    }
+
     fn shown(&mut self, dialog: &Dialog, facts: &TlsFacts) {
         self.findings.note("TLS", &format!("{}, {}", facts.version, facts.cipher));
         let Some(certificate) = &facts.certificate else { return };
@@ -88,9 +97,12 @@ impl Visit<'_> {
         };
         let text = format!("{}, for {shown}{until}: {judgement}", certificate.subject);
         self.findings.note("certificate", &text);
+        if let Some(pin) = pin(&CertificateDer::from(der)) {
+            self.findings.note("key", &pin.to_string());
+        }
         if let Some(fault) = certificate.fault.as_ref().filter(|_| counts) {
-            let remedy = "Have the host show one that is in order, or say who vouches for it (tls.roots) or by which name \
-                          it goes (tls.server_name)";
+            let remedy = "Have the host show one that is in order, or say who vouches for it (tls.roots), which key it has \
+                          (tls.pin) or by which name it goes (tls.server_name)";
             self.findings.wrong(&words::insecure(self.upstream, fault, remedy));
         }
     }

@@ -24,6 +24,7 @@ use crate::session::client::ClientFacts;
 use crate::session::route::{HopTerms, HopTls, Identity, PoolId};
 use crate::session::settings::Entrance;
 use crate::smtp::{Attribute, Names, Reply, ReplyRef, SessionId, Telling, TellingVerb};
+use crate::tls::facts;
 
 /// The time one host has.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -246,7 +247,10 @@ impl Visit<'_> {
                 self.findings.note(what, &lines(reply.as_ref()));
                 words::refused(what)
             }
-            Err(error) => words::silent(what, &error),
+            Err(error) => match facts::refusal(&error) {
+                Some(fault) => return self.refused_tls(&fault),
+                None => words::silent(what, &error),
+            },
         };
         self.over(&if self.headed { words::header_not_taken(what) } else { wrong })
     }

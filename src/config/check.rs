@@ -82,7 +82,7 @@ fn nameless(config: &Config, context: &Context) {
             matches!(&host.target, Target::Unix(path) if !path.as_os_str().is_empty())
                 && host.server_name.is_none()
         };
-        if verifies && tls.server_name.is_none() {
+        if verifies && tls.server_name.is_none() && tls.pins.is_empty() {
             for (place, _) in hosts.iter().enumerate().filter(unnamed) {
                 let text = "has no name to be verified: give it \"tls: { server_name: mx.example.com }\"";
                 context.error(&format!("upstreams.{pool}.hosts[{place}]"), text.to_owned());

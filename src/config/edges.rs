@@ -4,7 +4,7 @@
 //! **Never**: opens a certificate; whether it can be used is found out when it is loaded (`tls`).
 
 use super::address;
-use super::edge::{Intercept, KeyPair, ListenerTls, ProxyProtocol, UpstreamTls};
+use super::edge::{Intercept, KeyPair, ListenerTls, Pin, ProxyProtocol, UpstreamTls};
 use super::network::network;
 use super::types::is_host_name;
 use super::walk::{Node, Section};
@@ -127,14 +127,14 @@ pub(super) fn upstream_tls(section: &mut Section<'_>) -> UpstreamTls {
         .and_then(|node| node.choice(&UPSTREAM_TLS));
     let mode = given.unwrap_or_default();
     let decoded = towards(&mut tls, mode);
-    for key in ["verify", "roots"] {
+    for key in ["verify", "roots", "pin"] {
         if let Some(node) = tls.get(key)
             && mode == HopTls::Opportunistic
         {
             node.key_error("is of no use: \"opportunistic\" never verifies; write mode: required");
         }
     }
-    for key in ["verify", "roots", "server_name", "certificate", "key"] {
+    for key in ["verify", "roots", "pin", "server_name", "certificate", "key"] {
         if let Some(node) = tls.get(key)
             && given == Some(HopTls::Off)
         {
@@ -174,9 +174,18 @@ fn towards(tls: &mut Section<'_>, mode: HopTls) -> UpstreamTls {
         mode,
         verify: tls.get_or("verify", true, Node::flag),
         roots: tls.get("roots").and_then(|node| node.path()),
+        pins: pins(tls),
         server_name: server_name(tls),
         certificate: pair(tls),
     };
+    if let Some(node) = tls.get("pin") {
+        if !decoded.verify {
+            node.key_error("contradicts \"verify: false\"");
+        }
+        if decoded.roots.is_some() {
+            node.key_error("contradicts \"roots\": a key that is pinned needs nobody who vouches for it");
+        }
+    }
     if let Some(node) = tls.get("roots")
         && !decoded.verify
     {
@@ -265,6 +274,22 @@ fn pair(tls: &mut Section<'_>) -> Option<KeyPair> {
         }
         (None, None) => None,
     }
+}
+
+/// `pin`: one or a list.
+fn pins(tls: &mut Section<'_>) -> Vec<Pin> {
+    let Some(node) = tls.get("pin") else { return Vec::new() };
+    let pin = |node: &Node<'_>| {
+        let text = node.text()?;
+        Pin::parse(&text).or_else(|| {
+            node.expected("sha256: and the SHA-256 of a public key, in 64 hexadecimal digits or in base64")
+        })
+    };
+    let pins = node.one_or_list();
+    if pins.is_empty() {
+        node.error("is empty: nobody could be verified");
+    }
+    pins.iter().filter_map(pin).collect()
 }
 
 fn server_name(tls: &mut Section<'_>) -> Option<String> {

@@ -106,6 +106,10 @@ fn towards(tls: &UpstreamTls) -> Vec<String> {
         keys.push(format!("verify: {}", tls.verify));
     }
     keys.extend(tls.roots.as_ref().map(|roots| format!("roots: {}", quoted_path(roots))));
+    if !tls.pins.is_empty() {
+        let pins: Vec<_> = tls.pins.iter().map(|pin| quoted(&pin.to_string())).collect();
+        keys.push(format!("pin: [{}]", pins.join(", ")));
+    }
     keys.extend(tls.server_name.as_ref().map(|name| format!("server_name: {}", quoted(name))));
     keys.extend(tls.certificate.iter().flat_map(key_pair));
     keys

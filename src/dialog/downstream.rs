@@ -52,7 +52,11 @@ impl Downstream {
         if self.discarded > 0 {
             return self.discard(octets);
         }
-        let limit = if self.in_auth { limits.auth_line } else { limits.command_line };
+        // RFC 4954 4: a command with an initial response is as long as a line of the exchange it begins.
+        let limit = match self.in_auth || begins_auth(octets) {
+            true => limits.auth_line,
+            false => limits.command_line,
+        };
         match next_line(octets, limit) {
             Line::Partial => Next::Partial,
             Line::TooLong => self.discard(octets),
@@ -78,6 +82,12 @@ impl Downstream {
             }
         }
     }
+}
+
+fn begins_auth(line: &[u8]) -> bool {
+    line.split_at_checked(4).is_some_and(|(verb, rest)| {
+        verb.eq_ignore_ascii_case(b"AUTH") && matches!(rest.first(), Some(b' ' | b'\t'))
+    })
 }
 
 #[cfg(test)]

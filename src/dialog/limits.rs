@@ -17,7 +17,8 @@ pub struct Limits {
     pub message_size: u64,
     /// Octets of a command line with its end.
     pub command_line: usize,
-    /// Octets of a line of an AUTH exchange with its end.
+    /// Octets of a line of an AUTH exchange with its end, whoever says it: AUTH, a step of the client's, a step of the
+    /// hop's.
     pub auth_line: usize,
     /// Octets of one line of a hop's reply.
     pub reply_line: usize,

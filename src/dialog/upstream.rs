@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::Tx;
+use super::{Limits, Tx};
 use crate::smtp::{Extensions, Keyword, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef};
 
 /// Whom a reply is for.
@@ -143,6 +143,15 @@ impl Upstream {
     /// Octets of the hop's are here: among them can be replies to what was said before, and to nothing else (law 1).
     pub fn arrives(&mut self) {
         self.asked = self.expects.len();
+    }
+
+    /// How much the hop's next reply may be: a step of AUTH may be as long as one of the client's (RFC 4954 4).
+    pub fn reply_limits(&self, limits: &Limits) -> ReplyLimits {
+        let line = match self.expects.front() {
+            Some((_, Say::Auth)) => limits.reply_line.max(limits.auth_line),
+            _ => limits.reply_line,
+        };
+        ReplyLimits { line, reply: limits.reply.max(line) }
     }
 
     /// Frames the hop's next reply. The caller consumes as many octets as the reply has.

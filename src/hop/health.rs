@@ -13,9 +13,11 @@
 //! address gets a share that grows with the time, while others are there. A pool whose addresses are all ejected
 //! tries them anyway.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::offered::Offered;
 use super::target::{Target, TargetId};
 
 /// Failures in a row after which an address is ejected.
@@ -149,9 +151,15 @@ impl HopCounts {
 #[derive(Debug, Default)]
 pub struct HostState {
     open: AtomicU32,
+    pub(super) offered: Arc<Offered>,
 }
 
 impl HostState {
+    /// One that remembers this.
+    pub(super) fn new(offered: Arc<Offered>) -> Self {
+        Self { open: AtomicU32::default(), offered }
+    }
+
     /// Dialogs open or being opened.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
@@ -203,8 +211,13 @@ impl AddressState {
         self.open.load(Relaxed)
     }
 
+    /// Since the registry began.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.base)
+    }
+
     fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX / 2)
+        u64::try_from(self.age(now).as_millis()).unwrap_or(u64::MAX / 2)
     }
 
     /// Failed lately and has not come back since.

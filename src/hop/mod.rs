@@ -20,6 +20,7 @@ pub mod dns;
 mod figures;
 pub mod health;
 pub mod identity;
+pub mod offered;
 pub mod pool;
 pub mod probe;
 pub mod registry;

@@ -10,6 +10,7 @@
 //! requires. One task per pool; a round begins when the interval is over and the one before has ended.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -180,12 +181,18 @@ impl Voice {
                 Err(fault) => return Ok(Heard::insecure(terms, Lack::Tls(fault))),
             };
         }
-        let greeting = dialog.hear(self.greeting).await.map_err(|_| Why::NoGreeting)?.code();
+        let greeting = match dialog.hear(self.greeting).await {
+            Ok(greeting) => greeting.code(),
+            Err(error) => return refused_behind(terms, &error).ok_or(Why::NoGreeting),
+        };
         if !greeting.is_positive() {
             return Err(Why::Greeting);
         }
         let hello = format!("{} {}", if lmtp { "LHLO" } else { "EHLO" }, self.hostname);
         let mut answer = self.hello(&mut dialog, &hello).await?;
+        if offers(&answer).has(Keyword::StartTls) {
+            target.offers_tls(Instant::now());
+        }
         // What is opportunistic is tried where more may be offered under it.
         let by_starttls = match terms.tls {
             HopTls::Required => true,
@@ -197,7 +204,10 @@ impl Voice {
                 Ok(secured) => dialog = secured,
                 Err(lack) => return Ok(Heard::insecure(terms, lack)),
             }
-            answer = self.hello(&mut dialog, &hello).await?;
+            answer = match dialog.ask(&hello, self.reply).await {
+                Ok(answer) => serves(answer)?,
+                Err(error) => return refused_behind(terms, &error).ok_or(Why::NoService),
+            };
         }
         // A courtesy: the answer is not waited for, nor that it can be written.
         let _ = dialog.say(b"QUIT\r\n", self.reply).await;
@@ -205,14 +215,7 @@ impl Voice {
     }
 
     async fn hello(&self, dialog: &mut Dialog, hello: &str) -> Result<Reply, Why> {
-        let answer = dialog.ask(hello, self.reply).await.map_err(|_| Why::NoService)?;
-        match answer.code().get() {
-            421 => Err(Why::NoService),
-            // It does not know EHLO (RFC 5321 4.2.4), and serves those who say HELO.
-            500 | 502 => Ok(answer),
-            _ if answer.code().is_positive() => Ok(answer),
-            _ => Err(Why::Hello),
-        }
+        dialog.ask(hello, self.reply).await.map_err(|_| Why::NoService).and_then(serves)
     }
 
     async fn starttls(
@@ -238,6 +241,22 @@ impl Voice {
             Err(fault) => Err(*fault),
         }
     }
+}
+
+/// An answer to EHLO of a host that goes on with us.
+fn serves(answer: Reply) -> Result<Reply, Why> {
+    match answer.code().get() {
+        421 => Err(Why::NoService),
+        // It does not know EHLO (RFC 5321 4.2.4), and serves those who say HELO.
+        500 | 502 => Ok(answer),
+        _ if answer.code().is_positive() => Ok(answer),
+        _ => Err(Why::Hello),
+    }
+}
+
+/// The host refused us right behind a handshake of TLS 1.3: as if that had failed.
+fn refused_behind(terms: HopTerms, error: &io::Error) -> Option<Heard> {
+    facts::refusal(error).map(|fault| Heard::insecure(terms, Lack::Tls(fault)))
 }
 
 fn first_line(reply: &Reply) -> Box<[u8]> {

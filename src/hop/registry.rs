@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::dns::{Found, Question};
 use super::health::{AddressState, HopCounts, HostState};
+use super::offered::Offers;
 use super::target::{Address, TargetId};
 
 /// The states of all hosts, by what they are called and where they are, so that they outlive a refresh of the
@@ -32,6 +33,8 @@ struct Known {
     addresses_swept: usize,
     /// By pool and host. A counter that began again would read as a restart: kept unless DNS names hosts without end.
     counts: HashMap<(Arc<str>, Arc<str>), Arc<HopCounts>>,
+    /// When each last offered STARTTLS, for longer than anybody holds its state: a domain's hosts are let go with its TTL.
+    offered: Offers,
     /// What questions last led to, for a reload while DNS is out of order. Kept for good: the configuration asks them.
     found: HashMap<Question, Vec<Found>>,
 }
@@ -60,7 +63,8 @@ impl Registry {
             known.hosts.retain(|_, state| state.strong_count() > 0);
             known.hosts_swept = due(known.hosts.len());
         }
-        let state = Arc::new(HostState::default());
+        let offered = known.offered.of(name, self.base.elapsed());
+        let state = Arc::new(HostState::new(offered));
         known.hosts.insert(name.clone(), Arc::downgrade(&state));
         state
     }

@@ -108,6 +108,14 @@ impl Host for Lease {
         self.target().terms()
     }
 
+    fn offers_tls(&self, now: Instant) {
+        self.target().offers_tls(now);
+    }
+
+    fn has_offered_tls(&self, now: Instant) -> bool {
+        self.target().has_offered_tls(now)
+    }
+
     fn news(&self, news: HostNews, now: Instant) {
         let why = match news {
             HostNews::Serves => return tell(self.succeeded(now), self.target().name(), None),

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 
@@ -178,6 +179,16 @@ impl Target {
     /// Where to dial.
     pub fn address(&self) -> &Address {
         &self.0.address
+    }
+
+    /// The host offers STARTTLS.
+    pub fn offers_tls(&self, now: Instant) {
+        self.0.host.offered.note(self.0.state.age(now));
+    }
+
+    /// Whether it has within a day.
+    pub fn has_offered_tls(&self, now: Instant) -> bool {
+        self.0.host.offered.is_fresh(self.0.state.age(now))
     }
 
     /// Which of its pool's hosts this is an address of.

@@ -60,12 +60,16 @@ pub enum Occurrence {
     MalformedReply,
     /// An EHLO keyword of a hop that clients are not shown, because nobody here knows it.
     HiddenKeyword,
+    /// A SASL mechanism of a hop's that clients are not shown.
+    HiddenMechanism,
     /// A TLS handshake.
     TlsHandshake(Side, TlsVersion, TlsSession),
     /// One that failed.
     TlsFailure(Side, TlsFaultKind),
     /// A handshake with a hop whose certificate was not verified.
     Unverified,
+    /// One with a client whose certificate was not.
+    ClientUnverified,
     /// A hop that could not be told who the client is.
     NotTold,
     /// Something thrown away.
@@ -121,6 +125,8 @@ impl Occurrence {
             Self::Passthrough => (23, 0),
             Self::PassthroughOctets(side) => (24, side as usize),
             Self::ProxyHeader(outcome) => (25, outcome as usize),
+            Self::ClientUnverified => (26, 0),
+            Self::HiddenMechanism => (27, 0),
         }
     }
 
@@ -212,7 +218,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Occurrence::place` counts on their order.
-const COUNTERS: usize = 26;
+const COUNTERS: usize = 28;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -243,6 +249,8 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_passthrough_sessions_total", &[], "Sessions whose TLS with the hop was passed through: no rule or callout applied to the mail in it, and no other metric counts it."),
     counter("gatepost_passthrough_octets_total", &[("side", Side::VALUES)], "Octets that passed through, by whose they were: the client's (downstream) or the hop's (upstream)."),
     counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
+    counter("gatepost_client_certificates_unverified_total", &[], "TLS handshakes with clients whose certificate nobody in client_roots vouches for."),
+    counter("gatepost_hidden_mechanisms_total", &[], "SASL mechanisms of hops that clients are not shown because they cannot pass a proxy (-PLUS, EXTERNAL, GSSAPI, NTLM, DIGEST-MD5)."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

@@ -61,6 +61,7 @@ impl Meter {
             io::Event::Passed(from, octets) => self.add(Occurrence::PassthroughOctets(side(from)), octets),
             io::Event::Ended(end) => self.count(Occurrence::SessionEnded(session_end(end))),
             io::Event::HiddenKeyword => self.count(Occurrence::HiddenKeyword),
+            io::Event::HiddenMechanism => self.count(Occurrence::HiddenMechanism),
             io::Event::StrayHeader { second: true } => {
                 self.count(Occurrence::ProxyHeader(ProxyHeader::Second))
             }
@@ -71,7 +72,8 @@ impl Meter {
                 let session = if resumed { TlsSession::Resumed } else { TlsSession::New };
                 self.count(Occurrence::TlsHandshake(side(peer), tls_version(version), session));
             }
-            io::Event::Unverified => self.count(Occurrence::Unverified),
+            io::Event::Unverified(io::Peer::Downstream) => self.count(Occurrence::ClientUnverified),
+            io::Event::Unverified(io::Peer::Upstream(_)) => self.count(Occurrence::Unverified),
             io::Event::NotTold => self.count(Occurrence::NotTold),
             io::Event::NotSecured(peer, kind) => self.count(Occurrence::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),

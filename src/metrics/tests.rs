@@ -19,7 +19,9 @@ fn all_events() -> Vec<Occurrence> {
         FailedOver,
         MalformedReply,
         HiddenKeyword,
+        HiddenMechanism,
         Unverified,
+        ClientUnverified,
         NotTold,
         ContentOctets,
     ];

@@ -104,7 +104,8 @@ impl Drive {
     ) -> Drive {
         Drive {
             line_limit: settings.limits.command_line.max(settings.limits.auth_line),
-            reply_limit: settings.limits.reply + settings.limits.reply_line,
+            // The whole of a reply, and the beginning of the next.
+            reply_limit: settings.limits.reply.max(settings.limits.auth_line) + settings.limits.reply_line,
             session: Session::new(settings, entrance, id, Instant::now()),
             client: Some(Link::new(Peer::Downstream, stream)),
             hops: Slots::default(),

@@ -59,6 +59,8 @@ pub enum Event {
     Passed(Peer, u64),
     /// What the hop offered and the client is not shown, because nobody here knows it.
     HiddenKeyword,
+    /// A SASL mechanism that it offers cannot pass a proxy.
+    HiddenMechanism,
     /// The client sent a PROXY header where none may be.
     StrayHeader {
         /// Behind the one that it had to send.
@@ -70,8 +72,8 @@ pub enum Event {
     Secured(Peer, TlsVersion, bool),
     /// A TLS handshake failed.
     NotSecured(Peer, TlsFaultKind),
-    /// A hop's certificate was not verified, and TLS with it began all the same.
-    Unverified,
+    /// A certificate was not verified, and TLS with whoever showed it (a hop: or none) began all the same.
+    Unverified(Peer),
     /// A hop could not be told who the client is.
     NotTold,
 }

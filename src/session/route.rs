@@ -165,6 +165,17 @@ pub trait Host: Any + Send + Sync + fmt::Debug {
         HopTerms::default()
     }
 
+    /// It offers STARTTLS.
+    fn offers_tls(&self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Whether it has offered STARTTLS not long ago.
+    fn has_offered_tls(&self, now: Instant) -> bool {
+        let _ = now;
+        false
+    }
+
     /// It did something that counts.
     fn news(&self, news: HostNews, now: Instant);
 }

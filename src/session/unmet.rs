@@ -24,6 +24,8 @@ pub struct Unmet {
 pub enum Lack {
     /// It does not offer this.
     NotOffered(&'static str),
+    /// It does not offer STARTTLS any more: somebody on the way may have taken it out.
+    Withdrawn,
     /// It refused this, with such a line.
     Refused(&'static str, Box<[u8]>),
     /// The handshake with it failed.
@@ -58,6 +60,7 @@ impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.lack {
             Lack::NotOffered(what) => write!(f, "{what}: not offered")?,
+            Lack::Withdrawn => f.write_str("STARTTLS: not offered any more, as it was not long ago")?,
             Lack::Refused(what, line) => write!(f, "{what}: {}", String::from_utf8_lossy(line))?,
             Lack::SourceAddress(why) => write!(f, "source_address: {why}")?,
             Lack::Tls(fault) => write!(f, "TLS: {}: {}", fault.kind.as_str(), fault.what)?,

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use rustls::client::Resumption;
@@ -18,7 +18,8 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::name::expires;
-use super::verify::HopJudge;
+use super::pem::Roots;
+use super::verify::{HopJudge, Named};
 use super::{PemError, VERSIONS, pem, provider};
 use crate::config::types::UpstreamTls;
 use crate::session::route::HopTls;
@@ -103,14 +104,7 @@ fn verifies(files: &UpstreamTls) -> bool {
 }
 
 fn read(files: &UpstreamTls) -> Result<TlsClient, PemError> {
-    let roots = match &files.roots {
-        Some(path) => Arc::new(pem::roots(path)?),
-        None => system_roots(),
-    };
-    if roots.is_empty() && verifies(files) {
-        return Err(PemError::no_system_roots());
-    }
-    let judge = Arc::new(HopJudge::new(roots, verifies(files)));
+    let judge = Arc::new(judge(files)?);
     let config = ClientConfig::builder_with_provider(Arc::clone(provider()))
         .with_protocol_versions(&VERSIONS)
         .expect("the provider has suites for these versions")
@@ -128,14 +122,29 @@ fn read(files: &UpstreamTls) -> Result<TlsClient, PemError> {
     Ok(TlsClient { config: Arc::new(config), judge, expiry })
 }
 
+fn judge(files: &UpstreamTls) -> Result<HopJudge, PemError> {
+    let strict = verifies(files);
+    if !files.pins.is_empty() {
+        return Ok(HopJudge::pinned(&files.pins, strict));
+    }
+    let roots = match &files.roots {
+        Some(path) => pem::roots(path)?,
+        None => system_roots(),
+    };
+    if roots.store.is_empty() && strict {
+        return Err(PemError::no_system_roots());
+    }
+    Ok(HopJudge::new(roots, strict))
+}
+
 /// Whom this system trusts: read once, when it is first needed.
-fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let roots = ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
+fn system_roots() -> Roots {
+    static ROOTS: LazyLock<Roots> = LazyLock::new(|| {
+        let mut store = RootCertStore::empty();
+        let certificates = rustls_native_certs::load_native_certs().certs;
         // What cannot be read, or used, is as if it were not there: others vouch for most.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
+        store.add_parsable_certificates(certificates.iter().cloned());
+        Roots { store: Arc::new(store), named: Named::new(certificates) }
     });
-    Arc::clone(roots)
+    ROOTS.clone()
 }

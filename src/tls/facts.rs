@@ -45,6 +45,14 @@ pub fn fault(error: &io::Error) -> TlsFault {
     }
 }
 
+/// An alert that came behind a handshake: the other side does not go on with what it was, or was not, shown in it.
+pub fn refusal(error: &io::Error) -> Option<TlsFault> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        error @ Error::AlertReceived(_) => Some(TlsFault { kind: kind(error), what: in_words(error) }),
+        _ => None,
+    }
+}
+
 /// Octets came in plain where TLS was to begin (CVE-2011-0411 and its kin).
 pub fn injected() -> TlsFault {
     TlsFault { kind: TlsFaultKind::Protocol, what: "octets in plain before the handshake".into() }
@@ -60,6 +68,9 @@ pub(super) fn in_words(error: &Error) -> Box<str> {
     match error {
         Error::InvalidCertificate(error) => certificate_in_words(error),
         Error::NoCertificatesPresented => "no certificate".into(),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the other side refused: it wants a certificate of ours".into()
+        }
         Error::AlertReceived(alert) => printable(&format!("the other side refused: {alert:?}")),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
@@ -119,6 +130,10 @@ fn certificate_in_words(error: &CertificateError) -> Box<str> {
         // rustls has no words for it of its own. Many who make a certificate for themselves make this.
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
             "certificate is that of an authority, not of a host".into()
+        }
+        // It has no names either, for which it could be verified.
+        CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
+            "certificate is not of X.509 version 3".into()
         }
         CertificateError::Other(other) => printable(&other.to_string()),
         error => printable(&error.to_string()),

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `pem` | files read |
 //! | `server`, `client` | how we are a server to clients, a client to hops |
-//! | `verify` | certificates judged, whether or not the judgement counts |
+//! | `verify`, `key` | certificates judged, whether or not the judgement counts; what their keys have signed |
 //! | `client_hello` | whom a client asks for whose TLS is the hop's |
 //! | `facts`, `name` | what came of a handshake; a certificate's subject |
 //! | `expiry` | our own certificates that are over, or soon will be |
@@ -25,6 +25,7 @@ pub mod client_hello;
 pub mod expiry;
 pub mod facts;
 pub mod faults;
+mod key;
 pub mod name;
 pub mod pem;
 pub mod server;
@@ -36,11 +37,13 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
 
 pub use self::client::ClientTls;
 pub use self::pem::PemError;
 pub use self::server::ServerTls;
 pub use self::set::TlsSet;
+use crate::config::types::Pin;
 
 /// What is spoken.
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -50,6 +53,11 @@ fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     &PROVIDER
+}
+
+/// What the key of a certificate is pinned by.
+pub fn pin(certificate: &CertificateDer<'_>) -> Option<Pin> {
+    key::PublicKey::of(certificate).map(|key| key.pin())
 }
 
 #[cfg(test)]

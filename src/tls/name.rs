@@ -45,8 +45,23 @@ pub fn host_names(certificate: &[u8]) -> Vec<String> {
 
 /// When it is over, in seconds since 1970.
 pub fn expires(certificate: &[u8]) -> Option<i64> {
+    life(certificate).map(|life| life.until)
+}
+
+/// From when until when a certificate is valid, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Its first second.
+    pub from: i64,
+    /// Its last.
+    pub until: i64,
+}
+
+/// The life of a certificate.
+pub fn life(certificate: &[u8]) -> Option<Life> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
+    let validity = certificate.validity();
+    Some(Life { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() })
 }
 
 fn rfc4514(name: &X509Name<'_>) -> String {

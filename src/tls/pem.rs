@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,6 +19,7 @@ use rustls_pemfile::Item;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::provider;
+use super::verify::Named;
 use crate::config::types::KeyPair;
 
 /// The system's whole bundle of roots is a quarter of this.
@@ -40,6 +42,7 @@ enum What {
     NoCertificate,
     CertificateMissingBesideKey,
     NotCertificate(usize),
+    NotUsable,
     NoKey,
     KeyMissingBesideCertificate,
     Encrypted,
@@ -74,6 +77,7 @@ impl fmt::Display for PemError {
                 )
             }
             What::NotCertificate(place) => write!(f, "{path}: certificate {place} in it cannot be read"),
+            What::NotUsable => write!(f, "{path}: its first certificate is not of X.509 version 3"),
             What::NoKey => {
                 write!(f, "{path}: holds no private key (-----BEGIN PRIVATE KEY-----)")
             }
@@ -102,6 +106,15 @@ impl fmt::Display for PemError {
 
 impl std::error::Error for PemError {}
 
+/// Whom an administrator trusts.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// To vouch for others.
+    pub store: Arc<RootCertStore>,
+    /// As they are.
+    pub named: Named,
+}
+
 /// A chain with its key.
 ///
 /// # Errors
@@ -128,6 +141,9 @@ fn fit(
     CertifiedKey::from_der(chain, key, provider()).map_err(|error| {
         let what = match error {
             rustls::Error::InconsistentKeys(_) => What::Mismatch(files.certificate.clone()),
+            rustls::Error::InvalidCertificate(_) => {
+                return PemError { path: files.certificate.clone(), what: What::NotUsable };
+            }
             _ => What::UnknownKey,
         };
         PemError { path: files.key.clone(), what }
@@ -139,12 +155,15 @@ fn fit(
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn roots(path: &Path) -> Result<RootCertStore, PemError> {
-    let mut roots = RootCertStore::empty();
-    for (place, root) in certificates(path)?.into_iter().enumerate() {
-        roots.add(root).map_err(|_| PemError { path: path.into(), what: What::NotCertificate(place + 1) })?;
+pub fn roots(path: &Path) -> Result<Roots, PemError> {
+    let mut store = RootCertStore::empty();
+    let certificates = certificates(path)?;
+    for (place, root) in certificates.iter().enumerate() {
+        store
+            .add(root.clone())
+            .map_err(|_| PemError { path: path.into(), what: What::NotCertificate(place + 1) })?;
     }
-    Ok(roots)
+    Ok(Roots { store: Arc::new(store), named: Named::new(certificates) })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
@@ -273,7 +292,7 @@ mod tests {
         ] {
             assert_eq!(said(certificate, key), expected);
         }
-        assert_eq!(roots(&authority.write(dir.path(), "root")).unwrap().len(), 1);
+        assert_eq!(roots(&authority.write(dir.path(), "root")).unwrap().store.len(), 1);
         let large = file("large", &"\n".repeat(1 + MOST as usize));
         assert!(roots(&large).unwrap_err().to_string().ends_with("large: is larger than 1048576 octets"));
     }

@@ -132,7 +132,12 @@ fn probe(host: SocketAddr, pool: &str) -> (String, Option<i32>) {
     let said = done.stdout.replace(&host.to_string(), "HOST");
     let said: Vec<&str> = said
         .lines()
-        .map(|line| if line.trim_start().starts_with("reached") { "  reached     in N ms" } else { line })
+        .map(|line| match line.split_whitespace().next() {
+            Some("reached") => "  reached     in N ms",
+            // Each run makes its own.
+            Some("key") => "  key         sha256:N",
+            _ => line,
+        })
         .collect();
     (said.join("\n") + "\n", done.status.code())
 }

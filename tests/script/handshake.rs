@@ -9,6 +9,7 @@
 //! | `<starttls shows CN=mail.example.com>` | and that party shows a certificate that is vouched for |
 //! | `<starttls shows CN=mail.example.com: expired>` | or one that is not, and why |
 //! | `<starttls fails>`, `<starttls fails: certificate>` | it fails: `lost`, `timed_out`, `certificate`, else `protocol` |
+//! | the same behind one that succeeded | the party refuses it now, as one of TLS 1.3 may |
 
 use gatepost::session::client::{Certificate, TlsFacts, TlsFault, TlsFaultKind};
 

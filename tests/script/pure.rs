@@ -86,6 +86,8 @@ struct Link {
     fin: bool,
     /// Gatepost has begun TLS: nothing is read before the handshake is over.
     securing: bool,
+    /// A handshake is done.
+    secured: bool,
     stalled: bool,
     unsent: usize,
 }
@@ -234,6 +236,7 @@ impl Pure {
         match outcome {
             Ok(facts) => {
                 self.links[index].securing = false;
+                self.links[index].secured = true;
                 self.handle(Input::Secured(peer, Box::new(facts)));
             }
             Err(fault) => {
@@ -427,7 +430,9 @@ impl Driver for Pure {
     }
 
     fn secure(&mut self, party: &Party, outcome: &Handshake) -> Result<(), String> {
-        let index = self.index(party).filter(|&index| self.links[index].securing);
+        // Behind a handshake that was done, it may be refused yet.
+        let may = |link: &Link| link.securing || (link.secured && outcome.is_err());
+        let index = self.index(party).filter(|&index| may(&self.links[index]));
         let index = index.ok_or(format!("gatepost does not begin TLS with {party}"))?;
         self.secured(index, outcome.clone());
         self.pump();

@@ -9,6 +9,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -174,6 +175,8 @@ impl News {
 #[derive(Debug)]
 pub struct Named {
     id: TargetId,
+    /// It has offered STARTTLS.
+    offered: AtomicBool,
     name: Arc<str>,
     terms: HopTerms,
     news: Arc<News>,
@@ -192,6 +195,14 @@ impl Host for Named {
         self.terms
     }
 
+    fn offers_tls(&self, _: Instant) {
+        self.offered.store(true, Relaxed);
+    }
+
+    fn has_offered_tls(&self, _: Instant) -> bool {
+        self.offered.load(Relaxed)
+    }
+
     fn news(&self, news: HostNews, _: Instant) {
         if let Some(told) = &mut *self.news.0.lock().unwrap() {
             told.push((Arc::clone(&self.name), news));
@@ -207,7 +218,13 @@ impl Named {
         let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let terms = HopTerms { is_loopback, ..terms };
         let id = TargetId(hasher.finish());
-        Arc::new(Named { id, name: Arc::clone(name), terms, news: Arc::clone(news) })
+        Arc::new(Named {
+            id,
+            offered: AtomicBool::default(),
+            name: Arc::clone(name),
+            terms,
+            news: Arc::clone(news),
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! Out:   the events there were, and no others of their kind.
 //! Never: reads a metric: `src/metrics/tests.rs` does.
 
-use gatepost::session::io::{Event, Origin};
+use gatepost::session::io::{Event, Origin, Peer};
 
 use crate::script::play::Play;
 
@@ -68,12 +68,21 @@ fn a_reply_knows_who_said_it() {
     }
 }
 
-/// TLS with a hop whose certificate nobody vouches for is counted as that.
+/// TLS with a hop or a client whose certificate nobody vouches for is counted as that.
 #[test]
-fn unverified_certificates_of_hops_are_counted() {
-    for (name, unverified) in [("hop-tls-implicit", 0), ("hop-tls-lmtp", 1), ("hop-tls-by-rung", 1)] {
+fn unverified_certificates_are_counted() {
+    for (name, hops, clients) in [
+        ("hop-tls-implicit", 0, 0),
+        ("hop-tls-lmtp", 1, 0),
+        ("hop-tls-by-rung", 1, 0),
+        ("rule-by-certificate-that-nobody-vouches-for", 0, 1),
+        ("starttls-with-the-client", 0, 0),
+    ] {
         let played = Play::named(name).run();
-        let count = played.events.iter().filter(|event| matches!(event, Event::Unverified)).count();
-        assert_eq!(count, unverified, "{name}");
+        let of = |client| {
+            let is = |event: &&Event| matches!(event, Event::Unverified(peer) if (*peer == Peer::Downstream) == client);
+            played.events.iter().filter(is).count()
+        };
+        assert_eq!((of(false), of(true)), (hops, clients), "{name}");
     }
 }

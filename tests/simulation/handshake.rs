@@ -29,9 +29,14 @@ impl Stage<'_> {
                 self.note(|| format!("[{connection}] <secured>"));
                 self.ledger.tally.hops_secured += 1;
                 self.links[index].securing = false;
+                let hop = self.links[index].hop.as_mut();
+                let refuses = hop.is_some_and(|hop| hop.refuses_behind(&facts));
                 let acts = self.links[index].hop.as_mut().map(|hop| hop.secured()).unwrap_or_default();
                 let peer = self.peer(index);
                 self.handle(Input::Secured(peer, Box::new(facts)));
+                if refuses && self.links[index].open && self.links[index].connection == connection {
+                    return self.breaks_handshake(index, TlsFaultKind::Certificate);
+                }
                 self.schedule(connection, acts);
             }
             Err(fault) => self.breaks_handshake(index, fault.kind),

@@ -89,6 +89,11 @@ impl Hop {
         }
     }
 
+    /// Whether it refuses us behind a handshake that is done, before it says a word.
+    pub fn refuses_behind(&mut self, facts: &TlsFacts) -> bool {
+        &*facts.version == "TLSv1.3" && self.rng.percent(8)
+    }
+
     /// The handshake is done: all begins anew, and after an implicit one the hop greets.
     pub fn secured(&mut self) -> Vec<(u64, Act)> {
         assert!(self.inbox.is_empty(), "law 5: said before TLS, and not to be heard any more");

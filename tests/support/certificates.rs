@@ -9,6 +9,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -109,6 +110,58 @@ pub fn self_signed(names: &[&str]) -> Pair {
     let key = ecdsa();
     let leaf = server_params(names).self_signed(&key).unwrap();
     Pair { chain: vec![leaf.der().clone()], pem: leaf.pem(), key }
+}
+
+/// The same, and it says that it is an authority's, as those of `openssl req -x509` do.
+pub fn self_signed_authority(names: &[&str]) -> Pair {
+    let key = ecdsa();
+    let mut params = params(names, names.first().copied().unwrap_or("localhost"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let leaf = params.self_signed(&key).unwrap();
+    Pair { chain: vec![leaf.der().clone()], pem: leaf.pem(), key }
+}
+
+/// One of its own whose time was over at the end of 2020.
+pub fn self_signed_expired(names: &[&str]) -> Pair {
+    let key = ecdsa();
+    let mut params = server_params(names);
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 12, 31));
+    let leaf = params.self_signed(&key).unwrap();
+    Pair { chain: vec![leaf.der().clone()], pem: leaf.pem(), key }
+}
+
+/// What an appliance may show, made by `openssl`: a certificate that it has signed itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// Of X.509 version 1: without extensions, and so without names.
+    Version1,
+    /// With an RSA key of 1024 bits.
+    Rsa1024,
+}
+
+/// Writes such a certificate as `<name>.pem`, `<name>.key`.
+pub fn old(kind: Old, common_name: &str, dir: &Path, name: &str) -> Files {
+    let files = Files { certificate: dir.join(format!("{name}.pem")), key: dir.join(format!("{name}.key")) };
+    let bits = if kind == Old::Rsa1024 { "rsa:1024" } else { "rsa:2048" };
+    let subject = format!("/CN={common_name}");
+    let (key, certificate) = (files.key.to_str().unwrap(), files.certificate.to_str().unwrap());
+    let request = dir.join(format!("{name}.csr"));
+    let request = request.to_str().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let new = ["req", "-newkey", bits, "-nodes", "-sha256", "-keyout", key, "-subj", &subject];
+    if kind == Old::Rsa1024 {
+        let names = format!("subjectAltName=DNS:{common_name}");
+        openssl(&[&new[..], &["-x509", "-days", "3650", "-addext", &names, "-out", certificate]].concat());
+    } else {
+        openssl(&[&new[..], &["-new", "-out", request]].concat());
+        // Without extensions it is of version 1.
+        let sign = ["x509", "-req", "-in", request, "-signkey", key, "-sha256", "-days", "3650"];
+        openssl(&[&sign[..], &["-out", certificate]].concat());
+    }
+    files
 }
 
 /// A chain and its key.

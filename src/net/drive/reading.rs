@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{BACKLOG, Drive};
 use crate::net::worker::Scratch;
 use crate::session::io::{Input, Peer};
+use crate::tls::facts;
 
 impl Drive {
     /// Reads a hop and hands its octets in; whether there were any.
@@ -40,9 +41,19 @@ impl Drive {
                 link.rx.settle(&mut scratch.pool);
                 true
             }
-            Poll::Ready(Err(_)) => {
-                link.ended = true;
-                self.session.handle(now, Input::Lost(peer), &mut scratch.out);
+            Poll::Ready(Err(error)) => {
+                let input = match facts::refusal(&error) {
+                    None => {
+                        link.ended = true;
+                        Input::Lost(peer)
+                    }
+                    Some(fault) => {
+                        self.hops.vacate(place);
+                        scratch.out.tx[1 + place].clear();
+                        Input::TlsFailed(peer, Box::new(fault))
+                    }
+                };
+                self.session.handle(now, input, &mut scratch.out);
                 true
             }
         }

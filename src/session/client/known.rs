@@ -65,7 +65,7 @@ impl Client {
         &self.shown
     }
 
-    /// Whether it authenticated through to the hop.
+    /// Whether it authenticated through to the hop: its session stays with that.
     pub fn is_authenticated(&self) -> bool {
         self.is(Mark::Authenticated)
     }
@@ -78,6 +78,12 @@ impl Client {
     /// Whether a hop refused an AUTH exchange of its.
     pub fn was_refused_auth(&self) -> bool {
         self.is(Mark::AuthRefused)
+    }
+
+    /// Whether it authenticated at all: through to the hop, or to the trusted peer that told as whom. Any hop can be told
+    /// that, so the session need not stay with one.
+    pub fn has_authenticated_anywhere(&self) -> bool {
+        self.is_authenticated() || self.facts().is_some_and(|facts| facts.login().is_some())
     }
 
     /// Whether nobody on the way to gatepost could read along.

@@ -259,6 +259,9 @@ impl Client {
             return false;
         }
         turn.count(Event::Secured(Peer::Downstream, facts.version(), facts.resumed));
+        if facts.certificate.as_ref().is_some_and(|certificate| !certificate.verified) {
+            turn.count(Event::Unverified(Peer::Downstream));
+        }
         self.entrance.facts.get_or_insert_default().tls = Some(facts);
         self.phase = Phase::Open;
         self.mark(Mark::Locked, false);

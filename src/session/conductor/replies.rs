@@ -19,7 +19,7 @@ use super::super::turn::Turn;
 use super::super::unmet::Lack;
 use super::Conductor;
 use crate::dialog::Expect;
-use crate::smtp::{ReplyLimits, ReplyRef, own};
+use crate::smtp::{ReplyRef, own};
 
 impl Conductor {
     /// Takes a hop's octets, reply by reply.
@@ -40,9 +40,8 @@ impl Conductor {
 
     /// Frames and takes one reply of a hop; `None`: there is not a whole one.
     fn take_reply(&mut self, turn: &mut Turn<'_>, hop: HopId, octets: &[u8]) -> Option<usize> {
-        let limits = ReplyLimits { line: self.settings.limits.reply_line, reply: self.settings.limits.reply };
         let streams = self.delivery.streams_to(hop);
-        let word = self.hops.get_mut(hop)?.hear(turn, octets, limits, streams);
+        let word = self.hops.get_mut(hop)?.hear(turn, octets, &self.settings.limits, streams);
         let (reply, expect, taken, more_unasked) = match word {
             Word::Reply { reply, expect, taken, more_unasked } => (reply, expect, taken, more_unasked),
             Word::Partial => return None,
@@ -159,8 +158,12 @@ impl Conductor {
         self.terms(turn, hop, |open, turn, lent| open.secured(turn, lent, facts));
     }
 
-    /// There is no TLS with it.
+    /// There is no TLS with it. Once it has spoken under TLS, that is a connection lost like any.
     pub(super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
+        let Some(open) = self.hops.get(hop) else { return };
+        if open.tls().is_some() && !open.may_refuse_tls() {
+            return self.lost(turn, hop, None);
+        }
         self.terms(turn, hop, |open, turn, lent| open.not_secured(turn, lent, fault));
     }
 

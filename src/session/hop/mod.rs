@@ -32,8 +32,8 @@ use super::route::{Host, HostNews, Picked, Place, TargetId};
 use super::settings::Settings;
 use super::transaction::{Carries, Hello, Transaction};
 use super::turn::Turn;
-use crate::dialog::{self, Expect, Heard, Say};
-use crate::smtp::{Extensions, ReplyFault, ReplyLimits, ReplyRef};
+use crate::dialog::{self, Expect, Heard, Limits, Say};
+use crate::smtp::{Extensions, ReplyFault, ReplyRef};
 
 /// Hosts already tried.
 pub type Tried = SmallVec<[TargetId; 2]>;
@@ -255,14 +255,14 @@ impl Hop {
         &mut self,
         turn: &mut Turn<'_>,
         octets: &'r [u8],
-        limits: ReplyLimits,
+        limits: &Limits,
         streams: bool,
     ) -> Word<'r> {
         // During a handshake nothing is said that could be a reply.
         if self.stand == Stand::Securing {
             return Word::Partial;
         }
-        match self.dialog.hear(octets, limits) {
+        match self.dialog.hear(octets, self.dialog.reply_limits(limits)) {
             Heard::Partial => {
                 // The beginning of an answer to nothing must not become one to what is said next.
                 let unasked = self.stand == Stand::Ready && self.dialog.has_answered();
@@ -271,6 +271,9 @@ impl Hop {
             Heard::Malformed(fault) => Word::Malformed(fault),
             Heard::Reply(reply, expect) => {
                 let taken = reply.as_bytes().len();
+                if let Some(terms) = &mut self.terms {
+                    terms.may_refuse = false;
+                }
                 self.since = turn.now;
                 let more_unasked = self.dialog.has_answered() && octets.len() > taken;
                 if more_unasked && self.stand == Stand::StartTls {

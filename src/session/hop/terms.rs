@@ -47,6 +47,8 @@ pub struct Terms {
     /// It must not hear one: the client has not said EHLO, and the hop is to judge that.
     pub(super) unannounced: bool,
     pub(super) tls: Option<TlsFacts>,
+    /// It has not said a word since the handshake. In TLS 1.3 ours is done before its: it may refuse us yet.
+    pub(super) may_refuse: bool,
 }
 
 impl Terms {
@@ -74,6 +76,7 @@ impl Terms {
             knows_ours: false,
             unannounced: false,
             tls: None,
+            may_refuse: false,
         }
     }
 
@@ -263,11 +266,14 @@ impl Hop {
         if !terms.wants_starttls() {
             self.offered_names(turn, lent, reply)
         } else if offers.has(Keyword::StartTls) {
+            self.host.offers_tls(turn.now);
             self.stand = Stand::StartTls;
             self.say(turn, Expect::Terms, Say::Last, |line| line.extend_from_slice(b"STARTTLS\r\n"));
             Step::Waits
         } else if terms.asked.tls == HopTls::Required {
             self.unmet(turn, Lack::NotOffered("STARTTLS"), Missed::Tls)
+        } else if self.host.has_offered_tls(turn.now) {
+            self.tls_withdrawn(turn, lent, reply)
         } else {
             self.offered_names(turn, lent, reply)
         }

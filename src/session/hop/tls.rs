@@ -3,18 +3,20 @@
 //! In:    a hop that takes a handshake now; what came of it.
 //! Out:   a dialog that begins anew, under TLS; or in plain, where that may be; or another host's.
 //! Never: takes what was said before a handshake for a reply after it; goes on in plain where TLS is required, or
-//!        where TLS was tried in vain and somebody relies on it.
+//!        where TLS was tried in vain, or was there not long ago, and somebody relies on it.
 //!
-//! RFC 3207 4.2 and 6, RFC 8314 3.3.
+//! RFC 3207 4.2 and 6, RFC 8314 3.3; RFC 8446 4.4.2 and 6.2 (a server looks at our certificate, or at none, when we
+//! are done: its alert comes behind the handshake).
 
 use super::{Hop, Lent, Missed, Stand, Step};
 use crate::session::events::Event;
-use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind};
+use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use crate::session::io::Output;
 use crate::session::peer::Peer;
 use crate::session::route::HopTls;
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack};
+use crate::smtp::ReplyRef;
 
 impl Hop {
     /// What it says next comes through TLS.
@@ -31,8 +33,9 @@ impl Hop {
         };
         turn.count(Event::Secured(Peer::Upstream(self.id), facts.version(), facts.resumed));
         if !facts.certificate.as_ref().is_some_and(|certificate| certificate.verified) {
-            turn.count(Event::Unverified);
+            turn.count(Event::Unverified(Peer::Upstream(self.id)));
         }
+        terms.may_refuse = facts.version() == TlsVersion::Tls13;
         terms.tls = Some(facts);
         // Whatever it heard and said before (RFC 3207 4.2).
         terms.knows_ours = false;
@@ -47,10 +50,15 @@ impl Hop {
         }
     }
 
-    /// There is no TLS with it, and no connection any more.
+    /// There is no TLS with it, and no connection any more. What was said to it since our side of the handshake was
+    /// done, it has not heard.
     pub fn not_secured<'r>(&mut self, turn: &mut Turn<'_>, lent: &mut Lent<'_>, fault: TlsFault) -> Step<'r> {
-        if self.stand != Stand::Securing {
+        if self.stand != Stand::Securing && !self.may_refuse_tls() {
             return Step::Waits;
+        }
+        self.stand = Stand::Securing;
+        if let Some(terms) = &mut self.terms {
+            (terms.tls, terms.may_refuse) = (None, false);
         }
         turn.count(Event::NotSecured(Peer::Upstream(self.id), fault.kind));
         if fault.kind == TlsFaultKind::Lost && self.was_just_told() {
@@ -91,12 +99,35 @@ impl Hop {
         }
     }
 
+    /// What was offered not long ago is not any more. Whoever is on the way can take a keyword out of a reply (RFC 3207
+    /// 6): for who relies on TLS, that is as a handshake that failed.
+    pub(super) fn tls_withdrawn<'r>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        lent: &mut Lent<'_>,
+        reply: ReplyRef<'r>,
+    ) -> Step<'r> {
+        if !self.may_go_plain(lent) {
+            return self.unmet(turn, Lack::Withdrawn, Missed::Tls);
+        }
+        self.tell_of_unmet(turn, Lack::Withdrawn, Instead::Plain);
+        if let Some(terms) = &mut self.terms {
+            terms.fell_back = true;
+        }
+        self.offered_names(turn, lent, reply)
+    }
+
     /// Whether nobody relies on TLS that was tried in vain: not who authenticated, nor who came under TLS.
     fn may_go_plain(&self, lent: &Lent<'_>) -> bool {
-        let relied_upon = lent.client.is_authenticated() || lent.client.is_secured();
+        let relied_upon = lent.client.has_authenticated_anywhere() || lent.client.is_secured();
         self.terms.as_ref().is_some_and(|terms| {
             terms.asked.tls == HopTls::Opportunistic && (terms.asked.is_loopback || !relied_upon)
         })
+    }
+
+    /// Whether it may refuse us yet for what we were in a handshake of TLS 1.3.
+    pub fn may_refuse_tls(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.may_refuse)
     }
 
     /// Whether it is spoken to in plain, over a network, because TLS with it failed.

@@ -1,5 +1,7 @@
 //! Streams under TLS, between each other and before hand-made records.
 
+mod trusted;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! A hop whose TLS is not as it should be, with each mode of `upstreams.*.tls`.
 //!
 //! In:    one Postfix with a listener for each fault: no TLS, TLS or nothing, TLS too old, certificates that are expired,
-//!        not valid yet, of nobody, of an unknown authority, for another name.
+//!        not valid yet, of nobody, of an unknown authority, for another name, of X.509 version 1, with a key that is too
+//!        short.
 //! Out:   sections of the table: under which TLS the mail came, or what the client was told; and what gatepost logs of it.
 //! Never: has the client know: it is curl in plaintext, which speaks to gatepost only.
 //!
@@ -15,7 +16,7 @@ use super::behind::{Gate, MX, Pki, Plan, local, tls_listener};
 use super::clients::{Client, Way};
 use super::{Leg, at_the_hop, fate, table};
 use crate::messages;
-use crate::support::certificates::{Authority, Files, self_signed};
+use crate::support::certificates::{Authority, Files, Old, old, self_signed};
 use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
@@ -30,6 +31,15 @@ const MODES: [(&str, &str); 6] = [
     ("implicit", "implicit"),
     ("implicit, verify: false", "implicit"),
 ];
+
+/// What has OpenSSL show a certificate of old.
+const OLD: &str = "may -o tls_medium_cipherlist=ALL:@SECLEVEL=0 -o tls_high_cipherlist=ALL:@SECLEVEL=0 \
+                   -o smtpd_tls_mandatory_ciphers=medium";
+
+/// The same, in TLS 1.2.
+const OLD_12: &str = "may -o tls_medium_cipherlist=ALL:@SECLEVEL=0 -o tls_high_cipherlist=ALL:@SECLEVEL=0 \
+                      -o smtpd_tls_mandatory_ciphers=medium -o smtpd_tls_protocols=<=TLSv1.2 \
+                      -o smtpd_tls_mandatory_protocols=<=TLSv1.2";
 
 /// A listener of the hop.
 struct Fault {
@@ -110,7 +120,8 @@ fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
     let dir = pki.scratch.path();
     let stranger = Authority::new("Nobody's Root");
     let write = |pair: crate::support::certificates::Pair, name: &str| pair.write(dir, name);
-    let certificates: [(&'static str, Files, &str); 8] = [
+    let [first, short] = [Old::Version1, Old::Rsa1024].map(|kind| old(kind, MX, dir, &format!("{kind:?}")));
+    let certificates: [(&'static str, Files, &str); 12] = [
         ("nothing", pki.mx.clone(), "may"),
         ("TLS or nothing", pki.mx.clone(), "encrypt"),
         (
@@ -123,6 +134,10 @@ fn hop(pki: &Pki) -> (Postfix, Vec<Fault>) {
         ("self-signed", write(self_signed(&[MX]), "self"), "may"),
         ("unknown authority", write(stranger.server(&[MX]), "stranger"), "may"),
         ("another name", write(pki.authority.server(&["mx.b.example"]), "other"), "may"),
+        ("X.509 version 1", first.clone(), OLD),
+        ("the same, TLS 1.2", first, OLD_12),
+        ("RSA of 1024 bits", short.clone(), OLD),
+        ("the same, TLS 1.2", short, OLD_12),
     ];
     let mut master_cf = String::new();
     let mut faults: Vec<Fault> = certificates

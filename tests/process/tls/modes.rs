@@ -5,13 +5,15 @@
 //! Never: sends mail past the gate that is under test.
 
 use std::fs;
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::client::{Client, dial, starttls};
 use super::{Trust, listener};
+use crate::certificates::{Old, old};
 use crate::gate::{Gate, SINK};
-use crate::scratch::{PATIENCE, run};
+use crate::scratch::{PATIENCE, free_port, run, wait_for};
 
 /// Python's own client, with its own TLS.
 const SMTPLIB: &str = r#"
@@ -146,4 +148,138 @@ fn a_session_is_resumed_by_another_worker() {
         client.ask("QUIT", 221);
     }
     assert_eq!(gate.metric("gatepost_tls_handshakes_total", &["session=\"resumed\""]), 7.0);
+}
+
+#[test]
+fn no_certificate_of_a_clients_fails_a_handshake() {
+    let trust = Trust::new();
+    let front = trust.server("front");
+    let tls = listener("starttls", &front).replace('}', &format!(", client_roots: \"{}\" }}", trust.roots()));
+    let gate = Gate::start_secured(&tls, SINK, "log: { level: info }\n");
+    let mut seen = 0.0;
+    for kind in [Old::Version1, Old::Rsa1024] {
+        let files = old(kind, "relay.example", trust.scratch.path(), &format!("{kind:?}"));
+        for version in ["-tls1_3", "-tls1_2"] {
+            let mut client = Command::new("openssl");
+            client.args([
+                "s_client",
+                "-starttls",
+                "smtp",
+                "-quiet",
+                "-cipher",
+                "ALL:@SECLEVEL=0",
+                version,
+                "-cert",
+            ]);
+            client.arg(&files.certificate).arg("-key").arg(&files.key);
+            client.args(["-connect", &gate.listener.to_string()]);
+            let said = trust.scratch.write("said", "EHLO client.example\r\nNOOP\r\nQUIT\r\n");
+            let said = Stdio::from(fs::File::open(said).unwrap());
+            let done = run(&trust.scratch, &mut client, said, PATIENCE);
+            assert!(done.stdout.contains("\n221 "), "{kind:?} {version}: {}{}", done.stdout, done.stderr);
+            seen += 1.0;
+            let unverified = gate.metric("gatepost_client_certificates_unverified_total", &[]);
+            assert_eq!(unverified, seen, "{kind:?} {version}");
+        }
+    }
+    assert_eq!(gate.metric("gatepost_tls_failures_total", &["side=\"downstream\""]), 0.0);
+}
+
+/// Python's TLS as a hop that wants to be shown a certificate, and takes mail in plain.
+const WANTS_A_CERTIFICATE: &str = r#"
+import socket, ssl, sys
+certificate, key, roots = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.minimum_version = ssl.TLSVersion.TLSv1_3
+context.load_cert_chain(certificate, key)
+context.load_verify_locations(roots)
+context.verify_mode = ssl.CERT_REQUIRED
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    peer, _ = server.accept()
+    wire = peer.makefile("rwb")
+    def say(line):
+        wire.write(line.encode() + b"\r\n")
+        wire.flush()
+    say("220 hop.example")
+    for line in wire:
+        verb = line[:4].upper()
+        if verb == b"EHLO":
+            say("250-hop.example\r\n250 STARTTLS")
+        elif verb == b"STAR":
+            say("220 go")
+            wire.close()
+            try:
+                context.wrap_socket(peer, server_side=True)
+            except ssl.SSLError as error:
+                print(error.reason, flush=True)
+            break
+        elif verb == b"QUIT":
+            say("221 bye")
+            break
+        else:
+            say("250 2.0.0 in plain")
+    peer.close()
+"#;
+
+#[test]
+fn where_tls_is_opportunistic_such_a_hop_is_spoken_to_in_plain() {
+    let trust = Trust::new();
+    let files = trust.server("hop");
+    let mut hop = Command::new("python3");
+    hop.args(["-c", WANTS_A_CERTIFICATE]).arg(&files.certificate).arg(&files.key).arg(trust.roots());
+    let mut hop = hop.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(hop.stdout.take().unwrap());
+    let mut port = String::new();
+    said.read_line(&mut port).unwrap();
+    let upstream = format!("{{ hosts: [\"127.0.0.1:{}\"], health: off, tls: opportunistic }}", port.trim());
+    let gate = Gate::start(&upstream, "");
+    let mut client = gate.client();
+    client.ask("EHLO client.example", 250);
+    client.ask("MAIL FROM:<smith@example.org>", 250);
+    client.quit();
+    let mut reason = String::new();
+    said.read_line(&mut reason).unwrap();
+    assert_eq!(reason.trim(), "PEER_DID_NOT_RETURN_A_CERTIFICATE");
+    let failures =
+        gate.metric("gatepost_tls_failures_total", &["side=\"upstream\"", "reason=\"certificate\""]);
+    assert_eq!(failures, 1.0);
+    let logged = "it wants a certificate of ours; it is spoken to in plain";
+    wait_for("the log", PATIENCE, || gate.output().contains(logged).then_some(()));
+    let _ = hop.kill();
+    let _ = hop.wait();
+}
+
+/// OpenSSL as a hop that wants to be shown a certificate: in TLS 1.3 its alert comes when our handshake is done.
+#[test]
+fn a_hop_that_refuses_us_behind_the_handshake_has_failed_it() {
+    let trust = Trust::new();
+    let (files, roots, port) = (trust.server("hop"), trust.roots(), free_port());
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-tls1_3", "-Verify", "1", "-verify_return_error", "-quiet", "-naccept", "3"]);
+    server.args(["-accept", &format!("127.0.0.1:{port}"), "-CAfile", &roots]);
+    server.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key);
+    let mut server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let upstream = format!(
+        "{{ hosts: [\"127.0.0.1:{port}\"], health: off, tls: {{ mode: implicit, roots: \"{roots}\" }} }}"
+    );
+    wait_for("openssl to listen", PATIENCE, || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
+    });
+    let gate = Gate::start(&upstream, "");
+    assert!(crate::gate::first_reply(gate.listener).starts_with("421 4.7.4 "));
+    let failures = |labels: &[&str]| gate.metric("gatepost_tls_failures_total", labels);
+    assert_eq!(failures(&["side=\"upstream\"", "reason=\"certificate\""]), 1.0);
+    let logged =
+        "TLS: certificate: the other side refused: it wants a certificate of ours; this host is not used";
+    wait_for("the log", PATIENCE, || gate.output().contains(logged).then_some(()));
+    let path = trust.scratch.write("proxy.yaml", format!("upstreams: {{ main: {upstream} }}\n"));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    check.args(["check", "--probe", "--config"]).arg(path);
+    let done = run(&trust.scratch, &mut check, Stdio::null(), PATIENCE);
+    let told = "no TLS: the other side refused: it wants a certificate of ours";
+    assert!(done.stdout.contains(told) || done.stderr.contains(told), "{done:?}");
+    let _ = server.kill();
+    let _ = server.wait();
 }
