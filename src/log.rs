@@ -23,7 +23,7 @@ use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::networks::Networks;
 use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
-use crate::session::io::{MessageEnd, Peer, TraceSide};
+use crate::session::io::{MessageEnd, Offer, Peer, TraceSide};
 use crate::session::record::{Address, PassageRecord, Record};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
@@ -268,14 +268,23 @@ pub fn unfit(upstream: &str, host: &str, unmet: &Unmet) {
     error!(upstream, host, "hop: {}", text(unmet.to_string().as_bytes()));
 }
 
-/// A keyword that clients are not shown: once for each host and keyword, as long as there are not too many.
-pub fn hidden(host: &str, keyword: &[u8]) {
-    static SEEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+/// What clients are not shown of a host's: once for each host and offer, as long as there are not too many.
+pub fn hidden(host: &str, offer: &Offer) {
+    static SEEN: Mutex<BTreeSet<(String, Offer)>> = Mutex::new(BTreeSet::new());
     // An insertion is whole or did not happen: a poisoned set is as good as any.
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let keyword = text(keyword);
-    if seen.len() < HIDDEN && seen.insert((host.to_owned(), keyword.clone())) {
-        info!(host, keyword, "an EHLO keyword is not shown to clients: see forward_extensions");
+    if seen.len() >= HIDDEN || !seen.insert((host.to_owned(), offer.clone())) {
+        return;
+    }
+    match offer {
+        Offer::Keyword(keyword) => {
+            let keyword = text(keyword);
+            info!(host, keyword, "an EHLO keyword is not shown to clients: see forward_extensions");
+        }
+        Offer::Mechanism(mechanism) => {
+            let mechanism = text(mechanism);
+            info!(host, mechanism, "a SASL mechanism is not shown to clients: it cannot pass a proxy");
+        }
     }
 }
 

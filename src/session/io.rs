@@ -22,7 +22,7 @@ use super::route::{Destination, Domain, Host, NotFound};
 use super::stage::{CalloutId, Stage};
 use super::unmet::Unmet;
 use crate::dialog::Tx;
-use crate::smtp::Own;
+use crate::smtp::{Hidden, Own};
 
 /// Something that happened, other than octets arriving.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub enum Input {
     Named(ClientName),
     /// The handshake asked for by [`Output::StartTls`] is done: what this peer says from now on comes through TLS.
     Secured(Peer, Box<TlsFacts>),
-    /// It failed; the connection is closed.
+    /// It failed, or the peer has refused us behind it, as one of TLS 1.3 does that wants a certificate; the connection
+    /// is closed.
     TlsFailed(Peer, Box<TlsFault>),
     /// What became of the latest [`Output::LookUp`].
     LookedUp(Result<Arc<dyn Destination>, NotFound>),
@@ -112,12 +113,30 @@ pub enum Output {
     Malformed(Arc<dyn Host>, Box<[u8]>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
-    /// A hop offers an EHLO keyword that the client is not shown, because nobody here knows it.
-    Hidden(Arc<dyn Host>, Box<[u8]>),
+    /// A hop offers something that the client is not shown: to be logged.
+    Hidden(Arc<dyn Host>, Offer),
     /// The client sent a PROXY header that it has no business to send: to be logged.
     StrayHeader,
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
+}
+
+/// What a hop offers in its reply to EHLO.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Offer {
+    /// A keyword.
+    Keyword(Box<[u8]>),
+    /// A SASL mechanism.
+    Mechanism(Box<[u8]>),
+}
+
+impl From<Hidden<'_>> for Offer {
+    fn from(hidden: Hidden<'_>) -> Self {
+        match hidden {
+            Hidden::Keyword(keyword) => Self::Keyword(keyword.into()),
+            Hidden::Mechanism(mechanism) => Self::Mechanism(mechanism.into()),
+        }
+    }
 }
 
 /// A question on its way to a callout.

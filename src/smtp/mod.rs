@@ -34,7 +34,7 @@ pub use line::{Line, LineEnd, next_line};
 pub use mechanism::shown_mechanism;
 pub use own::{Own, SessionId};
 pub use params::{Param, Params, write_utf8_xtext, write_xtext};
-pub use present::{Shown, carries_mechanism, present};
+pub use present::{Hidden, Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
 pub use tell::{Lines, Names, Telling};
 pub use told::{Attribute, Attributes, TellingVerb, Told};

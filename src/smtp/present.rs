@@ -6,6 +6,8 @@
 //!
 //! RFC 5321 4.1.1.1; RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 4954 (AUTH), RFC 9422 (LIMITS).
 
+use smallvec::SmallVec;
+
 use super::extension::{Extensions, Keyword, is_legacy_auth, split_line};
 use super::reply::ReplyRef;
 use super::told::TellingVerb;
@@ -40,13 +42,25 @@ const NEVER: &[&str] = &["BURL", "TURN", "ATRN", "X-EXPS", "X-ANONYMOUSTLS", "PR
 /// SASL mechanisms that bind to the channel, or put a layer over the dialog (and any `-PLUS`).
 const UNCARRIED: &[&str] = &["EXTERNAL", "GSSAPI", "GSS-SPNEGO", "NTLM", "DIGEST-MD5"];
 
+/// So many mechanisms are shown; a hop that has more has made them up.
+const MECHANISMS: usize = 64;
+
+/// What a hop offers and a client is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden<'a> {
+    /// A keyword that nobody here knows, or that is never shown.
+    Keyword(&'a [u8]),
+    /// A SASL mechanism that cannot pass a proxy.
+    Mechanism(&'a [u8]),
+}
+
 /// Writes the EHLO reply the client sees. What is hidden because nobody here knows it, or because it never
 /// is shown, is told to `hidden`; what policy hides is not. Returns what the client was shown.
 pub fn present(
     hop: ReplyRef<'_>,
     shown: &Shown<'_>,
     out: &mut Vec<u8>,
-    hidden: &mut dyn FnMut(&[u8]),
+    hidden: &mut dyn FnMut(Hidden<'_>),
 ) -> Extensions {
     let mut lines = hop.lines();
     let first = lines.next().unwrap_or_default();
@@ -57,7 +71,13 @@ pub fn present(
         offered: Extensions::of(hop),
         policy: shown,
         shown: Extensions::default(),
+        mechanisms: SmallVec::new(),
+        shows_auth: false,
+        shows_legacy_auth: false,
     };
+    if shown.auth {
+        page.mechanisms = mechanisms(hop, hidden);
+    }
     page.line(shown.hostname.map_or(first, str::as_bytes));
     for line in lines {
         let line = line.trim_ascii();
@@ -65,11 +85,13 @@ pub fn present(
         if let Some(keyword) = Keyword::of(name) {
             page.known(keyword, line, argument, hidden);
         } else if is_legacy_auth(name) {
-            page.auth(b"AUTH=", &line[5..]);
+            if !std::mem::replace(&mut page.shows_legacy_auth, true) {
+                page.auth(b"AUTH=");
+            }
         } else if page.is_forwarded(name) {
             page.line(line);
         } else if !name.is_empty() {
-            hidden(name);
+            hidden(Hidden::Keyword(name));
         }
     }
     page.own();
@@ -87,23 +109,35 @@ struct Page<'p> {
     offered: Extensions,
     policy: &'p Shown<'p>,
     shown: Extensions,
+    /// Those that pass a proxy.
+    mechanisms: SmallVec<[&'p [u8]; 8]>,
+    /// A line with them is written.
+    shows_auth: bool,
+    /// One in the older form is.
+    shows_legacy_auth: bool,
 }
 
 impl Page<'_> {
     /// A line with a keyword gatepost knows. Each is shown once, however often the hop says it.
-    fn known(&mut self, keyword: Keyword, line: &[u8], argument: &[u8], hidden: &mut dyn FnMut(&[u8])) {
-        if self.shown.has(keyword) {
+    fn known(&mut self, keyword: Keyword, line: &[u8], argument: &[u8], hidden: &mut dyn FnMut(Hidden<'_>)) {
+        if self.shown.has(keyword) && keyword != Keyword::Auth {
             return;
         }
         match keyword {
             Keyword::Size => self.size(),
-            Keyword::Auth => self.auth(b"AUTH ", argument),
+            Keyword::Auth if self.shows_auth => {}
+            Keyword::Auth => {
+                self.shows_auth = true;
+                self.auth(b"AUTH ");
+            }
             Keyword::Limits => self.limits(argument),
             // The hop's TLS is not the client's; ours may stand in its place.
             Keyword::StartTls => self.start_tls(),
             // RFC 3030 3: BINARYMIME without CHUNKING could not be used.
             Keyword::BinaryMime if !self.offered.has(Keyword::Chunking) => {}
-            Keyword::XClient | Keyword::XForward | Keyword::RequireTls => hidden(keyword.as_str().as_bytes()),
+            Keyword::XClient | Keyword::XForward | Keyword::RequireTls => {
+                hidden(Hidden::Keyword(keyword.as_str().as_bytes()));
+            }
             _ => {
                 self.line(line);
                 self.shown.insert(keyword);
@@ -162,14 +196,13 @@ impl Page<'_> {
         }
     }
 
-    /// The mechanisms that pass a proxy, if there are any.
-    fn auth(&mut self, head: &[u8], mechanisms: &[u8]) {
-        let mut carried = words(mechanisms).filter(|mechanism| carries_mechanism(mechanism)).peekable();
-        if !self.policy.auth || carried.peek().is_none() {
+    /// The mechanisms that pass a proxy, if there are any, in the form that the hop has.
+    fn auth(&mut self, head: &[u8; 5]) {
+        if self.mechanisms.is_empty() {
             return;
         }
         self.begin(&head[..4]);
-        for (index, mechanism) in carried.enumerate() {
+        for (index, mechanism) in self.mechanisms.iter().enumerate() {
             self.out.push(if index == 0 { head[4] } else { b' ' });
             self.out.extend_from_slice(mechanism);
         }
@@ -238,6 +271,29 @@ impl Page<'_> {
     }
 }
 
+/// The mechanisms that pass a proxy: all lines of a reply that name some are one list, each mechanism once in it.
+fn mechanisms<'a>(hop: ReplyRef<'a>, hidden: &mut dyn FnMut(Hidden<'_>)) -> SmallVec<[&'a [u8]; 8]> {
+    let of_line = |line: &'a [u8]| {
+        let line = line.trim_ascii();
+        match split_line(line) {
+            (name, argument) if is(name, Keyword::Auth.as_str()) => argument,
+            (name, _) if is_legacy_auth(name) => &line[5..],
+            _ => b"",
+        }
+    };
+    let (mut carried, mut taken_out) = (SmallVec::new(), SmallVec::<[&[u8]; 8]>::new());
+    for mechanism in hop.lines().skip(1).flat_map(|line| words(of_line(line))) {
+        let list = if carries_mechanism(mechanism) { &mut carried } else { &mut taken_out };
+        if list.len() < MECHANISMS
+            && !list.iter().any(|listed: &&[u8]| listed.eq_ignore_ascii_case(mechanism))
+        {
+            list.push(mechanism);
+        }
+    }
+    taken_out.into_iter().for_each(|mechanism| hidden(Hidden::Mechanism(mechanism)));
+    carried
+}
+
 fn is(name: &[u8], keyword: &str) -> bool {
     name.eq_ignore_ascii_case(keyword.as_bytes())
 }
@@ -253,131 +309,4 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::smtp::{ReplyFramer, ReplyLimits};
-
-    const POLICY: Shown<'_> = Shown {
-        message_size: 1000,
-        recipients: 500,
-        auth: true,
-        hostname: None,
-        forward: &[],
-        starttls: false,
-        tells: false,
-    };
-
-    /// The lines shown, joined with `|`, and the keywords hidden.
-    fn shown(hop: &[&str], policy: &Shown<'_>) -> (String, Vec<String>, Extensions) {
-        let mut reply = String::new();
-        for (index, line) in hop.iter().enumerate() {
-            let mark = if index + 1 == hop.len() { ' ' } else { '-' };
-            reply.push_str(&format!("250{mark}{line}\r\n"));
-        }
-        let limits = ReplyLimits { line: 512, reply: 4096 };
-        let hop = ReplyFramer::default().next(reply.as_bytes(), limits).unwrap().unwrap();
-        let mut out = b"220 before\r\n".to_vec();
-        let mut hidden = Vec::new();
-        let extensions =
-            present(hop, policy, &mut out, &mut |name| hidden.push(String::from_utf8_lossy(name).into()));
-        let written = out.strip_prefix(b"220 before\r\n").unwrap();
-        let view = ReplyFramer::default().next(written, limits).unwrap().unwrap();
-        assert_eq!(view.as_bytes(), written);
-        assert_eq!(Extensions::of(view), extensions);
-        let lines: Vec<String> = view.lines().map(|line| String::from_utf8_lossy(line).into()).collect();
-        (lines.join("|"), hidden, extensions)
-    }
-
-    #[test]
-    fn the_hops_own_cut_to_what_can_be_carried() {
-        let table: &[(&[&str], &str)] = &[
-            (&["mx.ex.test greets"], "mx.ex.test greets|PIPELINING|SIZE 1000"),
-            (&["x", "SIZE 500", "pipelining"], "x|SIZE 500|pipelining"),
-            (&["x", "SIZE 5000", "DSN", "PIPELINING"], "x|SIZE 1000|DSN|PIPELINING"),
-            (&["x", "SIZE", "SIZE 7", "PIPELINING"], "x|SIZE 7|PIPELINING"),
-            (&["x", "PIPELINING", "SIZE 0"], "x|PIPELINING|SIZE 1000"),
-            (&["x", "SIZE 1", "BINARYMIME"], "x|SIZE 1|PIPELINING"),
-            (&["x", "SIZE 1", "BINARYMIME", "CHUNKING"], "x|SIZE 1|BINARYMIME|CHUNKING|PIPELINING"),
-            (&["x", "SIZE 1", "ENHANCEDSTATUSCODES"], "x|SIZE 1|ENHANCEDSTATUSCODES|PIPELINING"),
-            (&["x", "STARTTLS", "SIZE 1", "PIPELINING"], "x|SIZE 1|PIPELINING"),
-            (
-                &[
-                    "x",
-                    "AUTH PLAIN  SCRAM-SHA-256-plus external LOGIN",
-                    "AUTH=NTLM LOGIN",
-                    "SIZE 1",
-                    "PIPELINING",
-                ],
-                "x|AUTH PLAIN LOGIN|AUTH=LOGIN|SIZE 1|PIPELINING",
-            ),
-            (&["x", "AUTH GSSAPI NTLM DIGEST-MD5 GSS-SPNEGO", "AUTH=NTLM", "AUTH"], "x|PIPELINING|SIZE 1000"),
-            (
-                &["x", "LIMITS RCPTMAX=1000 MAILMAX=5 rcptmax=2", "SIZE 1", "PIPELINING"],
-                "x|LIMITS RCPTMAX=500 MAILMAX=5|SIZE 1|PIPELINING",
-            ),
-            (&["x", "LIMITS RCPTMAX=20", "SIZE 1", "PIPELINING"], "x|LIMITS RCPTMAX=20|SIZE 1|PIPELINING"),
-            (&["x", "LIMITS RCPTMAX=many", "SIZE 1", "PIPELINING"], "x|SIZE 1|PIPELINING"),
-            (
-                &["x", "VRFY", "HELP", "ETRN", "EXPN", "8BITMIME", "SMTPUTF8", "MT-PRIORITY MIXER"],
-                "x|VRFY|HELP|ETRN|EXPN|8BITMIME|SMTPUTF8|MT-PRIORITY MIXER|PIPELINING|SIZE 1000",
-            ),
-            (&["", "", " DSN "], "|DSN|PIPELINING|SIZE 1000"),
-        ];
-        for (hop, expected) in table {
-            let (lines, hidden, _) = shown(hop, &POLICY);
-            assert_eq!(lines, *expected);
-            assert!(hidden.is_empty(), "{hidden:?}");
-        }
-    }
-
-    #[test]
-    fn what_nobody_knows_is_hidden() {
-        let hop = &[
-            "x",
-            "X-NEW 1",
-            "XCLIENT NAME",
-            "BURL imap",
-            "xforward",
-            "TURN",
-            "ATRN",
-            "x-exps",
-            "REQUIRETLS",
-            "SIZE 1",
-        ];
-        let (lines, hidden, _) = shown(hop, &POLICY);
-        assert_eq!(lines, "x|SIZE 1|PIPELINING");
-        assert_eq!(hidden, ["X-NEW", "XCLIENT", "BURL", "XFORWARD", "TURN", "ATRN", "x-exps", "REQUIRETLS"]);
-        let forward: Vec<Box<str>> =
-            ["x-new", "XCLIENT", "BURL", "XFORWARD", "TURN", "ATRN", "X-EXPS", "REQUIRETLS"]
-                .map(Box::from)
-                .into();
-        let (lines, hidden, _) = shown(hop, &Shown { forward: &forward, ..POLICY });
-        assert_eq!(lines, "x|X-NEW 1|SIZE 1|PIPELINING");
-        assert_eq!(hidden.len(), 7);
-    }
-
-    #[test]
-    fn what_policy_says() {
-        let hop = &["hop.test", "AUTH PLAIN", "STARTTLS", "SIZE 5", "PIPELINING"];
-        let policy = Shown { auth: false, starttls: true, hostname: Some("own.test"), ..POLICY };
-        assert_eq!(shown(hop, &policy).0, "own.test|STARTTLS|SIZE 5|PIPELINING");
-        let policy = Shown { message_size: 0, recipients: 0, starttls: true, ..POLICY };
-        assert_eq!(shown(&["x"], &policy).0, "x|PIPELINING|STARTTLS");
-        assert_eq!(
-            shown(&["x", "SIZE", "LIMITS RCPTMAX=7"], &policy).0,
-            "x|SIZE|LIMITS RCPTMAX=7|PIPELINING|STARTTLS"
-        );
-        let policy = Shown { tells: true, ..POLICY };
-        assert_eq!(
-            shown(&["x", "XCLIENT NAME", "SIZE 1"], &policy).0,
-            "x|SIZE 1|PIPELINING|XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\
-             |XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
-        );
-        let policy = Shown { recipients: 1, ..POLICY };
-        assert_eq!(shown(&["x"], &policy).0, "x|PIPELINING|SIZE 1000|LIMITS RCPTMAX=1");
-        assert_eq!(
-            shown(&["x", "LIMITS MAILMAX=9"], &policy).0,
-            "x|LIMITS MAILMAX=9 RCPTMAX=1|PIPELINING|SIZE 1000"
-        );
-    }
-}
+mod tests;

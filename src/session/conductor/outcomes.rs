@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::super::events::{Event, MessageEnd, SessionEnd};
-use super::super::io::Output;
+use super::super::io::{Offer, Output};
 use super::super::notes::first_line;
 use super::super::peer::{HopId, Origin, Peer};
 use super::super::said::Said;
@@ -52,7 +52,7 @@ impl Conductor {
         // It may be away with the transaction, and is dismissed with it: its answer is the client's all the same.
         self.drop_transaction(turn, None, None);
         let recipients = if lmtp { 1 } else { settings.limits.recipients };
-        let mut hidden: Vec<Box<[u8]>> = Vec::new();
+        let mut hidden: Vec<Offer> = Vec::new();
         let start = turn.to(Peer::Downstream).len();
         self.client.show_nothing();
         if extended {
@@ -67,11 +67,14 @@ impl Conductor {
             };
             let mut extensions = Extensions::default();
             turn.to(Peer::Downstream).write(|line| {
-                extensions = present(reply, &shown, line, &mut |keyword| hidden.push(keyword.into()));
+                extensions = present(reply, &shown, line, &mut |what| hidden.push(what.into()));
             });
-            for keyword in hidden {
-                turn.count(Event::HiddenKeyword);
-                turn.wish(Output::Hidden(Arc::clone(&host), keyword));
+            for offer in hidden {
+                turn.count(match offer {
+                    Offer::Keyword(_) => Event::HiddenKeyword,
+                    Offer::Mechanism(_) => Event::HiddenMechanism,
+                });
+                turn.wish(Output::Hidden(Arc::clone(&host), offer));
             }
             let waited = turn.now.saturating_duration_since(self.owed.since());
             self.client.showed(turn, extensions, start, Some((hop, waited)));
