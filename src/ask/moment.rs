@@ -13,7 +13,7 @@ use clap::Args;
 use crate::config::types::Config;
 use crate::config::{self, knows};
 use crate::log::text;
-use crate::session::client::{Certificate, ClientFacts, ClientName, TlsFacts};
+use crate::session::client::{Certificate, ClientFacts, ClientName, TlsFacts, XclientFacts};
 use crate::session::verdict::{Question, Stage, Supposed};
 use crate::smtp::{Command, Params, Path, Reply, SessionId, Verb};
 
@@ -38,6 +38,9 @@ pub struct Moment {
     /// The client has authenticated through to the hop
     #[arg(long)]
     pub(super) authenticated: bool,
+    /// As whom the client has authenticated, as a trusted peer would tell it
+    #[arg(long, value_name = "NAME")]
+    login: Option<String>,
     #[command(flatten)]
     tls: Tls,
     /// The reverse-path of MAIL; "<>" is the null path
@@ -110,7 +113,10 @@ fn facts(moment: &Moment) -> Option<ClientFacts> {
     let tls = moment.tls.facts();
     let name = moment.client_name.as_deref().map(Box::from);
     let ptr = name.map(ClientName::Is);
-    (tls.is_some() || ptr.is_some()).then(|| ClientFacts { tls, ptr, ..ClientFacts::default() })
+    let login = moment.login.as_deref().map(Box::from);
+    let xclient = login.map(|login| XclientFacts { login: Some(login), ..XclientFacts::default() });
+    let any = tls.is_some() || ptr.is_some() || xclient.is_some();
+    any.then(|| ClientFacts { tls, ptr, xclient, ..ClientFacts::default() })
 }
 
 fn stage(name: &str) -> Result<Stage, String> {
@@ -152,6 +158,7 @@ impl fmt::Display for Known<'_> {
             ("tls", moment.tls.version.clone()),
             ("certificate", moment.tls.certificate.clone()),
             ("authenticated", moment.authenticated.then(|| "yes".to_owned())),
+            ("login", moment.login.clone()),
             ("sender", path(self.sender)),
             ("size", moment.size.map(|size| size.to_string())),
             ("recipient", path(self.recipient)),
@@ -245,7 +252,7 @@ impl<'m> Known<'m> {
             facts: self.facts.as_ref(),
             hop: None,
             helo: self.moment.helo.as_deref().map(str::as_bytes),
-            authenticated: self.moment.authenticated,
+            authenticated: self.moment.authenticated || self.moment.login.is_some(),
             sender: self.sender,
             recipient: self.recipient,
             recipient_given: self.recipient_given.or(self.recipient),

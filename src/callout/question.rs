@@ -54,7 +54,7 @@ pub(super) struct Asked<'a> {
     client: ClientSeen<'a>,
     /// TLS between the client and gatepost, or the balancer in front of it.
     tls: Option<Tls<'a>>,
-    /// Whether the client has authenticated through to the hop.
+    /// Whether the client has authenticated: through to the hop, or as a trusted peer told by XCLIENT.
     authenticated: bool,
     /// The hop that is spoken to, host:port.
     hop: Option<&'a str>,

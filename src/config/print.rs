@@ -278,6 +278,7 @@ fn matching(matches: &Match) -> String {
     key("enhanced_code", matches.enhanced_code.clone());
     key("text", matches.text.clone());
     key("verb", matches.verb.clone());
+    key("login", matches.login.clone());
     key("size", matches.size.iter().copied().map(range).collect());
     keys.extend(matches.authenticated.map(|flag| format!("authenticated: {flag}")));
     keys.extend(matches.tls.as_ref().map(|tls| format!("tls: {}", match_tls(tls))));

@@ -76,8 +76,10 @@ pub struct Match {
     pub text: Vec<String>,
     /// Globs over the command's verb, in upper case.
     pub verb: Vec<String>,
-    /// Whether the client has authenticated through to the hop.
+    /// Whether the client has authenticated: through to the hop, or as a trusted peer told by XCLIENT.
     pub authenticated: Option<bool>,
+    /// Globs over as whom it has authenticated, where a trusted peer told that.
+    pub login: Vec<String>,
     /// TLS between the client and gatepost, or the balancer in front of it.
     pub tls: Option<TlsMatch>,
     /// Ranges of the SIZE declared at MAIL; a message that declares none is in no range.

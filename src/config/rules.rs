@@ -123,6 +123,7 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
         text: at.globs("text"),
         verb: at.each("verb", |node| glob(node).map(|verb| verb.to_ascii_uppercase())),
         authenticated: at.get("authenticated").and_then(|node| node.flag()),
+        login: at.globs("login"),
         tls: at.get("tls").and_then(|node| tls(&node)),
         size: at.each("size", size),
         not: match at.get("not") {

@@ -86,11 +86,12 @@ fn nameless(upstream: &UpstreamPool) -> Option<(&'static str, &'static str)> {
 /// Whether a rule holds for strangers and any recipient. One that says who may send, or to whom, or makes the recipient
 /// another, was meant for those.
 fn binds_nobody(rule: &Rule) -> bool {
-    let Match { client, recipient, recipient_given, authenticated, .. } = &rule.matches;
+    let Match { client, recipient, recipient_given, authenticated, login, .. } = &rule.matches;
     client.is_empty()
         && recipient.is_empty()
         && recipient_given.is_empty()
         && authenticated.is_none()
+        && login.is_empty()
         && rule.actions.rewrites.recipient.is_none()
 }
 

@@ -51,6 +51,7 @@ enum Test {
     Verb(Vec<Glob>),
     EnhancedCode(Vec<Glob>),
     Helo(Vec<Glob>),
+    Login(Vec<Glob>),
     Address(Field, Addresses),
     Text(Vec<Glob>),
     Not(Condition),
@@ -88,6 +89,7 @@ impl Condition {
         globs(&config.verb, Test::Verb);
         globs(&config.enhanced_code, Test::EnhancedCode);
         globs(&config.helo, Test::Helo);
+        globs(&config.login, Test::Login);
         let addresses = [
             ("recipient", &config.recipient, Field::Recipient),
             ("recipient_given", &config.recipient_given, Field::RecipientGiven),
@@ -154,6 +156,7 @@ impl Test {
             Self::Verb(_) => "verb",
             Self::EnhancedCode(_) => "enhanced_code",
             Self::Helo(_) => "helo",
+            Self::Login(_) => "login",
             Self::Address(Field::Recipient, _) => "recipient",
             Self::Address(Field::RecipientGiven, _) => "recipient_given",
             Self::Address(Field::Sender, _) => "sender",
@@ -180,6 +183,10 @@ impl Test {
             Self::Verb(globs) => any(globs, facts.question.verb.as_str().as_bytes()),
             Self::EnhancedCode(globs) => facts.enhanced_code(|code| any(globs, code)),
             Self::Helo(globs) => facts.helo().is_some_and(|name| any(globs, name)),
+            Self::Login(globs) => {
+                let login = facts.question.facts.and_then(ClientFacts::login);
+                login.is_some_and(|login| any(globs, login.as_bytes()))
+            }
             Self::Address(field, addresses) => facts.address(*field).is_some_and(|a| addresses.matches(a)),
             Self::Text(globs) => {
                 facts.reply.is_some_and(|reply| reply.lines().any(|line| any(globs, text(line))))

@@ -24,7 +24,7 @@ pub struct Record {
     pub facts: Option<Box<ClientFacts>>,
     /// The client's EHLO or HELO name as given.
     pub helo: Option<Box<[u8]>>,
-    /// Whether it authenticated through to the hop.
+    /// Whether it authenticated: through to the hop, or to a trusted peer.
     pub authenticated: bool,
     /// The reverse-path.
     pub sender: Address,

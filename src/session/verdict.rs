@@ -35,7 +35,7 @@ pub struct Question<'a> {
     pub hop: Option<&'a str>,
     /// The name the client gave in EHLO or HELO, or that XCLIENT gave before it; at `helo` the new one.
     pub helo: Option<&'a [u8]>,
-    /// Whether a hop said 235.
+    /// Whether a hop said 235, or a trusted peer by XCLIENT as whom the client authenticated.
     pub authenticated: bool,
     /// The reverse-path as it goes, or went, upstream.
     pub sender: Option<Path<'a>>,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::types::{CodePattern, SizeRange, TlsKeys, TlsMatch};
-use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts};
+use crate::session::client::{Certificate, ClientFacts, ProxiedFacts, TlsFacts, XclientFacts};
 
 /// Whether a rule with this `match` speaks to this question at `rcpt`.
 fn holds(matches: Match, question: &Question<'_>) -> bool {
@@ -134,6 +134,25 @@ fn clients_and_listeners() {
     assert!(holds(listener("192.0.2.7:*"), &asked), "one of its addresses is enough");
     asked.listener = 2;
     assert!(!holds(listener("*"), &asked));
+}
+
+#[test]
+fn as_whom_a_client_authenticated() {
+    let mut asked = question(Stage::Rcpt);
+    let login = |patterns: &[&str]| Match { login: list(patterns), ..Match::default() };
+    assert!(!holds(login(&["*"]), &asked), "nobody said");
+    let xclient = XclientFacts { login: Some("Jones@example.com".into()), ..XclientFacts::default() };
+    let facts = ClientFacts { xclient: Some(xclient), ..ClientFacts::default() };
+    asked.facts = Some(&facts);
+    for (patterns, fits) in [
+        (&["*@example.com"][..], true),
+        (&["jones@EXAMPLE.com"], true),
+        (&["smith@*", "j????@*"], true),
+        (&["*@example.net"], false),
+        (&["jones"], false),
+    ] {
+        assert_eq!(holds(login(patterns), &asked), fits, "{patterns:?}");
+    }
 }
 
 #[test]

@@ -247,7 +247,7 @@ impl Conductor {
     }
 
     pub(super) fn take_auth(&mut self, turn: &mut Turn<'_>, mechanism: &[u8], command: &Command<'_>) {
-        if self.delivery.transaction().is_some() || self.client.is_authenticated() {
+        if self.delivery.transaction().is_some() || self.client.has_authenticated_anywhere() {
             return self.reply_error(turn, &own::BAD_SEQUENCE);
         }
         if !self.client.is_shown_auth(self.door()) || self.is_by_recipient() {

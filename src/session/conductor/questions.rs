@@ -72,7 +72,7 @@ impl Conductor {
             facts: self.client.facts(),
             hop: self.hops.current().and_then(|hop| self.hops.get(hop)).map(|up| &**up.name()),
             helo: self.client.helo(),
-            authenticated: self.client.is_authenticated(),
+            authenticated: self.client.has_authenticated_anywhere(),
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,
             recipient_given: None,

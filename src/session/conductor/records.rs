@@ -77,7 +77,7 @@ impl Conductor {
             client: self.client.entrance().client,
             helo: self.client.helo().map(Into::into),
             facts: self.client.entrance().facts.clone(),
-            authenticated: self.client.is_authenticated(),
+            authenticated: self.client.has_authenticated_anywhere(),
             sender: transaction.mail.address(),
             recipients: notes.recipients,
             hop: hop.map(|open| Arc::clone(open.name())),
