@@ -99,7 +99,10 @@ async fn keys_and_certificates_of_old_are_told_of_as_what_they_are() {
         let files = old(kind, "mx.example.net", dir.path(), "old");
         let leaf = read(&files);
         // Even one that is trusted as it is.
-        assert_eq!(trusting(&files).now().judge.fault(&[leaf.clone()], &name).as_deref(), Some(fault));
+        assert_eq!(
+            trusting(&files).now().judge.fault(std::slice::from_ref(&leaf), &name).as_deref(),
+            Some(fault)
+        );
         let pins = vec![crate::tls::pin(&leaf).unwrap()];
         let pinned = UpstreamTls { mode: HopTls::Required, pins, ..UpstreamTls::default() };
         let fault = ClientTls::load(&pinned).unwrap().now().judge.fault(&[leaf], &name);
