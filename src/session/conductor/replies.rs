@@ -230,7 +230,7 @@ impl Conductor {
             open.is_made_ready();
             return self.resume(turn, hop);
         }
-        if open.may_be_unannounced() {
+        if open.may_be_unannounced(&self.client, turn.now) {
             return open.dial_unannounced(turn);
         }
         if trial {

@@ -133,7 +133,7 @@ impl Conductor {
         let Some(open) = self.hops.get_mut(hop).filter(|open| open.is_ready() && open.knows_ours()) else {
             return true;
         };
-        let may = open.may_be_unannounced();
+        let may = open.may_be_unannounced(&self.client, turn.now);
         if may {
             open.dial_unannounced(turn);
         }

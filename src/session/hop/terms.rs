@@ -13,9 +13,11 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Hop, Lent, Stand, WRONG_CLASS};
 use crate::dialog::{self, Expect, Say};
+use crate::session::client::Client;
 use crate::session::events::Event;
 use crate::session::facts::TlsFacts;
 use crate::session::io::Output;
@@ -325,8 +327,13 @@ impl Hop {
     }
 
     /// Whether it may be spoken to without an EHLO of ours: not where that is how it learns who the client is, and must.
-    pub fn may_be_unannounced(&self) -> bool {
-        self.terms.as_ref().is_some_and(|terms| !(terms.asks_for_names() && terms.asked.identity_required))
+    /// Nor where TLS is asked for behind it only, and is relied upon.
+    pub fn may_be_unannounced(&self, client: &Client, now: Instant) -> bool {
+        let is_stripped = self.host.has_offered_tls(now) && !self.may_go_plain(client);
+        self.terms.as_ref().is_some_and(|terms| {
+            let by_starttls = terms.asked.tls == HopTls::Opportunistic;
+            !(terms.asks_for_names() && terms.asked.identity_required) && !(by_starttls && is_stripped)
+        })
     }
 
     /// The client goes on without EHLO: another connection to the same host, which hears none of ours either.

@@ -9,6 +9,7 @@
 //! are done: its alert comes behind the handshake).
 
 use super::{Hop, Lent, Missed, Stand, Step};
+use crate::session::client::Client;
 use crate::session::events::Event;
 use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use crate::session::io::Output;
@@ -83,7 +84,7 @@ impl Hop {
 
     /// TLS was tried in vain: in plain, if that may be, or another host.
     pub(super) fn without_tls<'r>(&mut self, turn: &mut Turn<'_>, lent: &Lent<'_>, lack: Lack) -> Step<'r> {
-        if !self.may_go_plain(lent) {
+        if !self.may_go_plain(lent.client) {
             return self.unmet(turn, lack, Missed::Tls);
         }
         self.tell_of_unmet(turn, lack, Instead::Plain);
@@ -107,7 +108,7 @@ impl Hop {
         lent: &mut Lent<'_>,
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
-        if !self.may_go_plain(lent) {
+        if !self.may_go_plain(lent.client) {
             return self.unmet(turn, Lack::Withdrawn, Missed::Tls);
         }
         self.tell_of_unmet(turn, Lack::Withdrawn, Instead::Plain);
@@ -118,8 +119,8 @@ impl Hop {
     }
 
     /// Whether nobody relies on TLS that was tried in vain: not who authenticated, nor who came under TLS.
-    fn may_go_plain(&self, lent: &Lent<'_>) -> bool {
-        let relied_upon = lent.client.has_authenticated_anywhere() || lent.client.is_secured();
+    pub(super) fn may_go_plain(&self, client: &Client) -> bool {
+        let relied_upon = client.has_authenticated_anywhere() || client.is_secured();
         self.terms.as_ref().is_some_and(|terms| {
             terms.asked.tls == HopTls::Opportunistic && (terms.asked.is_loopback || !relied_upon)
         })
