@@ -331,8 +331,9 @@ impl Hop {
     pub fn may_be_unannounced(&self, client: &Client, now: Instant) -> bool {
         let is_stripped = self.host.has_offered_tls(now) && !self.may_go_plain(client);
         self.terms.as_ref().is_some_and(|terms| {
-            let by_starttls = terms.asked.tls == HopTls::Opportunistic;
-            !(terms.asks_for_names() && terms.asked.identity_required) && !(by_starttls && is_stripped)
+            let is_nameless = terms.asks_for_names() && terms.asked.identity_required;
+            let is_plain = terms.asked.tls == HopTls::Opportunistic && is_stripped;
+            !is_nameless && !is_plain
         })
     }
 
