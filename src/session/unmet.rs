@@ -39,6 +39,7 @@ impl Lack {
     pub fn thing(&self) -> &'static str {
         match self {
             Self::NotOffered(what) | Self::Refused(what, _) => what,
+            Self::Withdrawn => "STARTTLS withdrawn",
             Self::Tls(_) => "TLS",
             Self::SourceAddress(_) => "source_address",
         }
