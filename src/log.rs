@@ -12,7 +12,7 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::session::io::{MessageEnd, Offer, Peer, TraceSide};
 use crate::session::record::{Address, PassageRecord, Record};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
-use crate::smtp::SessionId;
+use crate::smtp::{Foreign, SessionId};
 
 use self::burst::Kind;
 
@@ -209,6 +209,13 @@ pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &Networks, 
 pub fn stray_header(session: SessionId, peer: SocketAddr, proxies: &Networks) {
     if burst::admits(Kind::ProxyHeader) {
         warn!(%session, %peer, range = range(peer, proxies), "closed: a PROXY header where none may be");
+    }
+}
+
+/// A client that spoke another protocol.
+pub fn foreign(session: SessionId, client: IpAddr, what: Foreign) {
+    if burst::admits(Kind::Foreign) {
+        info!(%session, %client, "closed: no SMTP but {}", what.as_str());
     }
 }
 

@@ -153,8 +153,10 @@ impl<'a> Tls<'a> {
 struct EnvelopeSeen<'a> {
     /// The sender.
     from: Address<'a>,
-    /// The recipients that a hop has accepted, in the client's order.
+    /// The recipients that a hop has accepted, in the client's order: all of them at `data`, else the last 20.
     to: Vec<Address<'a>>,
+    /// How many recipients a hop has accepted.
+    accepted: usize,
     /// How many recipients were swallowed on purpose.
     discarded: usize,
 }
@@ -259,23 +261,31 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// So many recipients are shown where more may come.
+const LATEST: usize = 20;
+
 /// The transaction so far; at `mail` there is only the sender that is asked about.
 fn envelope<'a>(question: &Question<'a>) -> Option<EnvelopeSeen<'a>> {
     if question.stage == Stage::Mail {
         let sender = question.sender.map_or(&b""[..], |path: Path<'a>| path.as_bytes());
         let given = question.envelope.map_or(sender, |envelope| envelope.sender_given());
         let from = Address::new(sender, given, question.params);
-        return Some(EnvelopeSeen { from, to: Vec::new(), discarded: 0 });
+        return Some(EnvelopeSeen { from, to: Vec::new(), accepted: 0, discarded: 0 });
     }
     let envelope = question.envelope?;
     // What was kept was parsed before it was kept.
     let parameters = |octets| Params::parse(octets).unwrap_or_default();
+    let recipients = envelope.recipients();
+    let accepted = recipients.len();
+    // What all the questions of a transaction cost grows with its recipients, not with their square.
+    let most = if question.stage == Stage::Data { accepted } else { LATEST };
     Some(EnvelopeSeen {
         from: Address::new(envelope.sender(), envelope.sender_given(), parameters(envelope.parameters())),
-        to: envelope
-            .recipients()
+        to: recipients
+            .skip(accepted.saturating_sub(most))
             .map(|to| Address::new(to.sent, to.given, parameters(to.parameters)))
             .collect(),
+        accepted,
         discarded: envelope.swallowed(),
     })
 }

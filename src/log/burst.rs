@@ -29,16 +29,19 @@ pub enum Kind {
     Terms,
     /// A PROXY header that is none, or that nobody there may send.
     ProxyHeader,
+    /// Another protocol than SMTP.
+    Foreign,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
         (Self::Ejection, "hop: ejections"),
         (Self::Terms, "hop: its pool's terms"),
         (Self::ProxyHeader, "PROXY headers"),
+        (Self::Foreign, "clients: other protocols"),
     ];
 }
 

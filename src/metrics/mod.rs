@@ -21,6 +21,7 @@ mod session;
 use crate::session::callout::FaultKind;
 use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
+use crate::smtp::Foreign;
 pub use callouts::CalloutCounts;
 pub use hosts::HostFigures;
 use labels::*;
@@ -62,6 +63,8 @@ pub enum Occurrence {
     HiddenKeyword,
     /// A SASL mechanism of a hop's that clients are not shown.
     HiddenMechanism,
+    /// A client spoke another protocol.
+    Foreign(Foreign),
     /// A TLS handshake.
     TlsHandshake(Side, TlsVersion, TlsSession),
     /// One that failed.
@@ -127,6 +130,7 @@ impl Occurrence {
             Self::ProxyHeader(outcome) => (25, outcome as usize),
             Self::ClientUnverified => (26, 0),
             Self::HiddenMechanism => (27, 0),
+            Self::Foreign(what) => (28, what as usize),
         }
     }
 
@@ -206,6 +210,17 @@ const FAULTS: &[&str] = &{
     names
 };
 
+/// Other protocols.
+const FOREIGN: &[&str] = &{
+    let mut names = [""; Foreign::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Foreign::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
 /// How a TLS handshake may fail.
 const TLS_FAULTS: &[&str] = &{
     let mut names = [""; TlsFaultKind::ALL.len()];
@@ -218,7 +233,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Occurrence::place` counts on their order.
-const COUNTERS: usize = 28;
+const COUNTERS: usize = 29;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -251,6 +266,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_proxy_headers_total", &[("outcome", ProxyHeader::VALUES)], "Connections from peers that must send a PROXY header, by what came; and headers where none may come (second, unlisted)."),
     counter("gatepost_client_certificates_unverified_total", &[], "TLS handshakes with clients whose certificate nobody in client_roots vouches for."),
     counter("gatepost_hidden_mechanisms_total", &[], "SASL mechanisms of hops that clients are not shown because they cannot pass a proxy (-PLUS, EXTERNAL, GSSAPI, NTLM, DIGEST-MD5)."),
+    counter("gatepost_foreign_protocols_total", &[("protocol", FOREIGN)], "Clients that spoke another protocol than SMTP, and were closed, by protocol."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

@@ -75,6 +75,7 @@ impl Meter {
             io::Event::Unverified(io::Peer::Downstream) => self.count(Occurrence::ClientUnverified),
             io::Event::Unverified(io::Peer::Upstream(_)) => self.count(Occurrence::Unverified),
             io::Event::NotTold => self.count(Occurrence::NotTold),
+            io::Event::Foreign(what) => self.count(Occurrence::Foreign(what)),
             io::Event::NotSecured(peer, kind) => self.count(Occurrence::TlsFailure(side(peer), kind)),
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }

@@ -36,6 +36,7 @@ fn all_events() -> Vec<Occurrence> {
     events.extend([End::EarlyTalker, End::Tls, End::Passed].map(SessionEnded));
     events.extend([Side::Downstream, Side::Upstream].map(PassthroughOctets));
     events.push(Passthrough);
+    events.extend(crate::smtp::Foreign::ALL.map(Foreign));
     events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
         |version| {
             let sides = [Side::Downstream, Side::Upstream].into_iter();

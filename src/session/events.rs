@@ -11,7 +11,7 @@ use super::fault::FaultKind;
 use super::limiter::Bound;
 use super::peer::{Origin, Peer};
 use super::stage::{CalloutId, Stage};
-use crate::smtp::Verb;
+use crate::smtp::{Foreign, Verb};
 
 /// Something to count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +68,8 @@ pub enum Event {
     },
     /// How long the client waited for an answer a hop gave.
     Waited(Duration),
+    /// The client spoke another protocol.
+    Foreign(Foreign),
     /// A TLS handshake is done; whether it took up an earlier session.
     Secured(Peer, TlsVersion, bool),
     /// A TLS handshake failed.

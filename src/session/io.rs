@@ -22,7 +22,7 @@ use super::route::{Destination, Domain, Host, NotFound};
 use super::stage::{CalloutId, Stage};
 use super::unmet::Unmet;
 use crate::dialog::Tx;
-use crate::smtp::{Hidden, Own};
+use crate::smtp::{Foreign, Hidden, Own};
 
 /// Something that happened, other than octets arriving.
 #[derive(Debug)]
@@ -117,6 +117,8 @@ pub enum Output {
     Hidden(Arc<dyn Host>, Offer),
     /// The client sent a PROXY header that it has no business to send: to be logged.
     StrayHeader,
+    /// The client spoke another protocol: to be logged.
+    Foreign(Foreign),
     /// One line of a dialog, for the trace; secrets are masked.
     Trace(Peer, TraceSide, Box<[u8]>),
 }

@@ -194,6 +194,11 @@ impl Recipient {
         }
     }
 
+    /// Octets of it that are kept.
+    pub fn octets(&self) -> usize {
+        self.sent.octets.len() + self.given.as_ref().map_or(0, |given| given.len())
+    }
+
     fn names_original(&self) -> bool {
         Params::parse(self.sent.params_octets()).is_ok_and(|params| params.value("ORCPT").is_some())
     }
@@ -300,6 +305,8 @@ pub struct Transaction {
     pub pinned: Option<Place>,
     /// Whether MAIL was answered 2xx.
     pub accepted: bool,
+    /// Octets of its addresses, parameters and notes.
+    pub held: usize,
     /// The recipients answered 2xx by the transaction's hop, in order.
     pub recipients: Vec<Recipient>,
     /// Recipients swallowed on purpose.
@@ -319,6 +326,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// A recipient was answered 2xx by its hop.
+    pub fn accepts(&mut self, recipient: Recipient) {
+        self.held += recipient.octets();
+        self.recipients.push(recipient);
+    }
+
     /// MAIL was given new values: what it uses is what it says now. `known`: what the client was shown, or the hop offers.
     pub fn takes(&mut self, mail: Mail, known: &Extensions) {
         let params = Params::parse(mail.sent.params_octets()).unwrap_or_default();

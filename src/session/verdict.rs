@@ -115,6 +115,7 @@ impl Supposed {
             pool: PoolId(0),
             pinned: None,
             accepted: true,
+            held: 0,
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),

@@ -18,6 +18,7 @@ pub mod own;
 pub mod params;
 pub mod reply;
 
+mod foreign;
 mod grammar;
 mod mechanism;
 mod present;
@@ -30,6 +31,7 @@ pub use content::{
     BareNewline, ChunkCounter, ContentFault, DataScanner, END_OF_DATA, Piece, Scanned, Stuffer, Unstuffer,
 };
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
+pub use foreign::Foreign;
 pub use line::{Line, LineEnd, next_line};
 pub use mechanism::shown_mechanism;
 pub use own::{Own, SessionId};

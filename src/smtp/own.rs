@@ -214,6 +214,8 @@ own! {
     DISCONNECTED = 421, Some("4.7.0"), "Closing";
     /// Octets before the greeting where that is to be waited for (RFC 5321 3.1, 4.3.1).
     EARLY_TALKER = 554, Some("5.5.1"), "You spoke before the greeting, closing";
+    /// Another protocol.
+    NOT_SMTP = 554, Some("5.5.1"), "This port speaks SMTP, closing";
     /// Octets behind a command that must be the last of its group.
     EARLY_INPUT = 421, Some("4.7.0"), "Input out of turn, closing";
 

@@ -61,7 +61,7 @@ fn a_certificate_of_our_own_is_shown_where_it_is_wanted() {
         let service = Service::start(server, H2, |_| Does::Answers);
         assert_eq!(said(run(ask(&service.asker(&with(&own))))), "pass");
         // With TLS 1.3 it comes behind the handshake (RFC 8446 4.4.2.4), where the client has a connection already.
-        for (tls, refused) in [(pki.roots(), "Certificate"), (with(&other), "")] {
+        for (tls, refused) in [(pki.roots(), "it wants a certificate of ours"), (with(&other), "")] {
             let heard = said(run(ask(&service.asker(&tls))));
             let tells = heard.contains(&format!("TLS: the other side refused: {refused}"));
             assert!(heard.starts_with("unreachable: ") && tells, "{version:?} {tls}: {heard}");
@@ -96,7 +96,12 @@ fn files_that_cannot_be_used_are_told_of_with_their_place() {
             format!("certificate: {certificate}, key: {key}"),
             format!("{key}: is not the key of the certificate in {certificate}"),
         ),
-        (format!("roots: {key}"), format!("{key}: holds no certificate (-----BEGIN CERTIFICATE-----)")),
+        (
+            format!("roots: {key}"),
+            format!(
+                "{key}: holds a private key and no certificate: are \"certificate\" and \"key\" swapped?"
+            ),
+        ),
     ] {
         let wrong = crate::compile("https://127.0.0.1/", &format!(", tls: {{ {tls} }}")).err().unwrap();
         let said: Vec<_> = wrong.iter().map(|error| (error.mark.line, error.to_string())).collect();

@@ -180,12 +180,14 @@ fn stuff(parts: &[&[u8]], mode: BareNewline) -> (Vec<u8>, Option<ContentFault>) 
     (if fault.is_some() { Vec::new() } else { out }, fault)
 }
 
-/// A text's lines, each with CRLF, stray CRs as spaces.
+/// A text's lines, each with CRLF, CRs before that dropped, other stray CRs as spaces.
 fn mended(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in octets.split_inclusive(|&octet| octet == b'\n') {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        let text = if text.len() < line.len() { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
+        let ended = line.ends_with(b"\r\n");
+        let kept = text.iter().rposition(|&octet| octet != b'\r' || !ended).map_or(0, |last| last + 1);
+        let text = &text[..kept];
         out.extend(text.iter().map(|&octet| if octet == b'\r' { b' ' } else { octet }));
         out.extend_from_slice(b"\r\n");
     }

@@ -364,6 +364,7 @@ impl Pure {
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::Malformed(..)
+                | Output::Foreign(..)
                 | Output::StrayHeader => {}
             }
         }

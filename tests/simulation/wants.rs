@@ -108,6 +108,7 @@ impl Stage<'_> {
             | Output::NotSecured(..)
             | Output::Hidden(..)
             | Output::Malformed(..)
+            | Output::Foreign(..)
             | Output::StrayHeader
             | Output::Trace(..) => {}
         }

@@ -90,6 +90,7 @@ impl Drive {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
                 }
                 Output::Record(record) => log::transaction(&record),
+                Output::Foreign(what) => log::foreign(self.session.id(), self.session.client(), what),
                 Output::StrayHeader => {
                     let (peer, proxies) = self.session.proxies();
                     log::stray_header(self.session.id(), peer, proxies);

@@ -125,6 +125,11 @@ impl Client {
         self.is(Mark::GreetingDelayed)
     }
 
+    /// Whether it has said MAIL in this session.
+    pub fn has_said_mail(&self) -> bool {
+        self.is(Mark::SaidMail)
+    }
+
     /// Whether it has said MAIL, and since then nothing that ends what it began.
     pub fn is_behind_mail(&self) -> bool {
         self.is(Mark::BehindMail)

@@ -79,6 +79,8 @@ enum Mark {
     Trusted,
     /// It has said MAIL, and since then nothing that ends what it began.
     BehindMail,
+    /// It has said MAIL.
+    SaidMail,
 }
 
 impl Client {
@@ -219,6 +221,7 @@ impl Client {
     /// It said MAIL: what only follows from its refusal is no error.
     pub fn begins_group(&mut self) {
         self.mark(Mark::BehindMail, true);
+        self.mark(Mark::SaidMail, true);
     }
 
     /// It said what ends that.

@@ -8,7 +8,7 @@
 
 use super::super::client::Phase;
 use super::super::events::{Event, SessionEnd, Taken};
-use super::super::io::TraceSide;
+use super::super::io::{Output, TraceSide};
 use super::super::owed::{Answer, What};
 use super::super::peer::{Origin, Peer};
 use super::super::said::Said;
@@ -19,13 +19,19 @@ use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::Subject;
 use crate::dialog::{Expect, Next, Say};
-use crate::smtp::{Command, CommandError, Own, Params, Verb, carries_mechanism, own, shown_mechanism};
+use crate::smtp::{
+    Command, CommandError, Foreign, Own, Params, Verb, carries_mechanism, own, shown_mechanism,
+};
 
 impl Conductor {
     /// Takes the client's next line; `None`: there is not a whole one, or it must wait.
     pub(super) fn take_line(&mut self, turn: &mut Turn<'_>, octets: &[u8]) -> Option<usize> {
         if self.is_stray_header(octets) {
             self.take_stray_header(turn);
+            return Some(octets.len());
+        }
+        if let Some(foreign) = self.foreign(octets) {
+            self.take_foreign(turn, foreign);
             return Some(octets.len());
         }
         let next = self.client.next(octets, &self.settings.limits, self.settings.bare_newline);
@@ -72,6 +78,23 @@ impl Conductor {
                 Some(taken)
             }
         }
+    }
+
+    /// Which other protocol the client speaks, if that is certain. Once it has said MAIL it is a client of SMTP.
+    fn foreign(&self, octets: &[u8]) -> Option<Foreign> {
+        if self.client.has_said_mail() || self.client.is_in_auth() {
+            return None;
+        }
+        let line = memchr::memchr(b'\n', octets).map(|end| &octets[..end]);
+        Foreign::of_octets(octets).or_else(|| Foreign::of_line(line?))
+    }
+
+    /// What it says next is no command, and may be what somebody made a browser say.
+    fn take_foreign(&mut self, turn: &mut Turn<'_>, foreign: Foreign) {
+        turn.count(Event::Foreign(foreign));
+        turn.wish(Output::Foreign(foreign));
+        self.client.was_active(turn.now);
+        self.close_in_turn(turn, &own::NOT_SMTP, SessionEnd::Protocol);
     }
 
     /// Whether a command must stay in the line buffer until all before it is answered.

@@ -18,6 +18,12 @@ use super::Conductor;
 use super::asking::Subject;
 use crate::smtp::{Keyword, Own, Params, Path, Verb, needed_by, own};
 
+/// Octets of a path. RFC 5321 4.5.3.1.3 has 256; some have more.
+const PATH: usize = 1000;
+
+/// Octets of one transaction's addresses, parameters and notes.
+const ENVELOPE: usize = 256 << 10;
+
 impl Conductor {
     pub(super) fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
         if self.delivery.transaction().is_some() {
@@ -26,6 +32,9 @@ impl Conductor {
         self.client.begins_group();
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
+        }
+        if path.as_bytes().len() > PATH {
+            return self.reply_error(turn, &own::BAD_SENDER);
         }
         let size = params.size();
         if size.is_none() && params.value("SIZE").is_some() {
@@ -45,6 +54,7 @@ impl Conductor {
             pool: self.hops.pool(),
             accepted: false,
             pinned: None,
+            held: path.as_bytes().len() + params.as_bytes().len(),
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),
@@ -60,7 +70,13 @@ impl Conductor {
     }
 
     pub(super) fn take_rcpt(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
-        let pending = self.owed.iter().filter(|owed| matches!(owed.what, What::Rcpt(_))).count();
+        let (mut pending, mut held) = (0, path.as_bytes().len() + params.as_bytes().len());
+        for owed in self.owed.iter() {
+            if let What::Rcpt(recipient) = &owed.what {
+                pending += 1;
+                held += recipient.octets();
+            }
+        }
         let Some(transaction) = self.delivery.transaction() else {
             return self.reply_error(turn, &own::NEED_MAIL);
         };
@@ -70,7 +86,12 @@ impl Conductor {
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
-        if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients {
+        if path.as_bytes().len() > PATH {
+            return self.reply_error(turn, &own::BAD_RECIPIENT);
+        }
+        if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients
+            || transaction.held + held > ENVELOPE
+        {
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         }
         if let Err(bound) = self.settings.limiter.recipient(self.client.ip(), turn.now) {
@@ -120,6 +141,8 @@ impl Conductor {
             + helo.as_ref().map_or(0, |name| name.len());
         if octets + FRAME > self.settings.limits.command_line {
             Some("a rewrite that makes the line too long")
+        } else if path.is_some_and(|path| path.len() > PATH) {
+            Some("a path of more than 1000 octets")
         } else if sender.as_ref().is_some_and(|path| Path::parse(path).is_err()) {
             Some("a sender that is no address")
         } else if recipient.as_ref().is_some_and(|path| path.is_empty() || Path::parse(path).is_err()) {

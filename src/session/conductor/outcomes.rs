@@ -152,7 +152,7 @@ impl Conductor {
                 transaction.needs.add(params, &known);
             }
             transaction.pinned = transaction.pinned.take().or(up.map(|(_, place)| place));
-            transaction.recipients.push(recipient);
+            transaction.accepts(recipient);
         }
     }
 

@@ -54,10 +54,11 @@ impl Conductor {
     ) {
         turn.count(Event::Recipient(class));
         let most = self.settings.limits.recipients;
-        if let Some(notes) =
-            self.delivery.transaction_mut().and_then(|transaction| transaction.notes.as_mut())
+        if let Some(transaction) = self.delivery.transaction_mut()
+            && let Some(notes) = transaction.notes.as_mut()
             && notes.recipients.len() < most
         {
+            transaction.held += recipient.octets() + reply.len();
             notes.recipients.push(RecipientRecord { address: recipient.address(), reply, hop });
         }
     }

@@ -8,6 +8,8 @@
 //!
 //! RFC 8314 3 and RFC 7817 3 (whose certificate it has to be), RFC 7435 (opportunistic security).
 
+use std::time::{Duration, Instant};
+
 use std::net::SocketAddr;
 
 use libtest_mimic::Trial;
@@ -91,9 +93,17 @@ fn all_faults(mode: &'static str, word: &str) {
             let ended = gate.gatepost.metric("gatepost_sessions_ended_total", &[]);
             (ended > lines.len() as f64).then_some(())
         });
-        let output = gate.gatepost.output();
-        let why = logged(&output[seen..]);
-        seen = output.len();
+        // The log's own thread writes it, by and by; some rows have nothing to say.
+        let until = Instant::now() + Duration::from_secs(1);
+        let (why, length) = loop {
+            let output = gate.gatepost.output();
+            let why = logged(&output[seen..]);
+            if !why.is_empty() || Instant::now() > until {
+                break (why, output.len());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        seen = length;
         let line = format!("{:<19}{:<5}{:<22}{why}", fault.name, at_the_hop(&stored), fate(&told, &stored));
         lines.push(line.trim_end().to_owned());
     }
