@@ -108,8 +108,8 @@ fn pass(stage: Stage) -> CalloutAnswer {
     CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: None }
 }
 
-#[tokio::test]
-async fn the_documents_questions_are_asked() {
+/// A session that has yet to hear its hop.
+async fn play() -> Play {
     let loaded = config::load_text("proxy.yaml", YAML, []).unwrap();
     let registry = Arc::new(Registry::new(Instant::now()));
     let prepared = prepare(&loaded, &registry, Arc::new(NoLimits), Names::Ask)
@@ -117,10 +117,56 @@ async fn the_documents_questions_are_asked() {
         .unwrap_or_else(|errors| panic!("{errors}"));
     let client = SocketAddr::from(([192, 0, 2, 7], 40112));
     let entrance = Entrance { listener: 0, pool: prepared.doors[0].pool, client, facts: None };
-    let mut play = Play::new(prepared.settings, entrance);
+    Play::new(prepared.settings, entrance)
+}
+
+fn hop() -> Peer {
+    Peer::Upstream(HopId::numbered(1).unwrap())
+}
+
+/// What a transaction costs its callouts grows with its recipients, not with their square.
+#[tokio::test]
+async fn a_question_shows_the_last_recipients_and_data_all() {
+    let mut play = play().await;
+    for (who, line) in &DIALOG[..3] {
+        play.hear(if *who == 'C' { Peer::Downstream } else { hop() }, line);
+    }
+    play.hear(Peer::Downstream, "MAIL FROM:<smith@example.org>");
+    play.hear(hop(), "250 2.1.0 Sender ok");
+    // Together with what the record keeps of them, they are less than an envelope may have: 140 of 900 octets.
+    let recipient = |number: usize| format!("RCPT TO:<{number:0>900}@example.com>");
+    for number in 0..140 {
+        play.hear(Peer::Downstream, &recipient(number));
+        play.hear(hop(), "250 2.1.5 Recipient ok");
+    }
+    let of = |play: &Play, stage: &str| {
+        let last = play.asked.iter().rfind(|asked| asked["stage"] == *stage).unwrap();
+        (last["envelope"]["to"].as_array().unwrap().len(), last["envelope"]["accepted"].clone())
+    };
+    assert_eq!(of(&play, "rcpt"), (20, 139.into()));
+    assert_eq!(of(&play, "rcpt-reply"), (20, 139.into()));
+    let longest = play.asked.iter().map(|asked| asked.to_string().len()).max().unwrap();
+    assert!(longest < 21 * 2000 + 2000, "{longest}");
+    // A few more, and it is too much: the rest hears 452, and nobody is asked about it.
+    let asked = play.asked.len();
+    for number in 140..160 {
+        play.hear(Peer::Downstream, &recipient(number));
+        if play.asked.len() % 2 == 1 {
+            play.hear(hop(), "250 2.1.5 Recipient ok");
+        }
+    }
+    assert!(play.asked.len() < asked + 2 * 5, "all of them are taken");
+    play.hear(Peer::Downstream, "DATA");
+    let (shown, accepted) = of(&play, "data");
+    assert_eq!(accepted, shown);
+    assert!((140..145).contains(&shown), "{shown}");
+}
+
+#[tokio::test]
+async fn the_documents_questions_are_asked() {
+    let mut play = play().await;
     for (who, line) in DIALOG {
-        let from = if *who == 'C' { Peer::Downstream } else { Peer::Upstream(HopId::numbered(1).unwrap()) };
-        play.hear(from, line);
+        play.hear(if *who == 'C' { Peer::Downstream } else { hop() }, line);
     }
     let asked: Vec<&str> = play.asked.iter().map(|asked| asked["stage"].as_str().unwrap()).collect();
     for stage in Stage::ALL {
