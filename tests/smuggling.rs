@@ -27,7 +27,8 @@ use script::parse::Party;
 use script::settings::{World, world};
 use script::{Driver, Pure};
 
-/// What was seen to end the content of some server, or to come close to it.
+/// What was seen to end the content of some server, or to come close to it. All that smtpsmug (hannob, at d346e64) and the
+/// scanner of SMTP-Smuggling-Tools (The-Login, at 2d10d45) send is among it.
 const VECTORS: [&[u8]; 32] = [
     b"\n.\n",
     b"\n.\r",

@@ -17,7 +17,8 @@ mod written;
 pub use framer::{ReplyFault, ReplyFramer, ReplyLimits};
 pub use written::WrittenFault;
 
-/// A reply's three digits, 200 to 599.
+/// A reply's three digits, 200 to 599: RFC 5321 4.2 has no second digit above 5, but servers do, and their first digit says
+/// all that one decides by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, PartialOrd, Ord)]
 pub struct Code(u16);
 

@@ -12,9 +12,10 @@ use std::process::Command;
 
 use libtest_mimic::Trial;
 
-use crate::network::{CLIENT, DEAD, Network, ROUTER, SERVER, must};
+use crate::network::{CLIENT, DEAD, Network, ROUTER, SERVER};
 use crate::support::clients::curl;
 use crate::support::gatepost::Gatepost;
+use crate::support::machine::must;
 use crate::support::mta::Mta;
 use crate::support::peers::{Peer, found, trial};
 use crate::support::postfix::{Postfix, Spec};

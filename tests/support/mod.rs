@@ -6,9 +6,10 @@
 //!        for an event and has a deadline), or leaves a process behind.
 //!
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
-//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `dovecot`, `haproxy` (in front), `leash` (nothing is left
-//! running), `gatepost`, `certificates` (an authority for TLS), `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on
-//! cue), `tap`, `transcript`, `maildir`.
+//! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `machine` (a network of one's own),
+//! `dovecot`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
+//! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `tap`,
+//! `transcript`, `maildir`.
 
 #[allow(dead_code, reason = "shared with process; not every test program uses all of it")]
 pub mod certificates;
@@ -18,6 +19,7 @@ pub mod exim;
 pub mod gatepost;
 pub mod haproxy;
 pub mod leash;
+pub mod machine;
 pub mod maildir;
 pub mod mta;
 pub mod opensmtpd;

@@ -16,6 +16,7 @@ use super::room;
 /// A program that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
+    AiosmtpdSuite,
     Curl,
     Dovecot,
     Exim,
@@ -34,6 +35,7 @@ pub enum Peer {
     Prometheus,
     Python,
     SaslDb,
+    SmtpServerSuite,
     Sslscan,
     Strace,
     Swaks,
@@ -52,6 +54,7 @@ impl Peer {
     /// package they come in.
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
+            Self::AiosmtpdSuite => (&["python3", AIOSMTPD_SUITE], "aiosmtpd of PyPI"),
             Self::Curl => (&["curl"], "curl"),
             Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
             Self::Exim => (&["unshare", EXIM], "exim4-daemon-heavy"),
@@ -72,6 +75,7 @@ impl Peer {
             Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
+            Self::SmtpServerSuite => (&["node", "openssl", SMTP_SERVER_SUITE], "smtp-server of npm"),
             Self::Sslscan => (&["sslscan"], "sslscan"),
             Self::Strace => (&["strace"], "strace"),
             Self::Swaks => (&["swaks"], "swaks"),
@@ -120,6 +124,10 @@ fn no_namespaces() -> Option<String> {
         Err(error) => Some(format!("unshare: {error}")),
     }
 }
+
+/// The longest parts of two suites, below the cache.
+const AIOSMTPD_SUITE: &str = "aiosmtpd/aiosmtpd/tests/test_smtp.py";
+const SMTP_SERVER_SUITE: &str = "smtp-server/node_modules/smtp-server/test/smtp-connection-test.js";
 
 /// Nodemailer's entry, below the cache.
 pub const NODEMAILER: &str = "nodemailer/node_modules/nodemailer/lib/nodemailer.js";

@@ -330,6 +330,7 @@ fn what_is_not_allowed() {
         (r#"{"reply":"999 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 599"),
         (r#"{"reply":"199 a"}"#, Stage::Rcpt, "reply: a reply's code is 200 to 599"),
         (r#"{"reply":"499 a"}"#, Stage::Rcpt, "reply: 499 is no reply code"),
+        (r#"{"reply":"599 a"}"#, Stage::Rcpt, "reply: 599 is no reply code"),
         (
             r#"{"reply":"go away"}"#,
             Stage::Rcpt,
