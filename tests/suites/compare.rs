@@ -3,8 +3,8 @@
 //! In:    a suite.
 //! Out:   nothing, or a failure that says what is not as the table has it.
 //! Never: believes what it did not expect before it has seen it `TRIES` times: these suites have deadlines of tenths of a
-//!        second, and a busy machine misses some. Those the table lists are run apart, a reason at a time, since one that fails
-//!        may leave its server behind, at which others then fail.
+//!        second, and a busy machine misses some. Those the table lists are run apart, since one that fails may leave its
+//!        server behind, at which others then fail.
 
 use std::process::Stdio;
 use std::thread;
@@ -19,23 +19,24 @@ use crate::table::{Table, seen};
 const TRIES: usize = 3;
 
 /// A whole suite takes a minute, one test at most some seconds.
-const WHOLE: Duration = Duration::from_secs(240);
+const WHOLE: Duration = Duration::from_secs(300);
 const ALONE: Duration = Duration::from_secs(60);
 
 /// Machines on which the listed tests are run.
-const LANES: usize = 3;
+const LANES: usize = 8;
 
 pub fn run(suite: Suite) {
     let table = Table::of(suite);
     let groups = table.groups();
+    let groups: Vec<&[&str]> = groups.iter().flat_map(|tests| tests.chunks(suite.together())).collect();
     let listed = groups.concat();
     let (direct, mut inserted) = thread::scope(|scope| {
         let direct = scope.spawn(|| directly(suite));
         let others = scope.spawn(|| through(|| execute(suite, Which::AllBut(&listed), WHOLE)));
-        let lanes: Vec<_> = groups
-            .chunks(groups.len().div_ceil(LANES).max(1))
+        let lanes: Vec<_> = (0..LANES.min(groups.len()))
+            .map(|lane| groups.iter().skip(lane).step_by(LANES))
             .map(|lane| {
-                scope.spawn(|| through(|| lane.iter().flat_map(|tests| some(suite, tests, WHOLE)).collect()))
+                scope.spawn(|| through(|| lane.flat_map(|tests| some(suite, tests, WHOLE)).collect()))
             })
             .collect();
         let mut inserted: Outcomes = others.join().expect("the suite with gatepost");

@@ -42,6 +42,14 @@ impl Suite {
         }
     }
 
+    /// How many tests that differ one process may run: mocha leaves out what comes behind a hook that failed.
+    pub fn together(self) -> usize {
+        match self {
+            Self::Aiosmtpd => 50,
+            Self::SmtpServer => 1,
+        }
+    }
+
     pub fn needs(self) -> [Peer; 2] {
         [
             Peer::Namespaces,
