@@ -2,8 +2,8 @@
 //!
 //! In:    HTTP/1 requests, from whoever can reach `admin.address` (loopback unless configured otherwise).
 //! Out:   metrics as Prometheus text; whether gatepost is alive; whether it is ready (200 while
-//!        accepting and each listener's own pool has a host not ejected; draining is 503; other pools, and
-//!        certificates that are over or soon will be, are told in the body only).
+//!        accepting and each listener's own pool has a host not ejected; draining is 503; other pools, stress,
+//!        and certificates that are over or soon will be, are told in the body only).
 //! Never: changes anything, reads a request's body, or runs on a worker. Waits for a place: a connection has one request
 //!        and a deadline, and where there are too many the one that has said nothing for longest makes room, so that
 //!        `/healthz` is answered whoever else is connected.
@@ -31,12 +31,14 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::config::types::Config;
 use crate::hop::Pools;
+use crate::limits::Sessions;
 use crate::metrics::{Metrics, certificates};
+use crate::session::limiter::Limiter;
 use crate::tls::expiry;
 
 /// Connections at once; one more ends the oldest.
 const CONNECTIONS: usize = 32;
-/// How often the metrics are tended when nobody scrapes.
+/// How often the metrics are tended when nobody scrapes, and stress is looked at.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How long one client may take.
@@ -54,6 +56,7 @@ const PATIENCE: Patience = Patience { head: Duration::from_secs(10), whole: Dura
 #[derive(Debug)]
 pub struct Status {
     metrics: Arc<Metrics>,
+    sessions: Arc<Sessions>,
     serving: ArcSwap<Serving>,
     phase: AtomicU8,
 }
@@ -89,9 +92,9 @@ impl Serving {
 
 impl Status {
     /// The status at start: not accepting yet.
-    pub fn new(metrics: Arc<Metrics>, config: &Config, pools: Arc<Pools>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, sessions: Arc<Sessions>, config: &Config, pools: Arc<Pools>) -> Self {
         let serving = ArcSwap::new(Serving::new(config, pools));
-        Self { metrics, serving, phase: AtomicU8::new(Phase::Starting as u8) }
+        Self { metrics, sessions, serving, phase: AtomicU8::new(Phase::Starting as u8) }
     }
 
     /// A reload: from now on `config` with these pools is served.
@@ -123,7 +126,18 @@ impl Status {
             let hosts_up = health.iter().filter(|host| host.up).count();
             let words = if up { "up" } else { "down" };
             let whose = if own { "" } else { ", no listener's own" };
-            writeln!(body, "upstream {}: {words}, {hosts_up} of {} hosts{whose}", pool.name(), health.len())
+            let stress = if pool.is_stressed() { ", under stress" } else { "" };
+            writeln!(
+                body,
+                "upstream {}: {words}, {hosts_up} of {} hosts{whose}{stress}",
+                pool.name(),
+                health.len()
+            )
+            .expect("a string takes any text");
+        }
+        if self.sessions.is_stressed() {
+            let (open, bound) = (self.sessions.open(), self.sessions.bound());
+            writeln!(body, "limits.sessions: {open} of {bound}, under stress")
                 .expect("a string takes any text");
         }
         // Told, and no reason not to be used: many clients do not mind.
@@ -133,6 +147,14 @@ impl Status {
         }
         body.insert_str(0, if ready { "ready\n" } else { "not ready\n" });
         (ready, body)
+    }
+
+    /// Has the log told where stress began or is over and nobody else asked.
+    fn look_at_stress(&self) {
+        self.sessions.is_stressed();
+        self.serving.load().pools.iter().for_each(|pool| {
+            pool.is_stressed();
+        });
     }
 
     fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -174,6 +196,7 @@ async fn upkeep(status: &Status) {
     loop {
         ticks.tick().await;
         status.metrics.upkeep();
+        status.look_at_stress();
     }
 }
 
@@ -258,6 +281,10 @@ mod tests {
     use crate::metrics::Occurrence;
     use crate::tls::TlsSet;
 
+    fn sessions() -> Arc<Sessions> {
+        Sessions::new(5, &Config::default().session_limits)
+    }
+
     /// Upstreams `main`, a listener's own, and `other`.
     fn status() -> (Arc<Status>, Arc<Pools>) {
         let upstreams = ["main", "other"].map(|name| (name.to_owned(), UpstreamPool::default()));
@@ -266,7 +293,7 @@ mod tests {
         let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
         let metrics = Arc::new(Metrics::new(1));
         metrics.control().count(Occurrence::SessionOpened);
-        (Arc::new(Status::new(metrics, &config, pools.clone())), pools)
+        (Arc::new(Status::new(metrics, sessions(), &config, pools.clone())), pools)
     }
 
     async fn start(status: Arc<Status>, patience: Patience) -> SocketAddr {
@@ -331,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn stress_is_told_and_no_reason_not_to_be_ready() {
+        let (status, _pools) = status();
+        status.set_phase(Phase::Accepting);
+        let held: Vec<_> = (0..4).map(|_| status.sessions.enter().unwrap()).collect();
+        let (ready, body) = status.readiness();
+        assert!(ready && body.ends_with("\nlimits.sessions: 4 of 5, under stress\n"), "{body}");
+        drop(held);
+        assert!(!status.readiness().1.contains("stress"));
+    }
+
+    #[test]
     fn another_pool_that_is_down_is_told_only() {
         let registry = Registry::new(Instant::now());
         let lonely = UpstreamPool {
@@ -341,7 +379,7 @@ mod tests {
             BTreeMap::from([("main".to_owned(), UpstreamPool::default()), ("other".to_owned(), lonely)]);
         let mut config = Config { upstreams, ..Config::default() };
         let pools = Arc::new(Pools::new(&config, &TlsSet::default(), &registry));
-        let status = Status::new(Arc::new(Metrics::new(1)), &config, pools.clone());
+        let status = Status::new(Arc::new(Metrics::new(1)), sessions(), &config, pools.clone());
         status.set_phase(Phase::Accepting);
         let (ready, body) = status.readiness();
         assert!(ready && body.contains("upstream other: down, 0 of 0 hosts, no listener's own"), "{body}");

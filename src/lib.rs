@@ -23,5 +23,6 @@ pub mod session;
 pub mod show;
 pub mod smtp;
 pub mod stream;
+pub mod stress;
 pub mod systemd;
 pub mod tls;

@@ -141,7 +141,12 @@ impl Control {
             count => count,
         };
         let metrics = Arc::new(Metrics::new(count));
-        let status = Arc::new(Status::new(Arc::clone(&metrics), config, Arc::clone(&prepared.pools)));
+        let status = Arc::new(Status::new(
+            Arc::clone(&metrics),
+            Arc::clone(&sessions),
+            config,
+            Arc::clone(&prepared.pools),
+        ));
         let admin = match config.admin.address {
             Some(address) => Some(listen_for_admin(address).await?),
             None => None,

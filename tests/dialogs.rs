@@ -9,6 +9,7 @@ mod script;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 use gatepost::session::verdict::{Stage, Stages};
 use script::run::Mismatch;
@@ -40,6 +41,7 @@ fn all_asking(manner: Manner, piece: usize, asked: Asked, wanted: impl Fn(&Scrip
         let outcome = settings::world_asking(&script.yaml, asked)
             .map_err(|error| format!("{}: {error}", script.name))
             .and_then(|world| {
+                world.stress.store(script.stressed, Relaxed);
                 let script = script.clone();
                 // A panic of the session is one script's failure.
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {

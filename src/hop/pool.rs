@@ -29,6 +29,7 @@ use super::registry::Registry;
 use super::target::{Address, Endpoint, HostSpec, Inner, Target, TargetId};
 use crate::config::types::{Balance, Protocol, Source, UpstreamPool};
 use crate::session::route::{HopTerms, PoolKind};
+use crate::stress::Stress;
 use crate::tls::ClientTls;
 
 /// A pool as the configuration gives it.
@@ -165,6 +166,7 @@ pub struct Pool {
     /// Where all hosts are counted as one: there are as many as recipients have domains, or clients destinations.
     together: Option<Arc<HopCounts>>,
     turn: AtomicUsize,
+    stress: Stress,
     now: ArcSwap<Snapshot>,
 }
 
@@ -198,6 +200,7 @@ impl Pool {
     /// A pool whose named hosts have no address yet; the others are ready.
     pub fn new(spec: PoolSpec, registry: &Registry) -> Self {
         let name: Arc<str> = spec.name.into();
+        let stress = Stress::new(format!("upstreams.{name}.sessions"));
         let unnamed = matches!(spec.kind, PoolKind::ByRecipient(_) | PoolKind::Original);
         let pool = Self {
             together: unnamed.then(|| registry.counts(&name, &TOGETHER.into())),
@@ -210,6 +213,7 @@ impl Pool {
             terms: spec.terms,
             tls: spec.tls,
             turn: AtomicUsize::new(0),
+            stress,
             now: ArcSwap::default(),
         };
         let unresolved = vec![Vec::new(); spec.hosts.len()];
@@ -223,6 +227,7 @@ impl Pool {
             PoolKind::ByRecipient(port) => port,
             PoolKind::Smtp | PoolKind::Lmtp | PoolKind::Original => 0,
         };
+        let stress = Stress::new(format!("upstreams.{}.sessions", self.name));
         let pool = Self {
             name: self.name.clone(),
             kind: PoolKind::Smtp,
@@ -234,6 +239,7 @@ impl Pool {
             tls: self.tls.clone(),
             together: self.together.clone(),
             turn: AtomicUsize::new(0),
+            stress,
             now: ArcSwap::default(),
         };
         pool.set_found(found, port, registry);
@@ -421,6 +427,31 @@ impl Pool {
     pub fn is_ready(&self) -> bool {
         matches!(self.kind, PoolKind::ByRecipient(_) | PoolKind::Original)
             || self.now.load().targets.iter().any(|target| !target.0.state.is_ejected())
+    }
+
+    /// Whether dialogs with its hosts are running out. A host that is put aside is no room, nor are its dialogs, unless
+    /// all are; where strangers name the hosts, there are as many as they like.
+    pub fn is_stressed(&self) -> bool {
+        if self.sessions == 0 || self.together.is_some() {
+            return false;
+        }
+        let snapshot = self.now.load();
+        let filled = |serving: &dyn Fn(&Target) -> bool| {
+            let (mut used, mut most, mut last) = (0, 0, None);
+            // Targets of one host stay together.
+            for Target(target) in snapshot.targets.iter().filter(|target| serving(target)) {
+                if last.replace(target.host_index) != Some(target.host_index) {
+                    used += target.host.open().min(self.sessions) as usize;
+                    most += self.sessions as usize;
+                }
+            }
+            (used, most)
+        };
+        let (used, most) = match filled(&|target| !target.0.state.is_ejected()) {
+            (_, 0) => filled(&|_| true),
+            serving => serving,
+        };
+        self.stress.at(used, most)
     }
 
     /// Indices of the targets by preference and balance, health aside.

@@ -82,6 +82,10 @@ impl NextHops for HopSet {
     fn kind(&self, pool: PoolId) -> PoolKind {
         self.pool(pool).map_or(PoolKind::Smtp, |pool| pool.kind())
     }
+
+    fn is_stressed(&self, pool: PoolId) -> bool {
+        self.pool(pool).is_some_and(|pool| pool.is_stressed())
+    }
 }
 
 /// A pick as a session sees it.

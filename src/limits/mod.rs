@@ -3,7 +3,7 @@
 //!
 //! In:    a connection, then the address of its client, then what the client does.
 //! Out:   a [`Permit`] held for as long as the session lives, or which limit was met; as the sessions' [`Limiter`],
-//!        whether a message or recipient may be.
+//!        whether a message or recipient may be, and whether sessions are running out.
 //! Never: says anything to a client, or grows beyond one entry per open session and a fixed table per rate.
 //!
 //! A connection counts in all from [`Sessions::enter`] on; for its client, and the range that holds it, from
@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use crate::config::types;
 use crate::session::limiter::{Bound, Limiter};
 use crate::smtp::{Own, own};
+use crate::stress::Stress;
 
 mod bounds;
 mod client;
@@ -68,6 +69,7 @@ pub struct Sessions {
     /// Whether messages or recipients are bound at all.
     rated: AtomicBool,
     open: AtomicUsize,
+    stress: Stress,
     hasher: RandomState,
     clients: [Mutex<HashMap<ClientKey, usize>>; SHARDS],
 }
@@ -80,6 +82,7 @@ impl Sessions {
             rated: AtomicBool::new(bounds.are_rated()),
             bounds: ArcSwap::from_pointee(bounds),
             open: AtomicUsize::new(0),
+            stress: Stress::new("limits.sessions"),
             hasher: RandomState::new(),
             clients: Default::default(),
         })
@@ -102,6 +105,7 @@ impl Sessions {
         self.open
             .fetch_update(Relaxed, Relaxed, |open| (open < most).then_some(open + 1))
             .map_err(|_| Exceeded::Sessions)?;
+        self.is_stressed();
         Ok(Entered(Arc::clone(self)))
     }
 
@@ -201,6 +205,10 @@ impl Limiter for Sessions {
     fn recipient(&self, client: IpAddr, now: Instant) -> Result<(), Bound> {
         self.may(Act::Recipient, client, now)
     }
+
+    fn is_stressed(&self) -> bool {
+        self.stress.at(self.open(), self.bound())
+    }
 }
 
 impl fmt::Debug for Sessions {
@@ -228,6 +236,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Relaxed);
+        self.0.is_stressed();
     }
 }
 

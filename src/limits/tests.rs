@@ -203,3 +203,18 @@ fn threads_leave_nothing_behind() {
     let _both = [(); 2].map(|()| admit(&sessions, "192.0.2.1").unwrap());
     assert!(admit(&sessions, "192.0.2.0").is_ok(), "the range has all its places");
 }
+
+#[test]
+fn sessions_that_run_out_are_told_of() {
+    let sessions = bounded(10, "");
+    let mut open: Vec<Entered> = (0..7).map(|_| sessions.enter().unwrap()).collect();
+    assert!(!sessions.is_stressed());
+    open.push(sessions.enter().unwrap());
+    assert!(sessions.is_stressed(), "8 of 10");
+    open.pop();
+    assert!(sessions.is_stressed(), "7 of 10: it is not over yet");
+    open.pop();
+    assert!(!sessions.is_stressed(), "6 of 10");
+    sessions.set(7, &limits(""));
+    assert!(sessions.is_stressed(), "6 of 7");
+}

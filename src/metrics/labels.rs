@@ -48,6 +48,16 @@ label! {
 }
 
 label! {
+    /// What is done under stress.
+    Relief {
+        /// A silent client was ended.
+        ClientEnded = "client_ended",
+        /// No hop was opened yet.
+        HopWithheld = "hop_withheld",
+    }
+}
+
+label! {
     /// What became of a PROXY header, or of waiting for one.
     ProxyHeader {
         /// It named the client.

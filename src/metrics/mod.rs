@@ -89,6 +89,8 @@ pub enum Occurrence {
     Passthrough,
     /// Octets of one side that passed through.
     PassthroughOctets(Side),
+    /// Something done under stress.
+    Relief(Relief),
 }
 
 impl Occurrence {
@@ -131,6 +133,7 @@ impl Occurrence {
             Self::ClientUnverified => (26, 0),
             Self::HiddenMechanism => (27, 0),
             Self::Foreign(what) => (28, what as usize),
+            Self::Relief(what) => (29, what as usize),
         }
     }
 
@@ -233,7 +236,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Occurrence::place` counts on their order.
-const COUNTERS: usize = 29;
+const COUNTERS: usize = 30;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -267,6 +270,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_client_certificates_unverified_total", &[], "TLS handshakes with clients whose certificate nobody in client_roots vouches for."),
     counter("gatepost_hidden_mechanisms_total", &[], "SASL mechanisms of hops that clients are not shown because they cannot pass a proxy (-PLUS, EXTERNAL, GSSAPI, NTLM, DIGEST-MD5)."),
     counter("gatepost_foreign_protocols_total", &[("protocol", FOREIGN)], "Clients that spoke another protocol than SMTP, and were closed, by protocol."),
+    counter("gatepost_stress_relief_total", &[("what", Relief::VALUES)], "What was done under stress (80 % of limits.sessions or of a pool's dialogs used, until 60 %): clients that had not said MAIL ended after 10 s of silence, hops not opened for clients that had said nothing."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

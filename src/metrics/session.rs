@@ -6,7 +6,7 @@
 
 use super::labels::{
     AttemptFate, Bound, Class, Dropped, End, Fate, MessageFate, Origin, ProxyHeader, Rated, RecipientFate,
-    Side, TlsSession, TlsVersion, Verb, VerdictKind,
+    Relief, Side, TlsSession, TlsVersion, Verb, VerdictKind,
 };
 use super::{Meter, Occurrence, Timing};
 use crate::session::client;
@@ -77,6 +77,12 @@ impl Meter {
             io::Event::NotTold => self.count(Occurrence::NotTold),
             io::Event::Foreign(what) => self.count(Occurrence::Foreign(what)),
             io::Event::NotSecured(peer, kind) => self.count(Occurrence::TlsFailure(side(peer), kind)),
+            io::Event::Relieved(io::Relief::ClientEnded) => {
+                self.count(Occurrence::Relief(Relief::ClientEnded))
+            }
+            io::Event::Relieved(io::Relief::HopWithheld) => {
+                self.count(Occurrence::Relief(Relief::HopWithheld))
+            }
             io::Event::Waited(took) => self.time(Timing::Waited, took),
         }
     }

@@ -78,6 +78,17 @@ pub enum Event {
     Unverified(Peer),
     /// A hop could not be told who the client is.
     NotTold,
+    /// Under stress something was done for those that need the room.
+    Relieved(Relief),
+}
+
+/// What is done under stress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relief {
+    /// A client that had not said MAIL was ended earlier than its timeout would have.
+    ClientEnded,
+    /// No hop was opened for a client that had said nothing.
+    HopWithheld,
 }
 
 /// What became of a command when it was taken.

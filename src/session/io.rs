@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::callout::{CalloutAnswer, Callouts};
-pub use super::events::{AttemptEnd, CalloutEnd, Event, MessageEnd, SessionEnd, Taken, VerdictKind};
+pub use super::events::{AttemptEnd, CalloutEnd, Event, MessageEnd, Relief, SessionEnd, Taken, VerdictKind};
 use super::facts::{ClientName, TlsFacts, TlsFault};
 use super::fault::Fault;
 pub use super::peer::{Bits, HOPS, HopId, Origin, Peer, Ticket};

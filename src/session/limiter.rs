@@ -1,7 +1,7 @@
 //! Limits beyond one session: what a client, and those counted with it, may do a minute.
 //!
 //! In:    a client and the time, at each MAIL and RCPT.
-//! Out:   whether there is room for one more; asking takes it.
+//! Out:   whether there is room for one more; asking takes it. Whether sessions are running out.
 //! Never: waits, or knows why a limit is what it is.
 
 use std::net::IpAddr;
@@ -22,6 +22,11 @@ pub trait Limiter: Send + Sync {
     ///
     /// Whose bound was met.
     fn recipient(&self, client: IpAddr, now: Instant) -> Result<(), Bound>;
+
+    /// Whether sessions are running out.
+    fn is_stressed(&self) -> bool {
+        false
+    }
 }
 
 /// Whose bound.

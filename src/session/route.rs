@@ -237,4 +237,10 @@ pub trait NextHops: Any + Send + Sync {
         let _ = pool;
         PoolKind::Smtp
     }
+
+    /// Whether dialogs with its hosts are running out.
+    fn is_stressed(&self, pool: PoolId) -> bool {
+        let _ = pool;
+        false
+    }
 }

@@ -1,7 +1,7 @@
 //! An operator's afternoon: what goes wrong around gatepost, and what everybody hears of it.
 //!
 //! In:    a log that nobody takes, hops that refuse or talk nonsense, certificates that are over, a DNS that is half
-//!        silent, clients whose handshakes fail by the hundred.
+//!        silent, clients whose handshakes fail by the hundred, or who say nothing by the hundred.
 //! Out:   for each trouble what clients, `/readyz`, the metrics and the log say.
 //! Never: lets a trouble pass unsaid, or stop what it does not concern. How lines of the log are lost in detail is the
 //!        matter of `lost_lines`.
@@ -10,7 +10,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write, pipe};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::gate::{Gate, SINK, first_reply};
 use super::hop::Hop;
@@ -298,4 +300,77 @@ fn handshakes_fail_by_the_hundred() {
     });
     assert!(written() >= 10 && summed() > 0, "{} and {}", written(), summed());
     assert!(gate.output().lines().any(|line| line.contains("INFO") && line.contains("reason=")));
+}
+
+/// A client that connects from this address of the loopback network.
+fn client_from(source: [u8; 4], listener: SocketAddr) -> BufReader<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&listener.into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(TcpStream::from(socket))
+}
+
+/// The last line of its next reply.
+fn heard(client: &mut BufReader<TcpStream>) -> String {
+    let mut lines = client.lines().map(Result::unwrap);
+    lines.find(|line| line.as_bytes().get(3) != Some(&b'-')).expect("a reply")
+}
+
+#[test]
+fn silent_clients_want_every_dialog() {
+    let hop = Hop::start("hop.example");
+    let upstream = format!("{{ hosts: [\"{}\"], sessions: 90, health: off }}", hop.address);
+    let gate = Gate::start(&upstream, "");
+    let began = Instant::now();
+    let mut silent: Vec<_> = (0..100).map(|n| client_from([127, 0, 0, 1 + n / 50], gate.listener)).collect();
+    let greetings: Vec<String> = silent.iter_mut().map(heard).collect();
+    let hops = greetings.iter().filter(|greeting| greeting.starts_with("220 hop.example ")).count();
+    let own = greetings.iter().filter(|greeting| greeting.ends_with(" ESMTP gatepost")).count();
+    assert_eq!((hops, own), (72, 28), "{greetings:?}");
+    assert_eq!(gate.metric("gatepost_hop_dialogs_open", &[]), 72.0);
+    assert!(ready(&gate).contains("upstream main: up, 1 of 1 hosts, under stress\n"), "{}", ready(&gate));
+    logged(&gate, &["WARN", "stress: clients", "bound=\"upstreams.main.sessions\"", "used=72", "most=90"]);
+    // The next one has mail, and is served at once.
+    let mut third = client_from([127, 0, 0, 3], gate.listener);
+    assert!(heard(&mut third).starts_with("220 "));
+    for (command, code) in [
+        ("EHLO client.example", "250 "),
+        ("MAIL FROM:<a@example.org>", "250 "),
+        ("RCPT TO:<b@example.net>", "250 "),
+        ("DATA", "354 "),
+        ("Subject: afternoon\r\n\r\n.", "250 "),
+    ] {
+        third.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let reply = heard(&mut third);
+        assert!(reply.starts_with(code), "{command}: {reply}");
+    }
+    assert_eq!(hop.contents(), 1);
+    let said = heard(&mut silent[0]);
+    assert!(said.starts_with("421 4.4.2 "), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(10), "it had its time: {:?}", began.elapsed());
+    // Others are ended until 54 dialogs are left, which is 60 per cent; who is silent then may be so as long as ever.
+    wait_for("stress to be over", PATIENCE, || (!ready(&gate).contains("stress")).then_some(()));
+    logged(&gate, &["INFO", "stress: over", "bound=\"upstreams.main.sessions\""]);
+    assert!(gate.metric("gatepost_hop_dialogs_open", &[]) <= 54.0);
+    let relief = |what: &str| gate.metric("gatepost_stress_relief_total", &[what]);
+    assert!(relief("client_ended") >= 19.0, "of 73 dialogs, the third client's among them");
+    assert_eq!(relief("client_ended"), gate.metric("gatepost_sessions_ended_total", &["client_timeout"]));
+    assert_eq!(relief("hop_withheld"), 29.0);
+    // It has said MAIL, and goes on where it was.
+    third.get_mut().write_all(b"RSET\r\n").unwrap();
+    assert!(heard(&mut third).starts_with("250 "));
+}
+
+#[test]
+fn sessions_run_out() {
+    let gate = Gate::start(SINK, "limits: { sessions: 5 }\n");
+    let mut silent: Vec<_> = (0..4).map(|_| client_from([127, 0, 0, 1], gate.listener)).collect();
+    silent.iter_mut().for_each(|client| assert!(heard(client).starts_with("220 ")));
+    assert!(ready(&gate).contains("\nlimits.sessions: 4 of 5, under stress\n"), "{}", ready(&gate));
+    logged(&gate, &["WARN", "stress: clients", "bound=\"limits.sessions\"", "used=4", "most=5"]);
+    let mut client = client_from([127, 0, 0, 2], gate.listener);
+    assert!(heard(&mut client).ends_with(" ESMTP gatepost"), "no hop is opened for it yet");
+    let said = heard(&mut silent[0]);
+    assert!(said.starts_with("421 4.4.2 "), "{said}");
 }

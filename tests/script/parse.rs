@@ -79,6 +79,8 @@ pub enum Action {
     Pass(Duration),
     /// The process is asked to stop.
     Shutdown,
+    /// Dialogs with hosts are running out, or are not any more.
+    Stress(bool),
 }
 
 /// What DNS says to a lookup.
@@ -106,7 +108,7 @@ impl Action {
             | Action::LookUp(..)
             | Action::Told { .. }
             | Action::Pass(_) => false,
-            Action::Secure(..) | Action::Shutdown => false,
+            Action::Secure(..) | Action::Shutdown | Action::Stress(_) => false,
         }
     }
 
@@ -119,7 +121,8 @@ impl Action {
             Action::Opened(party) | Action::Stalls(party) | Action::Anything(party) => Some(party),
             Action::Secure(party, _) | Action::Finished(party) | Action::Untold(party) => Some(party),
             Action::Told { callout, .. } => Some(callout),
-            Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) | Action::Shutdown => None,
+            Action::LookUp(..) | Action::Logged(_) | Action::Pass(_) => None,
+            Action::Shutdown | Action::Stress(_) => None,
         }
     }
 }
@@ -156,6 +159,8 @@ pub struct Script {
     pub sockets: bool,
     /// Whether it may be run with callouts that it knows nothing of.
     pub asked: bool,
+    /// Whether it begins under stress.
+    pub stressed: bool,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -177,6 +182,7 @@ impl Script {
             split: true,
             sockets: true,
             asked: true,
+            stressed: false,
             steps: Vec::new(),
         };
         match text.lines().next().and_then(|line| line.strip_prefix("# ")) {
@@ -190,6 +196,7 @@ impl Script {
                 step.action,
                 Action::Pass(_)
                     | Action::Shutdown
+                    | Action::Stress(_)
                     | Action::Stalls(_)
                     | Action::Eof(Party::Client)
                     | Action::Lost(Party::Client)
@@ -221,6 +228,8 @@ impl Script {
                     "# not split" => self.split = false,
                     "# not over sockets" => self.sockets = false,
                     "# not asked" => self.asked = false,
+                    // Sockets have the real pools.
+                    "# under stress" => (self.stressed, self.sockets) = (true, false),
                     _ => {}
                 }
                 continue;
@@ -301,6 +310,8 @@ fn action(line: &str) -> Result<Action, String> {
         "<finished>" => return Ok(Action::Finished(party)),
         "<closed>" => return Ok(Action::Closed(party)),
         "<shutdown>" if !right => return Ok(Action::Shutdown),
+        "<stress>" if !right => return Ok(Action::Stress(true)),
+        "<relief>" if !right => return Ok(Action::Stress(false)),
         "<refused>" if right => return Ok(Action::Refused(party)),
         "<silent>" if right => return Ok(Action::Silent(party)),
         "<untold>" if right => return Ok(Action::Untold(party)),

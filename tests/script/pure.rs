@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use gatepost::limits::Permit;
@@ -71,6 +72,7 @@ pub struct Pure {
     pub logged: Vec<String>,
     fault: Option<String>,
     permit: Permit,
+    stress: Arc<AtomicBool>,
 }
 
 /// One connection.
@@ -122,6 +124,7 @@ impl Pure {
             aborted: Vec::new(),
             logged: Vec::new(),
             fault: None,
+            stress: Arc::clone(&world.stress),
             permit: world
                 .sessions
                 .enter()
@@ -497,6 +500,10 @@ impl Driver for Pure {
             }
         }
         self.now = until;
+    }
+
+    fn stress(&mut self, on: bool) {
+        self.stress.store(on, Relaxed);
     }
 
     fn shutdown(&mut self) {

@@ -42,6 +42,8 @@ pub trait Driver {
     fn pass(&mut self, time: Duration);
     /// The process is asked to stop.
     fn shutdown(&mut self);
+    /// Dialogs with hosts are running out, or are not any more. Sockets have the real pools.
+    fn stress(&mut self, _: bool) {}
     /// What gatepost said to a party and nobody took yet; waits for `enough` of it where waiting is needed.
     fn heard(&mut self, party: &Party, enough: &dyn Fn(&[u8]) -> bool) -> &mut Vec<u8>;
     /// Whether gatepost has closed the connection; waits for it where waiting is needed and `expected`.
@@ -207,6 +209,7 @@ impl Walk<'_> {
             Action::Told { callout, answer, late } => self.driver.tell(callout, answer, *late)?,
             Action::Pass(time) => self.driver.pass(*time),
             Action::Shutdown => self.driver.shutdown(),
+            Action::Stress(on) => self.driver.stress(*on),
         }
         Ok(())
     }

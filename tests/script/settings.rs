@@ -47,6 +47,8 @@ pub struct World {
     pub prompt: Option<Arc<Prompt>>,
     /// What the hosts of its pools are told.
     pub news: Arc<News>,
+    /// Whether dialogs with them are running out.
+    pub stress: Arc<AtomicBool>,
 }
 
 /// Who answers a session's questions.
@@ -128,13 +130,13 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
         None => Arc::new(Spoken(callouts)),
     };
     let listed = Listed::new(&pools, &terms);
-    let news = Arc::clone(&listed.news);
+    let (news, stress) = (Arc::clone(&listed.news), Arc::clone(&listed.stress));
     let hops = Box::new(Listed { kinds, ..listed });
     let sessions = Sessions::new(config.session_limits.sessions, &config.session_limits);
     let settings =
         Settings { records: true, trace: false, ..settings(config, rules, callouts, hops, sessions.clone()) };
     let pools = names.into_iter().cloned().collect();
-    Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt, news })
+    Ok(World { settings: Arc::new(settings), sessions, entrance, pools, terms, prompt, news, stress })
 }
 
 fn hosts(upstream: &types::UpstreamPool) -> Vec<Arc<str>> {
@@ -236,6 +238,8 @@ pub struct Listed {
     pub kinds: Vec<PoolKind>,
     /// What the hosts are told.
     pub news: Arc<News>,
+    /// Whether dialogs are running out, with the hosts of whatever pool.
+    pub stress: Arc<AtomicBool>,
 }
 
 impl Listed {
@@ -245,7 +249,12 @@ impl Listed {
         let named = |(pool, terms): (&Vec<Arc<str>>, &HopTerms)| {
             pool.iter().map(|name| Named::new(name, *terms, &news)).collect()
         };
-        Listed { pools: pools.iter().zip(terms).map(named).collect(), kinds: Vec::new(), news }
+        Listed {
+            pools: pools.iter().zip(terms).map(named).collect(),
+            kinds: Vec::new(),
+            news,
+            stress: Arc::default(),
+        }
     }
 }
 
@@ -263,6 +272,10 @@ impl NextHops for Listed {
 
     fn kind(&self, pool: PoolId) -> PoolKind {
         self.kinds.get(usize::from(pool.0)).copied().unwrap_or_default()
+    }
+
+    fn is_stressed(&self, _: PoolId) -> bool {
+        self.stress.load(Relaxed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! **Never**: sets a limit that no configuration may set.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::callout::Callouts;
@@ -21,13 +22,15 @@ use crate::script::settings::Listed;
 /// The pools there are.
 pub const POOLS: u16 = 4;
 
-/// Draws one. `reject`: bare CR and LF in content are refused; `terms`: of each pool.
+/// Draws one. `reject`: bare CR and LF in content are refused; `terms`: of each pool; `stress`: whether
+/// dialogs are running out.
 pub fn settings(
     rng: &mut Rng,
     bent: Bent,
     reject: bool,
     callouts: Arc<dyn Callouts>,
     terms: &[HopTerms],
+    stress: &Arc<AtomicBool>,
 ) -> Settings {
     let names = |names: &[&str]| names.iter().map(|&name| Arc::from(name)).collect::<Vec<Arc<str>>>();
     let main = &["a", "b", "c"][..1 + rng.below(3)];
@@ -60,6 +63,6 @@ pub fn settings(
         callouts,
         limiter: Arc::new(NoLimits),
         client_hello: gatepost::tls::client_hello::read,
-        next_hops: Box::new(Listed { kinds, ..Listed::new(&pools, terms) }),
+        next_hops: Box::new(Listed { kinds, stress: Arc::clone(stress), ..Listed::new(&pools, terms) }),
     }
 }

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use gatepost::session::Session;
@@ -61,6 +62,8 @@ enum Event {
     /// The client's handshake is over; `None`: it went well.
     Handshake(Option<TlsFaultKind>),
     Shutdown,
+    /// Dialogs are running out, or are not any more.
+    Stress(bool),
 }
 
 /// What is known when so many octets have been handed in.
@@ -128,6 +131,7 @@ pub struct Stage<'a> {
     /// Nothing goes wrong with hops: sessions go deep.
     fair: Option<u64>,
     steps: usize,
+    stress: Arc<AtomicBool>,
 }
 
 impl<'a> Stage<'a> {
@@ -138,7 +142,9 @@ impl<'a> Stage<'a> {
         let bent = Bent::draw(&mut rng);
         let callouts = Arc::new(Whims::new(&mut rng.fork(), bent, POOLS));
         let terms = std::array::from_fn(|_| terms::terms(&mut rng));
-        let settings: Arc<Settings> = Arc::new(settings(&mut rng, bent, reject, callouts.clone(), &terms));
+        let stress = Arc::new(AtomicBool::new(rng.percent(10)));
+        let settings: Arc<Settings> =
+            Arc::new(settings(&mut rng, bent, reject, callouts.clone(), &terms, &stress));
         let securing = settings.doors[0].tls == DoorTls::Implicit;
         let client = SocketAddr::from(([192, 0, 2, 1], 40000));
         let entrance = Entrance { listener: 0, pool: PoolId(0), client, facts: None };
@@ -171,6 +177,7 @@ impl<'a> Stage<'a> {
             fair: None,
             posted: 0,
             steps: 0,
+            stress,
         };
         stage.fair = bent.fair.then(|| stage.rng.next());
         stage.links[0].open = true;
@@ -184,6 +191,12 @@ impl<'a> Stage<'a> {
         if stage.rng.percent(4) {
             let when = stage.rng.next() % 4_000;
             stage.at(when, Event::Shutdown);
+        }
+        if stage.rng.percent(10) {
+            for on in [true, false, true] {
+                let when = stage.rng.next() % 100_000;
+                stage.at(when, Event::Stress(on));
+            }
         }
         stage
     }
@@ -278,6 +291,10 @@ impl<'a> Stage<'a> {
             Event::Hop(connection, act) => self.hop_acts(connection, act),
             Event::HopHandshake(connection, outcome) => self.hop_handshake_ends(connection, outcome),
             Event::Handshake(fault) => self.handshake_ends(fault),
+            Event::Stress(on) => {
+                self.note(|| format!("<stress: {on}>"));
+                self.stress.store(on, Relaxed);
+            }
             Event::Shutdown => {
                 self.note(|| "<shutdown>".to_owned());
                 self.handle(Input::Shutdown);

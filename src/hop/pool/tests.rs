@@ -266,3 +266,35 @@ fn threads_never_exceed_the_bound() {
     });
     assert!(pool.health().iter().all(|host| host.up && host.open == 0));
 }
+
+#[test]
+fn stress_is_80_per_cent_of_what_the_hosts_in_use_may_have() {
+    let (one, now) = (pool(Balance::First, &[(1, 1), (2, 1)], 5), Instant::now());
+    let mut held: Vec<Picked> = (0..7).map(|_| pick(&one, &[], now)).collect();
+    assert!(!one.is_stressed(), "7 of 10, although the first host is full");
+    held.push(pick(&one, &[], now));
+    assert!(one.is_stressed(), "8 of 10");
+    held.pop();
+    assert!(one.is_stressed(), "7 of 10: it is not over yet");
+    held.pop();
+    assert!(!one.is_stressed(), "6 of 10");
+    // A host that is put aside gives no room.
+    let ejected = pick(&one, &[], now);
+    for _ in 0..3 {
+        ejected.lease.failed(Why::Connect, now);
+    }
+    drop(ejected);
+    assert!(one.is_stressed(), "5 of 5 with the host that serves");
+    for _ in 0..3 {
+        held[0].lease.failed(Why::Connect, now);
+    }
+    assert!(!one.is_stressed(), "6 of 10, all of which are put aside, and so all tried");
+}
+
+#[test]
+fn without_a_bound_there_is_no_stress() {
+    let (one, now) = (pool(Balance::First, &[(1, 1)], 0), Instant::now());
+    let _held: Vec<Picked> = (0..100).map(|_| pick(&one, &[], now)).collect();
+    assert!(!one.is_stressed());
+    assert!(!pool(Balance::First, &[], 5).is_stressed(), "nor without a host");
+}

@@ -5,9 +5,9 @@
 //! Never: changes anything.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Client, Mark, Phase};
+use super::{Client, Mark, Phase, between_looks};
 use crate::session::facts::ClientFacts;
 use crate::session::settings::{AuthShown, Door, DoorTls, Entrance};
 use crate::session::transaction::Hello;
@@ -153,6 +153,18 @@ impl Client {
     /// Whether it cannot be told anything any more.
     pub fn is_gone(&self) -> bool {
         self.is(Mark::Gone)
+    }
+
+    /// Until when it may be silent, if it may be for `whole`. Before its first MAIL it is looked at each so often: stress
+    /// may begin while it waits, and nobody wakes it then.
+    pub fn silent_until(&self, whole: Duration) -> Instant {
+        let look = between_looks(whole) * (u32::from(self.looks) + 1);
+        self.active_at + if self.is(Mark::SaidMail) { whole } else { whole.min(look) }
+    }
+
+    /// Whether it was greeted before any hop was opened.
+    pub fn was_greeted_here(&self) -> bool {
+        self.is(Mark::GreetedHere)
     }
 
     /// When it last did or heard something.

@@ -27,6 +27,15 @@ use super::turn::Turn;
 use crate::dialog::{Downstream, Limits, Next};
 use crate::smtp::{BareNewline, Extensions, ReplyRef, SessionId};
 
+/// How long it may be silent under stress before its first MAIL.
+const STRESSED: Duration = Duration::from_secs(10);
+
+/// How long passes between two looks at a client that may be silent for `whole`: more only where that is beyond 42
+/// minutes, so that a byte counts them.
+fn between_looks(whole: Duration) -> Duration {
+    STRESSED.max(whole / u32::from(u8::MAX))
+}
+
 /// How far its dialog has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -53,6 +62,8 @@ pub struct Client {
     hello: Option<Box<Hello>>,
     shown: Extensions,
     active_at: Instant,
+    /// How often it was looked at since then; see [`Client::silent_until`].
+    looks: u8,
     /// Octets of chunks that belonged to no message.
     strayed: u32,
     marks: Bits,
@@ -81,6 +92,8 @@ enum Mark {
     BehindMail,
     /// It has said MAIL.
     SaidMail,
+    /// It was greeted before any hop was opened, for want of room.
+    GreetedHere,
 }
 
 impl Client {
@@ -94,6 +107,7 @@ impl Client {
             hello: None,
             shown: Extensions::default(),
             active_at: now,
+            looks: 0,
             strayed: 0,
             marks: Bits::default(),
         };
@@ -107,9 +121,22 @@ impl Client {
         self.lines.next(octets, limits, bare)
     }
 
-    /// It did something.
+    /// It did or heard something.
     pub fn was_active(&mut self, now: Instant) {
         self.active_at = now;
+        self.looks = 0;
+    }
+
+    /// It was looked at, and may go on to be silent.
+    pub fn was_looked_at(&mut self, now: Instant, whole: Duration) {
+        let silent = now.saturating_duration_since(self.active_at);
+        let looks = silent.as_millis() / between_looks(whole).as_millis();
+        self.looks = u8::try_from(looks).unwrap_or(u8::MAX);
+    }
+
+    /// It is greeted before any hop was opened, or not so.
+    pub fn greets_here(&mut self, here: bool) {
+        self.mark(Mark::GreetedHere, here);
     }
 
     /// Says a reply of our own, a written one, or one that was kept.
@@ -132,7 +159,7 @@ impl Client {
             turn.trace(Peer::Downstream, TraceSide::Server, &line);
         }
         turn.count(Event::Answered { class: said.code().class(), origin: said.origin() });
-        self.active_at = turn.now;
+        self.was_active(turn.now);
     }
 
     /// Says a reply as it was heard, octet for octet; whether it could be told. `waited`: how long for.
@@ -150,7 +177,7 @@ impl Client {
         turn.trace(Peer::Downstream, TraceSide::Server, reply.as_bytes());
         turn.count(Event::Answered { class: reply.code().class(), origin });
         turn.count(Event::Waited(waited));
-        self.active_at = turn.now;
+        self.was_active(turn.now);
         true
     }
 
@@ -169,7 +196,7 @@ impl Client {
         if let Some((_, waited)) = by {
             turn.count(Event::Waited(waited));
         }
-        self.active_at = turn.now;
+        self.was_active(turn.now);
         if turn.tracing {
             let said: Vec<u8> =
                 turn.to(Peer::Downstream).slices(&[]).flatten().skip(start).copied().collect();
@@ -252,7 +279,7 @@ impl Client {
     /// The next octets are a handshake's.
     pub fn begin_tls(&mut self, turn: &mut Turn<'_>) {
         self.phase = Phase::Securing;
-        self.active_at = turn.now;
+        self.was_active(turn.now);
         turn.wish(Output::StartTls(Peer::Downstream));
     }
 
@@ -268,7 +295,7 @@ impl Client {
         self.entrance.facts.get_or_insert_default().tls = Some(facts);
         self.phase = Phase::Open;
         self.mark(Mark::Locked, false);
-        self.active_at = turn.now;
+        self.was_active(turn.now);
         true
     }
 

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::client::Phase;
-use super::super::events::SessionEnd;
+use super::super::events::{Event, Relief, SessionEnd};
 use super::super::owed::{Answer, What};
 use super::super::peer::{HOPS, HopId};
 use super::super::said::Said;
@@ -69,7 +69,7 @@ impl Conductor {
         match self.client.phase() {
             Phase::Over => {}
             Phase::Securing | Phase::ClientHello => {
-                soonest.consider(Wait::Handshake, self.client.active_at() + timeouts.tls);
+                soonest.consider(Wait::Handshake, self.client.silent_until(timeouts.tls));
             }
             Phase::Open | Phase::Unspeakable | Phase::OnlyQuit => self.client_waits(&mut soonest),
         }
@@ -111,7 +111,7 @@ impl Conductor {
             Some(_) => soonest.consider(Wait::Answer, answer),
             None if takes_content => {}
             None if self.delivery.in_content() => soonest.consider(Wait::Go, active_at + timeouts.answer),
-            None => soonest.consider(Wait::Command, active_at + timeouts.command),
+            None => soonest.consider(Wait::Command, self.client.silent_until(timeouts.command)),
         }
     }
 
@@ -128,6 +128,8 @@ impl Conductor {
 
     fn waited_enough(&mut self, turn: &mut Turn<'_>, wait: Wait, stalled: bool) {
         match wait {
+            Wait::Command if self.may_be_silent(turn, self.settings.timeouts.command) => {}
+            Wait::Handshake if self.may_be_silent(turn, self.settings.timeouts.tls) => {}
             Wait::Command => self.hang_up(turn, Some(Said::Own(&own::IDLE)), SessionEnd::Idle),
             Wait::Content => {
                 let streams = |hop: &HopId| stalled && self.delivery.streams_to(*hop);
@@ -153,6 +155,24 @@ impl Conductor {
             }
             Wait::Hop(hop) => self.hop_too_late(turn, hop),
         }
+    }
+
+    /// Whether the client may go on to be silent, which it may be for `whole`: under stress only one that has said MAIL.
+    fn may_be_silent(&mut self, turn: &mut Turn<'_>, whole: Duration) -> bool {
+        if turn.now >= self.client.active_at() + whole {
+            return false;
+        }
+        if self.is_stressed() {
+            turn.count(Event::Relieved(Relief::ClientEnded));
+            return false;
+        }
+        self.client.was_looked_at(turn.now, whole);
+        true
+    }
+
+    /// Whether sessions, or dialogs of the session's pool, are running out.
+    pub(super) fn is_stressed(&self) -> bool {
+        self.settings.limiter.is_stressed() || self.settings.next_hops.is_stressed(self.hops.pool())
     }
 
     /// The client has waited long enough for the answer at the head.

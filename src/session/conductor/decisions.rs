@@ -9,7 +9,7 @@
 //! RFC 5321 3.1 (a refusing greeting), 4.2 (replies).
 
 use super::super::client::Phase;
-use super::super::events::{SessionEnd, VerdictKind};
+use super::super::events::{Event, Relief, SessionEnd, VerdictKind};
 use super::super::law::reply_verdict;
 use super::super::owed::{What, without_hop};
 use super::super::route::{PoolId, PoolKind};
@@ -65,6 +65,11 @@ impl Conductor {
                 self.hang_up(turn, None, SessionEnd::HopLost);
             }
             What::Greeting if (self.settings.own_greeting && !unspeakable) || self.is_by_recipient() => {
+                self.greet(turn);
+            }
+            What::Greeting if !unspeakable && self.withholds_hop() => {
+                turn.count(Event::Relieved(Relief::HopWithheld));
+                self.client.greets_here(true);
                 self.greet(turn);
             }
             What::Hello(hello) if self.is_by_recipient() => self.hello_here(turn, *hello),

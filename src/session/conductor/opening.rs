@@ -51,6 +51,7 @@ impl Conductor {
     /// The client is known, for the first time or as another than before: asks at `connect`, and opens the hop.
     pub(super) fn introduce(&mut self, turn: &mut Turn<'_>) {
         self.owed.head_waits_since(turn.now);
+        self.client.greets_here(false);
         let subject = Subject::Command { verb: Verb::Other, argument: b"" };
         self.ask(turn, Stage::Connect, What::Greeting, subject);
     }
@@ -80,6 +81,18 @@ impl Conductor {
     pub(super) fn greet(&mut self, turn: &mut Turn<'_>) {
         let greeting = self.own_greeting();
         self.owe(turn, What::Greeting, Said::Written(greeting));
+    }
+
+    /// Whether no hop is opened for a client that has said nothing: under stress, unless somebody is asked about the hop's
+    /// greeting. Who makes much of stress must not get round that.
+    pub(super) fn withholds_hop(&self) -> bool {
+        let stages = self.settings.rules.stages().and(self.settings.callouts.stages());
+        !stages.has(Stage::ConnectReply) && self.is_stressed()
+    }
+
+    /// Whether greeting and first EHLO line are our own.
+    pub(super) fn speaks_for_itself(&self) -> bool {
+        self.settings.own_greeting || self.client.was_greeted_here()
     }
 
     /// Our own greeting.

@@ -43,7 +43,7 @@ impl Conductor {
             }
             return;
         }
-        let extended = hello.extended;
+        let (extended, own_name) = (hello.extended, self.speaks_for_itself());
         let settings = Arc::clone(&self.settings);
         let Some(open) = self.hops.get_mut(hop) else { return };
         let lmtp = open.is_lmtp();
@@ -60,7 +60,7 @@ impl Conductor {
                 message_size: settings.limits.message_size,
                 recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
                 auth: self.client.is_shown_auth(self.door()),
-                hostname: settings.own_greeting.then_some(&settings.hostname),
+                hostname: own_name.then_some(&settings.hostname),
                 forward: &settings.forward_extensions,
                 starttls: self.client.is_offered_tls(self.door()) || self.passes_starttls(hop),
                 tells: self.client.is_trusted(),
@@ -79,7 +79,7 @@ impl Conductor {
             let waited = turn.now.saturating_duration_since(self.owed.since());
             self.client.showed(turn, extensions, start, Some((hop, waited)));
             self.hops.episode_over();
-        } else if settings.own_greeting {
+        } else if own_name {
             self.client.tell(turn, &Said::Written(line_of(250, &settings.hostname)));
         } else if lmtp {
             // LHLO is answered like EHLO; a client that said HELO expects one line.
