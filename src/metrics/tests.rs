@@ -108,6 +108,7 @@ fn all_events() -> Vec<Occurrence> {
         [H::Missing, H::Malformed, H::TooLong, H::Checksum, H::Second, H::Unlisted]
             .map(Occurrence::ProxyHeader),
     );
+    events.extend([labels::Relief::ClientEnded, labels::Relief::HopWithheld].map(Occurrence::Relief));
     events.extend([labels::Reload::Done, labels::Reload::Refused].map(Occurrence::Reload));
     for what in [Rated::Mail, Rated::Rcpt] {
         events.extend([Bound::Client, Bound::Range].map(|whose| Occurrence::Limited(what, whose)));

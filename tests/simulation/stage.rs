@@ -142,7 +142,9 @@ impl<'a> Stage<'a> {
         let bent = Bent::draw(&mut rng);
         let callouts = Arc::new(Whims::new(&mut rng.fork(), bent, POOLS));
         let terms = std::array::from_fn(|_| terms::terms(&mut rng));
-        let stress = Arc::new(AtomicBool::new(rng.percent(10)));
+        // From dice of its own: what else a seed does stays what it was.
+        let mut weather = Rng::new(!seed);
+        let stress = Arc::new(AtomicBool::new(weather.percent(10)));
         let settings: Arc<Settings> =
             Arc::new(settings(&mut rng, bent, reject, callouts.clone(), &terms, &stress));
         let securing = settings.doors[0].tls == DoorTls::Implicit;
@@ -192,9 +194,9 @@ impl<'a> Stage<'a> {
             let when = stage.rng.next() % 4_000;
             stage.at(when, Event::Shutdown);
         }
-        if stage.rng.percent(10) {
+        if weather.percent(10) {
             for on in [true, false, true] {
-                let when = stage.rng.next() % 100_000;
+                let when = weather.next() % 100_000;
                 stage.at(when, Event::Stress(on));
             }
         }
