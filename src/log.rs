@@ -7,6 +7,7 @@
 
 pub mod burst;
 mod cut;
+mod lists;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,17 +15,18 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::panic;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{error, field, info, trace, warn};
+use serde_json::{Value, json};
+use tracing::{Level, error, field, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::networks::Networks;
 use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
-use crate::session::io::{MessageEnd, Offer, Peer, TraceSide};
-use crate::session::record::{Address, PassageRecord, Record};
+use crate::session::io::{MessageEnd, Offer, Peer, TraceSide, VerdictKind};
+use crate::session::record::{Address, AttemptRecord, PassageRecord, RecipientRecord, Record, Speaker};
 use crate::session::unmet::Unmet;
 use crate::session::verdict::Stage;
 use crate::smtp::{Foreign, SessionId};
@@ -39,11 +41,20 @@ const TEXT: usize = 1024;
 /// Octets of a list in a record, at most, so that what stands behind it is not cut off.
 const LIST: usize = 5 * 1024;
 
+/// The same of recipients that are JSON, with their names for everything.
+const LISTS: usize = 12 * 1024;
+
+/// What stands for a reply that did not come.
+const NO_ANSWER: &str = "no answer";
+
 /// Hidden keywords that are logged, and lacks of hosts that are kept apart, at most.
 const HIDDEN: usize = 1000;
 
 /// Ranges that one line names, at most.
 const RANGES: usize = 10;
+
+/// How records are written.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// How often a line is written that strangers could have written at will.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -90,6 +101,8 @@ impl Default for Seldom {
 /// Where the thread that writes cannot be had.
 pub fn begin(log: &Log) -> io::Result<Logging> {
     let logging = queue::begin(log.format)?;
+    // As for the queue, the first one's counts.
+    let _ = FORMAT.set(log.format);
     let level = match log.level {
         LogLevel::Off => "off",
         LogLevel::Error => "error",
@@ -131,16 +144,18 @@ pub fn say(text: &str) {
 
 /// One transaction.
 pub fn transaction(record: &Record) {
-    let recipients = record.recipients.iter().map(|recipient| {
-        let hop = recipient.hop.as_deref().unwrap_or("gatepost");
-        format!("{} [{hop}: {}]", address(&recipient.address), brief(&recipient.reply))
-    });
-    let recipients = list(recipients, LIST);
-    let verdicts = record
-        .verdicts
-        .iter()
-        .map(|(stage, rule, kind)| format!("{}:{rule}:{}", stage.as_str(), kind.as_str()));
-    let verdicts = list(verdicts, TEXT);
+    let json = FORMAT.get() == Some(&LogFormat::Json);
+    let (recipients, verdicts) = match json {
+        true => (
+            lists::fold(record.recipients.iter().map(recipient_value), LISTS),
+            lists::fold(record.verdicts.iter().map(verdict_value), TEXT),
+        ),
+        false => (
+            list(record.recipients.iter().map(recipient), LIST),
+            list(record.verdicts.iter().map(verdict), TEXT),
+        ),
+    };
+    let reply = record.reply.as_ref();
     let facts = record.facts.as_deref();
     info!(
         session = %record.session,
@@ -158,12 +173,70 @@ pub fn transaction(record: &Record) {
         hop_tls = record.hop_tls.as_ref().map(tls),
         verdicts,
         outcome = record.end.map_or("none", end),
-        reply = record.reply.as_deref().map(brief),
+        reply = reply.map(|reply| brief(&reply.heard)),
+        by = reply.map(|reply| field::display(&reply.by)),
+        hop_reply = reply.and_then(|reply| reply.hop_said.as_deref()).map(brief),
         octets = record.octets,
         mended = record.mended,
         milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
         "transaction"
     );
+}
+
+/// `<a@x> as <b@y> [hop mx: 250 Ok]`; where it was tried elsewhere, or somebody else spoke, each attempt, too.
+fn recipient(record: &RecipientRecord) -> String {
+    let mut said = match &record.heard {
+        Some((heard, by)) => format!("{} [{by}: {}", address(&record.address), brief(heard)),
+        None => format!("{} [{NO_ANSWER}", address(&record.address)),
+    };
+    let sent = record.address.sent.as_ref().unwrap_or(&record.address.given);
+    let is_all = |attempt: &AttemptRecord| {
+        let heard = record.heard.as_ref().map(|(heard, by)| (Some(heard), by.clone()));
+        attempt.sent == *sent && heard == Some((attempt.reply.as_ref(), Speaker::Hop(attempt.host.clone())))
+    };
+    if !matches!(&*record.attempts, [only] if is_all(only)) {
+        for attempt in &record.attempts {
+            let reply = attempt.reply.as_deref().map_or_else(|| NO_ANSWER.to_owned(), brief);
+            // Writing to a string does not fail.
+            let _ = write!(said, "; <{}> at {}: {reply}", text(&attempt.sent), attempt.host);
+        }
+    }
+    said.push(']');
+    said
+}
+
+fn recipient_value(record: &RecipientRecord) -> Value {
+    let attempts = record.attempts.iter().map(|attempt| {
+        json!({
+            "sent": text(&attempt.sent),
+            "host": &*attempt.host,
+            "reply": attempt.reply.as_deref().map(brief),
+        })
+    });
+    let Address { given, sent } = &record.address;
+    json!({
+        "given": text(given),
+        "sent": text(sent.as_ref().unwrap_or(given)),
+        "heard": record.heard.as_ref().map(|(heard, _)| brief(heard)),
+        "by": record.heard.as_ref().map(|(_, by)| by.to_string()),
+        "attempts": attempts.collect::<Vec<_>>(),
+    })
+}
+
+fn verdict((stage, by, kind): &(Stage, Box<str>, VerdictKind)) -> String {
+    format!("{}:{by}:{}", stage.as_str(), kind.as_str())
+}
+
+fn verdict_value((stage, by, kind): &(Stage, Box<str>, VerdictKind)) -> Value {
+    json!({ "stage": stage.as_str(), "by": &**by, "verdict": kind.as_str() })
+}
+
+/// A client heard a negative reply that is no hop's: whose it was, and what it was about.
+pub fn refused(session: SessionId, client: SocketAddr, by: &Speaker, stage: Option<Stage>, reply: &[u8]) {
+    if tracing::enabled!(Level::INFO) && burst::admits(Kind::Refused) {
+        let reply = reply.split(|&octet| octet == b'\r').next().unwrap_or_default();
+        info!(%session, %client, %by, stage = stage.map(Stage::as_str), "refused: {}", brief(reply));
+    }
 }
 
 /// TLS between client and hop that was passed through: nobody was asked about the mail in it.

@@ -38,6 +38,8 @@ mod privileges;
 mod proxy_protocol;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "process/refused.rs"]
+mod refused;
 #[path = "process/reload.rs"]
 mod reload;
 #[allow(dead_code, reason = "shared with interop; not every test program uses all of it")]

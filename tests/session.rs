@@ -14,6 +14,8 @@ mod moments;
 mod news;
 #[path = "session/passages.rs"]
 mod passages;
+#[path = "session/recipients.rs"]
+mod recipients;
 #[path = "session/records.rs"]
 mod records;
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]

@@ -31,10 +31,12 @@ pub enum Kind {
     ProxyHeader,
     /// Another protocol than SMTP.
     Foreign,
+    /// A client heard a negative reply that is no hop's.
+    Refused,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -42,6 +44,7 @@ impl Kind {
         (Self::Terms, "hop: its pool's terms"),
         (Self::ProxyHeader, "PROXY headers"),
         (Self::Foreign, "clients: other protocols"),
+        (Self::Refused, "refused"),
     ];
 }
 
@@ -68,7 +71,7 @@ pub(super) fn end() {
 
 fn tell(kind: Kind, name: &str, more: u64) {
     match kind {
-        Kind::ClientTls => info!(more, "{name}: so many more, not written one by one"),
+        Kind::ClientTls | Kind::Refused => info!(more, "{name}: so many more, not written one by one"),
         _ => warn!(more, "{name}: so many more, not written one by one"),
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! In:    a line as it was formatted.
 //! Out:   the same, or a shorter one that says how long it was: as text ` (cut: 40000 octets in all)` at its end, as
-//!        JSON the longest values shortened, each with `...` at its end, and a field `cut`.
+//!        JSON the longest values shortened, each with `...` at its end, lists of fewer elements, and a field `cut`.
 //! Never: leaves JSON that is none, half a character, or a line without its end.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::lists;
 use crate::config::types::LogFormat;
 
 /// The longest line, its end included.
@@ -54,10 +55,10 @@ fn json(line: &[u8]) -> Vec<u8> {
 }
 
 fn shorten(value: &mut Value, most: usize) {
-    if let Value::String(text) = value
-        && text.len() > most
-    {
-        *text = format!("{}{MORE}", shortened(text, most));
+    match value {
+        Value::String(text) if text.len() > most => *text = format!("{}{MORE}", shortened(text, most)),
+        Value::Array(all) => lists::shorten(all, most),
+        _ => {}
     }
 }
 
@@ -85,6 +86,20 @@ mod tests {
             assert!(cut.len() <= MOST && cut.len() > MOST - 4, "{}", cut.len());
             assert!(cut.ends_with(&format!(" (cut: {} octets in all)\n", line.len())));
         }
+    }
+
+    #[test]
+    fn lists_have_fewer_elements() {
+        let each = serde_json::json!({ "given": "a@example.com", "heard": "x".repeat(100) });
+        let fields = serde_json::json!({ "level": "INFO", "recipients": vec![each.clone(); 500] });
+        let line = format!("{fields}\n");
+        let cut = cut(line.as_bytes(), LogFormat::Json);
+        assert!(cut.len() <= MOST, "{}", cut.len());
+        let read: Value = serde_json::from_slice(&cut).unwrap();
+        let kept = read["recipients"].as_array().unwrap();
+        let more = kept.last().unwrap()["more"].as_u64().unwrap() as usize;
+        assert!(kept.len() > 10 && kept.len() - 1 + more == 500, "{} {more}", kept.len());
+        assert!(kept[..kept.len() - 1].iter().all(|one| *one == each));
     }
 
     #[test]

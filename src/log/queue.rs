@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{burst, cut};
+use super::{burst, cut, lists};
 use crate::config::types::LogFormat;
 
 /// Lines that wait to be written, at most.
@@ -210,7 +210,8 @@ impl<W: Write> Writer<W> {
 
     /// Writes a line, or loses it.
     fn write(&mut self, line: &[u8], dropped: &AtomicU64) {
-        if self.out_with(&cut::cut(line, self.format)).is_err() {
+        let line = lists::unfold(line, self.format);
+        if self.out_with(&cut::cut(&line, self.format)).is_err() {
             dropped.fetch_add(1, Relaxed);
         }
     }

@@ -28,10 +28,12 @@ use super::share::{Guest, Share};
 use super::worker::{self, Registered, Serving, Stopping};
 use crate::config::types::Intercept;
 use crate::limits::{Entered, Exceeded, Permit};
+use crate::log;
 use crate::metrics::Occurrence;
 use crate::metrics::labels::Refusal;
 use crate::session::client::ClientFacts;
 use crate::session::limiter::Bound;
+use crate::session::record::Speaker;
 use crate::session::route::PoolId;
 use crate::session::settings::{self, Entrance};
 use crate::smtp::{Own, SessionId, own};
@@ -335,10 +337,14 @@ fn refusal(exceeded: Exceeded) -> Refusal {
 /// Answers a client that is not let in.
 pub(super) fn refuse(stream: TcpStream, own: &Own, why: Refusal, ids: &Ids) {
     worker::with_scratch(|scratch| scratch.meter.count(Occurrence::SessionRefused(why)));
-    let mut line = Vec::new();
-    own.write(ids.next(), &mut line);
+    let id = ids.next();
+    let reply = own.reply(id);
+    // Behind a load balancer that is not trusted to name clients, it is the balancer.
+    if let Ok(client) = stream.peer_addr() {
+        log::refused(id, client, &Speaker::Gatepost, None, reply.as_bytes());
+    }
     // A fresh socket's buffer takes a line; a client that is gone already needs none.
-    let _ = stream.try_write(&line);
+    let _ = stream.try_write(reply.as_bytes());
     linger(stream);
 }
 

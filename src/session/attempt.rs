@@ -252,6 +252,11 @@ impl Attempt {
         &self.recipient
     }
 
+    /// The hop of the attempt under way.
+    pub fn hop(&self) -> Option<HopId> {
+        self.hop
+    }
+
     /// Whether the attempt under way is at this hop.
     pub fn is_at(&self, hop: HopId) -> bool {
         self.hop == Some(hop)

@@ -19,6 +19,7 @@ use super::fault::Fault;
 pub use super::peer::{Bits, HOPS, HopId, Origin, Peer, Ticket};
 use super::record::{PassageRecord, Record};
 use super::route::{Destination, Domain, Host, NotFound};
+pub use super::said::{Said, Written};
 use super::stage::{CalloutId, Stage};
 use super::unmet::Unmet;
 use crate::dialog::Tx;
@@ -113,6 +114,8 @@ pub enum Output {
     Malformed(Arc<dyn Host>, Box<[u8]>),
     /// A transaction is over: one log record.
     Record(Box<Record>),
+    /// The client heard this negative reply, which is no hop's: to be logged, by the id it may have heard.
+    Refused(Said),
     /// A hop offers something that the client is not shown: to be logged.
     Hidden(Arc<dyn Host>, Offer),
     /// The client sent a PROXY header that it has no business to send: to be logged.

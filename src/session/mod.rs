@@ -44,8 +44,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::conductor::Conductor;
-use self::io::{HopId, Input, Out, Peer};
+use self::io::{HopId, Input, Out, Peer, Written};
 use self::passage::Passage;
+use self::record::Speaker;
 use self::settings::{Entrance, Settings};
 use self::turn::Turn;
 use crate::networks::Networks;
@@ -199,6 +200,11 @@ impl Session {
     /// How long a connection to a hop may take.
     pub fn connect_timeout(&self) -> Duration {
         self.settings().timeouts.connect
+    }
+
+    /// Whose words a reply is in that is no hop's.
+    pub fn author(&self, written: &Written) -> Speaker {
+        self.settings().author(written)
     }
 
     fn settings(&self) -> &Settings {

@@ -5,9 +5,11 @@
 //! Never: more than a line.
 
 use super::events::VerdictKind;
-use super::said::Said;
+use super::peer::Origin;
+use super::said::{Said, Written};
 use super::stage::Stage;
 use super::verdict::{CommandVerdict, ReplyVerdict};
+use crate::smtp::{Code, ReplyRef};
 
 pub fn kind_of_reply_verdict(verdict: &ReplyVerdict) -> VerdictKind {
     match verdict {
@@ -35,9 +37,45 @@ pub fn first_line(reply: &[u8]) -> Box<[u8]> {
     reply.split(|&octet| octet == b'\r').next().unwrap_or(reply).into()
 }
 
-pub fn said_line(said: &Said) -> Box<[u8]> {
+/// What the client was told, in whoever's words.
+#[derive(Clone, Copy)]
+pub enum Told<'r> {
+    /// A reply that was kept.
+    Said(&'r Said),
+    /// What a verdict, or gatepost, put in a hop's reply's place.
+    Written(&'r Written),
+    /// A reply as it was heard.
+    Heard(Origin, ReplyRef<'r>),
+}
+
+impl<'r> Told<'r> {
+    /// A reply as it was heard, or what was put in its place.
+    pub fn of(origin: Origin, reply: ReplyRef<'r>, instead: Option<&'r Written>) -> Told<'r> {
+        instead.map_or(Told::Heard(origin, reply), Told::Written)
+    }
+
+    pub fn code(self) -> Code {
+        match self {
+            Told::Said(said) => said.code(),
+            Told::Written(written) => written.code(),
+            Told::Heard(_, reply) => reply.code(),
+        }
+    }
+
+    /// Its first line.
+    pub fn line(self) -> Box<[u8]> {
+        match self {
+            Told::Said(said) => said_line(said),
+            Told::Written(written) => first_line(written.as_bytes()),
+            Told::Heard(_, reply) => first_line(reply.as_bytes()),
+        }
+    }
+}
+
+fn said_line(said: &Said) -> Box<[u8]> {
     match said {
-        Said::Written(reply) | Said::Heard(_, reply) => first_line(reply.as_bytes()),
+        Said::Written(reply) => first_line(reply.as_bytes()),
+        Said::Heard(_, reply) => first_line(reply.as_bytes()),
         Said::Own(own) => {
             format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
         }

@@ -4,6 +4,7 @@
 //! Out:   a [`Record`] when it ends; `log.rs` writes it as one line.
 //! Never: holds content or an AUTH exchange.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +39,8 @@ pub struct Record {
     pub verdicts: Vec<(Stage, Box<str>, VerdictKind)>,
     /// How the message ended; `None`: no content was sent.
     pub end: Option<MessageEnd>,
-    /// First line of the reply to the content, or of the refusal that ended the transaction.
-    pub reply: Option<Box<[u8]>>,
+    /// The reply to the content, or the refusal that ended the transaction.
+    pub reply: Option<LastWord>,
     /// Octets of content as received.
     pub octets: u64,
     /// Bare CRs and LFs mended.
@@ -78,13 +79,59 @@ pub struct Address {
     pub sent: Option<Box<[u8]>>,
 }
 
+/// Whose words a client heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// Gatepost's own.
+    Gatepost,
+    /// A hop's.
+    Hop(Arc<str>),
+    /// A rule's.
+    Rule(Box<str>),
+    /// A callout's.
+    Callout(Box<str>),
+}
+
+impl fmt::Display for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Speaker::Gatepost => f.write_str("gatepost"),
+            Speaker::Hop(host) => write!(f, "hop {host}"),
+            Speaker::Rule(name) => write!(f, "rule {name}"),
+            Speaker::Callout(name) => write!(f, "callout {name}"),
+        }
+    }
+}
+
+/// What the client heard of a transaction in the end.
+#[derive(Clone, Debug)]
+pub struct LastWord {
+    /// Its first line.
+    pub heard: Box<[u8]>,
+    /// Whose words it was in.
+    pub by: Speaker,
+    /// First line of what the hop said to the content, where the client heard something else.
+    pub hop_said: Option<Box<[u8]>>,
+}
+
 /// One recipient and what became of it.
 #[derive(Clone, Debug)]
 pub struct RecipientRecord {
     /// The forward-path.
     pub address: Address,
-    /// First line of the reply the client heard.
-    pub reply: Box<[u8]>,
-    /// The hop that spoke, `None` where gatepost or a rule did.
-    pub hop: Option<Arc<str>>,
+    /// First line of the reply the client heard, and whose words it was in; `None`: the session ended before.
+    pub heard: Option<(Box<[u8]>, Speaker)>,
+    /// Each time a hop was asked to take it, in order.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// A recipient said to a hop.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The forward-path as it was said.
+    pub sent: Box<[u8]>,
+    /// The host.
+    pub host: Arc<str>,
+    /// First line of what that host said; `None`: it did not answer.
+    pub reply: Option<Box<[u8]>>,
 }

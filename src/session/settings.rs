@@ -12,7 +12,10 @@ use std::time::Duration;
 use super::callout::Callouts;
 use super::facts::{ClientFacts, ClientHello};
 use super::limiter::Limiter;
+use super::record::Speaker;
 use super::route::{NextHops, PoolId};
+use super::said::Written;
+use super::stage::Giver;
 use super::verdict::Rules;
 use crate::dialog::{Limits, Timeouts};
 use crate::networks::Networks;
@@ -50,6 +53,25 @@ pub struct Settings {
     pub limiter: Arc<dyn Limiter>,
     /// Reads the first octets of a client whose TLS is passed through.
     pub client_hello: fn(&[u8]) -> ClientHello,
+}
+
+impl Settings {
+    /// The name of whoever gave a verdict.
+    pub fn giver(&self, by: Giver) -> &str {
+        match by {
+            Giver::Rule(rule) => self.rules.name(rule),
+            Giver::Callout(callout) => self.callouts.name(callout),
+        }
+    }
+
+    /// Whose words a reply is in that is no hop's.
+    pub fn author(&self, written: &Written) -> Speaker {
+        match written.author().map(|(by, _)| (by, self.giver(by).into())) {
+            None => Speaker::Gatepost,
+            Some((Giver::Rule(_), name)) => Speaker::Rule(name),
+            Some((Giver::Callout(_), name)) => Speaker::Callout(name),
+        }
+    }
 }
 
 /// What holds at one listener.

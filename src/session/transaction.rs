@@ -9,7 +9,8 @@
 use std::time::Instant;
 
 use super::events::VerdictKind;
-use super::record::{Address, RecipientRecord};
+use super::peer::HopId;
+use super::record::{Address, AttemptRecord, LastWord, RecipientRecord, Speaker};
 use super::route::{Place, PoolId};
 use super::stage::{Giver, Stage};
 use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_utf8_xtext, write_xtext};
@@ -340,6 +341,25 @@ impl Transaction {
         self.size = params.size();
         self.mail = mail;
     }
+
+    /// A recipient was answered, or will not be: it takes the tries so far with it, where records are wanted.
+    pub fn notes_recipient(
+        &mut self,
+        recipient: &Recipient,
+        heard: Option<(Box<[u8]>, Speaker)>,
+        most: usize,
+    ) {
+        let Some(notes) = &mut self.notes else { return };
+        let attempts: Vec<_> = notes.tried.drain(..).map(|(_, tried)| tried).collect();
+        if notes.recipients.len() < most {
+            let tried = |tried: &AttemptRecord| {
+                tried.sent.len() + tried.reply.as_ref().map_or(0, |reply| reply.len())
+            };
+            let heard_octets = heard.as_ref().map_or(0, |(heard, _)| heard.len());
+            self.held += recipient.octets() + heard_octets + attempts.iter().map(tried).sum::<usize>();
+            notes.recipients.push(RecipientRecord { address: recipient.address(), heard, attempts });
+        }
+    }
 }
 
 /// What is kept for the record alone.
@@ -347,8 +367,12 @@ impl Transaction {
 pub struct Notes {
     /// Every recipient and its reply.
     pub recipients: Vec<RecipientRecord>,
+    /// Where the recipient at the head was tried so far.
+    pub tried: Vec<(HopId, AttemptRecord)>,
     /// What was decided.
     pub verdicts: Vec<(Stage, Giver, VerdictKind)>,
+    /// The latest refusal of DATA.
+    pub refusal: Option<LastWord>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Never: judges what must not be logged; `secrets` does.
 
 use saphyr::{LoadableYamlNode, Yaml};
+use serde_json::{Value, json};
 
 use super::gate::Gate;
 use super::hop::Hop;
@@ -101,4 +102,14 @@ fn records_are_json_where_that_is_wanted() {
         }
         assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
     }
+    let first: Value = serde_json::from_str(records[0]).unwrap();
+    let host = first["recipients"][0]["attempts"][0]["host"].as_str().unwrap();
+    assert_eq!(
+        first["recipients"],
+        json!([{
+            "given": "b@old.example", "sent": "b@new.example", "heard": "250 2.0.0 Ok", "by": format!("hop {host}"),
+            "attempts": [{ "sent": "b@new.example", "host": host, "reply": "250 2.0.0 Ok" }],
+        }])
+    );
+    assert_eq!(first["verdicts"], json!([{ "stage": "rcpt", "by": "moved", "verdict": "rewrite" }]));
 }

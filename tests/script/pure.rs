@@ -366,6 +366,7 @@ impl Pure {
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
+                | Output::Refused(_)
                 | Output::Malformed(..)
                 | Output::Foreign(..)
                 | Output::StrayHeader => {}

@@ -132,16 +132,16 @@ S: 451 4.2.1 Later
         .recipients
         .iter()
         .map(|one| {
-            let (hop, reply) = (one.hop.as_deref().unwrap_or("-"), String::from_utf8_lossy(&one.reply));
-            format!("{} {hop} {reply}", shown(&one.address))
+            let (heard, by) = one.heard.as_ref().unwrap();
+            format!("{} {by}: {}", shown(&one.address), String::from_utf8_lossy(heard))
         })
         .collect();
     assert_eq!(
         recipients,
         [
-            "jones@old.example>jones@new.example a 250-2.1.5 Jones is",
-            "brown@gone.example - 550 5.1.1 Gone",
-            "green@example.com a 451 4.2.1 Later",
+            "jones@old.example>jones@new.example hop a: 250-2.1.5 Jones is",
+            "brown@gone.example rule gone: 550 5.1.1 Gone",
+            "green@example.com hop a: 451 4.2.1 Later",
         ]
     );
     let classes: Vec<u8> = left
@@ -205,7 +205,7 @@ fn how_a_message_ends() {
     for (name, play, end, octets, mended, reply) in plays.into_iter().chain(named) {
         let left = play.run_and_leave();
         let record = &left.records[0];
-        let line = record.reply.as_deref().map_or("-".into(), String::from_utf8_lossy);
+        let line = record.reply.as_ref().map_or("-".into(), |last| String::from_utf8_lossy(&last.heard));
         assert_eq!((record.octets, record.mended, &*line), (octets, mended, reply), "{name}");
         assert_eq!(record.end, Some(end), "{name}");
         let ended: Vec<_> =

@@ -107,6 +107,7 @@ impl Stage<'_> {
             Output::Record(_)
             | Output::NotSecured(..)
             | Output::Hidden(..)
+            | Output::Refused(_)
             | Output::Malformed(..)
             | Output::Foreign(..)
             | Output::StrayHeader

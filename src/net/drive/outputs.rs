@@ -15,7 +15,8 @@ use crate::log;
 use crate::net::ask;
 use crate::net::slots::{Connecting, Slot};
 use crate::net::worker::Scratch;
-use crate::session::io::{self as session_io, HopId, Input, Output, Peer, SessionEnd};
+use crate::session::io::{self as session_io, HopId, Input, Output, Peer, Said, SessionEnd};
+use crate::session::record::Speaker;
 use crate::session::route::Host;
 use crate::show;
 
@@ -95,6 +96,7 @@ impl Drive {
                     let (peer, proxies) = self.session.proxies();
                     log::stray_header(self.session.id(), peer, proxies);
                 }
+                Output::Refused(said) => self.refused(&said),
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
                 Output::Trace(peer, side, line) => {
                     log::line(self.session.id(), peer, side, &line);
@@ -106,6 +108,19 @@ impl Drive {
         if let Some(exceeded) = exceeded {
             self.session.handle(now, Input::Exceeded(exceeded.reply()), &mut scratch.out);
             self.carry_out(cx, scratch, now);
+        }
+    }
+
+    fn refused(&self, said: &Said) {
+        let (id, client) = (self.session.id(), self.session.entrance().client);
+        match said {
+            Said::Own(own) => log::refused(id, client, &Speaker::Gatepost, None, own.reply(id).as_bytes()),
+            Said::Written(written) => {
+                let stage = written.author().map(|(_, stage)| stage);
+                log::refused(id, client, &self.session.author(written), stage, written.as_bytes());
+            }
+            // Of a hop's words its record tells.
+            Said::Heard(..) => {}
         }
     }
 

@@ -11,6 +11,7 @@
 mod known;
 mod told;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, SessionEnd};
@@ -148,17 +149,22 @@ impl Client {
         let tx = turn.to(Peer::Downstream);
         match said {
             Said::Own(own) => tx.write(|line| own.write(id, line)),
-            Said::Written(reply) | Said::Heard(_, reply) => tx.put(reply.as_bytes()),
+            Said::Written(reply) => tx.put(reply.as_bytes()),
+            Said::Heard(_, reply) => tx.put(reply.as_bytes()),
         }
         if tracing {
             let mut line = Vec::new();
             match said {
                 Said::Own(own) => own.write(id, &mut line),
-                Said::Written(reply) | Said::Heard(_, reply) => line.extend_from_slice(reply.as_bytes()),
+                Said::Written(reply) => line.extend_from_slice(reply.as_bytes()),
+                Said::Heard(_, reply) => line.extend_from_slice(reply.as_bytes()),
             }
             turn.trace(Peer::Downstream, TraceSide::Server, &line);
         }
         turn.count(Event::Answered { class: said.code().class(), origin: said.origin() });
+        if said.code().is_negative() && said.origin() == Origin::Gatepost {
+            turn.wish(Output::Refused(said.clone()));
+        }
         self.was_active(turn.now);
     }
 
@@ -177,6 +183,9 @@ impl Client {
         turn.trace(Peer::Downstream, TraceSide::Server, reply.as_bytes());
         turn.count(Event::Answered { class: reply.code().class(), origin });
         turn.count(Event::Waited(waited));
+        if reply.code().is_negative() && origin == Origin::Gatepost {
+            turn.wish(Output::Refused(Said::Written(Arc::new(reply.to_owned()).into())));
+        }
         self.was_active(turn.now);
         true
     }

@@ -6,20 +6,18 @@
 //!
 //! RFC 5321 4.3.2 (replies by command), RFC 2920 3.2 (order).
 
-use std::sync::Arc;
-
 use super::super::events::{MessageEnd, SessionEnd};
 use super::super::hop::{Hop, Tried};
-use super::super::notes::said_line;
+use super::super::notes::Told;
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::{HopId, Origin};
 use super::super::route::{Place, PoolId};
-use super::super::said::Said;
+use super::super::said::{Said, Written};
 use super::super::transaction::Mail;
 use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::{Heard, Occasion};
-use crate::smtp::{Params, Reply, ReplyRef, own};
+use crate::smtp::{Params, ReplyRef, own};
 
 impl Conductor {
     /// A hop answered the command of an owed answer.
@@ -40,6 +38,7 @@ impl Conductor {
         }
         if let Some(Entry { what, .. }) = self.owed.pop() {
             let occasion = self.occasion(&what, hop);
+            self.note_heard(&what, hop, reply);
             self.judge(turn, what, occasion, reply, None);
             if self.owed.head_number() != number {
                 self.owed.head_waits_since(turn.now);
@@ -79,8 +78,9 @@ impl Conductor {
                 Some(Answer::Own(_) | Answer::Heard(..)) => match self.owed.pop() {
                     Some(Entry { what, answer: Answer::Own(said) }) => self.answer_own(turn, what, &said),
                     Some(Entry { what, answer: Answer::Heard(hop, reply) }) => {
-                        let occasion = self.occasion(&what, hop);
-                        self.judge(turn, what, occasion, reply.as_ref().as_ref(), None);
+                        let (occasion, reply) = (self.occasion(&what, hop), reply.as_ref().as_ref());
+                        self.note_heard(&what, hop, reply);
+                        self.judge(turn, what, occasion, reply, None);
                     }
                     _ => return,
                 },
@@ -97,7 +97,7 @@ impl Conductor {
         turn: &mut Turn<'_>,
         what: What,
         heard: Heard<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let (reply, origin) = (heard.reply, heard.origin);
         let (what, hop) = match (what, heard.hop) {
@@ -135,8 +135,9 @@ impl Conductor {
                 if withdrawn {
                     self.reset_hop(turn, hop);
                 }
+                let last = self.last_word(Told::of(origin, reply, instead.as_ref()));
                 self.answer(turn, origin, reply, instead);
-                self.drop_transaction(turn, None, Some(reply));
+                self.drop_transaction(turn, None, last);
                 if told.closes() {
                     self.hang_up(turn, None, SessionEnd::Verdict);
                 }
@@ -204,7 +205,7 @@ impl Conductor {
         turn: &mut Turn<'_>,
         origin: Origin,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         match instead {
             Some(instead) => self.client.tell(turn, &Said::Written(instead)),
@@ -230,11 +231,13 @@ impl Conductor {
                     }
                     _ => MessageEnd::Refused,
                 };
-                self.message_over(turn, *transaction, end, Some(said_line(said)), None);
+                let last = self.last_word(Told::Said(said));
+                self.message_over(turn, *transaction, end, last, None);
             }
             What::Mail(_) if said.code().is_negative() => {
                 self.client.tell(turn, said);
-                self.drop_transaction(turn, None, None);
+                let last = self.last_word(Told::Said(said));
+                self.drop_transaction(turn, None, last);
             }
             What::Mail(_) => {
                 self.mail_taken_here();
@@ -248,9 +251,10 @@ impl Conductor {
                     None => {}
                 }
                 self.client.tell(turn, said);
-                self.note_recipient(turn, &recipient, said_line(said), None, said.code().class());
+                self.note_recipient(turn, &recipient, Told::Said(said));
             }
             What::Data => {
+                self.note_refusal(Told::Said(said));
                 self.client.tell(turn, said);
                 self.data_refused(turn);
             }

@@ -106,7 +106,7 @@ impl Conductor {
     ) {
         match subject {
             Subject::Command { .. } => self.decide(turn, what, verdict, by),
-            Subject::Chunks { size, last } => self.decide_chunks(turn, size, last, verdict),
+            Subject::Chunks { size, last } => self.decide_chunks(turn, size, last, verdict, by),
         }
     }
 
@@ -168,7 +168,7 @@ impl Conductor {
     ) {
         match (occasion, verdict) {
             (Occasion::Accepted { attempt, hop }, verdict) => {
-                self.decide_routed(turn, *attempt, hop, reply, verdict);
+                self.decide_routed(turn, *attempt, hop, reply, verdict, by);
             }
             (Occasion::Reply { hop, origin }, verdict) => {
                 self.decide_reply(turn, what, Heard { reply, origin, hop }, verdict, by);

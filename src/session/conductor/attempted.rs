@@ -43,6 +43,7 @@ impl Conductor {
         }
         let refusal = attempt.take_mail_refusal();
         let reply = refusal.as_ref().map_or(reply, |refusal| refusal.as_ref().as_ref());
+        self.note_attempt(hop, Some(reply.as_bytes()));
         if reply.code().is_positive() {
             return self.attempt_accepted(turn, hop, reply);
         }
@@ -127,6 +128,9 @@ impl Conductor {
 
     /// The ladder's time is over.
     pub(super) fn attempts_timed_out(&mut self, turn: &mut Turn<'_>) {
+        if let Some(hop) = self.owed.attempt().and_then(|(_, attempt)| attempt.hop()) {
+            self.note_attempt(hop, None);
+        }
         let Some((_, attempt)) = self.owed.attempt() else { return };
         if let Some(hop) = attempt.time_is_over() {
             // Its answer may still come; nobody may take it for another's.
@@ -159,7 +163,7 @@ impl Conductor {
                 (None, Some(nowhere)) => Said::Own(nowhere),
                 (None, None) => match origin {
                     Origin::Hop(hop) => Said::Heard(hop, Arc::new(*reply)),
-                    Origin::Gatepost => Said::Written(Arc::new(*reply)),
+                    Origin::Gatepost => Said::Written(Arc::new(*reply).into()),
                 },
             };
             self.owed.put_back(what, Answer::Own(said));

@@ -13,8 +13,8 @@ use super::super::events::SessionEnd;
 use super::super::owed::{Answer, What};
 use super::super::peer::HopId;
 use super::super::peer::Why;
-use super::super::said::Said;
-use super::super::stage::Stage;
+use super::super::said::{Said, Written};
+use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
 use super::super::verdict::CommandVerdict;
 use super::Conductor;
@@ -79,12 +79,14 @@ impl Conductor {
         size: u64,
         last: bool,
         verdict: Option<CommandVerdict>,
+        by: Option<Giver>,
     ) {
         let swallowed = self.delivery.transaction().is_some_and(|with| with.recipients.is_empty());
         let by = match verdict {
-            Some(CommandVerdict::Reply(said)) => By::Own(Said::Written(said)),
+            Some(CommandVerdict::Reply(said)) => By::Own(Said::Written(Written::by(by, Stage::Data, said))),
             Some(CommandVerdict::Disconnect(said)) => {
-                return self.owe(turn, What::Close(SessionEnd::Verdict), Said::disconnect(said));
+                let said = Said::disconnect(said, by, Stage::Data, self.client.id());
+                return self.owe(turn, What::Close(SessionEnd::Verdict), said);
             }
             Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None if swallowed => {
                 By::Own(Said::Own(&own::DISCARDED))

@@ -11,15 +11,16 @@
 use super::super::client::Phase;
 use super::super::events::{Event, Relief, SessionEnd, VerdictKind};
 use super::super::law::reply_verdict;
-use super::super::owed::{What, without_hop};
+use super::super::notes::Told;
+use super::super::owed::{Answer, What, without_hop};
 use super::super::route::{PoolId, PoolKind};
-use super::super::said::Said;
+use super::super::said::{Said, Written};
 use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, ReplyVerdict};
 use super::Conductor;
 use super::asking::Heard;
-use super::questions::reply_stage;
+use super::questions::{command_stage, reply_stage};
 use crate::smtp::{Verb, own};
 
 impl Conductor {
@@ -38,19 +39,29 @@ impl Conductor {
         {
             transaction.takes(mail.clone(), &known);
         }
+        let (stage, id) = (command_stage(&what), self.client.id());
         match (verdict, what) {
             (Some(CommandVerdict::Reply(reply)), What::Greeting) => {
-                self.refuse_client(turn, Said::Written(reply), SessionEnd::Verdict);
+                let said = Said::Written(Written::by(by, stage, reply));
+                self.refuse_client(turn, said, SessionEnd::Verdict);
             }
             (Some(CommandVerdict::Disconnect(reply)), What::Greeting) => {
-                self.hang_up(turn, Some(Said::disconnect(reply)), SessionEnd::Verdict);
+                let said = Said::disconnect(reply, by, stage, id);
+                self.hang_up(turn, Some(said), SessionEnd::Verdict);
             }
-            (Some(CommandVerdict::Reply(reply)), what @ (What::Mail(_) | What::Rcpt(_) | What::Data)) => {
-                self.owe(turn, what, Said::Written(reply));
+            (Some(CommandVerdict::Reply(reply)), what) => {
+                let what = match what {
+                    What::Mail(_) | What::Rcpt(_) | What::Data => what,
+                    _ => What::Local,
+                };
+                self.owe(turn, what, Said::Written(Written::by(by, stage, reply)));
             }
-            (Some(CommandVerdict::Reply(reply)), _) => self.owe(turn, What::Local, Said::Written(reply)),
-            (Some(CommandVerdict::Disconnect(reply)), _) => {
-                self.owe(turn, What::Close(SessionEnd::Verdict), Said::disconnect(reply));
+            (Some(CommandVerdict::Disconnect(reply)), what) => {
+                let said = Said::disconnect(reply, by, stage, id);
+                if let What::Rcpt(recipient) = &what {
+                    self.note_recipient(turn, recipient, Told::Said(&said));
+                }
+                self.owe(turn, What::Close(SessionEnd::Verdict), said);
             }
             (Some(CommandVerdict::Route(pool)), what) => self.go_to(turn, what, pool, by),
             (Some(CommandVerdict::Accept) | None, what) => self.go_on(turn, what),
@@ -167,15 +178,19 @@ impl Conductor {
         };
         match (verdict.filter(lawful), what) {
             (Some(ReplyVerdict::Substitute(instead)), what) => {
-                self.conclude(turn, what, heard, Some(instead));
+                let stage = stage.unwrap_or(Stage::OtherReply);
+                self.conclude(turn, what, heard, Some(Written::by(by, stage, instead)));
             }
             (Some(ReplyVerdict::Retry(rungs)), What::Rcpt(recipient))
                 if self.delivery.has_transaction() && by.is_some() =>
             {
                 self.begin_ladder(turn, recipient, heard, rungs, by);
             }
-            (Some(ReplyVerdict::Disconnect(said)), _) => {
-                self.hang_up(turn, Some(Said::disconnect(said)), SessionEnd::Verdict);
+            (Some(ReplyVerdict::Disconnect(said)), what) => {
+                let said = Said::disconnect(said, by, stage.unwrap_or(Stage::OtherReply), self.client.id());
+                // The client hears it in answer to this.
+                self.owed.put_back(what, Answer::Own(said.clone()));
+                self.hang_up(turn, Some(said), SessionEnd::Verdict);
             }
             (_, what) => self.conclude(turn, what, heard, None),
         }

@@ -191,6 +191,7 @@ impl Conductor {
         let attempted = self.is_attempted_at(hop);
         let current = self.hops.current() == Some(hop);
         let bound = self.is_bound_to(hop);
+        self.note_no_answer(hop, refusal.as_deref());
         if why == Why::Broken
             && let Some(open) = self.hops.get(hop)
         {

@@ -51,7 +51,7 @@ impl Conductor {
             self.client.showed(turn, extensions, start, None);
             self.hops.episode_over();
         } else {
-            self.client.tell(turn, &Said::Written(line_of(250, hostname)));
+            self.client.tell(turn, &Said::Written(line_of(250, hostname).into()));
         }
         self.client.said_hello(hello);
     }

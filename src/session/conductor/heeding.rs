@@ -207,7 +207,7 @@ impl Conductor {
             }
             About::Chunks { size, last } => {
                 let said = turn.out.events.len();
-                self.decide_chunks(turn, size, last, ruling.of_command());
+                self.decide_chunks(turn, size, last, ruling.of_command(), by);
                 self.count_command(turn, verb, said);
             }
             About::Reply { hop, origin, reply, trial, .. } => {
@@ -218,7 +218,7 @@ impl Conductor {
                 }
             }
             About::Accepted { attempt, hop, reply } => {
-                self.decide_routed(turn, *attempt, hop, reply.as_ref().as_ref(), ruling.of_reply());
+                self.decide_routed(turn, *attempt, hop, reply.as_ref().as_ref(), ruling.of_reply(), by);
             }
         }
         // The client waits on for the same answer, or begins to wait for the next one.

@@ -8,10 +8,11 @@
 
 use super::super::client::Phase;
 use super::super::events::{Event, MessageEnd, SessionEnd};
+use super::super::notes::Told;
+use super::super::record::LastWord;
 use super::super::said::Said;
 use super::super::turn::Turn;
 use super::Conductor;
-use crate::smtp::ReplyRef;
 
 impl Conductor {
     /// The client's last word is heard, or its dialog must end: says so, if there is anything to say, and closes.
@@ -22,15 +23,18 @@ impl Conductor {
         if self.client.is_over() {
             return;
         }
-        if let Some(said) = said.filter(|_| self.client.phase() != Phase::Securing) {
-            self.client.tell(turn, &said);
+        let said = said.filter(|_| self.client.phase() != Phase::Securing);
+        self.note_unanswered(said.as_ref());
+        if let Some(said) = &said {
+            self.client.tell(turn, said);
         }
+        let last = said.as_ref().and_then(|said| self.last_word(Told::Said(said)));
         self.client.hang_up(turn, end);
         let abandoned = self.delivery.abandon_content();
         if let Some(Some(hop)) = abandoned {
             self.drop_hop(turn, hop);
         }
-        self.drop_transaction(turn, abandoned.map(|_| MessageEnd::Lost), None);
+        self.drop_transaction(turn, abandoned.map(|_| MessageEnd::Lost), last);
         self.stop_asking(turn);
         self.owed.keep_messages();
         self.dismiss_all(turn);
@@ -47,15 +51,14 @@ impl Conductor {
         &mut self,
         turn: &mut Turn<'_>,
         end: Option<MessageEnd>,
-        reply: Option<ReplyRef<'_>>,
+        last: Option<LastWord>,
     ) {
         self.leave_content(turn);
         if let Some(transaction) = self.delivery.take_transaction() {
             if let Some(end) = end {
                 turn.count(Event::Message(end, transaction.octets));
             }
-            let line = reply.map(|reply| super::super::notes::first_line(reply.as_bytes()));
-            self.record(turn, *transaction, end, line, self.hops.current());
+            self.record(turn, *transaction, end, last, self.hops.current());
         }
         self.client.forget_forwarded();
         self.leave_away(turn);

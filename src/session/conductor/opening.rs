@@ -80,7 +80,7 @@ impl Conductor {
     /// Our own greeting, said.
     pub(super) fn greet(&mut self, turn: &mut Turn<'_>) {
         let greeting = self.own_greeting();
-        self.owe(turn, What::Greeting, Said::Written(greeting));
+        self.owe(turn, What::Greeting, Said::Written(greeting.into()));
     }
 
     /// Whether no hop is opened for a client that has said nothing: under stress, unless somebody is asked about the hop's

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use super::super::events::{Event, MessageEnd, SessionEnd};
 use super::super::io::{Offer, Output};
-use super::super::notes::first_line;
+use super::super::notes::{Told, first_line};
 use super::super::peer::{HopId, Origin, Peer};
-use super::super::said::Said;
+use super::super::record::LastWord;
+use super::super::said::{Said, Written};
 use super::super::transaction::{Hello, Recipient, Transaction};
 use super::super::turn::Turn;
 use super::Conductor;
 use super::asking::Heard;
 use super::line_of;
-use crate::smtp::{Extensions, Params, Reply, ReplyRef, Shown, own, present};
+use crate::smtp::{Extensions, Params, ReplyRef, Shown, own, present};
 
 impl Conductor {
     pub(super) fn conclude_hello(
@@ -27,7 +28,7 @@ impl Conductor {
         hello: Hello,
         hop: HopId,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let refused =
             reply.code().is_negative() || instead.as_ref().is_some_and(|by| by.code().is_negative());
@@ -80,11 +81,11 @@ impl Conductor {
             self.client.showed(turn, extensions, start, Some((hop, waited)));
             self.hops.episode_over();
         } else if own_name {
-            self.client.tell(turn, &Said::Written(line_of(250, &settings.hostname)));
+            self.client.tell(turn, &Said::Written(line_of(250, &settings.hostname).into()));
         } else if lmtp {
             // LHLO is answered like EHLO; a client that said HELO expects one line.
             let name = reply.lines().next().unwrap_or_default();
-            self.client.tell(turn, &Said::Written(line_of(250, &String::from_utf8_lossy(name))));
+            self.client.tell(turn, &Said::Written(line_of(250, &String::from_utf8_lossy(name)).into()));
         } else {
             self.answer(turn, Origin::Hop(hop), reply, None);
         }
@@ -97,16 +98,11 @@ impl Conductor {
         turn: &mut Turn<'_>,
         recipient: Recipient,
         Heard { reply, origin, hop }: Heard<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
         if told.is_negative() {
-            let name = match origin {
-                Origin::Hop(hop) => self.hops.name(hop),
-                Origin::Gatepost => None,
-            };
-            let line = first_line(instead.as_deref().map_or(reply.as_bytes(), |by| by.as_bytes()));
-            self.note_recipient(turn, &recipient, line, name, told.class());
+            self.note_recipient(turn, &recipient, Told::of(origin, reply, instead.as_ref()));
             self.answer(turn, origin, reply, instead);
             if reply.code().is_positive()
                 && let Some(hop) = hop.filter(|&hop| self.hops.current() == Some(hop))
@@ -126,7 +122,7 @@ impl Conductor {
             return self.client.tell(turn, &Said::Own(&own::NEED_MAIL));
         }
         if self.hops.current() != Some(hop) {
-            return self.accepted_elsewhere(turn, recipient, hop, reply);
+            return self.accepted_elsewhere(turn, recipient, hop);
         }
         self.commit_recipient(turn, recipient, hop, reply, instead);
     }
@@ -138,12 +134,12 @@ impl Conductor {
         recipient: Recipient,
         hop: HopId,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
-        let up = self.hops.get(hop).map(|up| (Arc::clone(up.name()), up.place().clone()));
-        let line = if self.settings.records { first_line(reply.as_bytes()) } else { Box::default() };
-        self.answer(turn, Origin::Hop(hop), reply, instead);
-        self.note_recipient(turn, &recipient, line, up.as_ref().map(|(name, _)| Arc::clone(name)), 2);
+        let place = self.hops.get(hop).map(|up| up.place().clone());
+        let origin = Origin::Hop(hop);
+        self.note_recipient(turn, &recipient, Told::of(origin, reply, instead.as_ref()));
+        self.answer(turn, origin, reply, instead);
         // What a rule or callout added the client was not shown.
         let offers = self.hops.get(hop).map(|hop| *hop.offers()).unwrap_or_default();
         let known = self.client.shown().with(&offers);
@@ -151,7 +147,7 @@ impl Conductor {
             if let Ok(params) = Params::parse(recipient.sent.params_octets()) {
                 transaction.needs.add(params, &known);
             }
-            transaction.pinned = transaction.pinned.take().or(up.map(|(_, place)| place));
+            transaction.pinned = transaction.pinned.take().or(place);
             transaction.accepts(recipient);
         }
     }
@@ -161,7 +157,7 @@ impl Conductor {
         turn: &mut Turn<'_>,
         hop: HopId,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let told = instead.as_ref().map_or(reply.code(), |instead| instead.code());
         let recipients = self.delivery.transaction().map_or(0, |transaction| transaction.recipients.len());
@@ -169,6 +165,9 @@ impl Conductor {
             self.end_for_nobody(turn, hop);
             self.client.tell(turn, &Said::Own(&own::NO_VALID_RECIPIENTS));
             return self.data_refused(turn);
+        }
+        if told.is_negative() {
+            self.note_refusal(Told::of(Origin::Hop(hop), reply, instead.as_ref()));
         }
         self.answer(turn, Origin::Hop(hop), reply, instead);
         if told.is_intermediate() {
@@ -204,7 +203,7 @@ impl Conductor {
         transaction: Transaction,
         hop: HopId,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let accepted = reply.code().is_positive();
         let end = match (accepted, self.client.is_gone()) {
@@ -216,9 +215,11 @@ impl Conductor {
             self.client.forgive_errors();
         }
         let code = instead.as_ref().map_or(reply.code(), |instead| instead.code());
+        let last = self.last_word(Told::of(Origin::Hop(hop), reply, instead.as_ref()));
+        let hop_said = instead.as_ref().map(|_| first_line(reply.as_bytes()));
+        let last = last.map(|last| LastWord { hop_said, ..last });
         self.answer(turn, Origin::Hop(hop), reply, instead);
-        let line = self.settings.records.then(|| first_line(reply.as_bytes()));
-        self.message_over(turn, transaction, end, line, Some(hop));
+        self.message_over(turn, transaction, end, last, Some(hop));
         if self.hops.home() != Some(hop) && self.hops.current() != Some(hop) && !self.owed.owes_message(hop) {
             self.dismiss(turn, hop);
         }

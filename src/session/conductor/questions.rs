@@ -92,6 +92,19 @@ fn about_recipient<'a>(question: &mut Question<'a>, recipient: &'a Recipient) {
     question.params = Params::parse(recipient.sent.params_octets()).unwrap_or_default();
 }
 
+/// The stage at which this is asked about before a hop hears of it.
+pub(super) fn command_stage(what: &What) -> Stage {
+    match what {
+        What::Greeting => Stage::Connect,
+        What::Hello(_) => Stage::Helo,
+        What::Auth(_) => Stage::Auth,
+        What::Mail(_) => Stage::Mail,
+        What::Rcpt(_) => Stage::Rcpt,
+        What::Data | What::Chunk | What::Message(_) => Stage::Data,
+        _ => Stage::Other,
+    }
+}
+
 /// The stage at which the reply to this is asked about.
 pub(super) fn reply_stage(what: &What) -> Option<Stage> {
     match what {

@@ -299,6 +299,9 @@ impl Conductor {
         match expect {
             Expect::Owed(number) if to_client || self.owed.is_said_once(number) => {
                 let said = Said::heard(hop, reply);
+                if number == self.owed.head_number() {
+                    self.note_no_answer(hop, Some(&reply.to_owned()));
+                }
                 // Behind a chunk that is refused so, the message may be owed still, and is heard out.
                 self.owed.answer(number, said.clone());
                 self.hang_up(turn, Some(said), SessionEnd::HopClosed);

@@ -4,22 +4,20 @@
 //! Out:   the recipient in the transaction, which moves to that hop if nothing pins it; or taken back there.
 //! Never: keeps a recipient at a hop that is not the transaction's (452 4.5.3 instead).
 
-use std::sync::Arc;
-
 use super::super::attempt::Attempt;
 use super::super::conversations::About;
 use super::super::events::{AttemptEnd, Event, SessionEnd};
 use super::super::law::reply_verdict;
-use super::super::notes::{first_line, said_line};
+use super::super::notes::Told;
 use super::super::owed::{Answer, Entry};
 use super::super::peer::HopId;
-use super::super::said::Said;
-use super::super::stage::Stage;
+use super::super::said::{Said, Written};
+use super::super::stage::{Giver, Stage};
 use super::super::transaction::Recipient;
 use super::super::turn::Turn;
 use super::super::verdict::ReplyVerdict;
 use super::Conductor;
-use crate::smtp::{Reply, ReplyRef, own};
+use crate::smtp::{ReplyRef, own};
 
 impl Conductor {
     /// Does what was decided about a recipient that was accepted where its route led.
@@ -30,23 +28,27 @@ impl Conductor {
         hop: HopId,
         reply: ReplyRef<'_>,
         verdict: Option<ReplyVerdict>,
+        by: Option<Giver>,
     ) {
         self.owed.head_waits_since(turn.now);
         let lawful = |verdict: &ReplyVerdict| reply_verdict(Stage::RcptReply, reply, verdict).is_ok();
         let (said, end) = match verdict.filter(lawful) {
-            Some(ReplyVerdict::Disconnect(said)) => (Said::disconnect(said), true),
+            Some(ReplyVerdict::Disconnect(said)) => {
+                (Said::disconnect(said, by, Stage::RcptReply, self.client.id()), true)
+            }
             Some(ReplyVerdict::Substitute(instead)) if instead.code().is_negative() => {
                 let closes = instead.code().closes();
-                (Said::Written(instead), closes)
+                (Said::Written(Written::by(by, Stage::RcptReply, instead)), closes)
             }
             Some(ReplyVerdict::Substitute(instead)) => {
+                let instead = Written::by(by, Stage::RcptReply, instead);
                 return self.take_over(turn, attempt.into_recipient(), hop, reply, Some(instead));
             }
             _ => return self.take_over(turn, attempt.into_recipient(), hop, reply, None),
         };
         self.withdraw_accepted(turn, hop);
         self.client.tell(turn, &said);
-        self.note_recipient(turn, attempt.recipient(), said_line(&said), None, said.code().class());
+        self.note_recipient(turn, attempt.recipient(), Told::Said(&said));
         if end {
             self.hang_up(turn, None, SessionEnd::Verdict);
         }
@@ -59,11 +61,11 @@ impl Conductor {
         recipient: Recipient,
         hop: HopId,
         reply: ReplyRef<'_>,
-        instead: Option<Arc<Reply>>,
+        instead: Option<Written>,
     ) {
         let pinned = self.delivery.transaction().is_some_and(|transaction| transaction.pinned.is_some());
         if pinned && self.hops.current() != Some(hop) {
-            return self.accepted_elsewhere(turn, recipient, hop, reply);
+            return self.accepted_elsewhere(turn, recipient, hop);
         }
         turn.count(Event::Attempt(AttemptEnd::Accepted));
         self.adopt(turn, hop);
@@ -71,18 +73,12 @@ impl Conductor {
     }
 
     /// Accepted by a hop that is not the transaction's: withdrawn there, and put off.
-    pub(super) fn accepted_elsewhere(
-        &mut self,
-        turn: &mut Turn<'_>,
-        recipient: Recipient,
-        hop: HopId,
-        reply: ReplyRef<'_>,
-    ) {
+    pub(super) fn accepted_elsewhere(&mut self, turn: &mut Turn<'_>, recipient: Recipient, hop: HopId) {
         turn.count(Event::Attempt(AttemptEnd::Deferred));
-        let name = self.hops.name(hop);
-        self.note_recipient(turn, &recipient, first_line(reply.as_bytes()), name, 4);
+        let said = Said::Own(&own::OTHER_HOP);
+        self.note_recipient(turn, &recipient, Told::Said(&said));
         self.withdraw_accepted(turn, hop);
-        self.client.tell(turn, &Said::Own(&own::OTHER_HOP));
+        self.client.tell(turn, &said);
     }
 
     fn withdraw_accepted(&mut self, turn: &mut Turn<'_>, hop: HopId) {

@@ -76,6 +76,14 @@ pub enum Answer {
 }
 
 impl What {
+    /// The recipient that is asked for.
+    pub fn recipient(&self) -> Option<&Recipient> {
+        match self {
+            What::Rcpt(recipient) => Some(recipient),
+            _ => None,
+        }
+    }
+
     /// Writes the command as it goes upstream; nothing for what is no command.
     pub fn write(&self, carries: Carries, line: &mut Vec<u8>) {
         match self {
