@@ -124,7 +124,7 @@ fn by_a_limit() {
         (vec!["", hello, mail, rcpt, &another], "452 4.5.3 Too many recipients"),
         (vec!["", hello, &sized], "552 5.3.4 "),
         (vec!["", hello, mail, rcpt, data, &too_much], "552 5.3.4 "),
-        (vec!["", hello, mail, "RSET", mail], "451 4.7.0 "),
+        (vec!["", hello, mail, "RSET", mail], "451 4.7.1 "),
     ];
     for (place, (session, expected)) in cases.iter().enumerate() {
         let heard = refusal(gate.listener, from(place), session);
