@@ -133,7 +133,7 @@ fn by_a_limit() {
     }
     let only = gate.client();
     let heard = refusal(gate.listener, Ipv4Addr::LOCALHOST, &[""]);
-    only.quit();
+    only.leave();
     found(&gate, &heard, &["refused: 421 4.7.0", "by=gatepost", "client=127.0.0.1:"]);
 }
 
