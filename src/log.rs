@@ -1,6 +1,6 @@
 //! Log lines: one record per transaction, and the dialogs' own lines at trace.
 //!
-//! In:    a [`Record`]; a line of a dialog, secrets already masked.
+//! In:    what happened in a session; a line of a dialog, secrets already masked.
 //! Out:   one event each, fields as `key=value` or JSON, as `log.format` says, of 16 KiB at most.
 //! Never: writes content, an AUTH exchange, or a control character of somebody else's. Keeps whoever logs waiting: lines
 //!        go through a bounded queue to a thread of its own (`queue`), and what is lost there is counted.
