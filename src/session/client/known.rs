@@ -159,7 +159,7 @@ impl Client {
     /// may begin while it waits, and nobody wakes it then.
     pub fn silent_until(&self, whole: Duration) -> Instant {
         let look = between_looks(whole) * (u32::from(self.looks) + 1);
-        self.active_at + if self.is(Mark::SaidMail) { whole } else { whole.min(look) }
+        self.active_at + if self.has_said_mail() { whole } else { whole.min(look) }
     }
 
     /// Whether it was greeted before any hop was opened.
