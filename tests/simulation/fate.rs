@@ -111,7 +111,8 @@ impl Hop {
                     3 => format!("{code} mal\0formed\r\n"),
                     4 => "malformed\r\n".to_owned(),
                     5 => "999 malformed\r\n".to_owned(),
-                    6 => format!("{code} {}malformed\r\n", "x".repeat(5000)),
+                    // Longer than a line of AUTH, too.
+                    6 => format!("{code} {}malformed\r\n", "x".repeat(13_000)),
                     _ => format!("{code}-malformed\r\n").repeat(5000),
                 };
                 vec![(delay, Act::Say { octets: octets.into_bytes(), answers, of: None })]
