@@ -66,6 +66,7 @@ impl Client {
         self.entrance.facts = teller.facts;
         let trusts = door.trusts(self.ip());
         self.mark(Mark::Trusted, trusts);
+        self.mark(Mark::AuthRefused, false);
         Some(teller.pool)
     }
 

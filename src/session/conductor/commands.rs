@@ -8,6 +8,7 @@
 
 use super::super::client::Phase;
 use super::super::events::{Event, SessionEnd, Taken};
+use super::super::hop::Hop;
 use super::super::io::{Output, TraceSide};
 use super::super::owed::{Answer, What};
 use super::super::peer::{Origin, Peer};
@@ -141,7 +142,8 @@ impl Conductor {
             self.leave_stale_hop(turn);
         }
         let locked = self.client.is_locked() && !Self::is_taken_before_tls(&command);
-        let announced = self.client.hello().is_some() || !Self::needs_hello(&command);
+        let goes_nowhere = matches!(command, Command::Other { verb, .. } if !self.forwards_verb(verb));
+        let announced = self.client.hello().is_some() || goes_nowhere || !Self::needs_hello(&command);
         match command {
             _ if locked => self.refuse_too_early(turn, &command, more, &own::TLS_REQUIRED),
             _ if !announced && !self.goes_on_without_hello(turn) => {
@@ -213,6 +215,12 @@ impl Conductor {
             self.drop_transaction(turn, None, None);
         }
         self.client.ends_group();
+        let unannounced =
+            self.hops.home().and_then(|home| self.hops.get(home)).is_some_and(Hop::is_unannounced);
+        if unannounced && !self.client.is_authenticated() {
+            // It met no terms, for want of this; another one will.
+            self.dismiss_home(turn);
+        }
         let verb = if extended { Verb::Ehlo } else { Verb::Helo };
         let hello = Hello { extended, given: name.into(), sent: None };
         self.ask(turn, Stage::Helo, What::Hello(Box::new(hello)), Subject::Command { verb, argument: name });

@@ -10,7 +10,7 @@
 //! not known, and the client sends it again.
 
 use super::super::events::{Event, SessionEnd};
-use super::super::hop::{Hop, NoHop, Tried};
+use super::super::hop::{NoHop, Tried};
 use super::super::io::Output;
 use super::super::owed::{Answer, What};
 use super::super::peer::HopId;
@@ -21,6 +21,17 @@ use super::super::turn::Turn;
 use super::Conductor;
 use crate::dialog::Expect;
 use crate::smtp::{Own, Reply, own};
+
+/// What the end of a dialog is to the client's session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bond {
+    /// Another hop may take its place.
+    None,
+    /// None may, once what is under way is over.
+    Late,
+    /// The session ends with it.
+    Now,
+}
 
 impl Conductor {
     /// Begins to open a dialog with the next untried host of a place.
@@ -161,9 +172,10 @@ impl Conductor {
 
     /// Closes a hop's dialog at once, because what it was told and what the client was told differ.
     pub(super) fn drop_hop(&mut self, turn: &mut Turn<'_>, hop: HopId) {
+        let bound = self.bond(hop) != Bond::None;
         self.release(turn, hop, &own::ATTEMPTS_FAILED);
         self.hops.close(turn, hop, false);
-        self.authenticated_hop_lost |= self.client.is_authenticated();
+        self.bound_hop_lost |= bound;
     }
 
     /// Nobody waits for a hop any more: what it owes is answered in its place, and what rests on it is void.
@@ -190,7 +202,7 @@ impl Conductor {
         let trial = self.is_trial(hop);
         let attempted = self.is_attempted_at(hop);
         let current = self.hops.current() == Some(hop);
-        let bound = self.is_bound_to(hop);
+        let bond = self.bond(hop);
         self.note_no_answer(hop, refusal.as_deref());
         if why == Why::Broken
             && let Some(open) = self.hops.get(hop)
@@ -206,8 +218,8 @@ impl Conductor {
             self.hops.was_lost();
         }
         // Its host is held until another is picked: an address that nobody holds is forgotten, and would be new.
-        let (place, tried) = (closed.place().clone(), closed.tried(why));
-        self.settle_loss(turn, hop, why, bound);
+        let (place, tried) = (closed.place().clone(), closed.tried(if trial { Why::Broken } else { why }));
+        self.settle_loss(turn, hop, why, bond);
         if current {
             if self.needs_hop(hop) {
                 self.replace(turn, hop, place, tried);
@@ -226,12 +238,14 @@ impl Conductor {
     }
 
     /// Settles what the loss of a hop decides by itself, whoever it was.
-    fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why, bound: bool) {
+    fn settle_loss(&mut self, turn: &mut Turn<'_>, hop: HopId, why: Why, bond: Bond) {
         let content: &'static Own =
             if why == Why::Malformed { &own::HOP_PROTOCOL } else { &own::CONTENT_LOST };
         self.owed.lose(hop, content);
         self.delivery.hop_lost(hop, content);
-        if bound && !self.client.is_over() {
+        // What goes on goes on; no further command is taken.
+        self.bound_hop_lost |= bond == Bond::Late;
+        if bond == Bond::Now && !self.client.is_over() {
             self.conclude_judged(turn);
             self.settle(turn);
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
@@ -240,10 +254,18 @@ impl Conductor {
 
     /// Whether no other hop may take this one's place: the client authenticated to it, tries to, or tried in vain. A
     /// brake against the guessing of passwords must not be worth a fresh dialog.
-    fn is_bound_to(&self, hop: HopId) -> bool {
-        let tried =
-            || self.client.was_refused_auth() || self.client.is_in_auth() || self.owed.awaits_auth(hop);
-        self.client.is_authenticated() || (self.hops.home() == Some(hop) && tried())
+    fn bond(&self, hop: HopId) -> Bond {
+        if self.client.is_authenticated() || self.owed.awaits_auth(hop) {
+            Bond::Now
+        } else if self.hops.home() != Some(hop) {
+            Bond::None
+        } else if self.client.is_in_auth() {
+            Bond::Now
+        } else if self.client.was_refused_auth() {
+            Bond::Late
+        } else {
+            Bond::None
+        }
     }
 
     /// Whether anybody waits for a hop in this one's place.
@@ -338,7 +360,7 @@ impl Conductor {
     /// The client came under TLS: it does not rely on a hop that is in plain because TLS failed.
     pub(super) fn leave_plain_hops(&mut self, turn: &mut Turn<'_>) {
         for hop in self.hops.ids() {
-            if self.hops.get(hop).is_some_and(Hop::fell_back) {
+            if self.hops.get(hop).is_some_and(|open| open.fell_back() || open.is_unannounced()) {
                 self.dismiss(turn, hop);
             }
         }

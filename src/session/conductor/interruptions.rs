@@ -9,6 +9,7 @@
 use super::super::client::Phase;
 use super::super::events::{Event, MessageEnd, SessionEnd};
 use super::super::notes::Told;
+use super::super::owed::{Answer, What};
 use super::super::record::LastWord;
 use super::super::said::Said;
 use super::super::turn::Turn;
@@ -24,12 +25,25 @@ impl Conductor {
             return;
         }
         let said = said.filter(|_| self.client.phase() != Phase::Securing);
+        let is_of_hop = matches!(end, SessionEnd::HopClosed | SessionEnd::HopLost);
+        if let Some(said) = said.as_ref().filter(|_| is_of_hop && self.owed.awaits_message()) {
+            // It must not be heard as the answer to content that another hop has (law 3).
+            self.note_unanswered(Some(said));
+            self.let_go(turn, self.last_word(Told::Said(said)));
+            self.owed.push(turn.now, What::Close(end), Answer::Own(said.clone()));
+            return;
+        }
         self.note_unanswered(said.as_ref());
         if let Some(said) = &said {
             self.client.tell(turn, said);
         }
         let last = said.as_ref().and_then(|said| self.last_word(Told::Said(said)));
         self.client.hang_up(turn, end);
+        self.let_go(turn, last);
+    }
+
+    /// Nothing goes on but messages that hops have, which are heard out.
+    fn let_go(&mut self, turn: &mut Turn<'_>, last: Option<LastWord>) {
         let abandoned = self.delivery.abandon_content();
         if let Some(Some(hop)) = abandoned {
             self.drop_hop(turn, hop);

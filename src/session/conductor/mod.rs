@@ -65,8 +65,8 @@ pub struct Conductor {
     /// What takes over when this step is done.
     passage: Option<Box<Passage>>,
     stopping: Stopping,
-    /// The hop that the client authenticated to is closed: no other may take its place.
-    authenticated_hop_lost: bool,
+    /// The hop that the client authenticated to, or tried to, is closed: no other may take its place.
+    bound_hop_lost: bool,
 }
 
 /// Whether the process goes on.
@@ -92,7 +92,7 @@ impl Conductor {
             conversations: Conversations::default(),
             passage: None,
             stopping: Stopping::No,
-            authenticated_hop_lost: false,
+            bound_hop_lost: false,
         }
     }
 
@@ -165,7 +165,7 @@ impl Conductor {
 
     /// Whether the client's next command may be taken.
     fn takes_command(&self) -> bool {
-        !self.authenticated_hop_lost
+        !self.bound_hop_lost
             && self.delivery.content().is_none_or(|content| content.is_between_chunks())
             && self.owed.len() < OWED
             && self.owed.tail().is_none_or(|tail| {
@@ -195,7 +195,7 @@ impl Conductor {
             return self.dismiss_all(turn);
         }
         let finished = self.client.has_finished() && !self.client.is_early();
-        if self.authenticated_hop_lost && self.owed.is_empty() && !self.delivery.in_content() {
+        if self.bound_hop_lost && self.owed.is_empty() && !self.delivery.in_content() {
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
         } else if self.is_to_stop() {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);

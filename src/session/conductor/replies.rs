@@ -160,6 +160,10 @@ impl Conductor {
 
     /// There is no TLS with it. Once it has spoken under TLS, that is a connection lost like any.
     pub(super) fn hop_not_secured(&mut self, turn: &mut Turn<'_>, hop: HopId, fault: TlsFault) {
+        if self.owed.awaits_auth(hop) {
+            // It refuses us behind the handshake; what it has heard cannot be said again.
+            return self.lost(turn, hop, None);
+        }
         let Some(open) = self.hops.get(hop) else { return };
         if open.tls().is_some() && !open.may_refuse_tls() {
             return self.lost(turn, hop, None);
@@ -259,6 +263,7 @@ impl Conductor {
         }
         let said = match reply {
             // Another host has had this client already, and nothing was wrong with it.
+            _ if self.hops.is_behind_loss() && self.delivery.in_content() => Said::Own(&own::CONTENT_LOST),
             _ if self.hops.is_behind_loss() => Said::Own(&own::HOP_LOST),
             Some(reply) => Said::heard(hop, reply),
             None => Said::Own(&own::HOP_HUNG_UP),

@@ -326,6 +326,11 @@ impl Hop {
         self.terms.as_ref().is_some_and(|terms| terms.knows_ours)
     }
 
+    /// Whether it was dialled without an EHLO of ours, for a client that had said none.
+    pub fn is_unannounced(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.unannounced)
+    }
+
     /// Whether it may be spoken to without an EHLO of ours: not where that is how it learns who the client is, and must.
     /// Nor where TLS is asked for behind it only, and is relied upon.
     pub fn may_be_unannounced(&self, client: &Client, now: Instant) -> bool {
