@@ -28,9 +28,11 @@ fn curl_into_the_sink() {
     } else {
         moved()
     };
-    let said = gatepost.output();
-    assert!(said.contains(&gatepost.listener().to_string()), "it says where it listens: {said}");
-    assert!(said.contains("curl "), "and how to try it: {said}");
+    let listener = gatepost.listener().to_string();
+    wait_for("it to say where it listens, and how to try it", PATIENCE, || {
+        let said = gatepost.output();
+        (said.contains(&listener) && said.contains("curl ")).then_some(())
+    });
 
     let message = messages::dots();
     let file = gatepost.scratch().write("FILE", &message);

@@ -105,7 +105,7 @@ fn all_faults(mode: &'static str, word: &str) {
         };
         seen = length;
         // Of more than ten such lines a second the rest is only counted.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(200));
         let line = format!("{:<19}{:<5}{:<22}{why}", fault.name, at_the_hop(&stored), fate(&told, &stored));
         lines.push(line.trim_end().to_owned());
     }
