@@ -10,7 +10,7 @@ use super::super::events::{MessageEnd, SessionEnd};
 use super::super::hop::{Hop, Tried};
 use super::super::notes::Told;
 use super::super::owed::{Answer, Entry, What};
-use super::super::peer::{HopId, Origin};
+use super::super::peer::{HopId, Origin, Why};
 use super::super::route::{Place, PoolId};
 use super::super::said::{Said, Written};
 use super::super::transaction::Mail;
@@ -168,7 +168,7 @@ impl Conductor {
                 self.answer(turn, origin, reply, instead);
                 // Here the transaction is over; a hop that is inside of it still is not the one for the next.
                 if self.hops.get(hop).is_some_and(Hop::may_be_in_mail) {
-                    self.drop_hop(turn, hop);
+                    self.lost_because(turn, hop, Why::Unwilling, None);
                 }
                 if told.closes() {
                     self.hang_up(turn, None, SessionEnd::Verdict);

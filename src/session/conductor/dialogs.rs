@@ -313,7 +313,10 @@ impl Conductor {
                 self.refuse_client(turn, refusal, SessionEnd::HopClosed);
             }
             Some(refusal) if !refusal.code().closes() => {
-                self.client.tell(turn, &refusal);
+                // It must not be heard as the answer to content that another hop has (law 3).
+                if !self.owed.awaits_message() {
+                    self.client.tell(turn, &refusal);
+                }
                 self.hang_up(turn, Some(Said::Own(own)), SessionEnd::HopLost);
             }
             refusal => self.hang_up(turn, Some(refusal.unwrap_or(Said::Own(own))), SessionEnd::HopLost),
