@@ -51,6 +51,10 @@ impl Conductor {
 
     /// Owes the hop's reply to a command, and says it as soon as there is a hop to hear it.
     pub(super) fn forward(&mut self, turn: &mut Turn<'_>, what: What) {
+        // It may have waited for callouts while another command found out what the hop has heard.
+        if self.client.hello().is_none() && what.needs_hello() && !self.goes_on_without_hello(turn) {
+            return self.owe(turn, what, Said::Own(&own::NEED_HELLO));
+        }
         match self.current_or_open(turn) {
             Ok(hop) => {
                 let number = self.owed.push(turn.now, what, Answer::Hop(hop));
