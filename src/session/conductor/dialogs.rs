@@ -96,12 +96,17 @@ impl Conductor {
         if self.is_trial(hop) {
             return self.attempt_says(turn, hop);
         }
-        if !self.fits(hop) {
+        // Home may have been dialled anew while the transaction is away.
+        let is_current = self.hops.current() == Some(hop);
+        if is_current && !self.fits(hop) {
             return self.lost_because(turn, hop, Why::Unfit, None);
         }
-        self.hops.takes_over();
+        if is_current {
+            self.hops.takes_over();
+        }
         let Some(open) = self.hops.get_mut(hop) else { return };
-        if let Some(transaction) = self.delivery.transaction().filter(|transaction| transaction.accepted) {
+        let envelope = self.delivery.transaction().filter(|transaction| is_current && transaction.accepted);
+        if let Some(transaction) = envelope {
             let carries = open.carries(self.client.shown(), self.settings.limits.command_line);
             open.say_envelope(turn, &self.client, transaction, carries);
         }

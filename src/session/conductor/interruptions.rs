@@ -26,7 +26,9 @@ impl Conductor {
         }
         let said = said.filter(|_| self.client.phase() != Phase::Securing);
         let is_of_hop = matches!(end, SessionEnd::HopClosed | SessionEnd::HopLost);
-        if let Some(said) = said.as_ref().filter(|_| is_of_hop && self.owed.awaits_message()) {
+        // Unless it is the head's very answer, as a chunk's before its message.
+        let is_next = self.owed.head().is_some_and(|head| matches!(head.answer, Answer::Own(_)));
+        if let Some(said) = said.as_ref().filter(|_| is_of_hop && self.owed.awaits_message() && !is_next) {
             // It must not be heard as the answer to content that another hop has (law 3).
             self.note_unanswered(Some(said));
             self.let_go(turn, self.last_word(Told::Said(said)));

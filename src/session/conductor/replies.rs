@@ -201,7 +201,8 @@ impl Conductor {
     /// The client's dialog is next: it hears the hop's greeting, or the hop hears the client's EHLO.
     fn terms_met(&mut self, turn: &mut Turn<'_>, hop: HopId, greeting: Option<Greeting<'_>>) {
         let greets = self.owed.is_greeting_of(hop);
-        let replays = self.delivery.transaction().is_some_and(|transaction| transaction.accepted);
+        let accepted = self.delivery.transaction().is_some_and(|transaction| transaction.accepted);
+        let replays = accepted && self.hops.current() == Some(hop);
         let is_needed = replays || self.owed.needs_hello(hop) || self.is_trial(hop);
         let Some(open) = self.hops.get_mut(hop) else { return };
         match (greeting.filter(|_| greets), self.client.hello()) {
