@@ -140,9 +140,20 @@ pub fn say(text: &str) {
 /// A client heard a negative reply that is no hop's: whose it was, and what it was about.
 pub fn refused(session: SessionId, client: SocketAddr, by: &Speaker, stage: Option<Stage>, reply: &[u8]) {
     if tracing::enabled!(Level::INFO) && burst::admits(Kind::Refused) {
-        let reply = reply.split(|&octet| octet == b'\r').next().unwrap_or_default();
+        let reply = first_line(reply);
         info!(%session, %client, %by, stage = stage.map(Stage::as_str), "refused: {}", brief(reply));
     }
+}
+
+/// A client heard a hop's negative reply that no transaction's record tells of.
+pub fn hop_refused(session: SessionId, client: SocketAddr, hop: &Speaker, reply: &[u8]) {
+    if tracing::enabled!(Level::INFO) && burst::admits(Kind::HopRefused) {
+        info!(%session, %client, by = %hop, "refused: {}", brief(reply));
+    }
+}
+
+fn first_line(reply: &[u8]) -> &[u8] {
+    reply.split(|&octet| octet == b'\r').next().unwrap_or_default()
 }
 
 /// TLS between client and hop that was passed through: nobody was asked about the mail in it.

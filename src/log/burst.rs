@@ -33,10 +33,12 @@ pub enum Kind {
     Foreign,
     /// A client heard a negative reply that is no hop's.
     Refused,
+    /// A client heard a hop's, outside of a transaction.
+    HopRefused,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -45,6 +47,7 @@ impl Kind {
         (Self::ProxyHeader, "PROXY headers"),
         (Self::Foreign, "clients: other protocols"),
         (Self::Refused, "refused"),
+        (Self::HopRefused, "refused by hops"),
     ];
 }
 
@@ -71,7 +74,9 @@ pub(super) fn end() {
 
 fn tell(kind: Kind, name: &str, more: u64) {
     match kind {
-        Kind::ClientTls | Kind::Refused => info!(more, "{name}: so many more, not written one by one"),
+        Kind::ClientTls | Kind::Refused | Kind::HopRefused => {
+            info!(more, "{name}: so many more, not written one by one")
+        }
         _ => warn!(more, "{name}: so many more, not written one by one"),
     }
 }

@@ -17,7 +17,7 @@ pub use super::events::{AttemptEnd, CalloutEnd, Event, MessageEnd, Relief, Sessi
 use super::facts::{ClientName, TlsFacts, TlsFault};
 use super::fault::Fault;
 pub use super::peer::{Bits, HOPS, HopId, Origin, Peer, Ticket};
-use super::record::{PassageRecord, Record};
+use super::record::{PassageRecord, Record, Speaker};
 use super::route::{Destination, Domain, Host, NotFound};
 pub use super::said::{Said, Written};
 use super::stage::{CalloutId, Stage};
@@ -116,6 +116,8 @@ pub enum Output {
     Record(Box<Record>),
     /// The client heard this negative reply, which is no hop's: to be logged, by the id it may have heard.
     Refused(Said),
+    /// The client heard this hop's negative reply, of which no transaction's record tells: to be logged.
+    HopRefused(Speaker, Box<[u8]>),
     /// A hop offers something that the client is not shown: to be logged.
     Hidden(Arc<dyn Host>, Offer),
     /// The client sent a PROXY header that it has no business to send: to be logged.

@@ -108,6 +108,30 @@ fn by_the_hop() {
         let by = if verb == "RCPT" { "[hop 127.0.0.1:" } else { "by=hop 127.0.0.1:" };
         found(&gate, &heard, &["transaction", by, "sender=\"<smith@client.example>\""]);
     }
+    // No transaction's record tells of these.
+    for (verb, name) in [("EHLO", "ehlo"), ("AUTH", "auth"), ("VRFY", "vrfy"), ("NOOP", "noop")] {
+        let hello = format!("EHLO {name}.example");
+        let heard =
+            refusal(gate.listener, Ipv4Addr::LOCALHOST, &["", &hello, SESSION[2], "VRFY jones", "NOOP"]);
+        assert_eq!(heard, format!("550 5.7.1 No {verb} by hop"));
+        found(&gate, &heard, &["refused: ", "by=hop 127.0.0.1:", "client=127.0.0.1:"]);
+    }
+}
+
+/// A hop that was told who the client is: its greeting is its word to this client.
+#[test]
+fn by_the_hops_greeting() {
+    for greeting in ["554 5.7.1 No connection by hop", "450 4.7.1 No connection by hop"] {
+        let hop = serve(move |mut stream| {
+            let mut header = String::new();
+            BufReader::new(stream).read_line(&mut header)?;
+            write!(stream, "{greeting}\r\n")
+        });
+        let gate = Gate::start(&format!("{{ hosts: [\"{hop}\"], identity: proxy_v1 }}"), "");
+        let heard = refusal(gate.listener, Ipv4Addr::LOCALHOST, &SESSION);
+        assert_eq!(heard, greeting);
+        found(&gate, &heard, &["refused: ", "by=hop 127.0.0.1:", "client=127.0.0.1:"]);
+    }
 }
 
 #[test]
@@ -208,13 +232,13 @@ fn gate(more: &str) -> (Gate, SocketAddr) {
             }
             in_content = false;
             let verb = line.split(' ').next().unwrap_or_default();
+            if verb == "EHLO" {
+                name = line.trim_start_matches("EHLO ").to_owned();
+            }
             let named = if verb == "." { "end".to_owned() } else { verb.to_lowercase() };
             let reply = match verb {
                 _ if name.split('.').next() == Some(&*named) => format!("550 5.7.1 No {verb} by hop"),
-                "EHLO" => {
-                    name = line.trim_start_matches("EHLO ").to_owned();
-                    "250-hop.example\r\n250-SIZE 1000000\r\n250 AUTH PLAIN".to_owned()
-                }
+                "EHLO" => "250-hop.example\r\n250-SIZE 1000000\r\n250 AUTH PLAIN".to_owned(),
                 "AUTH" => "235 2.7.0 Welcome".to_owned(),
                 "DATA" => {
                     in_content = true;
@@ -251,7 +275,7 @@ fn service() -> SocketAddr {
     })
 }
 
-fn serve(dialog: fn(&TcpStream) -> std::io::Result<()>) -> SocketAddr {
+fn serve(dialog: impl Fn(&TcpStream) -> std::io::Result<()> + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

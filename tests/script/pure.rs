@@ -367,6 +367,7 @@ impl Pure {
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::Refused(_)
+                | Output::HopRefused(..)
                 | Output::Malformed(..)
                 | Output::Foreign(..)
                 | Output::StrayHeader => {}

@@ -108,6 +108,7 @@ impl Stage<'_> {
             | Output::NotSecured(..)
             | Output::Hidden(..)
             | Output::Refused(_)
+            | Output::HopRefused(..)
             | Output::Malformed(..)
             | Output::Foreign(..)
             | Output::StrayHeader

@@ -97,6 +97,9 @@ impl Drive {
                     log::stray_header(self.session.id(), peer, proxies);
                 }
                 Output::Refused(said) => self.refused(&said),
+                Output::HopRefused(hop, reply) => {
+                    log::hop_refused(self.session.id(), self.session.entrance().client, &hop, &reply);
+                }
                 Output::Hidden(host, keyword) => log::hidden(host.name(), &keyword),
                 Output::Trace(peer, side, line) => {
                     log::line(self.session.id(), peer, side, &line);
@@ -119,7 +122,7 @@ impl Drive {
                 let stage = written.author().map(|(_, stage)| stage);
                 log::refused(id, client, &self.session.author(written), stage, written.as_bytes());
             }
-            // Of a hop's words its record tells.
+            // Of a hop's words a record tells, or a line of their own.
             Said::Heard(..) => {}
         }
     }

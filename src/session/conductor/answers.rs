@@ -105,6 +105,9 @@ impl Conductor {
             (what, Some(hop)) => (what, hop),
             (_, None) => return self.answer(turn, origin, reply, instead),
         };
+        if !what.is_recorded() && instead.is_none() && !self.client.is_over() {
+            self.hop_refused(turn, Told::Heard(origin, reply));
+        }
         let heard = reply.code();
         let told = instead.as_ref().map_or(heard, |instead| instead.code());
         // A positive reply that the client does not hear of.
@@ -263,7 +266,10 @@ impl Conductor {
                 return self.hang_up(turn, None, SessionEnd::Quit);
             }
             What::Close(end) => return self.hang_up(turn, Some(said.clone()), end),
-            _ => self.client.tell(turn, said),
+            _ => {
+                self.client.tell(turn, said);
+                self.hop_refused(turn, Told::Said(said));
+            }
         }
         if said.code().closes() {
             self.hang_up(turn, None, SessionEnd::Verdict);

@@ -12,6 +12,7 @@
 use super::super::events::{Event, SessionEnd};
 use super::super::hop::{NoHop, Tried};
 use super::super::io::Output;
+use super::super::notes::Told;
 use super::super::owed::{Answer, What};
 use super::super::peer::HopId;
 use super::super::peer::Why;
@@ -325,6 +326,7 @@ impl Conductor {
                 // It must not be heard as the answer to content that another hop has (law 3).
                 if !self.owed.awaits_message() {
                     self.client.tell(turn, &refusal);
+                    self.hop_refused(turn, Told::Said(&refusal));
                 }
                 self.hang_up(turn, Some(Said::Own(own)), SessionEnd::HopLost);
             }

@@ -38,6 +38,7 @@ impl Conductor {
         self.note_unanswered(said.as_ref());
         if let Some(said) = &said {
             self.client.tell(turn, said);
+            self.hop_refused(turn, Told::Said(said));
         }
         let last = said.as_ref().and_then(|said| self.last_word(Told::Said(said)));
         self.client.hang_up(turn, end);

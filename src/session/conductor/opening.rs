@@ -15,6 +15,7 @@ use super::super::client::Phase;
 use super::super::events::{Event, SessionEnd};
 use super::super::facts::{ClientHello, TlsFault, TlsFaultKind};
 use super::super::io::Output;
+use super::super::notes::Told;
 use super::super::owed::What;
 use super::super::passage::Passage;
 use super::super::peer::HopId;
@@ -74,6 +75,7 @@ impl Conductor {
         }
         self.client.greet_now();
         self.client.tell(turn, &said);
+        self.hop_refused(turn, Told::Said(&said));
         self.client.only_quits();
     }
 

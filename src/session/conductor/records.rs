@@ -127,6 +127,14 @@ impl Conductor {
         self.with_notes(|notes| notes.refusal = last);
     }
 
+    /// The client hears a hop's refusal that no transaction's record tells of: it has a line of its own.
+    pub(super) fn hop_refused(&self, turn: &mut Turn<'_>, told: Told<'_>) {
+        let by = self.speaker(told);
+        if self.settings.records && told.code().is_negative() && matches!(by, Speaker::Hop(_)) {
+            turn.wish(Output::HopRefused(by, told.line()));
+        }
+    }
+
     /// What the client is told, for the record; `None`: nobody wants one.
     pub(super) fn last_word(&self, told: Told<'_>) -> Option<LastWord> {
         let word = || LastWord { heard: told.line(), by: self.speaker(told), hop_said: None };

@@ -130,6 +130,11 @@ impl What {
         matches!(self, What::Message(_) | What::Chunk | What::Auth(None) | What::StartTls)
     }
 
+    /// Whether the record of its transaction tells what it was answered.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, What::Mail(_) | What::Rcpt(_) | What::Data | What::Chunk | What::Message(_))
+    }
+
     /// Whether a hop takes EHLO for granted when it hears this (RFC 5321 4.1.4).
     pub fn needs_hello(&self) -> bool {
         match self {
