@@ -57,7 +57,7 @@ fn ask(asker: &Arc<dyn Asker>) -> Asked {
 /// What came of a question, in words.
 fn said(answer: Result<CalloutAnswer, Fault>) -> String {
     match answer {
-        Ok(CalloutAnswer::Command { rewrites, verdict })
+        Ok(CalloutAnswer::Command { rewrites, verdict, .. })
             if verdict.is_none() && rewrites == Default::default() =>
         {
             "pass".to_owned()

@@ -16,7 +16,7 @@ use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::io::{Ask, HopId, Input, Out, Output, Peer};
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::settings::{Entrance, Settings};
-use gatepost::session::verdict::{Rewrites, Stage};
+use gatepost::session::verdict::Stage;
 use gatepost::smtp::SessionId;
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ fn pass(stage: Stage) -> CalloutAnswer {
     if stage.is_reply() {
         return CalloutAnswer::Reply(None);
     }
-    CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: None }
+    CalloutAnswer::pass()
 }
 
 /// A session that has yet to hear its hop.

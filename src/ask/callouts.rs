@@ -13,7 +13,7 @@ use super::Context;
 use super::told::own;
 use crate::callout::{Asker, CalloutSet};
 use crate::rules::Explained;
-use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind};
+use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Provisos};
 use crate::session::law::{command_fault, reply_fault};
 use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
 use crate::smtp::{Own, Params, Path, Reply, ReplyRef};
@@ -37,7 +37,7 @@ impl Context<'_> {
         };
         let reply = known.reply.as_ref().map(Reply::as_ref);
         let mut lines = String::new();
-        let mut after = None;
+        let (mut after, mut provisos) = (None, Provisos::default());
         for (callout, number) in self.loaded.config.callouts.iter().zip(0..) {
             if !callout.stages.contains(&known.moment.stage) {
                 continue;
@@ -63,7 +63,7 @@ impl Context<'_> {
                                 reply,
                                 self.loaded.config.limits.command_line,
                             );
-                            self.heed(callouts, id, answer, explained)
+                            self.heed(callouts, id, answer, &mut provisos, explained)
                         }
                     }
                 }
@@ -72,6 +72,16 @@ impl Context<'_> {
                 "callout {} ({}:{}): {said}\n",
                 callout.name, self.loaded.file, callout.mark.line
             ));
+        }
+        if known.reply.is_none()
+            && let Some((reply, by)) = provisos.instead_of(explained.command.as_ref())
+        {
+            lines.push_str(&format!(
+                "as {} provided, the reply is {}\n",
+                callouts.name(by),
+                super::told::lines(&reply)
+            ));
+            explained.command = Some(CommandVerdict::Reply(reply));
         }
         Ok(lines)
     }
@@ -91,14 +101,18 @@ impl Context<'_> {
         callouts: &CalloutSet,
         id: CalloutId,
         answer: Result<CalloutAnswer, Fault>,
+        provisos: &mut Provisos,
         explained: &mut Explained,
     ) -> String {
         match answer {
-            Ok(CalloutAnswer::Command { rewrites, verdict }) => {
-                let told = self.told_command(&rewrites, verdict.as_ref());
+            Ok(CalloutAnswer::Command { rewrites, verdict, beside }) => {
+                let told = self.told_command(&rewrites, verdict.as_ref(), beside.as_deref());
                 let refuses = |reply: &CommandVerdict| matches!(reply, CommandVerdict::Reply(reply) if reply.code().is_negative());
                 if self.spares_postmaster(callouts, id) && verdict.as_ref().is_some_and(refuses) {
                     return SPARED.to_owned();
+                }
+                if let Some(beside) = beside {
+                    provisos.note(id, &beside);
                 }
                 add(&mut explained.rewrites, rewrites);
                 explained.command = verdict;
@@ -190,9 +204,9 @@ fn put(
     let late = |_| Fault::new(FaultKind::TimedOut, format!("no answer within {:?}", terms.timeout));
     let answer = answer.map_err(late)??;
     let fault = match (&answer, reply) {
-        (CalloutAnswer::Command { rewrites, verdict }, None) => {
+        (CalloutAnswer::Command { rewrites, verdict, beside }, None) => {
             let sayable = super::outcome::is_sayable(rewrites);
-            command_fault(question.stage, rewrites, verdict.as_ref(), terms)
+            command_fault(question.stage, rewrites, verdict.as_ref(), beside.as_deref(), terms)
                 .or((!sayable).then_some("a rewritten value that has no valid form"))
         }
         (CalloutAnswer::Reply(verdict), Some(reply)) => {

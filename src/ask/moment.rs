@@ -252,6 +252,8 @@ impl<'m> Known<'m> {
             facts: self.facts.as_ref(),
             hop: None,
             helo: self.moment.helo.as_deref().map(str::as_bytes),
+            extended: true,
+            instance: 0,
             authenticated: self.moment.authenticated || self.moment.login.is_some(),
             sender: self.sender,
             recipient: self.recipient,

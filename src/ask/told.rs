@@ -6,6 +6,7 @@
 use super::Context;
 use crate::log::text;
 use crate::rules::Says;
+use crate::session::callout::Beside;
 use crate::session::route::PoolId;
 use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, RuleId, Rules, Rung};
 use crate::smtp::{Reply, own};
@@ -16,7 +17,7 @@ impl Context<'_> {
             Says::Unmet(keys) => format!("does not match: {}", keys.join(", ")),
             Says::NotInMap => "matches, but its map does not know the recipient".to_owned(),
             Says::Command(rewrites, verdict) => {
-                let told = self.told_command(rewrites, verdict.as_ref());
+                let told = self.told_command(rewrites, verdict.as_ref(), None);
                 told.unwrap_or_else(|| "matches, and changes nothing".to_owned())
             }
             Says::Reply(verdict) => self.told_reply(verdict),
@@ -31,8 +32,18 @@ impl Context<'_> {
         &self,
         rewrites: &Rewrites,
         verdict: Option<&CommandVerdict>,
+        beside: Option<&Beside>,
     ) -> Option<String> {
         let mut parts = self.rewrites(rewrites);
+        if let Some(Beside { prepend, if_permitted, if_rejected }) = beside {
+            parts.extend(prepend.as_deref().map(|field| format!("prepend {}", text(field.trim_ascii_end()))));
+            parts.extend(
+                if_permitted.as_deref().map(|said| format!("if nobody refuses, reply {}", lines(said))),
+            );
+            parts.extend(
+                if_rejected.as_deref().map(|said| format!("if another refuses, reply {}", lines(said))),
+            );
+        }
         parts.extend(verdict.map(|verdict| self.command(verdict)));
         (!parts.is_empty()).then(|| parts.join(", "))
     }

@@ -17,6 +17,7 @@
 use std::any::Any;
 use std::time::Duration;
 
+pub use super::beside::{Beside, Provisos};
 pub use super::fault::{Fault, FaultKind};
 pub use super::stage::CalloutId;
 use super::stage::{Stage, Stages};
@@ -100,9 +101,23 @@ pub enum CalloutAnswer {
         rewrites: Rewrites,
         /// What decides; `None`: pass.
         verdict: Option<CommandVerdict>,
+        /// What else it says, unchecked.
+        beside: Option<Box<Beside>>,
     },
     /// To a hop's reply; `None`: pass.
     Reply(Option<ReplyVerdict>),
+}
+
+impl CalloutAnswer {
+    /// Nothing, to a command.
+    pub fn pass() -> CalloutAnswer {
+        CalloutAnswer::command(None)
+    }
+
+    /// Only what decides about a command; `None`: pass.
+    pub fn command(verdict: Option<CommandVerdict>) -> CalloutAnswer {
+        CalloutAnswer::Command { rewrites: Rewrites::default(), verdict, beside: None }
+    }
 }
 
 /// No callouts at all.

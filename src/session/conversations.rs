@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
-use super::callout::Callouts;
+use super::callout::{Callouts, Provisos};
 use super::events::{CalloutEnd, Event};
 use super::fault::{Fault, FaultKind};
 use super::io::{Ask, Output};
@@ -34,6 +34,11 @@ impl Conversations {
     fn ticket(&mut self) -> Ticket {
         self.tickets = self.tickets.wrapping_add(1);
         Ticket(self.tickets)
+    }
+
+    /// What a transaction that begins now is told by: nobody was asked under it about another.
+    pub fn instance(&self) -> u32 {
+        self.tickets.wrapping_add(1)
     }
 
     /// Opens a question that is encoded, within its own time and what is left for all of them.
@@ -65,6 +70,7 @@ pub struct Inquiry {
     pub open: Option<Open>,
     /// When the time of all of them is over.
     until: Option<Instant>,
+    pub provisos: Provisos,
 }
 
 /// On which occasion.
@@ -91,7 +97,7 @@ pub struct Open {
 
 impl Inquiry {
     pub fn new(stage: Stage, about: About, after: Option<CalloutId>) -> Inquiry {
-        Inquiry { stage, about, after, open: None, until: None }
+        Inquiry { stage, about, after, open: None, until: None, provisos: Provisos::default() }
     }
 
     /// Whether it is about a command: then nothing behind it is taken before it is decided.
@@ -130,10 +136,9 @@ impl Inquiry {
 
     /// The attempt goes on as if its hop had not accepted, if it is about one.
     pub fn into_attempt(self) -> Result<Box<Attempt>, Inquiry> {
-        let Inquiry { about, stage, after, open, until } = self;
-        match about {
+        match self.about {
             About::Accepted { attempt, .. } => Ok(attempt),
-            about => Err(Inquiry { about, stage, after, open, until }),
+            _ => Err(self),
         }
     }
 
@@ -163,6 +168,18 @@ impl Inquiry {
         }
         let fault = Fault::new(FaultKind::TimedOut, "no time is left of timeouts.callouts");
         Some((Open { ticket: Ticket::default(), callout: next, since: now, until: now }, fault))
+    }
+
+    /// What was provided for the case that it comes to this, and by whom.
+    pub fn provided(&mut self, ruling: &Ruling) -> Option<(Arc<Reply>, CalloutId)> {
+        match ruling {
+            Ruling::Nothing => self.provisos.instead_of(None),
+            Ruling::Command(verdict) => self.provisos.instead_of(Some(verdict)),
+            Ruling::Refused(reply) => {
+                self.provisos.instead_of(Some(&CommandVerdict::Reply(Arc::clone(reply))))
+            }
+            Ruling::Reply(_) => None,
+        }
     }
 
     /// The open question has had its time.

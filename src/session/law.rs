@@ -167,6 +167,11 @@ pub fn rewrites(stage: Stage, part: Part) -> bool {
     row(stage).parts.contains(&part)
 }
 
+/// Whether a header field may be put before the message's own there: there is a message it would be in.
+pub fn prepends(stage: Stage) -> bool {
+    matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data)
+}
+
 fn taken(stage: Stage, verdict: Verdict) -> Result<Row, Why> {
     if allows(stage, verdict) { Ok(row(stage)) } else { Err(Why::NotHere) }
 }

@@ -13,6 +13,7 @@
 //! ARCHITECTURE.md has the map.
 
 mod attempt;
+mod beside;
 pub mod callout;
 pub mod client;
 mod conductor;

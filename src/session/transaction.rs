@@ -300,14 +300,18 @@ impl Needs {
 pub struct Transaction {
     /// MAIL as it goes upstream.
     pub mail: Mail,
+    /// What tells it from the session's other transactions, to those who are asked about it.
+    pub instance: u32,
     /// Where its recipients go unless a verdict says otherwise.
     pub pool: PoolId,
     /// Where the hop is that accepted the first recipient: the transaction stays there.
     pub pinned: Option<Place>,
     /// Whether MAIL was answered 2xx.
     pub accepted: bool,
-    /// Octets of its addresses, parameters and notes.
+    /// Octets of its addresses, parameters, notes and prepended fields.
     pub held: usize,
+    /// Header fields that go before the message's own.
+    pub prepended: Vec<u8>,
     /// The recipients answered 2xx by the transaction's hop, in order.
     pub recipients: Vec<Recipient>,
     /// Recipients swallowed on purpose.
@@ -331,6 +335,12 @@ impl Transaction {
     pub fn accepts(&mut self, recipient: Recipient) {
         self.held += recipient.octets();
         self.recipients.push(recipient);
+    }
+
+    /// A header field, with its line end, goes before the message's own, and behind those that do already.
+    pub fn prepends(&mut self, field: &[u8]) {
+        self.held += field.len();
+        self.prepended.extend_from_slice(field);
     }
 
     /// MAIL was given new values: what it uses is what it says now. `known`: what the client was shown, or the hop offers.

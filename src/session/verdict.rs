@@ -35,6 +35,10 @@ pub struct Question<'a> {
     pub hop: Option<&'a str>,
     /// The name the client gave in EHLO or HELO, or that XCLIENT gave before it; at `helo` the new one.
     pub helo: Option<&'a [u8]>,
+    /// Whether the client said EHLO, not HELO.
+    pub extended: bool,
+    /// The same in all questions of a transaction, and in no other's of the session; 0 outside of any.
+    pub instance: u32,
     /// Whether a hop said 235, or a trusted peer by XCLIENT as whom the client authenticated.
     pub authenticated: bool,
     /// The reverse-path as it goes, or went, upstream.
@@ -112,10 +116,12 @@ impl Supposed {
     pub fn new(sender: Path<'_>, size: Option<u64>, now: Instant) -> Self {
         Self(Transaction {
             mail: Mail { sent: Spoken::given(sender, Params::default()), given: None },
+            instance: 0,
             pool: PoolId(0),
             pinned: None,
             accepted: true,
             held: 0,
+            prepended: Vec::new(),
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),

@@ -20,6 +20,7 @@ pub mod reply;
 
 mod foreign;
 mod grammar;
+mod header;
 mod mechanism;
 mod present;
 pub mod tell;
@@ -32,6 +33,7 @@ pub use content::{
 };
 pub use extension::{Extensions, Keyword, needed_by, parameter_keyword};
 pub use foreign::Foreign;
+pub use header::is_header_field;
 pub use line::{Line, LineEnd, next_line};
 pub use mechanism::shown_mechanism;
 pub use own::{Own, SessionId};

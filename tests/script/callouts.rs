@@ -8,7 +8,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use gatepost::callout::CalloutSet;
-use gatepost::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind};
+use gatepost::session::callout::{
+    Beside, CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind,
+};
 use gatepost::session::route::PoolId;
 use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
 use gatepost::smtp::{Path, Reply, ReplyRef};
@@ -98,6 +100,7 @@ fn text(octets: &[u8]) -> String {
 /// What is no answer in this notation.
 pub fn answer(stage: Stage, line: &str, pools: &[String]) -> Result<Result<CalloutAnswer, Fault>, String> {
     let mut rewrites = Rewrites::default();
+    let mut beside = Beside::default();
     let mut of_command = None;
     let mut of_reply = None;
     let mut reply = stage.is_reply();
@@ -110,6 +113,9 @@ pub fn answer(stage: Stage, line: &str, pools: &[String]) -> Result<Result<Callo
                 reply = false;
                 rewrite(&mut rewrites, rest)?;
             }
+            "prepend" => beside.prepend = Some(format!("{rest}\r\n").into_bytes().into()),
+            "if_permitted" => beside.if_permitted = Some(written(rest)?),
+            "if_rejected" => beside.if_rejected = Some(written(rest)?),
             "reply" => {
                 reply = false;
                 of_command = Some(CommandVerdict::Reply(written(rest)?));
@@ -139,7 +145,10 @@ pub fn answer(stage: Stage, line: &str, pools: &[String]) -> Result<Result<Callo
     }
     Ok(Ok(match reply {
         true => CalloutAnswer::Reply(of_reply),
-        false => CalloutAnswer::Command { rewrites, verdict: of_command },
+        false => {
+            let beside = (beside != Beside::default()).then(|| Box::new(beside));
+            CalloutAnswer::Command { rewrites, verdict: of_command, beside }
+        }
     }))
 }
 

@@ -56,7 +56,7 @@ impl Prompt {
         match reply {
             None => {
                 let CommandAnswer { rewrites, verdict, by } = rule.command(question);
-                (!by.is_empty()).then_some(CalloutAnswer::Command { rewrites, verdict })
+                (!by.is_empty()).then_some(CalloutAnswer::Command { rewrites, verdict, beside: None })
             }
             Some(reply) => {
                 rule.reply(question, reply, None).map(|(verdict, _)| CalloutAnswer::Reply(Some(verdict)))
@@ -104,7 +104,7 @@ impl Callouts for Prompt {
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
         let pass = match reply {
             Some(_) => CalloutAnswer::Reply(None),
-            None => CalloutAnswer::Command { rewrites: Default::default(), verdict: None },
+            None => CalloutAnswer::pass(),
         };
         let answer = match self.rules.is_empty() {
             true => pass,

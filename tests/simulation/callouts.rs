@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gatepost::session::callout::{
-    CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind, OnError,
+    Beside, CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind, OnError,
 };
 use gatepost::session::io::{Ask, Ticket};
 use gatepost::session::route::PoolId;
@@ -21,6 +21,9 @@ use gatepost::smtp::{Code, ReplyRef};
 use super::bent::Bent;
 use super::rng::{Rng, hash};
 use super::rules::{id, of_command, of_reply, reply};
+
+/// How a header field begins that a callout has put before a message's own.
+pub const PREPENDED: &str = "X-Prepended: ";
 
 /// How many there are.
 const CALLOUTS: u16 = 3;
@@ -69,35 +72,59 @@ impl Whims {
     fn answer(&self, ask: &Ask) -> Result<CalloutAnswer, Fault> {
         let mut dice = Rng::new(hash(self.seed, &[&ask.callout.0.to_be_bytes(), &ask.question]));
         let text = String::from_utf8_lossy(&ask.question).into_owned();
-        let (code, id) = text.split_once(' ').expect("a code and an id");
+        let mut parts = text.splitn(3, ' ');
+        let [code, sender, id] = [(); 3].map(|()| parts.next().expect("a code, a sender and an id"));
         Ok(match code.parse().ok().and_then(Code::new) {
             Some(code) => CalloutAnswer::Reply(of_reply(ask.stage, id, code, self.pools, &mut dice)),
             None => {
                 let (rewrites, verdict) = of_command(ask.stage, id, self.pools, self.bent, &mut dice);
-                CalloutAnswer::Command { rewrites, verdict }
+                let beside = dice.percent(25).then(|| Box::new(beside(ask, sender, id, &mut dice)));
+                CalloutAnswer::Command { rewrites, verdict, beside }
             }
         })
+    }
+}
+
+/// What may be said beside a verdict.
+fn beside(ask: &Ask, sender: &str, id: &str, dice: &mut Rng) -> Beside {
+    let field = format!("{PREPENDED}{sender} {} {} {id}\r\n", ask.stage.as_str(), ask.callout.0);
+    let has_message = matches!(ask.stage, Stage::Mail | Stage::Rcpt | Stage::Data);
+    let later = |dice: &mut Rng| dice.percent(40).then(|| reply("450 4.7.1", "provided", id));
+    Beside {
+        prepend: (has_message && dice.percent(60)).then(|| field.into_bytes().into()),
+        if_permitted: later(dice),
+        if_rejected: later(dice),
     }
 }
 
 /// What no stage allows.
 fn nonsense(stage: Stage, dice: &mut Rng) -> CalloutAnswer {
     let wrong = |code: &str| reply(code, "wrong", "");
-    let command = |verdict| CalloutAnswer::Command { rewrites: Rewrites::default(), verdict: Some(verdict) };
+    let command = |verdict| CalloutAnswer::command(Some(verdict));
     let rung = |path: &[u8]| Rung { recipient: Some(path.into()), ..Rung::default() };
-    match (stage.is_reply(), dice.below(5)) {
+    let beside = |beside| CalloutAnswer::Command {
+        rewrites: Rewrites::default(),
+        verdict: None,
+        beside: Some(Box::new(beside)),
+    };
+    match (stage.is_reply(), dice.below(7)) {
+        (false, 5) => {
+            let field = format!("{PREPENDED}wrong\r\n{}", dice.pick(&["\r\n", ".\r\n", "x", "\n"]));
+            beside(Beside { prepend: Some(field.into_bytes().into()), ..Beside::default() })
+        }
+        (false, 6) => beside(Beside { if_permitted: Some(wrong("550")), ..Beside::default() }),
         (false, 0) => CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(wrong("550")))),
         (false, 1) => command(CommandVerdict::Reply(wrong("354"))),
         (false, 2) => {
             let rewrites =
                 Rewrites { recipient: Some(b"a@b@wrong".as_slice().into()), ..Rewrites::default() };
-            CalloutAnswer::Command { rewrites, verdict: None }
+            CalloutAnswer::Command { rewrites, verdict: None, beside: None }
         }
         (false, 3) if !matches!(stage, Stage::Rcpt | Stage::Other) => {
             command(CommandVerdict::Reply(wrong("250")))
         }
         (false, _) => command(CommandVerdict::Disconnect(Some(wrong("221")))),
-        (true, 0) => command(CommandVerdict::Route(PoolId(0))),
+        (true, 0 | 5 | 6) => command(CommandVerdict::Route(PoolId(0))),
         (true, 1) => CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(wrong("354")))),
         (true, 2) => CalloutAnswer::Reply(Some(ReplyVerdict::Retry(vec![rung(b"a@b@wrong")]))),
         (true, 3) => CalloutAnswer::Reply(Some(ReplyVerdict::Retry(Vec::new()))),
@@ -127,7 +154,9 @@ impl Callouts for Whims {
 
     fn encode(&self, _: CalloutId, question: &Question<'_>, heard: Option<ReplyRef<'_>>) -> Box<[u8]> {
         let code = heard.map_or_else(|| "-".to_owned(), |heard| heard.code().get().to_string());
-        format!("{code} {}", id(question)).into_bytes().into_boxed_slice()
+        let sender = question.sender.map(|path| String::from_utf8_lossy(path.local()).into_owned());
+        let sender = sender.filter(|sender| !sender.is_empty()).unwrap_or_else(|| "-".to_owned());
+        format!("{code} {sender} {}", id(question)).into_bytes().into_boxed_slice()
     }
 
     fn terms(&self, callout: CalloutId) -> CalloutTerms {

@@ -5,6 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gatepost::session::callout::CalloutAnswer;
+use gatepost::session::verdict::{CommandVerdict, Rewrites};
+
+use super::callouts::PREPENDED;
+
 /// What is known of one message, by the id of its sender.
 #[derive(Default, Debug)]
 pub struct Message {
@@ -57,8 +62,23 @@ pub struct Ledger {
     pub reject: bool,
     /// The client's content was taken for commands, because it came before 354 and DATA was refused.
     pub astray: bool,
+    /// Header fields that callouts put before a message's own, by its sender's id.
+    pub prepended: BTreeMap<String, Prepended>,
     /// What happened, in numbers.
     pub tally: Tally,
+}
+
+/// Header fields for a message.
+#[derive(Default, Debug)]
+pub struct Prepended {
+    /// All that were said of a transaction with this sender.
+    pub said: BTreeSet<String>,
+    /// Those that its message must have, in this order.
+    pub due: Vec<String>,
+    /// Its transaction has begun.
+    pub begun: bool,
+    /// There was more than one transaction with that sender: which of them a field was said of is not known.
+    pub again: bool,
 }
 
 /// What happened in a session: simulations that come to nothing prove nothing.
@@ -82,6 +102,8 @@ pub struct Tally {
     pub failed: u64,
     /// Answers nobody waited for.
     pub late: u64,
+    /// Header fields that callouts put before messages.
+    pub prepended: u64,
     /// Handshakes of the client that were done.
     pub secured: u64,
     /// XCLIENTs that were taken.
@@ -103,6 +125,7 @@ impl std::ops::AddAssign for Tally {
         self.asked += more.asked;
         self.failed += more.failed;
         self.late += more.late;
+        self.prepended += more.prepended;
         self.secured += more.secured;
         self.renamed += more.renamed;
         self.hops_secured += more.hops_secured;
@@ -141,6 +164,19 @@ impl Ledger {
             "law 3: {sender} was completed for {rcpts:?}, the client was told {:?}",
             message.accepted
         );
+        let (fields, wire) = unprepended(wire);
+        let prepended = self.prepended.remove(sender).unwrap_or_default();
+        let once: BTreeSet<&String> = fields.iter().collect();
+        assert!(
+            once.len() == fields.len() && fields.iter().all(|field| prepended.said.contains(field)),
+            "law 8: {sender} has {fields:?}, {prepended:?} was said"
+        );
+        let mut of_due = fields.iter().filter(|field| prepended.due.contains(field));
+        assert!(
+            prepended.again || prepended.due.iter().all(|due| of_due.next() == Some(due)),
+            "{sender} has {fields:?}, and was to have {prepended:?}"
+        );
+        self.tally.prepended += fields.len() as u64;
         let dirty = message.contents().all(is_dirty);
         assert!(!(dirty && self.reject && !chunked), "a bare CR or LF passed under reject");
         let same = message.contents().any(|content| match (message.chunked, chunked) {
@@ -161,6 +197,25 @@ impl Ledger {
         message.completed = Some(Completion { connection, accepted, heard: false });
     }
 
+    /// A callout that was waited for said something beside its verdict.
+    pub fn prepends(&mut self, answer: &CalloutAnswer) {
+        let CalloutAnswer::Command { rewrites, verdict, beside: Some(beside) } = answer else { return };
+        let Some(field) = &beside.prepend else { return };
+        let field = String::from_utf8_lossy(field).into_owned();
+        let sender = field.trim_start_matches(PREPENDED).split(' ').next().unwrap_or_default();
+        let prepended = self.prepended.entry(sender.to_owned()).or_default();
+        // What is rewritten may be refused, and so may a 2xx.
+        let lawful = match verdict {
+            None | Some(CommandVerdict::Accept) => true,
+            Some(CommandVerdict::Reply(reply)) => reply.code().is_negative(),
+            Some(_) => false,
+        };
+        if lawful && *rewrites == Rewrites::default() {
+            prepended.due.push(field.clone());
+        }
+        prepended.again |= !prepended.said.insert(field);
+    }
+
     /// A hop has so much of a message that is not whole.
     pub fn begun(&self, sender: &str, wire: &[u8]) {
         if self.astray {
@@ -169,6 +224,7 @@ impl Ledger {
         let Some(message) = self.messages.get(sender) else {
             panic!("law 4: a hop has chunks from {sender}, which the client never sent");
         };
+        let (_, wire) = unprepended(wire);
         let first = message.contents().chain([&*message.before]).any(|content| content.starts_with(wire));
         let what = wire.escape_ascii();
         assert!(first, "law 2: a hop has a part of {sender} without what comes before it: {what}");
@@ -177,6 +233,10 @@ impl Ledger {
     /// The client heard that its transaction is over before its content, or that another began: one of the same id has its
     /// own recipients.
     pub fn forget(&mut self, sender: &str) {
+        if let Some(prepended) = self.prepended.get_mut(sender) {
+            prepended.again |= prepended.begun;
+            prepended.begun = true;
+        }
         if let Some(message) = self.messages.get_mut(sender)
             && message.completed.is_none()
         {
@@ -209,6 +269,18 @@ impl Ledger {
             assert!(!taken, "law 3: {code} for {sender}, which a hop took and said so");
         }
     }
+}
+
+/// What callouts put before a message, field by field, and the rest of it.
+fn unprepended(mut wire: &[u8]) -> (Vec<String>, &[u8]) {
+    let mut fields = Vec::new();
+    while wire.starts_with(PREPENDED.as_bytes())
+        && let Some(end) = wire.iter().position(|octet| *octet == b'\n')
+    {
+        fields.push(String::from_utf8_lossy(&wire[..=end]).into_owned());
+        wire = &wire[end + 1..];
+    }
+    (fields, wire)
 }
 
 fn is_dirty(content: &[u8]) -> bool {

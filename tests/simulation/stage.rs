@@ -305,6 +305,9 @@ impl<'a> Stage<'a> {
                 let waited = self.desk.answered(ticket);
                 self.note(|| format!("    {ticket:?} (waited for: {waited}) {answer:?}"));
                 self.ledger.tally.late += u64::from(!waited);
+                if let (true, Ok(answer)) = (waited, &answer) {
+                    self.ledger.prepends(answer);
+                }
                 self.handle(Input::Told { ticket, answer });
             }
             Event::Client(..) | Event::ClientEof | Event::ClientLost => {}

@@ -62,7 +62,7 @@ impl Said {
         } else {
             self.accept.map(|True| CommandVerdict::Accept)
         };
-        Ok(CalloutAnswer::Command { rewrites, verdict })
+        Ok(CalloutAnswer::Command { rewrites, verdict, beside: None })
     }
 
     /// Each member is one the stage takes, and at most one decides.

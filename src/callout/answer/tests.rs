@@ -22,11 +22,11 @@ fn fault(json: &[u8], stage: Stage) -> String {
 }
 
 fn command(verdict: Option<CommandVerdict>) -> CalloutAnswer {
-    CalloutAnswer::Command { rewrites: Rewrites::default(), verdict }
+    CalloutAnswer::command(verdict)
 }
 
 fn rewrites(rewrites: Rewrites) -> CalloutAnswer {
-    CalloutAnswer::Command { rewrites, verdict: None }
+    CalloutAnswer::Command { rewrites, verdict: None, beside: None }
 }
 
 fn reply(lines: &[&str]) -> std::sync::Arc<Reply> {
@@ -100,6 +100,7 @@ fn commands() {
             CalloutAnswer::Command {
                 rewrites: Rewrites { recipient: octets("a@b.example"), ..none() },
                 verdict: Some(CommandVerdict::Accept),
+                beside: None,
             },
         ),
     ];

@@ -89,6 +89,8 @@ fn question(stage: Stage) -> Question<'static> {
         facts: None,
         hop: None,
         helo: Some(b"Client.example"),
+        extended: true,
+        instance: 0,
         authenticated: false,
         sender: Some(path(b"s@src.example")),
         recipient: Some(path(b"jones@example.net")),

@@ -51,10 +51,12 @@ impl Conductor {
         let notes = self.settings.records.then(Box::<Notes>::default);
         let mut transaction = Transaction {
             mail: mail.clone(),
+            instance: self.conversations.instance(),
             pool: self.hops.pool(),
             accepted: false,
             pinned: None,
             held: path.as_bytes().len() + params.as_bytes().len(),
+            prepended: Vec::new(),
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),

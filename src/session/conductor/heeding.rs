@@ -73,8 +73,8 @@ impl Conductor {
     ) -> Result<CalloutAnswer, Fault> {
         let terms = self.settings.callouts.terms(open.callout);
         let fault = match (&answer, inquiry.reply()) {
-            (CalloutAnswer::Command { rewrites, verdict }, None) => {
-                command_fault(inquiry.stage, rewrites, verdict.as_ref(), terms)
+            (CalloutAnswer::Command { rewrites, verdict, beside }, None) => {
+                command_fault(inquiry.stage, rewrites, verdict.as_ref(), beside.as_deref(), terms)
                     .or_else(|| self.rewrites_fault(what, rewrites))
             }
             (CalloutAnswer::Reply(verdict), Some(reply)) => {
@@ -102,7 +102,15 @@ impl Conductor {
         let (stage, by) = (inquiry.stage, Giver::Callout(open.callout));
         let tolerates = !self.settings.callouts.terms(open.callout).refuse_postmaster && is_postmaster(&what);
         let (mut end, ruling) = match answer {
-            CalloutAnswer::Command { rewrites, verdict } => {
+            CalloutAnswer::Command { rewrites, verdict, beside } => {
+                if let Some(beside) = beside {
+                    inquiry.provisos.note(open.callout, &beside);
+                    if let (Some(field), Some(transaction)) =
+                        (beside.prepend, self.delivery.transaction_mut())
+                    {
+                        transaction.prepends(&field);
+                    }
+                }
                 let rewritten = self.rewrite(&mut what, rewrites);
                 let end = match rewritten {
                     Ok(true) => {
@@ -190,10 +198,16 @@ impl Conductor {
         &mut self,
         turn: &mut Turn<'_>,
         what: What,
-        inquiry: Inquiry,
-        ruling: Ruling,
-        by: Option<Giver>,
+        mut inquiry: Inquiry,
+        mut ruling: Ruling,
+        mut by: Option<Giver>,
     ) {
+        if let Some((reply, callout)) = inquiry.provided(&ruling) {
+            let verdict = CommandVerdict::Reply(reply);
+            let giver = Giver::Callout(callout);
+            self.note(turn, inquiry.stage, giver, kind_of_command_verdict(inquiry.stage, &verdict));
+            (ruling, by) = (Ruling::Command(verdict), Some(giver));
+        }
         let (since, behind) = (self.owed.since(), self.owed.head_number());
         let (command, verb) = (inquiry.is_about_command(), inquiry.verb());
         match inquiry.about {

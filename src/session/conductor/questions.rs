@@ -25,12 +25,15 @@ impl Conductor {
         };
         let mut question = self.question(stage, verb, b"");
         match what {
-            What::Hello(hello) => question.helo = Some(&hello.given),
+            What::Hello(hello) => {
+                (question.helo, question.extended) = (Some(&*hello.given), hello.extended);
+            }
             What::Rcpt(recipient) => about_recipient(&mut question, recipient),
             What::Message(transaction) => {
                 question.sender = transaction.mail.sent.path();
                 question.recipients = transaction.recipients.len();
                 question.envelope = Some(Envelope(transaction));
+                question.instance = transaction.instance;
                 question.size = transaction.size;
             }
             _ => {}
@@ -48,7 +51,9 @@ impl Conductor {
     ) -> Question<'a> {
         let mut question = self.question(stage, verb, argument);
         match what {
-            What::Hello(hello) => question.helo = Some(hello.said()),
+            What::Hello(hello) => {
+                (question.helo, question.extended) = (Some(hello.said()), hello.extended);
+            }
             What::Mail(mail) => {
                 question.sender = mail.sent.path();
                 question.params = Params::parse(mail.sent.params_octets()).unwrap_or_default();
@@ -72,6 +77,8 @@ impl Conductor {
             facts: self.client.facts(),
             hop: self.hops.current().and_then(|hop| self.hops.get(hop)).map(|up| &**up.name()),
             helo: self.client.helo(),
+            extended: self.client.hello().is_some_and(|hello| hello.extended),
+            instance: transaction.map_or(0, |transaction| transaction.instance),
             authenticated: self.client.has_authenticated_anywhere(),
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,

@@ -202,9 +202,11 @@ impl Delivery {
         let scanned = match &content.outlet {
             Outlet::Hop { hop, .. } => {
                 let tx = turn.to(Peer::Upstream(*hop));
-                let left = &mut content.left;
+                let (left, prepended) = (&mut content.left, prepended(self.transaction.as_deref()));
                 scanner.scan(&octets[offset..], &mut |piece| {
-                    *left = true;
+                    if !std::mem::replace(left, true) {
+                        tx.put(prepended);
+                    }
                     tx.piece(piece, octets, offset);
                 })
             }
@@ -224,10 +226,14 @@ impl Delivery {
         let here = usize::try_from(*remaining).unwrap_or(usize::MAX).min(octets.len() - offset);
         let (whole, last) = (here as u64 == *remaining, *last);
         let (mut mends, mut part) = ((0, None), None);
+        let prepended = if content.left { &[] } else { prepended(self.transaction.as_deref()) };
         match &mut content.outlet {
             Outlet::Nowhere(_) => {}
             Outlet::Hop { hop, form: Form::Stuffed(stuffer), .. } => {
                 let tx = turn.to(Peer::Upstream(*hop));
+                if here > 0 || (whole && last) {
+                    tx.put(prepended);
+                }
                 stuffer.stuff(&octets[offset..offset + here], &mut |piece| tx.piece(piece, octets, offset));
                 if whole && last {
                     stuffer.finish(&mut |piece| tx.piece(piece, &[], 0));
@@ -245,8 +251,9 @@ impl Delivery {
                 };
                 let peer = Peer::Upstream(*hop);
                 if let Some((size, last)) = announce {
-                    let command = format!("BDAT {size}{last}\r\n");
+                    let command = format!("BDAT {}{last}\r\n", size + prepended.len() as u64);
                     turn.to(peer).put(command.as_bytes());
+                    turn.to(peer).put(prepended);
                     turn.trace(peer, TraceSide::Client, command.as_bytes());
                 }
                 turn.to(peer).piece(Piece::Received(0..here), octets, offset);
@@ -296,6 +303,9 @@ impl Delivery {
         let by = match content.outlet {
             Outlet::Hop { hop, form, .. } => {
                 let tx = turn.to(Peer::Upstream(hop));
+                if matches!(form, Form::Data) && !content.left {
+                    tx.put(&transaction.prepended);
+                }
                 match form {
                     // Its own octets where they are whole: one slice with the content before them.
                     Form::Data if octets.ends_with(END_OF_DATA) => {
@@ -368,6 +378,11 @@ impl Delivery {
         }
         Some(content.hop())
     }
+}
+
+/// What goes before the message's own octets.
+fn prepended(transaction: Option<&Transaction>) -> &[u8] {
+    transaction.map_or(&[], |transaction| &transaction.prepended)
 }
 
 /// Content is not shown but counted; what came or goes in chunks has its size in its BDAT.

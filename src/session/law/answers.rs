@@ -7,18 +7,19 @@
 //!
 //! RFC 5321 4.5.1 (postmaster).
 
-use super::super::callout::CalloutTerms;
+use super::super::callout::{Beside, CalloutTerms};
 use super::super::owed::What;
 use super::super::stage::Stage;
 use super::super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung};
-use super::{Part, Why, command_verdict, reply_verdict, rewrites};
-use crate::smtp::{Path, ReplyRef};
+use super::{Part, Why, command_verdict, prepends, reply, reply_verdict, rewrites};
+use crate::smtp::{Path, Reply, ReplyRef, is_header_field};
 
 /// What is wrong with an answer to a command.
 pub fn command_fault(
     stage: Stage,
     rewritten: &Rewrites,
     verdict: Option<&CommandVerdict>,
+    beside: Option<&Beside>,
     terms: CalloutTerms,
 ) -> Option<&'static str> {
     let given = |part: &Part| match part {
@@ -30,9 +31,24 @@ pub fn command_fault(
     if Part::ALL.iter().any(|part| given(part) && !rewrites(stage, *part)) {
         return Some("a rewrite of what is not there");
     }
+    if let Some(fault) = beside.and_then(|beside| beside_fault(stage, beside)) {
+        return Some(fault);
+    }
     let verdict = verdict?;
     let why = command_verdict(stage, verdict, terms.may_discard).err()?;
     Some(words(why, matches!(verdict, CommandVerdict::Disconnect(_))))
+}
+
+fn beside_fault(stage: Stage, beside: &Beside) -> Option<&'static str> {
+    match &beside.prepend {
+        Some(_) if !prepends(stage) => return Some("a header field where there is no message"),
+        Some(field) if !is_header_field(field) => return Some("a header field that is none"),
+        _ => {}
+    }
+    let provisos = [&beside.if_permitted, &beside.if_rejected];
+    let temporary = |said: &Reply| said.code().class() == 4 && reply(stage, 4, false).is_ok();
+    let all = provisos.into_iter().flatten().all(|said| temporary(said));
+    (!all).then_some("a proviso that is not 4xx")
 }
 
 /// What is wrong with an answer to a hop's reply. `most`: octets a line may have.
@@ -103,7 +119,7 @@ mod tests {
     /// The stages at which a verdict on a command is allowed.
     fn command_stages(verdict: &CommandVerdict, terms: CalloutTerms) -> Vec<&'static str> {
         let allowed =
-            |stage: &Stage| command_fault(*stage, &Rewrites::default(), Some(verdict), terms).is_none();
+            |stage: &Stage| command_fault(*stage, &Rewrites::default(), Some(verdict), None, terms).is_none();
         Stage::ALL.into_iter().filter(|stage| !stage.is_reply()).filter(allowed).map(Stage::as_str).collect()
     }
 
@@ -117,7 +133,8 @@ mod tests {
     #[test]
     fn the_log_says_what_is_wrong() {
         let command = |stage, verdict, discard| {
-            command_fault(stage, &Rewrites::default(), Some(&verdict), terms(discard)).unwrap_or("nothing")
+            command_fault(stage, &Rewrites::default(), Some(&verdict), None, terms(discard))
+                .unwrap_or("nothing")
         };
         let said = |line| CommandVerdict::Reply(reply(line));
         let last = |line| CommandVerdict::Disconnect(Some(reply(line)));
@@ -203,7 +220,7 @@ mod tests {
     #[test]
     fn rewrites_only_of_what_is_there() {
         let recipient = Rewrites { recipient: Some(b"a@b.test".as_slice().into()), ..Rewrites::default() };
-        assert_eq!(command_fault(Stage::Rcpt, &recipient, None, terms(false)), None);
-        assert!(command_fault(Stage::Mail, &recipient, None, terms(false)).is_some());
+        assert_eq!(command_fault(Stage::Rcpt, &recipient, None, None, terms(false)), None);
+        assert!(command_fault(Stage::Mail, &recipient, None, None, terms(false)).is_some());
     }
 }
