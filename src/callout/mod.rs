@@ -13,6 +13,7 @@ pub mod answer;
 mod documents;
 mod http;
 mod octets;
+mod place;
 mod question;
 mod set;
 

@@ -2,16 +2,13 @@
 //!
 //! **In**: where the service is, and TLS with it where its URL says so. **Out**: a connection, as the client reads and
 //! writes it; or why there is none.
-//! **Never**: keeps a deadline of its own for a question that waits; asks DNS for an address, or for a name again while
-//! its worker's resolver knows it; speaks HTTP/2 that was not agreed upon under TLS.
+//! **Never**: keeps a deadline of its own for a question that waits; speaks HTTP/2 that was not agreed upon under TLS.
 //!
-//! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
-//! tried one after the other, IPv4 first, until one takes the connection. RFC 7301 (ALPN).
+//! RFC 7301 (ALPN).
 
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,20 +17,16 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
-use thread_local::ThreadLocal;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
 use super::kept::Noted;
+use crate::callout::place::Place;
 use crate::config::types::{Dns, HttpUrl};
-use crate::hop::Resolver;
-use crate::hop::dns::Question;
 use crate::session::callout::{Fault, FaultKind};
 use crate::tls::{ClientTls, facts};
 
-/// How long a name may take; the question's own time is usually over before.
-const DNS: Duration = Duration::from_secs(10);
 /// Connections that are finished although their questions have found others, of all workers together; and how long
 /// they may take. They are of use to the next questions, but nobody waits for them.
 const SPARE: (usize, Duration) = (4, Duration::from_secs(10));
@@ -53,25 +46,14 @@ pub(super) async fn on_behalf<F: Future>(question: F) -> F::Output {
 
 /// Where a service is.
 pub(super) struct Dialler {
-    host: Box<str>,
-    port: u16,
+    place: Place,
     tls: Option<Arc<ClientTls>>,
-    dns: Dns,
-    /// Names are resolved by each worker for itself: a resolver's tasks live on the runtime that first needed them.
-    resolvers: ThreadLocal<Resolver>,
     spare: Semaphore,
 }
 
 impl Dialler {
     pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, dns: &Dns) -> Self {
-        Self {
-            host: url.host.as_str().into(),
-            port: url.port,
-            tls,
-            dns: dns.clone(),
-            resolvers: ThreadLocal::new(),
-            spare: Semaphore::new(SPARE.0),
-        }
+        Self { place: Place::new(&url.host, url.port, dns), tls, spare: Semaphore::new(SPARE.0) }
     }
 
     /// Connects, under TLS where that is wanted.
@@ -83,7 +65,7 @@ impl Dialler {
                 // Files that change are taken up by the next connection; tickets are kept with them.
                 let mut config = (*tls.now().config).clone();
                 config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
-                let name = FixedServerNameResolver::new(tls.name(None, Some(&self.host)));
+                let name = FixedServerNameResolver::new(tls.name(None, Some(self.place.host())));
                 let mut https = HttpsConnector::new(tcp, config, true, Arc::new(name));
                 https.call(url).await.map_err(|error| self.not_secured(error))?
             }
@@ -91,29 +73,9 @@ impl Dialler {
         Ok(TokioIo::new(Noted::new(stream)))
     }
 
-    /// Connects, to the first address that takes the connection.
+    /// Connects.
     async fn connect(self: Arc<Self>) -> Result<TokioIo<TcpStream>, NotConnected> {
-        let mut last = None;
-        for ip in self.addresses().await.map_err(NotConnected::because)? {
-            let address = SocketAddr::new(ip, self.port);
-            match connect(address).await {
-                Ok(stream) => return Ok(TokioIo::new(stream)),
-                Err(error) => last = Some(format!("{address}: {error}")),
-            }
-        }
-        // A name that resolves has an address.
-        Err(NotConnected::because(last.unwrap_or_default()))
-    }
-
-    async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
-        if let Ok(ip) = self.host.parse() {
-            return Ok(vec![ip]);
-        }
-        let resolver =
-            self.resolvers.get_or_try(|| Resolver::new(&self.dns)).map_err(|error| error.to_string())?;
-        let question = Question::Name(self.host.clone());
-        let found = resolver.ask(&question, DNS).await.map_err(|error| format!("{}: {error}", self.host))?;
-        Ok(found.hosts.into_iter().flat_map(|host| host.addresses).collect())
+        self.place.connect().await.map(TokioIo::new).map_err(NotConnected::because)
     }
 
     /// Why there is no TLS, unless there is no connection.
@@ -125,15 +87,8 @@ impl Dialler {
         // The connector wraps what ended the handshake once more.
         let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
         let what = inner.map_or_else(|| error.to_string(), |error| facts::fault(error).what.into());
-        NotConnected::because(format!("{}:{}: TLS: {what}", self.host, self.port))
+        NotConnected::because(format!("{}: TLS: {what}", self.place))
     }
-}
-
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A question is written whole; waiting for more would only add the peer's delayed ACK.
-    socket.set_nodelay(true)?;
-    socket.connect(address).await
 }
 
 /// Why there is no connection.
