@@ -22,7 +22,10 @@ impl<'a> Path<'a> {
     /// `<>`, which nobody answers.
     pub const NULL: Path<'static> = Path { raw: b"", local: b"", domain: None };
 
-    /// Parses what stands between the brackets.
+    /// Octets of a path that is taken. RFC 5321 4.5.3.1.3 has 256; some have more.
+    pub const LONGEST: usize = 1000;
+
+    /// Parses what stands between the brackets, of whatever length.
     pub fn parse(raw: &'a [u8]) -> Result<Path<'a>, AddressError> {
         if raw.is_empty() {
             return Ok(Path::NULL);

@@ -73,9 +73,16 @@ keywords! {
     XClient "XCLIENT",
     /// Postfix; for gatepost's own use, never shown
     XForward "XFORWARD",
+    /// draft-hall-prdr; never shown: it changes how many replies there are to the content
+    Prdr "PRDR",
 }
 
 impl Keyword {
+    /// Whether its parameter makes the hop answer content otherwise than by one reply: nobody here could keep in step.
+    pub const fn multiplies_replies(self) -> bool {
+        matches!(self, Keyword::Prdr)
+    }
+
     /// The keyword of this name, without regard to case.
     pub fn of(name: &[u8]) -> Option<Keyword> {
         Keyword::ALL.iter().find(|keyword| keyword.as_str().as_bytes().eq_ignore_ascii_case(name)).copied()
@@ -191,6 +198,7 @@ pub fn parameter_keyword(name: &[u8]) -> Option<Keyword> {
         ("HOLDUNTIL", Keyword::FutureRelease),
         ("MT-PRIORITY", Keyword::MtPriority),
         ("REQUIRETLS", Keyword::RequireTls),
+        ("PRDR", Keyword::Prdr),
     ];
     let row = TABLE.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
     row.map(|&(_, keyword)| keyword)

@@ -103,8 +103,6 @@ own! {
     CHUNK_OK = 250, Some("2.0.0"), "Octets received";
     /// Content that a verdict discarded on purpose.
     DISCARDED = 250, Some("2.6.0"), "Message accepted";
-    /// Content that a verdict stored on purpose.
-    STORED = 250, Some("2.6.0"), "Message accepted";
     /// VRFY with no hop open.
     VRFY = 252, Some("2.5.2"), "Send some mail, I will try my best";
     /// HELP with no hop open.
@@ -124,8 +122,6 @@ own! {
     UNKNOWN_VERB = 500, Some("5.5.1"), "Command not recognized";
     /// A command line beyond its limit.
     LINE_TOO_LONG = 500, Some("5.5.2"), "Line too long";
-    /// A line of an AUTH exchange beyond its limit (RFC 4954 4).
-    AUTH_LINE_TOO_LONG = 500, Some("5.5.6"), "Line too long";
     /// A bare CR, NUL or other control octet in a command, or an LF alone where that is rejected.
     BARE_OCTET = 500, Some("5.5.2"), "Control character or bare line end in command";
     /// An argument is missing, too many, or cannot be read.
@@ -150,20 +146,12 @@ own! {
     NESTED_MAIL = 503, Some("5.5.1"), "Nested MAIL command";
     /// RCPT outside of a transaction.
     NEED_MAIL = 503, Some("5.5.1"), "Need MAIL command";
-    /// DATA or BDAT without a recipient.
-    NEED_RCPT = 503, Some("5.5.1"), "Need RCPT command";
     /// DATA after BDAT in one transaction (RFC 3030 3).
     DATA_AFTER_BDAT = 503, Some("5.5.1"), "DATA after BDAT";
     /// DATA for a message declared BINARYMIME (RFC 3030 3).
     BINARYMIME_DATA = 503, Some("5.5.1"), "BODY=BINARYMIME requires BDAT";
     /// Anything but QUIT after a 554 greeting (RFC 5321 3.1).
     ONLY_QUIT = 503, Some("5.5.1"), "Only QUIT is served";
-    /// A second AUTH (RFC 4954 4).
-    AUTH_TWICE = 503, Some("5.5.1"), "Already authenticated";
-    /// AUTH inside a transaction (RFC 4954 4).
-    AUTH_IN_TRANSACTION = 503, Some("5.5.1"), "AUTH not permitted during a mail transaction";
-    /// AUTH where it was not offered.
-    AUTH_NOT_OFFERED = 503, Some("5.5.1"), "AUTH was not offered";
     /// STARTTLS under TLS (RFC 3207 4.2).
     TLS_TWICE = 503, Some("5.5.1"), "TLS is already active";
     /// AUTH before TLS where it is taken under TLS only (RFC 4954 4: 504 where a mechanism "requires an encryption layer"; 538
@@ -171,8 +159,6 @@ own! {
     AUTH_NEEDS_TLS = 504, Some("5.5.4"), "Encryption required for requested authentication mechanism";
     /// An AUTH mechanism that was taken out of the list.
     AUTH_MECHANISM = 504, Some("5.5.4"), "Authentication mechanism not offered";
-    /// An AUTH exchange the client gave up with `*` (RFC 4954 4).
-    AUTH_CANCELLED = 501, Some("5.7.0"), "Authentication cancelled";
     /// A parameter of an extension that was not offered.
     PARAMETER_NOT_OFFERED = 555, Some("5.5.4"), "Parameter not recognized or not offered";
     /// DATA when every recipient was refused.
@@ -194,8 +180,6 @@ own! {
 
     /// A command that asks for TLS first.
     TLS_REQUIRED = 530, Some("5.7.0"), "Must issue a STARTTLS command first";
-    /// TLS that cannot be had now (RFC 3207 4).
-    TLS_UNAVAILABLE = 454, Some("4.7.0"), "TLS not available due to temporary reason";
     /// XCLIENT or XFORWARD from somebody not listed for it, where others are.
     NOT_AUTHORIZED = 550, Some("5.7.0"), "Insufficient authorization";
     /// A callout that did not answer, where that is to be temporary.
@@ -206,8 +190,6 @@ own! {
     CALLOUT_REJECTED = 554, Some("5.3.0"), "Cannot be checked";
     /// A verdict that refuses without words of its own.
     REFUSED = 550, Some("5.7.1"), "Refused";
-    /// A verdict that defers without words of its own.
-    DEFERRED = 451, Some("4.7.1"), "Try again later";
     /// A verdict whose new value is no address, name or parameter.
     BAD_VERDICT = 451, Some("4.3.5"), "A rule's value is not valid here";
     /// A verdict that ends the session without words of its own.

@@ -37,7 +37,7 @@ const RECIPIENTS_EXPECTED: u32 = 100;
 
 /// Unknown keywords that are never shown, even when listed: they fetch content past gatepost, turn the
 /// dialog around, authenticate by other means, or change how many replies there are to the content.
-const NEVER: &[&str] = &["BURL", "TURN", "ATRN", "X-EXPS", "X-ANONYMOUSTLS", "PRDR"];
+const NEVER: &[&str] = &["BURL", "TURN", "ATRN", "X-EXPS", "X-ANONYMOUSTLS"];
 
 /// SASL mechanisms that bind to the channel, or put a layer over the dialog (and any `-PLUS`).
 const UNCARRIED: &[&str] = &["EXTERNAL", "GSSAPI", "GSS-SPNEGO", "NTLM", "DIGEST-MD5"];
@@ -135,7 +135,7 @@ impl Page<'_> {
             Keyword::StartTls => self.start_tls(),
             // RFC 3030 3: BINARYMIME without CHUNKING could not be used.
             Keyword::BinaryMime if !self.offered.has(Keyword::Chunking) => {}
-            Keyword::XClient | Keyword::XForward | Keyword::RequireTls => {
+            Keyword::XClient | Keyword::XForward | Keyword::RequireTls | Keyword::Prdr => {
                 hidden(Hidden::Keyword(keyword.as_str().as_bytes()));
             }
             _ => {

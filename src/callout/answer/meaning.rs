@@ -136,6 +136,7 @@ fn not_here(stage: Stage) -> String {
 fn mailbox(key: &str, octets: Box<[u8]>, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
     match Path::parse(&octets) {
         _ if octets.len() > grants.line => wrong(key, TOO_LONG),
+        _ if octets.len() > Path::LONGEST => wrong(key, "longer than 1000 octets"),
         Ok(path) if !path.is_null() => Ok(octets),
         _ => wrong(key, "not an address"),
     }

@@ -379,6 +379,10 @@ fn what_is_not_allowed() {
             format!("not_allowed: {key}: longer than limits.command_line")
         );
     }
+    let beyond = format!("{{\"rewrite\":{{\"recipient\":\"{}@b.example\"}}}}", "a".repeat(991));
+    let wide = Grants { line: 2048, ..grants() };
+    let fault_of = |json: &str| decode(json.as_bytes(), Stage::Rcpt, &wide).unwrap_err().to_string();
+    assert_eq!(fault_of(&beyond), "not_allowed: rewrite.recipient: longer than 1000 octets");
     let lines = format!("{{\"reply\":[{}]}}", vec!["\"550 a\""; 101].join(","));
     assert_eq!(fault(lines.as_bytes(), Stage::Rcpt), "not_allowed: reply: more than 100 lines");
     let line = format!("{{\"reply\":\"550 {}\"}}", "a".repeat(600));

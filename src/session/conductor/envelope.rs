@@ -18,9 +18,6 @@ use super::Conductor;
 use super::asking::Subject;
 use crate::smtp::{Keyword, Own, Params, Path, Verb, needed_by, own};
 
-/// Octets of a path. RFC 5321 4.5.3.1.3 has 256; some have more.
-const PATH: usize = 1000;
-
 /// Octets of one transaction's addresses, parameters and notes.
 const ENVELOPE: usize = 256 << 10;
 
@@ -33,7 +30,7 @@ impl Conductor {
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
-        if path.as_bytes().len() > PATH {
+        if path.as_bytes().len() > Path::LONGEST {
             return self.reply_error(turn, &own::BAD_SENDER);
         }
         let size = params.size();
@@ -88,7 +85,7 @@ impl Conductor {
         if self.uses_hidden(params) {
             return self.reply_error(turn, &own::PARAMETER_NOT_OFFERED);
         }
-        if path.as_bytes().len() > PATH {
+        if path.as_bytes().len() > Path::LONGEST {
             return self.reply_error(turn, &own::BAD_RECIPIENT);
         }
         if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients
@@ -109,14 +106,16 @@ impl Conductor {
         );
     }
 
-    /// Whether a parameter belongs to an extension that the hop offers, or may, and the client was not shown.
+    /// Whether a parameter belongs to an extension that the hop offers, or may, and the client was not shown; or to one that
+    /// it never is.
     pub(super) fn uses_hidden(&self, params: Params<'_>) -> bool {
         let (offered, by_recipient) = (self.hops.offered(), self.is_by_recipient());
         params.iter().any(|param| {
             needed_by(param).is_some_and(|keyword| {
-                (by_recipient || offered.has(keyword))
+                let hides = (by_recipient || offered.has(keyword))
                     && !self.client.shown().has(keyword)
-                    && self.client.hello().is_some_and(|hello| hello.extended)
+                    && self.client.hello().is_some_and(|hello| hello.extended);
+                hides || keyword.multiplies_replies()
             })
         })
     }
@@ -143,7 +142,7 @@ impl Conductor {
             + helo.as_ref().map_or(0, |name| name.len());
         if octets + FRAME > self.settings.limits.command_line {
             Some("a rewrite that makes the line too long")
-        } else if path.is_some_and(|path| path.len() > PATH) {
+        } else if path.is_some_and(|path| path.len() > Path::LONGEST) {
             Some("a path of more than 1000 octets")
         } else if sender.as_ref().is_some_and(|path| Path::parse(path).is_err()) {
             Some("a sender that is no address")
@@ -217,14 +216,19 @@ impl Conductor {
         Ok(true)
     }
 
-    /// Whether new parameters need an extension that the hop lacks, and that the old ones do not.
+    /// Whether new parameters need an extension that the hop lacks, and that the old ones do not; or one that no dialog can
+    /// have here.
     fn hop_lacks(&self, old: &Spoken, new: &[u8]) -> bool {
+        let new = Params::parse(new).unwrap_or_default();
+        if new.iter().filter_map(needed_by).any(Keyword::multiplies_replies) {
+            return true;
+        }
         let Some(hop) = self.hops.current().and_then(|hop| self.hops.get(hop)).filter(|hop| hop.is_ready())
         else {
             return false;
         };
         let old = Params::parse(old.params_octets()).unwrap_or_default();
-        Params::parse(new).unwrap_or_default().iter().any(|param| {
+        new.iter().any(|param| {
             let needs = |keyword: Keyword| keyword != Keyword::Size && !hop.offers().has(keyword);
             needed_by(param).is_some_and(needs) && !old.iter().any(|old| needed_by(old) == needed_by(param))
         })

@@ -274,7 +274,11 @@ impl Delivery {
             transaction.mended = mended;
         }
         let open = self.content.as_ref().is_some_and(|content| content.hop().is_some());
-        (fault.is_some() && open).then_some(&own::BARE_NEWLINE)
+        let own = match fault? {
+            ContentFault::NulDot => &own::NUL_DOT,
+            ContentFault::BareNewline => &own::BARE_NEWLINE,
+        };
+        open.then_some(own)
     }
 
     /// All octets of the message, or of a chunk that is not its last, are in; `octets` are the last of them. The

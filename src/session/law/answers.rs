@@ -83,7 +83,9 @@ fn words(why: Why, last: bool) -> &'static str {
 fn rung_fault(rung: &Rung, most: usize) -> Option<&'static str> {
     match &rung.recipient {
         None if rung.pool.is_none() && rung.mx.is_none() => Some("an attempt that names nothing to try"),
-        Some(path) if path.is_empty() || path.len() > most || Path::parse(path).is_err() => {
+        Some(path)
+            if path.is_empty() || path.len() > most.min(Path::LONGEST) || Path::parse(path).is_err() =>
+        {
             Some("an attempt at a recipient that is no address")
         }
         _ => None,
