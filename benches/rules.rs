@@ -49,6 +49,8 @@ fn question(stage: Stage, recipient: &[u8]) -> Question<'_> {
         facts: None,
         hop: None,
         helo: Some(b"client.example"),
+        extended: true,
+        instance: 0,
         authenticated: false,
         sender: Some(Path::NULL),
         recipient: Some(path),

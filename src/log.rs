@@ -188,6 +188,13 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
+/// What a callout said for the log alone.
+pub fn remarked(session: SessionId, name: &str, stage: Stage, remark: &str) {
+    if burst::admits(Kind::Remark) {
+        info!(%session, "callout {name}: {}: {}", stage.as_str(), text(remark.as_bytes()));
+    }
+}
+
 /// A PROXY header that is none, or that nobody there may send.
 pub fn proxy_header(listener: SocketAddr, peer: SocketAddr, proxies: &Networks, what: &dyn fmt::Display) {
     if burst::admits(Kind::ProxyHeader) {

@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gatepost::callout::{Asker, CalloutError, CalloutSet};
+use gatepost::callout::{Asker, CalloutError, CalloutSet, Instance};
 use gatepost::config;
 use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault};
 use gatepost::session::route::PoolId;
@@ -51,7 +51,7 @@ fn compile(url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
 type Asked = Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
 
 fn ask(asker: &Arc<dyn Asker>) -> Asked {
-    asker.ask(CalloutId(0), Stage::Rcpt, QUESTION.into())
+    asker.ask(CalloutId(0), Stage::Rcpt, QUESTION.into(), &Instance::default())
 }
 
 /// What came of a question, in words.

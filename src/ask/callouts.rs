@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::told::own;
-use crate::callout::{Asker, CalloutSet};
+use crate::callout::{Asker, CalloutSet, Instance};
 use crate::rules::Explained;
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Provisos};
 use crate::session::law::{command_fault, reply_fault};
@@ -199,8 +199,9 @@ fn put(
     let Some(carrier) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else {
         return Err(Fault::new(FaultKind::Unreachable, "nobody carries questions to it"));
     };
-    let answer =
-        runtime.block_on(async { timeout(terms.timeout, carrier.ask(id, question.stage, octets)).await });
+    let answer = runtime.block_on(async {
+        timeout(terms.timeout, carrier.ask(id, question.stage, octets, &Instance::default())).await
+    });
     let late = |_| Fault::new(FaultKind::TimedOut, format!("no answer within {:?}", terms.timeout));
     let answer = answer.map_err(late)??;
     let fault = match (&answer, reply) {

@@ -35,7 +35,8 @@ impl Context<'_> {
         beside: Option<&Beside>,
     ) -> Option<String> {
         let mut parts = self.rewrites(rewrites);
-        if let Some(Beside { prepend, if_permitted, if_rejected }) = beside {
+        if let Some(Beside { prepend, if_permitted, if_rejected, remark }) = beside {
+            parts.extend(remark.as_deref().map(|remark| format!("remark: {remark}")));
             parts.extend(prepend.as_deref().map(|field| format!("prepend {}", text(field.trim_ascii_end()))));
             parts.extend(
                 if_permitted.as_deref().map(|said| format!("if nobody refuses, reply {}", lines(said))),

@@ -14,11 +14,13 @@ mod documents;
 mod http;
 mod octets;
 mod place;
+mod policy;
 mod question;
 mod set;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
@@ -26,6 +28,20 @@ use crate::session::io::CalloutEnd;
 use crate::session::verdict::Stage;
 
 pub use set::{CalloutError, CalloutSet};
+
+/// A transaction, to those who keep something for it: as long as there is one of it, what they keep is nobody else's.
+#[derive(Clone, Default)]
+pub struct Instance(Arc<()>);
+
+impl Instance {
+    fn held(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
+    }
+
+    fn holds(&self, held: &Weak<()>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.0), held.as_ptr())
+    }
+}
 
 /// Carries questions to callouts. One serves all workers; what it keeps for a worker's runtime, such as
 /// connections, it keeps by thread.
@@ -37,6 +53,7 @@ pub trait Asker: Send + Sync {
         callout: CalloutId,
         stage: Stage,
         question: Box<[u8]>,
+        instance: &Instance,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
 
     /// Counts a question that ended, in whatever way the session says it did.

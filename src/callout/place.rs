@@ -9,12 +9,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use thread_local::ThreadLocal;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::config::scoped;
 use crate::config::types::Dns;
 use crate::hop::Resolver;
 use crate::hop::dns::Question;
@@ -44,8 +45,7 @@ impl Place {
     /// Connects, to the first address that takes the connection.
     pub(super) async fn connect(&self) -> Result<TcpStream, String> {
         let mut last = None;
-        for ip in self.addresses().await? {
-            let address = SocketAddr::new(ip, self.port);
+        for address in self.addresses().await? {
             match connect(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(format!("{address}: {error}")),
@@ -55,15 +55,15 @@ impl Place {
         Err(last.unwrap_or_default())
     }
 
-    async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
-        if let Ok(ip) = self.host.parse() {
-            return Ok(vec![ip]);
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        if let Some(address) = scoped(&self.host, self.port) {
+            return Ok(vec![address]);
         }
         let resolver =
             self.resolvers.get_or_try(|| Resolver::new(&self.dns)).map_err(|error| error.to_string())?;
         let question = Question::Name(self.host.as_ref().into());
         let found = resolver.ask(&question, DNS).await.map_err(|error| format!("{}: {error}", self.host))?;
-        Ok(found.hosts.into_iter().flat_map(|host| host.addresses).collect())
+        Ok(found.hosts.iter().flat_map(|host| host.at(self.port)).collect())
     }
 }
 

@@ -5,7 +5,7 @@
 //! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included (files of
 //! TLS that change are taken up by connections made from then on); asks at a stage for which no callout is configured: that costs a session one bit test.
 //!
-//! Another kind than `http` brings its own codec beside `question` and `answer`, and its own leaf beside `http`.
+//! A kind brings its codec and its leaf: `http` those of `question`, `answer` and `http`, `policy` its own.
 
 use std::any::Any;
 use std::fmt;
@@ -14,10 +14,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Asker;
 use super::answer::{self, Grants};
 use super::http::HttpClient;
+use super::policy::{self, PolicyClient};
 use super::question::{self, Server};
+use super::{Asker, Instance};
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::metrics::CalloutCounts;
 use crate::rules::{Asked, When};
@@ -46,6 +47,14 @@ struct Callout {
     name: Box<str>,
     when: When,
     terms: CalloutTerms,
+    codec: Codec,
+}
+
+/// What its questions are written in.
+enum Codec {
+    Json,
+    /// Attributes, one of which is this text.
+    Policy(Box<str>),
 }
 
 /// What is wrong with a callout.
@@ -103,6 +112,10 @@ impl CalloutSet {
                         name: callout.name.as_str().into(),
                         when,
                         terms: terms(callout),
+                        codec: match &callout.kind {
+                            CalloutKind::Http(_) => Codec::Json,
+                            CalloutKind::Policy(policy) => Codec::Policy(policy.context.as_str().into()),
+                        },
                     });
                 }
                 Err(unmatched) => errors.extend(
@@ -151,8 +164,11 @@ impl Callouts for CalloutSet {
         all.filter(|id| Some(*id) > after).find(|id| asked.fits(&self.get(*id).when))
     }
 
-    fn encode(&self, _: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
-        question::encode(&self.server, question, reply)
+    fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
+        match &self.get(callout).codec {
+            Codec::Json => question::encode(&self.server, question, reply),
+            Codec::Policy(context) => policy::encode(context, question),
+        }
     }
 
     fn terms(&self, callout: CalloutId) -> CalloutTerms {
@@ -181,9 +197,15 @@ fn terms(callout: &config::Callout) -> CalloutTerms {
 struct Carrier(Vec<Arc<Service>>);
 
 struct Service {
-    client: HttpClient,
+    client: Client,
     grants: Grants,
     counts: Arc<CalloutCounts>,
+}
+
+/// Who asks.
+enum Client {
+    Http(HttpClient),
+    Policy(PolicyClient),
 }
 
 impl Carrier {
@@ -191,10 +213,15 @@ impl Carrier {
         let pools: Vec<(Box<str>, PoolId)> =
             config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
         let service = |(callout, tls): (&config::Callout, &Option<Arc<ClientTls>>)| {
-            let CalloutKind::Http(url) = &callout.kind;
+            let (most, dns) = (callout.concurrency, &config.dns);
             Arc::new(Service {
                 counts: CalloutCounts::of(&callout.name),
-                client: HttpClient::new(url, tls.clone(), callout.concurrency, &config.dns),
+                client: match &callout.kind {
+                    CalloutKind::Http(url) => Client::Http(HttpClient::new(url, tls.clone(), most, dns)),
+                    CalloutKind::Policy(policy) => {
+                        Client::Policy(PolicyClient::new(&policy.addresses, most, dns))
+                    }
+                },
                 grants: Grants {
                     pools: pools.iter().cloned().collect(),
                     attempts: config.limits.attempts,
@@ -213,11 +240,18 @@ impl Asker for Carrier {
         callout: CalloutId,
         stage: Stage,
         question: Box<[u8]>,
+        instance: &Instance,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>> {
         let service = Arc::clone(&self.0[usize::from(callout.0)]);
+        let instance = instance.clone();
         Box::pin(async move {
-            let answer = service.client.ask(question).await?;
-            answer::decode(&answer, stage, &service.grants)
+            match &service.client {
+                Client::Http(client) => answer::decode(&client.ask(question).await?, stage, &service.grants),
+                Client::Policy(client) => {
+                    let answer = client.ask(&question, &instance).await?;
+                    policy::decode(policy::action(&answer)?, stage, &question, service.grants.discard)
+                }
+            }
         })
     }
 

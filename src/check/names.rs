@@ -5,12 +5,12 @@
 //! Never: connects anywhere but to DNS, or asks for the same name twice.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::types::{CalloutKind, Config, Decide};
+use crate::config::scoped;
+use crate::config::types::{CalloutKind, Config, Decide, SMTP_PORT, Target};
 use crate::config::{Loaded, Problem};
 use crate::hop::dns::Question;
 use crate::hop::{HostReport, Resolver};
@@ -56,14 +56,21 @@ pub(super) async fn of_others(loaded: &Loaded) -> Vec<Problem> {
     }
 }
 
+fn host(target: &Target) -> Option<&str> {
+    if let Target::Tcp { host, .. } = target { Some(host) } else { None }
+}
+
 /// Each once, with the first key that names it.
 fn questions(config: &Config) -> BTreeMap<Question, String> {
     let mut questions = BTreeMap::new();
     for (i, callout) in config.callouts.iter().enumerate() {
-        let CalloutKind::Http(url) = &callout.kind;
-        if url.host.parse::<IpAddr>().is_err() {
-            let question = Question::Name(url.host.as_str().into());
-            questions.entry(question).or_insert_with(|| format!("callouts[{i}].url"));
+        let (hosts, key): (Vec<&str>, _) = match &callout.kind {
+            CalloutKind::Http(url) => (vec![&url.host], "url"),
+            CalloutKind::Policy(policy) => (policy.addresses.iter().filter_map(host).collect(), "address"),
+        };
+        for host in hosts.into_iter().filter(|host| scoped(host, SMTP_PORT).is_none()) {
+            let question = Question::Name(host.into());
+            questions.entry(question).or_insert_with(|| format!("callouts[{i}].{key}"));
         }
     }
     for (i, rule) in config.rules.iter().enumerate() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::edge::UpstreamTls;
 use super::rule::{Mark, Match};
+use super::types::Target;
 use crate::session::callout::OnError;
 use crate::session::verdict::Stage;
 
@@ -46,6 +47,17 @@ pub struct Callout {
 pub enum CalloutKind {
     /// One POST of JSON per question.
     Http(HttpUrl),
+    /// Postfix's policy delegation.
+    Policy(Policy),
+}
+
+/// Where a policy server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its addresses, never none.
+    pub addresses: Vec<Target>,
+    /// `policy_context`, which it is told with each request; may be empty.
+    pub context: String,
 }
 
 /// Where an HTTP callout is.

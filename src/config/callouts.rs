@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::callout::{Callout, CalloutKind, Effect, HttpUrl};
+use super::address::target;
+use super::callout::{Callout, CalloutKind, Effect, HttpUrl, Policy};
 use super::edge::UpstreamTls;
 use super::edges;
 use super::rule::Match;
 use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
-use super::types::is_host_name;
+use super::types::{Target, is_host_name};
 use super::walk::{Node, Section, shown};
 use crate::session::callout::OnError;
+use crate::session::verdict::Stage;
 
 /// Names of [`OnError`].
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
@@ -26,8 +28,24 @@ pub(super) const ON_ERROR: [(&str, OnError); 3] =
 /// Names of [`Effect`].
 pub(super) const EFFECT: [(&str, Effect); 1] = [("discard", Effect::Discard)];
 
-/// Kinds of callouts, and whether this version speaks them.
-const KINDS: [(&str, bool); 4] = [("http", true), ("milter", false), ("policy", false), ("ocp", false)];
+/// Kinds of callouts; `None`: this version does not speak them.
+const KINDS: [(&str, Option<Kind>); 5] = [
+    ("http", Some(Kind::Http)),
+    ("policy", Some(Kind::Policy)),
+    ("milter", None),
+    ("mta_hooks", None),
+    ("ocp", None),
+];
+
+/// A kind that is spoken.
+#[derive(Clone, Copy)]
+enum Kind {
+    Http,
+    Policy,
+}
+
+/// Where a policy server may be asked: the commands that Postfix's protocol has a state for.
+const OF_POLICY: [Stage; 5] = [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data];
 
 /// Longest URL.
 const LONGEST_URL: usize = 2000;
@@ -69,17 +87,28 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
         .require("name", ", such as directory")
         .and_then(|node| name(&node, "callout"))
         .unwrap_or_default();
-    if !kind(&mut section) {
+    let Some(kind) = kind(&mut section) else {
         // Its other keys are its kind's, which is not known here; it was reported and nothing of it is used.
         return None;
-    }
-    let url = section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| url(&node));
-    let tls = edges::callout_tls(&mut section, url.as_ref().map(|url| url.secure));
-    let stages =
-        section.require("stages", ", such as rcpt").map(|node| stages(&node, "callouts")).unwrap_or_default();
+    };
+    let (kind, tls, stages) = match kind {
+        Kind::Http => {
+            let url = section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| url(&node));
+            let tls = edges::callout_tls(&mut section, url.as_ref().map(|url| url.secure));
+            let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node, "callouts"));
+            (url.map(CalloutKind::Http), tls, stages.unwrap_or_default())
+        }
+        Kind::Policy => {
+            let addresses = section.require("address", ", such as \"127.0.0.1:10023\"");
+            let addresses = addresses.map(|node| addresses_of(&node)).unwrap_or_default();
+            let context = section.get_or("policy_context", String::new(), |node| node.text());
+            let stages = section.get_or("stages", vec![Stage::Rcpt], |node| Some(of_policy(node)));
+            (Some(CalloutKind::Policy(Policy { addresses, context })), default.tls, stages)
+        }
+    };
     let callout = Callout {
         name,
-        kind: url.map_or(default.kind, CalloutKind::Http),
+        kind: kind.unwrap_or(default.kind),
         tls,
         when: section.get_or("when", default.when, |node| matching(node, &stages, 0)),
         stages,
@@ -94,15 +123,43 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
     Some(callout)
 }
 
-/// Whether the `type` is one this version speaks.
-fn kind(section: &mut Section<'_>) -> bool {
-    let Some(node) = section.require("type", ", such as http") else { return false };
-    let spoken = node.choice(&KINDS);
-    if spoken == Some(false) {
+/// The `type`, if it is one this version speaks.
+fn kind(section: &mut Section<'_>) -> Option<Kind> {
+    let node = section.require("type", ", such as http")?;
+    let spoken = node.choice(&KINDS)?;
+    if spoken.is_none() {
         let kind = shown(&node.scalar().unwrap_or_default());
-        node.error(format!("{kind} is {LATER}, which speaks http (docs/callout.md)"));
+        node.error(format!("{kind} is {LATER}, which speaks http and policy (docs/callout.md)"));
     }
-    spoken == Some(true)
+    spoken
+}
+
+/// Where a policy server is: there is no port that all of them have.
+fn addresses_of(node: &Node<'_>) -> Vec<Target> {
+    let entries = node.one_or_list();
+    if entries.is_empty() {
+        node.error("needs at least one address, such as \"127.0.0.1:10023\"");
+    }
+    let address = |node: Node<'_>| match target(&node, 0)? {
+        Target::Tcp { host, port: 0 } => {
+            node.error(format!("{} needs a port, such as 10023", shown(&host)));
+            None
+        }
+        found => Some(found),
+    };
+    entries.into_iter().filter_map(address).collect()
+}
+
+/// The stages of a policy server.
+fn of_policy(node: &Node<'_>) -> Vec<Stage> {
+    let stages = stages(node, "callouts");
+    for stage in stages.iter().filter(|stage| !OF_POLICY.contains(stage)) {
+        node.error(format!(
+            "a policy server is asked at connect, helo, mail, rcpt and data, not at {}",
+            stage.as_str()
+        ));
+    }
+    stages
 }
 
 fn effects(node: &Node<'_>) -> Vec<Effect> {

@@ -14,8 +14,8 @@ use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
 use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Range, Rewrites,
-    Rule, SizeRange, Source, Target, TlsMatch, UpstreamPool, UpstreamTls,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Policy, Range,
+    Rewrites, Rule, SizeRange, Source, Target, TlsMatch, UpstreamPool, UpstreamTls,
 };
 use crate::networks::Networks;
 use crate::session::route::HopTls;
@@ -158,12 +158,16 @@ fn print_upstream(f: &mut fmt::Formatter<'_>, key: &str, upstream: &UpstreamPool
     }
 }
 
-fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
-    let address = match &host.target {
+fn address(target: &Target) -> String {
+    match target {
         Target::Unix(path) => format!("unix:{}", path.to_string_lossy()),
         Target::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
         Target::Tcp { host, port } => format!("{host}:{port}"),
-    };
+    }
+}
+
+fn print_host(f: &mut fmt::Formatter<'_>, host: &HostSpec) -> fmt::Result {
+    let address = address(&host.target);
     if host.weight == 1 && host.server_name.is_none() {
         return writeln!(f, "      - {}", quoted(&address));
     }
@@ -242,6 +246,13 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&callout.name))?;
     match &callout.kind {
         CalloutKind::Http(url) => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
+        CalloutKind::Policy(Policy { addresses, context }) => {
+            let addresses = list(addresses.iter().map(address));
+            writeln!(f, "    type: policy\n    address: {addresses}")?;
+            if !context.is_empty() {
+                writeln!(f, "    policy_context: {}", quoted(context))?;
+            }
+        }
     }
     if callout.tls.mode != HopTls::Off {
         writeln!(f, "    tls: {}", mapping(&towards(&callout.tls)))?;

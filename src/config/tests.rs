@@ -80,6 +80,9 @@ callouts:
   - { name: secure, type: http, url: "https://directory.example", stages: rcpt,
       tls: { roots: roots.pem, server_name: d.example, certificate: own.pem, key: own.key } }
   - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
+  - { name: greylist, type: policy, address: "127.0.0.1:10023" }
+  - { name: policies, type: policy, address: ["unix:/run/policy", "[::1]:10024", "policy.example:1"], stages: [connect, data],
+      policy_context: "mx \"one\"", effects: [discard], concurrency: 3 }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,
@@ -200,12 +203,12 @@ fn the_rich_file_is_read_as_it_is_meant() {
     let ports: Vec<String> = hosts.iter().map(|host| format!("{:?}", host.target)).collect();
     assert_eq!(ports[3], r#"Tcp { host: "2001:db8::2", port: 24 }"#);
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
-    let CalloutKind::Http(url) = &config.callouts[1].kind;
+    let CalloutKind::Http(url) = &config.callouts[1].kind else { panic!() };
     assert_eq!(url.to_string(), "http://[::1]/?x");
-    let CalloutKind::Http(url) = &config.callouts[2].kind;
+    let CalloutKind::Http(url) = &config.callouts[2].kind else { panic!() };
     assert_eq!((url.to_string().as_str(), url.port), ("https://directory.example/", 443));
     assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
-    let CalloutKind::Http(url) = &config.callouts[3].kind;
+    let CalloutKind::Http(url) = &config.callouts[3].kind else { panic!() };
     assert_eq!(url.to_string(), "https://[::1]:80/");
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }

@@ -35,10 +35,12 @@ pub enum Kind {
     Refused,
     /// A client heard a hop's, outside of a transaction.
     HopRefused,
+    /// A callout said something for the log.
+    Remark,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -48,6 +50,7 @@ impl Kind {
         (Self::Foreign, "clients: other protocols"),
         (Self::Refused, "refused"),
         (Self::HopRefused, "refused by hops"),
+        (Self::Remark, "callouts: remarks"),
     ];
 }
 
@@ -74,7 +77,7 @@ pub(super) fn end() {
 
 fn tell(kind: Kind, name: &str, more: u64) {
     match kind {
-        Kind::ClientTls | Kind::Refused | Kind::HopRefused => {
+        Kind::ClientTls | Kind::Refused | Kind::HopRefused | Kind::Remark => {
             info!(more, "{name}: so many more, not written one by one")
         }
         _ => warn!(more, "{name}: so many more, not written one by one"),

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::callout::Asker;
+use crate::callout::{Asker, Instance};
 use crate::hop::{HopSet, LookUp};
 use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, Fault};
@@ -25,6 +25,8 @@ use crate::session::route::{Domain, HopTerms, Identity, NextHops};
 pub struct Asking {
     asker: Option<Arc<dyn Asker>>,
     open: Vec<Leaf>,
+    /// The transaction that was asked about last, until its message is over.
+    instance: Option<(u32, Instance)>,
     look_up: Option<LookUp>,
 }
 
@@ -35,10 +37,14 @@ struct Leaf {
 
 /// Begins to ask.
 pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
-    let Ask { ticket, callouts, callout, stage, question } = question;
+    let Ask { ticket, callouts, callout, stage, question, instance } = question;
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
-    asking.open.push(Leaf { ticket, answer: asker.ask(callout, stage, question) });
+    if asking.instance.as_ref().is_none_or(|(number, _)| *number != instance) {
+        asking.instance = Some((instance, Instance::default()));
+    }
+    let Some((_, instance)) = &asking.instance else { return };
+    asking.open.push(Leaf { ticket, answer: asker.ask(callout, stage, question, instance) });
     asking.asker.get_or_insert_with(|| Arc::clone(asker));
 }
 
@@ -88,10 +94,12 @@ impl Asking {
         None
     }
 
-    /// Counts a question that ended.
-    pub fn note(&self, event: Event) {
-        if let (Event::Asked(callout, stage, end, took), Some(asker)) = (event, &self.asker) {
-            asker.ended(callout, stage, end, took);
+    /// Counts a question that ended; lets go of what is kept for a message that is over.
+    pub fn note(&mut self, event: Event) {
+        match (event, &self.asker) {
+            (Event::Asked(callout, stage, end, took), Some(asker)) => asker.ended(callout, stage, end, took),
+            (Event::Message(..), _) => self.instance = None,
+            _ => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a callout may say beside a verdict on a command: it decides nothing by itself.
 //!
-//! In:    a header field for the message; replies for the case that those who are asked later permit or reject.
+//! In:    a header field for the message; replies for the case that those who are asked later permit or reject; a remark
+//!        for the log.
 //! Out:   what is said instead of what they came to, if anything was provided for that.
 //! Never: says anything but a 4xx, or something to one command that was provided for another.
 //!
@@ -21,6 +22,8 @@ pub struct Beside {
     pub if_permitted: Option<Arc<Reply>>,
     /// Said instead of a permanent refusal by somebody asked later.
     pub if_rejected: Option<Arc<Reply>>,
+    /// For the log alone; no control characters, bounded by whoever writes it.
+    pub remark: Option<Box<str>>,
 }
 
 /// What was provided for in the asking about one command, and by whom; the first of each counts.

@@ -48,14 +48,14 @@ impl Conversations {
         inquiry: &mut Inquiry,
         callouts: &Arc<dyn Callouts>,
         callout: CalloutId,
-        question: Box<[u8]>,
+        (question, instance): (Box<[u8]>, u32),
     ) {
         let ticket = self.ticket();
         let until = turn.now + callouts.terms(callout).timeout;
         let until = inquiry.until.map_or(until, |budget| budget.min(until));
         inquiry.open = Some(Open { ticket, callout, since: turn.now, until });
         let (callouts, stage) = (Arc::clone(callouts), inquiry.stage);
-        turn.wish(Output::Ask(Box::new(Ask { ticket, callouts, callout, stage, question })));
+        turn.wish(Output::Ask(Box::new(Ask { ticket, callouts, callout, stage, question, instance })));
     }
 }
 

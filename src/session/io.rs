@@ -106,6 +106,8 @@ pub enum Output {
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.
     CalloutFailed(Box<str>, Stage, Fault),
+    /// A callout remarked something at a stage: to be logged.
+    Remarked(Box<str>, Stage, Box<str>),
     /// A TLS handshake with the client failed: to be logged.
     NotSecured(Box<TlsFault>),
     /// A hop did not meet its terms: to be logged.
@@ -158,6 +160,8 @@ pub struct Ask {
     pub stage: Stage,
     /// The question in the callout's own octets.
     pub question: Box<[u8]>,
+    /// The transaction it is about, among those of the session; 0: none.
+    pub instance: u32,
 }
 
 impl fmt::Debug for Ask {

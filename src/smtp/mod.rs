@@ -37,7 +37,7 @@ pub use header::is_header_field;
 pub use line::{Line, LineEnd, next_line};
 pub use mechanism::shown_mechanism;
 pub use own::{Own, SessionId};
-pub use params::{Param, Params, write_utf8_xtext, write_xtext};
+pub use params::{Param, Params, read_xtext, write_utf8_xtext, write_xtext};
 pub use present::{Hidden, Shown, carries_mechanism, present};
 pub use reply::{Code, EnhancedCode, Reply, ReplyFault, ReplyFramer, ReplyLimits, ReplyRef, WrittenFault};
 pub use tell::{Lines, Names, Telling};

@@ -145,6 +145,27 @@ pub fn write_xtext(octets: &[u8], into: &mut Vec<u8>) {
     }
 }
 
+/// RFC 3461 4: the octets that xtext stands for, the hexadecimal digits in either case; `None` where it is none.
+pub fn read_xtext(given: &[u8]) -> impl Iterator<Item = Option<u8>> {
+    let mut rest = given;
+    std::iter::from_fn(move || {
+        let (octet, behind) = match rest {
+            [] => return None,
+            [b'+', high, low, behind @ ..] => {
+                (digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low), behind)
+            }
+            [b'+', ..] => (None, &[][..]),
+            [octet, behind @ ..] => (Some(*octet), behind),
+        };
+        rest = behind;
+        Some(octet)
+    })
+}
+
+fn digit(octet: u8) -> Option<u8> {
+    char::from(octet).to_digit(16).map(|digit| digit as u8)
+}
+
 /// RFC 6533 3, `utf-8-addr-xtext`: what is not plain printable ASCII becomes the number of its character.
 pub fn write_utf8_xtext(text: &str, into: &mut Vec<u8>) {
     for character in text.chars() {
@@ -174,6 +195,19 @@ mod tests {
         params.write(&mut out);
         assert_eq!(out, b"SIZE=10 BODY=8BITMIME smtputf8 X-1=a=b ORCPT=rfc822;\xc3\xbc AUTH=<>");
         assert!(Params::parse(b"  ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn xtext_there_and_back() {
+        let octets: Vec<u8> = (0..=255).collect();
+        let mut written = Vec::new();
+        write_xtext(&octets, &mut written);
+        assert!(written.iter().all(u8::is_ascii_graphic));
+        let read: Option<Vec<u8>> = read_xtext(&written).collect();
+        assert_eq!(read, Some(octets));
+        for wrong in ["a+", "a+4", "+4G", "++41"] {
+            assert!(read_xtext(wrong.as_bytes()).any(|octet| octet.is_none()), "{wrong}");
+        }
     }
 
     #[test]

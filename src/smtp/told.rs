@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::command::CommandFault;
 use super::grammar;
+use super::params::read_xtext;
 
 /// The longest value, decoded; what an EHLO name or a host name may be (RFC 1035 2.3.4).
 const VALUE: usize = 255;
@@ -255,21 +256,11 @@ fn value<'v>(attribute: Attribute, given: &[u8], room: &'v mut [u8; VALUE]) -> O
 /// ASCII without white space, and not nothing.
 fn decode<'v>(given: &[u8], room: &'v mut [u8; VALUE]) -> Option<&'v str> {
     let mut length = 0;
-    let mut rest = given;
-    while let [first, behind @ ..] = rest {
-        let (octet, behind) = match (first, behind) {
-            (b'+', [high, low, behind @ ..]) => (digit(*high)? << 4 | digit(*low)?, behind),
-            (b'+', _) => return None,
-            (&octet, behind) => (octet, behind),
-        };
-        *room.get_mut(length).filter(|_| octet.is_ascii_graphic())? = octet;
-        (length, rest) = (length + 1, behind);
+    for octet in read_xtext(given) {
+        *room.get_mut(length)? = octet.filter(u8::is_ascii_graphic)?;
+        length += 1;
     }
     std::str::from_utf8(&room[..length]).ok().filter(|text| !text.is_empty())
-}
-
-fn digit(octet: u8) -> Option<u8> {
-    char::from(octet).to_digit(16).map(|digit| digit as u8)
 }
 
 /// An IPv4 address, or an IPv6 address behind `IPV6:`; an IPv4 address in the latter is one.

@@ -368,6 +368,7 @@ impl Pure {
                 | Output::Hidden(..)
                 | Output::Refused(_)
                 | Output::HopRefused(..)
+                | Output::Remarked(..)
                 | Output::Malformed(..)
                 | Output::Foreign(..)
                 | Output::StrayHeader => {}

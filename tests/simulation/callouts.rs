@@ -94,6 +94,7 @@ fn beside(ask: &Ask, sender: &str, id: &str, dice: &mut Rng) -> Beside {
         prepend: (has_message && dice.percent(60)).then(|| field.into_bytes().into()),
         if_permitted: later(dice),
         if_rejected: later(dice),
+        remark: None,
     }
 }
 

@@ -30,7 +30,7 @@ impl Drive {
             if let session_io::Event::Ended(end) = event {
                 self.quit = end == SessionEnd::Quit;
             }
-            if let Some(asking) = &self.asking {
+            if let Some(asking) = &mut self.asking {
                 asking.note(event);
             }
             scratch.meter.note(event);
@@ -89,6 +89,9 @@ impl Drive {
                 Output::Malformed(host, what) => log::malformed(self.session.id(), host.name(), &what),
                 Output::CalloutFailed(name, stage, fault) => {
                     log::callout_failed(self.session.id(), &name, stage, &fault);
+                }
+                Output::Remarked(name, stage, remark) => {
+                    log::remarked(self.session.id(), &name, stage, &remark);
                 }
                 Output::Record(record) => log::transaction(&record),
                 Output::Foreign(what) => log::foreign(self.session.id(), self.session.client(), what),

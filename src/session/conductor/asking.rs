@@ -218,7 +218,8 @@ impl Conductor {
             self.callout_failed(turn, what, inquiry, &open, fault);
             return true;
         }
-        let octets = callouts.encode(callout, &self.inquiry_question(&what, &inquiry), inquiry.reply());
+        let question = self.inquiry_question(&what, &inquiry);
+        let octets = (callouts.encode(callout, &question, inquiry.reply()), question.instance);
         self.conversations.ask(turn, &mut inquiry, &callouts, callout, octets);
         self.owed.put_back(what, Answer::Asked(inquiry));
         false

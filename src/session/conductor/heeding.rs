@@ -105,6 +105,10 @@ impl Conductor {
             CalloutAnswer::Command { rewrites, verdict, beside } => {
                 if let Some(beside) = beside {
                     inquiry.provisos.note(open.callout, &beside);
+                    if let Some(remark) = beside.remark {
+                        let name = self.settings.callouts.name(open.callout).into();
+                        turn.wish(Output::Remarked(name, stage, remark));
+                    }
                     if let (Some(field), Some(transaction)) =
                         (beside.prepend, self.delivery.transaction_mut())
                     {
