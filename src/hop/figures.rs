@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::offered::Withdrawn;
 use super::{HostHealth, Pools, Probe, Why};
 use crate::metrics::HostFigures;
 
@@ -20,6 +21,7 @@ impl Pools {
             connects: counts.connects(),
             failures: Why::ALL.map(|why| (why.as_str(), counts.failures(why))).into(),
             ejections: counts.ejections(),
+            withdrawn: Withdrawn::ALL.map(|instead| (instead.as_str(), counts.withdrawn(instead))).into(),
             probes: Probe::ALL.map(|result| (result.as_str(), counts.probes(result))).into(),
         };
         self.iter()

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::offered::Offered;
+use super::offered::{Offered, Withdrawn};
 use super::target::{Target, TargetId};
 
 /// Failures in a row after which an address is ejected.
@@ -118,6 +118,7 @@ pub struct HopCounts {
     probes: [AtomicU64; Probe::ALL.len()],
     failures: [AtomicU64; Why::ALL.len()],
     ejections: AtomicU64,
+    withdrawn: [AtomicU64; Withdrawn::ALL.len()],
 }
 
 impl HopCounts {
@@ -144,6 +145,11 @@ impl HopCounts {
     /// Times an address of it was ejected.
     pub fn ejections(&self) -> u64 {
         self.ejections.load(Relaxed)
+    }
+
+    /// Times it offered STARTTLS no more, and this was done.
+    pub fn withdrawn(&self, instead: Withdrawn) -> u64 {
+        self.withdrawn[instead as usize].load(Relaxed)
     }
 }
 
@@ -355,6 +361,11 @@ impl Lease {
             counts.ejections.fetch_add(1, Relaxed);
         }
         change
+    }
+
+    /// Counts that it offers STARTTLS no more.
+    pub(super) fn withdrew(&self, instead: Withdrawn) {
+        self.target.0.counts.withdrawn[instead as usize].fetch_add(1, Relaxed);
     }
 
     /// The host gave service: its greeting was taken, and no 421 came before the client's first command.

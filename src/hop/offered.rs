@@ -18,6 +18,28 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many hosts are remembered, and those in use.
 const MOST: usize = 10_000;
 
+/// What is done with a host that does not offer it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Another is tried: the client relies on TLS.
+    NotUsed,
+    /// It is spoken to in plain.
+    Plain,
+}
+
+impl Withdrawn {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 2] = [Self::NotUsed, Self::Plain];
+
+    /// Its name as a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotUsed => "not_used",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// When a host last offered STARTTLS. Times are from when the registry began.
 #[derive(Debug, Default)]
 pub struct Offered {

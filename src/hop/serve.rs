@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::offered::Withdrawn;
 use super::{Change, Directory, Lease, LookUp, Pick, Pool, Pools, Why};
 use crate::log::Seldom;
 use crate::log::burst::{self, Kind};
@@ -127,6 +128,8 @@ impl Host for Lease {
             HostNews::ConnectTimedOut => Why::ConnectTimeout,
             HostNews::NoService => Why::NoService,
             HostNews::NotSecured => Why::Tls,
+            HostNews::TlsWithdrawn { plain: true } => return self.withdrew(Withdrawn::Plain),
+            HostNews::TlsWithdrawn { plain: false } => return self.withdrew(Withdrawn::NotUsed),
             HostNews::NoGreeting => Why::NoGreeting,
             HostNews::Refused => Why::Greeting,
             HostNews::HelloRefused => Why::Hello,

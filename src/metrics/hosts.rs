@@ -1,4 +1,5 @@
-//! What is counted about hosts, by the pools themselves: dialogs, failures, ejections, probes; each by pool and host.
+//! What is counted about hosts, by the pools themselves: dialogs, failures, ejections, STARTTLS withdrawn, probes; each by
+//! pool and host.
 //!
 //! In:    the figures of every host there is, when somebody asks.
 //! Out:   counters and gauges of the recorder's.
@@ -29,6 +30,8 @@ pub struct HostFigures {
     pub failures: Vec<(&'static str, u64)>,
     /// Times an address of it was ejected.
     pub ejections: u64,
+    /// Times it offered STARTTLS no more, by what was done, as the failures.
+    pub withdrawn: Vec<(&'static str, u64)>,
     /// Probes by result, as the failures.
     pub probes: Vec<(&'static str, u64)>,
 }
@@ -46,6 +49,7 @@ struct HostSeries {
     connects: Counter,
     failures: Vec<Counter>,
     ejections: Counter,
+    withdrawn: Vec<Counter>,
     probes: Vec<Counter>,
     up: Gauge,
     open: Gauge,
@@ -89,6 +93,7 @@ impl HostSeries {
             connects: counter("gatepost_hop_connects_total", labels()),
             failures: each("gatepost_hop_failures_total", "reason", &host.failures),
             ejections: counter("gatepost_hop_ejections_total", labels()),
+            withdrawn: each("gatepost_hop_starttls_missing_total", "outcome", &host.withdrawn),
             probes: each("gatepost_hop_probes_total", "result", &host.probes),
             up: gauge("gatepost_hop_up"),
             open: gauge("gatepost_hop_dialogs_open"),
@@ -98,9 +103,13 @@ impl HostSeries {
     fn set(&self, host: &HostFigures) {
         self.connects.absolute(host.connects);
         self.ejections.absolute(host.ejections);
-        let (failures, probes) =
-            (self.failures.iter().zip(&host.failures), self.probes.iter().zip(&host.probes));
-        failures.chain(probes).for_each(|(counter, (_, value))| counter.absolute(*value));
+        for (counters, figures) in [
+            (&self.failures, &host.failures),
+            (&self.withdrawn, &host.withdrawn),
+            (&self.probes, &host.probes),
+        ] {
+            counters.iter().zip(figures).for_each(|(counter, (_, value))| counter.absolute(*value));
+        }
         self.up.set(if host.up { 1.0 } else { 0.0 });
         self.open.set(f64::from(host.open));
     }

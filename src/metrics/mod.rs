@@ -275,6 +275,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),
     counter("gatepost_hop_ejections_total", &[("upstream", &[]), ("host", &[])], "Times an address of a host was ejected."),
+    counter("gatepost_hop_starttls_missing_total", &[("upstream", &[]), ("host", &[]), ("outcome", &["not_used", "plain"])], "Times a host did not offer STARTTLS and had within the last day, by what was done: not_used (whoever relies on TLS does not go on with it), plain. Of upstreams whose tls is opportunistic."),
     counter("gatepost_hop_probes_total", &[("upstream", &[]), ("host", &[]), ("result", &["good", "refused", "failed"])], "Probes of a host, by what they came to."),
     gauge("gatepost_hop_up", &[("upstream", &[]), ("host", &[])], "1 while a host has an address that is not ejected, else 0."),
     gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),

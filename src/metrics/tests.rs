@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::types::Config;
 use crate::hop::{Pick, Pools, Registry, Why};
+use crate::session::route::{Host as _, HostNews};
 use crate::tls::TlsSet;
 
 /// All events, by way of the enums' own discriminants: a new variant that is not here fails `indices_are_dense`.
@@ -175,6 +176,9 @@ fn the_output_is_prometheus_text_and_holds_every_metric() {
     for _ in 0..3 {
         picked.lease.failed(Why::Greeting, std::time::Instant::now());
     }
+    for plain in [true, true, false] {
+        picked.lease.news(HostNews::TlsWithdrawn { plain }, std::time::Instant::now());
+    }
     let output = parse(&metrics.render(&pools.figures())).unwrap();
     let sample = |name: &str| output.samples.get(name).copied().unwrap_or_else(|| panic!("{name}"));
     assert_eq!(sample("gatepost_sessions_open"), 1.0);
@@ -186,6 +190,9 @@ fn the_output_is_prometheus_text_and_holds_every_metric() {
     assert_eq!(sample(&format!("gatepost_hop_connects_total{{{host}}}")), 1.0);
     assert_eq!(sample(&format!("gatepost_hop_failures_total{{{host},reason=\"greeting\"}}")), 3.0);
     assert_eq!(sample(&format!("gatepost_hop_ejections_total{{{host}}}")), 1.0);
+    let missing =
+        |outcome| sample(&format!("gatepost_hop_starttls_missing_total{{{host},outcome=\"{outcome}\"}}"));
+    assert_eq!((missing("plain"), missing("not_used")), (2.0, 1.0));
     assert_eq!(sample(&format!("gatepost_hop_up{{{host}}}")), 0.0);
     assert_eq!(sample(&format!("gatepost_hop_dialogs_open{{{host}}}")), 1.0);
     for family in FAMILIES {

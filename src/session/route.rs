@@ -211,6 +211,11 @@ pub enum HostNews {
     ConnectTimedOut,
     /// TLS that it must have did not come about.
     NotSecured,
+    /// It does not offer STARTTLS any more.
+    TlsWithdrawn {
+        /// It is spoken to in plain all the same, because nobody relies on TLS; else it is not used.
+        plain: bool,
+    },
     /// It did not greet.
     NoGreeting,
     /// It greeted with 4xx or 5xx, without having been told who the client is.

@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::gate::{SINK, free_address, plain, start};
-use crate::prometheus::unknown;
+use crate::prometheus::{RULES, named, unknown};
 use crate::support::peers::{Peer, TSC, found, trial};
 use crate::support::scratch::{Finished, PATIENCE, Scratch, run};
 use crate::text;
@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("grafana::panels_have_their_places", [], panels_have_their_places),
         trial("grafana::queries_are_promql", [Peer::Prometheus], queries_are_promql),
         trial("grafana::what_it_names_is_measured", [], what_it_names_is_measured),
+        trial("grafana::it_shows_what_alerts_go_by", [], it_shows_what_alerts_go_by),
     ]
 }
 
@@ -111,4 +112,11 @@ fn what_it_names_is_measured() {
         .map(|name| format!("# TYPE {name} x\n"))
         .collect();
     assert_eq!(unknown(&named, &documented), BTreeSet::new(), "not in docs/metrics.md");
+}
+
+/// Whoever is called looks there first.
+fn it_shows_what_alerts_go_by() {
+    let (rules, shown) = (text(RULES), queries().join("\n"));
+    let missing: Vec<_> = named(&rules).difference(&named(&shown)).copied().collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -21,7 +21,7 @@ use crate::support::raw::Raw;
 use crate::support::scratch::{Finished, PATIENCE, Scratch, run, wait_for};
 use crate::{ours, text};
 
-const RULES: &str = "deploy/prometheus/gatepost.rules.yml";
+pub const RULES: &str = "deploy/prometheus/gatepost.rules.yml";
 const RULE_TESTS: &str = "deploy/prometheus/gatepost.rules.test.yml";
 const CONFIG: &str = "deploy/prometheus/prometheus.yml";
 
@@ -169,18 +169,23 @@ fn traffic(gatepost: &Gatepost) -> Vec<(String, f64)> {
     .into()
 }
 
+/// What a text names as a metric.
+pub fn named(text: &str) -> BTreeSet<&str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let ours = ["gatepost_", "process_"];
+    let names = text.split(|c| !is_name(c));
+    names.filter(|word| ours.iter().any(|start| word.starts_with(start))).collect()
+}
+
 /// What a text names as a metric and a page of /metrics does not have.
 pub fn unknown(text: &str, page: &str) -> BTreeSet<String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let known: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let ours = ["gatepost_", "process_"];
-    let names = text.split(|c| !is_name(c)).filter(|word| ours.iter().any(|start| word.starts_with(start)));
     let family = |name: &str| {
         let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
         of_histogram.filter(|name| known.contains(name)).unwrap_or(name).to_owned()
     };
-    names.map(family).filter(|name| !known.contains(name.as_str())).collect()
+    named(text).into_iter().map(family).filter(|name| !known.contains(name.as_str())).collect()
 }
 
 struct Prometheus {

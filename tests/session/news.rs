@@ -61,6 +61,15 @@ fn hosts_are_told_what_counts() {
         ("hop-tls-opportunistic-falls-back", "a Serves"),
         ("hop-tls-opportunistic-falls-back-in-vain", "a NotConnected"),
         ("hop-tls-opportunistic-client-under-tls", ""),
+        // TLS that was there not long ago; no failure, but worth counting.
+        ("hop-tls-stripped-client-under-tls", "a Serves, a TlsWithdrawn { plain: false }"),
+        ("hop-tls-stripped-login-told", "a TlsWithdrawn { plain: false }"),
+        (
+            "hop-tls-stripped-plain-client",
+            "a TlsWithdrawn { plain: true }, a Serves, a TlsWithdrawn { plain: false }",
+        ),
+        ("hop-tls-stripped-loopback", "127.0.0.1 TlsWithdrawn { plain: true }, 127.0.0.1 Serves"),
+        ("hop-tls-opportunistic-not-offered", "a Serves"),
         // Octets that pass through: the first of the hop's say that it serves, whatever they are.
         ("passthrough", "a Serves, a Serves"),
         ("passthrough-implicit", "a Serves"),

@@ -14,7 +14,7 @@ use crate::session::events::Event;
 use crate::session::facts::{TlsFacts, TlsFault, TlsFaultKind, TlsVersion};
 use crate::session::io::Output;
 use crate::session::peer::Peer;
-use crate::session::route::HopTls;
+use crate::session::route::{HopTls, HostNews};
 use crate::session::turn::Turn;
 use crate::session::unmet::{Instead, Lack};
 use crate::smtp::ReplyRef;
@@ -108,7 +108,9 @@ impl Hop {
         lent: &mut Lent<'_>,
         reply: ReplyRef<'r>,
     ) -> Step<'r> {
-        if !self.may_go_plain(lent.client) {
+        let plain = self.may_go_plain(lent.client);
+        self.host.news(HostNews::TlsWithdrawn { plain }, turn.now);
+        if !plain {
             return self.unmet(turn, Lack::Withdrawn, Missed::Tls);
         }
         self.tell_of_unmet(turn, Lack::Withdrawn, Instead::Plain);
