@@ -1,8 +1,8 @@
 //! A hop that takes all mail, and answers the end-of-data when it is told to.
 //!
-//! In:    an address to listen at, the name to greet with, whether to hold its answers to content.
+//! In:    an address to listen at, the name to greet with, what to offer, whether to hold its answers to content.
 //! Out:   how many contents it has received whole.
-//! Never: refuses anything, or offers any extension but AUTH.
+//! Never: refuses anything, or offers any extension but AUTH unless told to.
 //!
 //! RFC 5321 4.3.
 
@@ -22,6 +22,8 @@ pub struct Hop {
 
 struct Inner {
     name: &'static str,
+    /// Its reply to EHLO behind the first line.
+    offers: &'static str,
     stopping: AtomicBool,
     contents: AtomicUsize,
     /// Whether the end-of-data is answered.
@@ -35,15 +37,25 @@ impl Hop {
         Self::start_at(free_address(), name, true)
     }
 
+    /// One that offers this: its reply to EHLO behind the first line.
+    pub fn offering(offers: &'static str) -> Self {
+        Self::serving(free_address(), "hop.example", offers, true)
+    }
+
     /// One that keeps its answers to contents until [`Hop::answer`].
     pub fn holding() -> Self {
         Self::start_at(free_address(), "holding.example", false)
     }
 
     pub fn start_at(address: SocketAddr, name: &'static str, answers: bool) -> Self {
+        Self::serving(address, name, "250 AUTH PLAIN", answers)
+    }
+
+    fn serving(address: SocketAddr, name: &'static str, offers: &'static str, answers: bool) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let inner = Arc::new(Inner {
             name,
+            offers,
             stopping: AtomicBool::new(false),
             contents: AtomicUsize::new(0),
             answers: Mutex::new(answers),
@@ -105,6 +117,7 @@ impl Inner {
             if in_content && line != "." {
                 continue;
             }
+            let hello = format!("250-hop.example\r\n{}", self.offers);
             let reply = match line.split([' ', ':']).next().unwrap_or_default() {
                 "." => {
                     in_content = false;
@@ -113,7 +126,7 @@ impl Inner {
                     drop(self.told.wait_timeout_while(answers, PATIENCE, |answers| !*answers));
                     "250 2.0.0 Kept"
                 }
-                "EHLO" => "250-hop.example\r\n250 AUTH PLAIN",
+                "EHLO" => &hello,
                 "AUTH" => "235 2.7.0 Welcome",
                 "DATA" => {
                     in_content = true;

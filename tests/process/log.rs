@@ -1,7 +1,7 @@
-//! What is written about a session: both dialogs at trace, one record for each transaction.
+//! What is written about a session: both dialogs at trace, one record for each transaction, what clients are not shown.
 //!
-//! In:    a session with two transactions, a rule that rewrites a recipient.
-//! Out:   lines that show each side as it was; records as text and as JSON, each with both sides.
+//! In:    a session with two transactions, a rule that rewrites a recipient; hops that offer what cannot be passed on.
+//! Out:   lines that show each side as it was; records as text and as JSON, each with both sides; what is not shown.
 //! Never: judges what must not be logged; `secrets` does.
 
 use saphyr::{LoadableYamlNode, Yaml};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::gate::Gate;
 use super::hop::Hop;
+use crate::raw::Raw;
 use crate::scratch::{PATIENCE, wait_for};
 
 const REWRITE: &str = "rules:\n  - name: moved\n    stages: rcpt\n    match: { recipient: \"*@old.example\" }\n    \
@@ -112,4 +113,41 @@ fn records_are_json_where_that_is_wanted() {
         }])
     );
     assert_eq!(first["verdicts"], json!([{ "stage": "rcpt", "by": "moved", "verdict": "rewrite" }]));
+}
+
+/// Every session finds it out anew, and counts it; a line for each host and thing is enough.
+#[test]
+fn what_clients_are_not_shown_is_named_once_a_host() {
+    let hops = [(); 2].map(|()| Hop::offering("250-X-NEW\r\n250 AUTH PLAIN GSSAPI SCRAM-SHA-256-PLUS"));
+    let [a, b] = [&hops[0], &hops[1]].map(|hop| hop.address);
+    let gate = Gate::start(&format!("{{ hosts: [\"{a}\", \"{b}\"], balance: round_robin }}"), "");
+    for _ in 0..4 {
+        let mut client = Raw::connect(gate.listener);
+        let shown = client.ask("EHLO client.example", 250);
+        assert!(shown.contains("AUTH PLAIN\r\n"), "{shown}");
+        client.ask("MAIL FROM:<a@example.org>", 250);
+        client.ask("RSET", 250);
+        client.quit();
+    }
+    // The last record stands behind all there is to say.
+    let output = wait_for("four records", PATIENCE, || {
+        let output = gate.output();
+        (records(&output).len() == 4).then_some(output)
+    });
+    for host in [a, b] {
+        for line in [
+            format!(
+                "an EHLO keyword is not shown to clients: see forward_extensions host=\"{host}\" keyword=\"X-NEW\""
+            ),
+            format!(
+                "a SASL mechanism is not shown to clients: it cannot pass a proxy host=\"{host}\" mechanism=\"GSSAPI\""
+            ),
+            format!("it cannot pass a proxy host=\"{host}\" mechanism=\"SCRAM-SHA-256-PLUS\""),
+        ] {
+            assert_eq!(output.matches(&line).count(), 1, "{line}\n{output}");
+        }
+    }
+    assert_eq!(output.matches("is not shown to clients").count(), 6, "{output}");
+    let counted = |what| gate.metric(&format!("gatepost_hidden_{what}_total"), &[]);
+    assert_eq!((counted("mechanisms"), counted("keywords")), (8.0, 4.0));
 }
