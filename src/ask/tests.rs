@@ -27,6 +27,7 @@ rules:
   - { name: plain, stages: auth, match: { tls: false }, do: { reply: "550 5.7.10 Encryption needed" } }
   - { name: unknown, stages: auth, do: { reply: "550 5.7.1 Not you" } }
   - { name: no-vrfy, stages: other, match: { verb: VRFY }, do: disconnect }
+  - { name: ours, stages: mail, match: { login: "*@example.com", authenticated: true }, do: { route: { upstream: legacy } } }
 limits: { attempts: 1 }
 "#;
 
@@ -171,6 +172,30 @@ fn outcomes() {
         assert_eq!(outcome(&options), expected, "{options:?}");
     }
     assert!(asked(&["--stage", "data"]).unwrap().contains("\nno rule is asked at data\n"));
+}
+
+/// Any hop can be told as whom, so that a route is carried out; not so where the hop itself has heard AUTH.
+#[test]
+fn as_whom_a_client_has_authenticated() {
+    for (login, rule, happens) in [
+        ("--login Jones@Example.com", "route upstream legacy", "goes to upstream legacy"),
+        ("--login jones@example.net", "does not match: login", "goes to upstream main"),
+        ("--authenticated", "does not match: login", "goes to upstream main"),
+        (
+            "--login Jones@Example.com --authenticated",
+            "route upstream legacy",
+            "goes to upstream main\n  the route is skipped: the client authenticated through to its hop",
+        ),
+    ] {
+        let options = format!("--stage mail --sender a@example.org {login}");
+        let text = asked(&options.split(' ').collect::<Vec<_>>()).unwrap();
+        let name = login.split(' ').nth(1);
+        assert_eq!(text.lines().find_map(|line| line.strip_prefix("  login         ")), name, "{text}");
+        let expected = format!(
+            "\nrule ours (proxy.yaml:19): {rule}\n\nwhat would happen:\n  MAIL FROM:<a@example.org> {happens}\n"
+        );
+        assert!(text.ends_with(&expected), "{login}: {text}");
+    }
 }
 
 #[test]
