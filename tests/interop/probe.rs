@@ -1,6 +1,6 @@
 //! `gatepost check --probe` before real MTAs: what it says of one that is well set, and of those that are not.
 //!
-//! In:    a Postfix, and the pool it is in.
+//! In:    a Postfix or a Dovecot, and the pool it is in.
 //! Out:   trials: the report, compared with the file in `tests/interop/probe/` of the trial's name, and the exit status.
 //!        `BLESS=1` rewrites the files.
 //! Never: compares ports, durations or versions.
@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 
 use crate::support::certificates::{Authority, Pair};
+use crate::support::dovecot::Dovecot;
 use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
@@ -42,7 +43,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = secured
         .into_iter()
         .map(|(name, pair, tls, status)| {
-            trial(&format!("probe::{name}"), POSTFIX, move || under_tls(name, pair, tls, status))
+            trial(&format!("probe::{name}"), POSTFIX, move || under_tls(name, pair, "", tls, status))
         })
         .collect();
     trials.extend([
@@ -77,6 +78,17 @@ pub fn trials() -> Vec<Trial> {
             let main_cf = "smtpd_upstream_proxy_protocol = haproxy";
             postfix("waits_for_a_proxy_header", main_cf, "identity: xclient", 1);
         }),
+        trial("probe::waits_for_a_proxy_header_before_tls", POSTFIX, || {
+            let ours = "smtpd_upstream_proxy_protocol = haproxy\nsmtpd_tls_wrappermode = yes\n";
+            let right = |ours: &Authority| ours.server(&["mx.a.example"]);
+            under_tls("waits_for_a_proxy_header_before_tls", right, ours, "mode: implicit", 1);
+        }),
+        trial("probe::waits_for_a_proxy_header_before_lmtp", [Peer::Dovecot], || {
+            let store = Dovecot::start(&["jones"]);
+            let said = probe(store.proxied(), "protocol: lmtp, identity: xclient");
+            compare("waits_for_a_proxy_header_before_lmtp", &said, 1);
+            assert!(store.stored().is_empty(), "no mail is sent\n{}", store.log());
+        }),
         trial("probe::without_starttls", POSTFIX, || {
             postfix("without_starttls", "", "tls: { mode: required, verify: false }", 1);
         }),
@@ -92,14 +104,14 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A Postfix that shows such a certificate, in a pool that trusts `ours` alone.
-fn under_tls(name: &str, pair: Shown, tls: &str, status: i32) {
+/// A Postfix that shows such a certificate and has `more` in its `main.cf`, in a pool that trusts `ours` alone.
+fn under_tls(name: &str, pair: Shown, more: &str, tls: &str, status: i32) {
     let scratch = Scratch::new("probe-tls");
     let ours = Authority::new("Ours");
     let files = pair(&ours).write(scratch.path(), "mx");
     let roots = ours.write(scratch.path(), "roots");
     let main_cf = format!(
-        "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {}, {}",
+        "{more}smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {}, {}",
         files.key.display(),
         files.certificate.display()
     );
