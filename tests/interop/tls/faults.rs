@@ -8,11 +8,10 @@
 //!
 //! RFC 8314 3 and RFC 7817 3 (whose certificate it has to be), RFC 7435 (opportunistic security).
 
-use std::time::{Duration, Instant};
-
 use std::net::SocketAddr;
 
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 
 use super::behind::{Gate, MX, Pki, Plan, local, tls_listener};
 use super::clients::{Client, Way};
@@ -22,7 +21,6 @@ use crate::support::certificates::{Authority, Files, Old, old, self_signed};
 use crate::support::mta::Mta as _;
 use crate::support::peers::{Peer, trial};
 use crate::support::postfix::{Postfix, Spec};
-use crate::support::scratch::{PATIENCE, wait_for};
 
 /// How gatepost is to speak to the hop: its name, and `tls` before the roots.
 const MODES: [(&str, &str); 6] = [
@@ -74,38 +72,24 @@ fn all_faults(mode: &'static str, word: &str) {
         _ => format!("{{ mode: {word}, roots: \"{}\", server_name: {MX} }}", pki.roots.display()),
     };
     let host = |fault: &Fault| if word == "implicit" { fault.at_once } else { fault.starttls };
-    let plans: Vec<Plan> = faults.iter().map(|fault| Plan::new(Leg::Plain, host(fault), &tls)).collect();
-    let gate = Gate::start(&pki, &plans, "");
     let message = messages::plain();
-    let (mut lines, mut seen) = (Vec::new(), gate.gatepost.output().len());
-    for (fault, door) in faults.iter().zip(&gate.doors) {
-        let scratch = &pki.scratch;
+    let mut lines = Vec::new();
+    for fault in &faults {
+        // One for each: of more than ten such lines a second the rest would only be counted.
+        let mut gate = Gate::start(&pki, &[Plan::new(Leg::Plain, host(fault), &tls)], "");
         let told = Client::Curl.send(&Way {
             leg: Leg::Plain,
-            door: *door,
+            door: gate.doors[0],
             roots: &pki.roots,
-            scratch,
+            scratch: &pki.scratch,
             message: &message,
         });
         postfix.settle(0);
         let stored = postfix.take_stored();
-        wait_for("gatepost to see the client off", PATIENCE, || {
-            let ended = gate.gatepost.metric("gatepost_sessions_ended_total", &[]);
-            (ended > lines.len() as f64).then_some(())
-        });
-        // The log's own thread writes it, by and by; some rows have nothing to say.
-        let until = Instant::now() + Duration::from_secs(1);
-        let (why, length) = loop {
-            let output = gate.gatepost.output();
-            let why = logged(&output[seen..]);
-            if !why.is_empty() || Instant::now() > until {
-                break (why, output.len());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        seen = length;
-        // Of more than ten such lines a second the rest is only counted.
-        std::thread::sleep(Duration::from_millis(200));
+        // The log's own thread writes by and by, and some rows have nothing to say: with the process it is whole.
+        gate.gatepost.signal(Signal::TERM);
+        assert_eq!(gate.gatepost.ended(), Some(0), "{}", gate.gatepost.output());
+        let why = logged(&gate.gatepost.output());
         let line = format!("{:<19}{:<5}{:<22}{why}", fault.name, at_the_hop(&stored), fate(&told, &stored));
         lines.push(line.trim_end().to_owned());
     }
