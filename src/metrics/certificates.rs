@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::callouts::quoted;
 use super::render::{family, head, line};
 
-/// A certificate of our own, and when it is over.
+/// A certificate of our own, and when it is over: it, or another of its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// The key that names its file, such as `upstreams.main.tls`.
@@ -21,6 +21,8 @@ pub struct Expiry {
     pub file: PathBuf,
     /// In seconds since 1970.
     pub at: i64,
+    /// Which of the chain that is, where it is not the certificate itself.
+    pub of: Option<Box<str>>,
 }
 
 static NOW: Mutex<Vec<Expiry>> = Mutex::new(Vec::new());

@@ -17,7 +17,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::name::expires;
+use super::expiry::{self, End};
 use super::pem::Roots;
 use super::verify::{HopJudge, Named};
 use super::{PemError, VERSIONS, pem, provider};
@@ -41,7 +41,7 @@ pub struct TlsClient {
     pub config: Arc<ClientConfig>,
     /// Who is asked about hosts' certificates.
     pub judge: Arc<HopJudge>,
-    expiry: Option<(PathBuf, i64)>,
+    expiry: Option<(PathBuf, End)>,
 }
 
 impl ClientTls {
@@ -74,8 +74,8 @@ impl ClientTls {
         self.files.files().map(Into::into).collect()
     }
 
-    /// When the certificate is over that hosts are shown, in seconds since 1970.
-    pub fn expiry(&self) -> Option<(PathBuf, i64)> {
+    /// When the certificate is over that hosts are shown, with its chain.
+    pub fn expiry(&self) -> Option<(PathBuf, End)> {
         self.now.load().expiry.clone()
     }
 
@@ -113,7 +113,7 @@ fn read(files: &UpstreamTls) -> Result<TlsClient, PemError> {
     let (mut config, expiry) = match &files.certificate {
         Some(files) => {
             let pair = pem::pair(files)?;
-            let expiry = pair.cert.first().and_then(|leaf| Some((files.certificate.clone(), expires(leaf)?)));
+            let expiry = expiry::end(&pair.cert).map(|end| (files.certificate.clone(), end));
             (config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))), expiry)
         }
         None => (config.with_no_client_auth(), None),

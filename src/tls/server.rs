@@ -19,7 +19,8 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 
-use super::name::{expires, host_names};
+use super::expiry::{self, End};
+use super::name::host_names;
 use super::verify::ClientJudge;
 use super::{PemError, VERSIONS, pem, provider};
 use crate::config::types::ListenerTls;
@@ -43,7 +44,7 @@ pub struct Server {
     pub config: Arc<ServerConfig>,
     /// Who is asked about clients' certificates.
     pub judge: Option<Arc<ClientJudge>>,
-    expiries: Vec<(PathBuf, i64)>,
+    expiries: Vec<(PathBuf, End)>,
 }
 
 impl ServerTls {
@@ -80,8 +81,8 @@ impl ServerTls {
         self.files.files().map(Into::into).collect()
     }
 
-    /// When each of its certificates is over, in seconds since 1970.
-    pub fn expiries(&self) -> Vec<(PathBuf, i64)> {
+    /// When each of its certificates is over, with its chain.
+    pub fn expiries(&self) -> Vec<(PathBuf, End)> {
         self.now.load().expiries.clone()
     }
 }
@@ -95,7 +96,7 @@ fn read(
     let mut expiries = Vec::new();
     for files in &files.certificates {
         let pair = pem::pair(files)?;
-        expiries.extend(pair.cert.first().and_then(|leaf| Some((files.certificate.clone(), expires(leaf)?))));
+        expiries.extend(expiry::end(&pair.cert).map(|end| (files.certificate.clone(), end)));
         names.add(Arc::new(pair));
     }
     let judge = match &files.client_roots {

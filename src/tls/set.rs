@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::expiry::{self, End};
 use super::watch::{Look, look};
-use super::{ClientTls, ServerTls, expiry};
+use super::{ClientTls, ServerTls};
 use crate::config::types::Config;
 use crate::metrics::certificates::Expiry;
 use crate::session::route::HopTls;
@@ -90,8 +91,8 @@ impl TlsSet {
     /// When the certificates are over that are shown to clients, hosts and callouts.
     pub fn expiries(&self) -> Vec<Expiry> {
         let mut expiries = Vec::new();
-        let mut add = |key: String, listener: Option<&String>, (file, at): (PathBuf, i64)| {
-            expiries.push(Expiry { key, listener: listener.cloned(), file, at });
+        let mut add = |key: String, listener: Option<&String>, (file, End { at, of }): (PathBuf, End)| {
+            expiries.push(Expiry { key, listener: listener.cloned(), file, at, of });
         };
         for (place, listener) in self.listeners.iter().enumerate() {
             let Some((listener, tls)) = listener else { continue };

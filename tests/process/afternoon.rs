@@ -127,11 +127,14 @@ fn a_certificate_is_over_and_others_soon_will_be() {
         format!("certificate: \"{}\", key: \"{}\"", files.certificate.display(), files.key.display())
     };
     let (over, soon) = (write("over", None), write("soon", Some(DAY * 6 + DAY / 2)));
+    let issuing = authority.subordinate("Example Issuing", DAY * 8 + DAY / 2);
+    let chain = issuing.server(&names).write(scratch.path(), "chain");
     let (own, later) = (write("own", Some(DAY * 3 + DAY / 2)), write("later", Some(DAY * 100)));
     let tls = format!(
-        "{{ mode: starttls, certificates: [{{ {} }}, {{ {} }}, {{ {} }}] }}",
+        "{{ mode: starttls, certificates: [{{ {} }}, {{ {} }}, {{ {} }}, {{ {} }}] }}",
         pair(&over),
         pair(&soon),
+        pair(&chain),
         pair(&later)
     );
     let hop = Hop::start("hop.example");
@@ -146,6 +149,7 @@ fn a_certificate_is_over_and_others_soon_will_be() {
     let said = [
         "listeners[0].tls: over.pem: expired on 2020-12-31",
         "listeners[0].tls: soon.pem: expires on ",
+        "listeners[0].tls: chain.pem: certificate 2 in it, CN=Example Issuing, expires on ",
         "upstreams.main.tls: own.pem: expires on ",
     ];
     let body = ready(&gate).replace(&dir, "");
@@ -154,10 +158,11 @@ fn a_certificate_is_over_and_others_soon_will_be() {
         let (key, file) = line.split_once(": ").unwrap();
         logged(&gate, &["WARN", key, file.split_once(": ").unwrap().1]);
     }
-    assert!(body.contains(", in 6 days\n") && body.contains(", in 3 days\n"), "{body}");
+    assert!([3, 6, 8].iter().all(|days| body.contains(&format!(", in {days} days\n"))), "{body}");
     assert!(!body.contains("later.pem"), "{body}");
     let of = |name: &str, file: &str| gate.metric(name, &[file]);
     assert_eq!(of("gatepost_certificate_expires_seconds", "over.pem"), 1_609_372_800.0);
+    assert!(of("gatepost_certificate_expires_seconds", "chain.pem") < 3_755_376_000.0, "before 2089");
     assert!(of("gatepost_client_certificate_expires_seconds", "own.pem") > 1_609_372_800.0);
     // Renewed, it is not spoken of any more.
     authority.server(&names).write(scratch.path(), "over");

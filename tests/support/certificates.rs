@@ -27,10 +27,13 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 impl Authority {
     /// One of this name.
     pub fn new(name: &str) -> Self {
-        let mut params = params(&[], name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Self(CertifiedIssuer::self_signed(params, ecdsa()).unwrap())
+        Self(CertifiedIssuer::self_signed(authority_params(name), ecdsa()).unwrap())
+    }
+
+    /// One that this one vouches for, and whose time ends so long from now.
+    pub fn subordinate(&self, name: &str, left: Duration) -> Self {
+        let params = ending(authority_params(name), left);
+        Self(CertifiedIssuer::signed_by(params, ecdsa(), &self.0).unwrap())
     }
 
     /// Its own certificate.
@@ -77,11 +80,7 @@ impl Authority {
 
     /// A server's whose time ends so long from now.
     pub fn expiring(&self, names: &[&str], left: Duration) -> Pair {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let mut params = server_params(names);
-        (params.not_before, params.not_after) =
-            (date_time_ymd(2020, 1, 1), date_time_ymd(1970, 1, 1) + (now + left));
-        self.sign(params, ecdsa())
+        self.sign(ending(server_params(names), left), ecdsa())
     }
 
     /// A server's whose time begins in 2090.
@@ -212,6 +211,21 @@ impl Pair {
 
 fn ecdsa() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = params(&[], name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// The same, but its time ends so long from now.
+fn ending(mut params: CertificateParams, left: Duration) -> CertificateParams {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    (params.not_before, params.not_after) =
+        (date_time_ymd(2020, 1, 1), date_time_ymd(1970, 1, 1) + (now + left));
+    params
 }
 
 fn server_params(names: &[&str]) -> CertificateParams {
