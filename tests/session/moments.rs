@@ -74,6 +74,25 @@ fn what_it_answers_when() {
     }
 }
 
+/// In the midst of a handshake nobody listens to what a hop says in plain: the handshake is to judge that.
+#[test]
+fn a_hop_is_not_read_in_plain_once_tls_is_due() {
+    let of = |mode| format!("upstreams: {{ main: {{ hosts: [a], tls: {{ mode: {mode} }} }} }}");
+    let hello =
+        "        S: 220 a.example.net\n        C: EHLO gate.example.org\n        S: 250-a.example.net\n";
+    let starttls = format!("{hello}        S: 250 STARTTLS\n        C: STARTTLS\n        S: 220 go\n");
+    let greeted = "        <starttls>\nS: 220 gate.example.org ESMTP gatepost\n";
+    for (mode, dialog, secured) in
+        [("implicit", "        <opened>\n", "        <starttls>\n"), ("required", &*starttls, greeted)]
+    {
+        for (end, reads) in [("", false), (secured, true)] {
+            let pure = Play::written(&of(mode), &format!("{dialog}{end}")).run();
+            assert!(pure.session().host(hop()).is_some(), "{mode}");
+            assert_eq!(pure.session().wants_read(Peer::Upstream(hop())), reads, "{mode}{end}");
+        }
+    }
+}
+
 /// What was configured holds in dialogs and for what passes through alike.
 #[test]
 fn what_it_runs_under() {

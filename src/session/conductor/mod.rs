@@ -225,7 +225,7 @@ impl Conductor {
     pub fn wants_read(&self, peer: Peer) -> bool {
         match peer {
             Peer::Downstream => !matches!(self.client.phase(), Phase::Securing | Phase::Over),
-            Peer::Upstream(hop) => self.hops.get(hop).is_some(),
+            Peer::Upstream(hop) => self.hops.get(hop).is_some_and(|hop| !hop.is_securing()),
         }
     }
 
