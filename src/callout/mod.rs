@@ -14,7 +14,7 @@ mod documents;
 mod http;
 mod octets;
 mod place;
-mod policy;
+pub mod policy;
 mod question;
 mod set;
 

@@ -1,14 +1,15 @@
 //! What a callout answers.
 //!
 //! **In**: octets as they are, spelled, and as a tree of JSON with keys and values that mean something, each at every
-//! stage. **Out**: an answer, or a fault. **Never** must: a fault show a value or have no bound; an answer be of another
+//! stage; and actions of a policy server. **Out**: an answer, or a fault. **Never** must: a fault show a value or have no bound; an answer be of another
 //! kind than its stage; the session refuse, where the hop's reply admits it, what the decoder let through.
 
 use std::fmt::Write as _;
 
 use bolero::check;
 use gatepost::callout::answer::{Grants, decode};
-use gatepost::session::callout::{CalloutAnswer, FaultKind};
+use gatepost::callout::policy;
+use gatepost::session::callout::{CalloutAnswer, Fault, FaultKind};
 use gatepost::session::verdict::{ReplyVerdict, Stage};
 use gatepost::smtp::{Params, Path};
 
@@ -108,7 +109,77 @@ fn answer() {
                 decodes(octets, Stage::ALL[usize::from(stage) % Stage::ALL.len()], &grants);
             }
         }
+        for octets in
+            [rest, &spelled(rest, ACTIONS), &[b"action=", &*spelled(rest, ACTIONS), b"\n\n"].concat()]
+        {
+            for discard in [true, false] {
+                acts(octets, OF_POLICY[usize::from(stage) % OF_POLICY.len()], discard);
+            }
+        }
     });
+}
+
+/// Where a policy server is asked.
+const OF_POLICY: [Stage; 5] = [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data];
+
+const ACTIONS: &[&[u8]] = &[
+    b"action=",
+    b"DUNNO",
+    b"OK",
+    b"REJECT",
+    b"DEFER",
+    b"DEFER_IF_PERMIT",
+    b"DEFER_IF_REJECT",
+    b"PREPEND",
+    b"DISCARD",
+    b"INFO",
+    b"WARN",
+    b"HOLD",
+    b"FILTER",
+    b"REDIRECT",
+    b"BCC",
+    b" ",
+    b" ",
+    b"\n",
+    b"\r\n",
+    b"\t",
+    b"=",
+    b"450",
+    b"421",
+    b"554",
+    b"999",
+    b"5",
+    b"4.7.1",
+    b"5.1.1",
+    b"5.1.8",
+    b"X-Y: z",
+    b":",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b"\xc3\xbc",
+    b"text",
+];
+
+/// What a policy server says.
+fn acts(octets: &[u8], stage: Stage, discard: bool) {
+    const REQUEST: &[u8] = b"client_name=unknown\nclient_address=192.0.2.1\nhelo_name=c.example\nsender=\nrecipient=j@c.example\n\n";
+    let name = || format!("at {}: {}", stage.as_str(), octets.escape_ascii());
+    match policy::action(octets).and_then(|action| policy::decode(action, stage, REQUEST, discard)) {
+        Err(fault) => is_bounded(&fault, &name()),
+        Ok(answer) => {
+            fits(&answer, stage, &grants(), &name());
+            if discard {
+                is_heeded(answer, stage, &name());
+            }
+        }
+    }
+}
+
+fn is_bounded(fault: &Fault, name: &str) {
+    assert!(matches!(fault.kind, FaultKind::Malformed | FaultKind::NotAllowed), "{name}");
+    let bounded = fault.what.chars().count() <= 512 && !fault.what.chars().any(char::is_control);
+    assert!(bounded, "{name}: {}", fault.what);
 }
 
 fn next(octets: &mut &[u8]) -> usize {
@@ -163,11 +234,7 @@ fn value(octets: &mut &[u8], kind: usize, depth: usize, out: &mut String) {
 fn decodes(octets: &[u8], stage: Stage, grants: &Grants) {
     let name = || format!("at {}: {}", stage.as_str(), octets.escape_ascii());
     match decode(octets, stage, grants) {
-        Err(fault) => {
-            assert!(matches!(fault.kind, FaultKind::Malformed | FaultKind::NotAllowed), "{}", name());
-            let bounded = fault.what.chars().count() <= 512 && !fault.what.chars().any(char::is_control);
-            assert!(bounded, "{}: {}", name(), fault.what);
-        }
+        Err(fault) => is_bounded(&fault, &name()),
         Ok(answer) => {
             fits(&answer, stage, grants, &name());
             assert_eq!(decode(octets, stage, grants).as_ref(), Ok(&answer), "{}", name());
