@@ -1,10 +1,12 @@
 //! Pools under each balance, with hosts that fail, are full, or change their addresses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::super::balance::SCHEDULE_MAX;
-use super::super::health::{Change, SLOW_START, Why};
 use super::*;
+use crate::config::types::{Source, UpstreamPool};
+use crate::hop::TargetId;
+use crate::hop::balance::SCHEDULE_MAX;
+use crate::hop::health::{Change, SLOW_START, Why};
 
 fn address(last: u8) -> Address {
     Address::Ip(([192, 0, 2, last], 25).into())
