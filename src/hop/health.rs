@@ -1,7 +1,7 @@
 //! What is known about hosts: open dialogs, failures in a row, ejection.
 //!
 //! In:    leases taken and dropped; [`Lease::failed`] and [`Lease::succeeded`], with the time.
-//! Out:   whether a target may be tried now, and the dialogs it has.
+//! Out:   whether a target may be tried now, and the dialogs it has; in `words`, what is said and counted of that.
 //! Never: reads a clock, locks on a worker's way, or counts what is the hop's word to one client. Only failed or
 //!        timed-out connects, missing greetings, greetings and EHLO refused where nobody was told of a client, 421 before
 //!        the client's first command and missing TLS are failures (see [`Why`]); what else goes wrong in a dialog is no
@@ -12,6 +12,12 @@
 //! leaves the trial to the next, one not heard of for 10 s lapses); its success clears everything, and for 10 s the
 //! address gets a share that grows with the time, while others are there. A pool whose addresses are all ejected
 //! tries them anyway.
+
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use self::words::{Change, HopCounts, Probe, Why};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -28,130 +34,6 @@ pub const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..
 pub const TRIAL: Duration = Duration::from_secs(10);
 /// How long an address that came back takes to have its whole share again, and the least share until then, in per cent.
 pub const SLOW_START: (Duration, u8) = (Duration::from_secs(10), 10);
-
-/// What counts as a failure of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The connection was refused or broke before the greeting was complete.
-    Connect,
-    /// The connection was not made in time.
-    ConnectTimeout,
-    /// Connected, but no greeting, in time or at all.
-    NoGreeting,
-    /// A greeting of 4xx or 5xx, from a hop that was not told who the client is.
-    Greeting,
-    /// EHLO of gatepost's own refused, likewise.
-    Hello,
-    /// A 421 before the client's first command.
-    NoService,
-    /// Connected, but none of the TLS that it must have.
-    Tls,
-}
-
-impl Why {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::ConnectTimeout,
-        Self::NoGreeting,
-        Self::Greeting,
-        Self::Hello,
-        Self::NoService,
-        Self::Tls,
-    ];
-
-    /// Its name in logs and as a metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::NoGreeting => "no_greeting",
-            Self::Greeting => "greeting",
-            Self::Hello => "hello",
-            Self::NoService => "no_service",
-            Self::Tls => "tls",
-        }
-    }
-}
-
-/// What a report changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing that others would notice.
-    None,
-    /// The address is not used for so long, unless nothing else is left.
-    Ejected(Duration),
-    /// The address had been ejected and is back.
-    Restored,
-}
-
-/// What a probe came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// It greeted and answered EHLO.
-    Good,
-    /// It lacks the TLS that its pool needs: sessions see for themselves whether that counts.
-    Refused,
-    /// It failed, in one of the ways that count.
-    Failed,
-}
-
-impl Probe {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::Good, Self::Refused, Self::Failed];
-
-    /// Its name as a metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What happened to one host of one pool, since the process began.
-#[derive(Debug, Default)]
-pub struct HopCounts {
-    connects: AtomicU64,
-    open: AtomicU32,
-    probes: [AtomicU64; Probe::ALL.len()],
-    failures: [AtomicU64; Why::ALL.len()],
-    ejections: AtomicU64,
-    withdrawn: [AtomicU64; Withdrawn::ALL.len()],
-}
-
-impl HopCounts {
-    /// Dialogs begun.
-    pub fn connects(&self) -> u64 {
-        self.connects.load(Relaxed)
-    }
-
-    /// Dialogs of this pool open with it.
-    pub fn open(&self) -> u32 {
-        self.open.load(Relaxed)
-    }
-
-    /// Probes with this result.
-    pub fn probes(&self, result: Probe) -> u64 {
-        self.probes[result as usize].load(Relaxed)
-    }
-
-    /// Failures of one kind.
-    pub fn failures(&self, why: Why) -> u64 {
-        self.failures[why as usize].load(Relaxed)
-    }
-
-    /// Times an address of it was ejected.
-    pub fn ejections(&self) -> u64 {
-        self.ejections.load(Relaxed)
-    }
-
-    /// Times it offered STARTTLS no more, and this was done.
-    pub fn withdrawn(&self, instead: Withdrawn) -> u64 {
-        self.withdrawn[instead as usize].load(Relaxed)
-    }
-}
 
 /// What all pools share about one host, whatever its addresses.
 #[derive(Debug, Default)]
@@ -385,91 +267,5 @@ impl Drop for Lease {
         self.target.0.counts.open.fetch_sub(1, Relaxed);
         self.target.0.state.open.fetch_sub(1, Relaxed);
         self.target.0.host.open.fetch_sub(1, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> (AddressState, Instant) {
-        let base = Instant::now();
-        (AddressState::new(TargetId(1), base), base)
-    }
-
-    #[test]
-    fn three_failures_in_a_row_eject_and_one_success_clears() {
-        let (state, now) = state();
-        assert_eq!(state.failed(false, now), Change::None);
-        assert_eq!(state.failed(false, now), Change::None);
-        assert_eq!(state.succeeded(now), Change::None);
-        assert_eq!(state.failed(false, now), Change::None);
-        assert_eq!(state.failed(false, now), Change::None);
-        assert!(state.is_ready(now));
-        assert_eq!(state.failed(false, now), Change::Ejected(Duration::from_secs(1)));
-        assert!(!state.is_ready(now));
-        assert_eq!(state.succeeded(now), Change::Restored);
-        assert!(state.is_ready(now) && !state.is_ejected());
-    }
-
-    #[test]
-    fn backoff_doubles_by_trials_alone_and_stops_at_a_minute() {
-        let (state, mut now) = state();
-        for _ in 0..3 {
-            state.failed(false, now);
-        }
-        // A failure of a dialog that began earlier changes nothing.
-        assert_eq!(state.failed(false, now), Change::None);
-        for seconds in [2, 4, 8, 16, 32, 60, 60, 60] {
-            now += Duration::from_secs(60);
-            assert!(state.is_ready(now) && state.is_ejected());
-            assert!(state.claim_trial(now).is_some());
-            assert!(state.claim_trial(now).is_none(), "one trial at a time");
-            assert!(!state.is_ready(now));
-            assert_eq!(state.failed(true, now), Change::Ejected(Duration::from_secs(seconds)));
-        }
-    }
-
-    #[test]
-    fn a_trial_nobody_reports_lapses() {
-        let (state, now) = state();
-        for _ in 0..3 {
-            state.failed(false, now);
-        }
-        let due = now + Duration::from_secs(2);
-        assert!(state.claim_trial(due).is_some());
-        assert!(!state.is_ready(due + TRIAL / 2));
-        assert!(state.claim_trial(due + TRIAL).is_some());
-    }
-
-    #[test]
-    fn a_trial_let_go_of_is_the_next_ones() {
-        let (state, now) = state();
-        for _ in 0..3 {
-            state.failed(false, now);
-        }
-        let due = now + Duration::from_secs(2);
-        let left = state.claim_trial(due).unwrap();
-        state.give_up_trial(left);
-        let next = state.claim_trial(due).unwrap();
-        assert!(!state.is_ready(due));
-        assert_eq!(state.succeeded(due), Change::Restored);
-        state.give_up_trial(next);
-        assert!(!state.is_ejected(), "a report stands");
-    }
-
-    #[test]
-    fn one_that_came_back_gets_its_share_little_by_little() {
-        let (state, now) = state();
-        assert_eq!(state.share(now), None);
-        for _ in 0..3 {
-            state.failed(false, now);
-        }
-        let back = now + Duration::from_secs(60);
-        state.succeeded(back);
-        assert_eq!(state.share(back), Some(SLOW_START.1));
-        assert_eq!(state.share(back + SLOW_START.0 / 2), Some(50));
-        assert_eq!(state.share(back + SLOW_START.0), None);
-        assert_eq!(state.share(back), None, "once");
     }
 }
