@@ -26,8 +26,11 @@
 //! | after bare CR             | dot                          | as it is      | behind a space it begins no line       |
 //! | after any, NULs around it | dot, then CR or LF           | fault         | who drops NULs would read a lone dot   |
 
+mod out;
+
 use memchr::memchr2;
 
+use self::out::Out;
 use super::clean::{BLOCK, Clean, clean};
 use super::{BareNewline, ContentFault, Piece};
 
@@ -36,9 +39,6 @@ const NULS_HELD: u64 = 1024;
 
 /// Of more CRs in a run the rest is dropped, wherever the octets were split.
 const CRS_HELD: u16 = 1024;
-
-static NULS: [u8; 256] = [0; 256];
-static SPACES: [u8; 64] = [b' '; 64];
 
 /// What stands before a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -272,9 +272,7 @@ impl Mender {
 
     fn bare_lf(&mut self, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
         self.bare(at, out);
-        out.pass(at);
-        out.put(b"\r\n");
-        out.passed = at + 1;
+        out.change(at, b"\r\n");
         self.state = State::Begin(Start::Unstuffed);
     }
 
@@ -297,16 +295,15 @@ impl Mender {
         }
     }
 
-    /// The first fault counts: what stands before `at`, or before what is held, is the last to be emitted.
+    /// The first fault counts.
     fn fail(&mut self, fault: ContentFault, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
-        out.pass(out.held.unwrap_or(at).min(at));
-        out.quiet = true;
+        out.silence(at);
         self.fault.get_or_insert(fault);
     }
 
     fn hold(&mut self, state: State, at: usize, out: &mut Out<'_, impl FnMut(Piece)>) {
         self.state = state;
-        out.held = Some(at);
+        out.hold(at);
     }
 
     /// The NULs and the dot that are held are text; `at` is the octet behind them.
@@ -345,90 +342,5 @@ impl Mender {
             _ => {}
         }
         out.finish(end);
-    }
-}
-
-/// Where emitted pieces go, and what of the octets received is still to be emitted.
-struct Out<'e, E> {
-    emit: &'e mut E,
-    /// After a fault.
-    quiet: bool,
-    /// Octets before this one are emitted, or something else was in their place.
-    passed: usize,
-    /// Where what is held begins, if anything is; 0 when that was in an earlier call.
-    held: Option<usize>,
-    /// Whether that was in an earlier call, so that it is no longer among what was received.
-    carried: bool,
-}
-
-impl<'e, E: FnMut(Piece)> Out<'e, E> {
-    fn new(emit: &'e mut E, quiet: bool, carried: bool) -> Self {
-        Self { emit, quiet, passed: 0, held: carried.then_some(0), carried }
-    }
-
-    /// Emits what was received up to there.
-    fn pass(&mut self, until: usize) {
-        if until > self.passed && !self.quiet {
-            (self.emit)(Piece::Received(self.passed..until));
-        }
-        self.passed = self.passed.max(until);
-    }
-
-    fn put(&mut self, octets: &'static [u8]) {
-        if !self.quiet && !octets.is_empty() {
-            (self.emit)(Piece::Static(octets));
-        }
-    }
-
-    fn put_nuls(&mut self, mut nuls: u64) {
-        while nuls > 0 {
-            let some = nuls.min(NULS.len() as u64);
-            // Not more than the length of NULS.
-            self.put(&NULS[..some as usize]);
-            nuls -= some;
-        }
-    }
-
-    /// What is held stays: it is among what was received, or was in an earlier call and `again` puts it.
-    fn keep(&mut self, at: usize, again: impl FnOnce(&mut Self)) {
-        self.held = None;
-        if std::mem::take(&mut self.carried) {
-            again(self);
-            self.passed = at;
-        }
-    }
-
-    /// Puts octets before what is held.
-    fn insert(&mut self, octets: &'static [u8]) {
-        if let Some(held) = self.held {
-            self.pass(held);
-        }
-        self.put(octets);
-    }
-
-    /// Puts octets in the place of what is held.
-    fn replace(&mut self, at: usize, instead: &[&'static [u8]]) {
-        if let Some(held) = self.held.take() {
-            self.pass(held);
-        }
-        for octets in instead {
-            self.put(octets);
-        }
-        self.carried = false;
-        self.passed = at;
-    }
-
-    /// The same, with so many spaces behind them.
-    fn replace_by_spaces(&mut self, at: usize, instead: &'static [u8], mut spaces: u16) {
-        self.replace(at, &[instead]);
-        while spaces > 0 {
-            let some = usize::from(spaces).min(SPACES.len());
-            self.put(&SPACES[..some]);
-            spaces -= some as u16;
-        }
-    }
-
-    fn finish(&mut self, end: usize) {
-        self.pass(self.held.unwrap_or(end));
     }
 }
