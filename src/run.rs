@@ -2,7 +2,10 @@
 //!
 //! In:    the configuration; SIGHUP, SIGTERM, SIGINT.
 //! Out:   workers that serve; the administrative listener; fresh addresses; an exit status.
-//! Never: touches a session. A reload that fails changes nothing.
+//! Never: touches a session. What is listened on is in `doors`, what a new configuration changes in `reload`.
+
+mod doors;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,25 +15,20 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinHandle as Task;
 
+use self::doors::{are_free, listen_for_admin};
+use self::reload::Fixed;
 use crate::admin::{self, Phase, Status};
-use crate::config::types::{Config, Log};
-use crate::config::{self, Loaded};
+use crate::config::Loaded;
 use crate::hop::{Prober, Refresher, Registry};
 use crate::limits::Sessions;
 use crate::log::say;
-use crate::metrics::labels::Reload;
-use crate::metrics::{Metrics, Occurrence};
-use crate::net::intercept;
-use crate::net::listen::{self, Entry};
-use crate::net::share::Share;
-use crate::net::worker::{self, Beat, Opening, Order, Serving};
-use crate::prepare::{self, Names, Prepared, prepare};
+use crate::metrics::Metrics;
+use crate::net::worker::{self, Beat, Order, Serving};
+use crate::prepare::{Names, Prepared, prepare};
 use crate::session::limiter::Limiter;
 use crate::systemd::{self, Activated};
 use crate::tls::TlsSet;
@@ -79,34 +77,6 @@ impl Signals {
     }
 }
 
-/// What only a new start changes.
-#[derive(Clone, PartialEq, Eq)]
-struct Fixed {
-    workers: usize,
-    admin: Option<SocketAddr>,
-    user: Option<String>,
-    log: Log,
-}
-
-impl Fixed {
-    fn of(config: &Config) -> Fixed {
-        Fixed {
-            workers: config.workers,
-            admin: config.admin.address,
-            user: config.user.clone(),
-            log: config.log,
-        }
-    }
-}
-
-/// Doors that are open, but that nobody serves through yet.
-struct Opened {
-    /// As configured, and as the kernel has it.
-    listening: Vec<(SocketAddr, SocketAddr)>,
-    /// For each worker.
-    orders: Vec<Vec<(Entry, Opening)>>,
-}
-
 struct Control {
     fixed: Fixed,
     path: Option<PathBuf>,
@@ -132,10 +102,7 @@ impl Control {
         let prepared = prepare(&loaded, &registry, limiter, Names::Ask).await?;
         sessions.set(prepared.sessions, &config.session_limits);
         activated.check(&prepared.doors)?;
-        for door in prepared.doors.iter().filter(|door| !activated.has(door.address)) {
-            listen::is_free(door.address, door.intercept)
-                .map_err(|error| cannot_listen(door.address, &error))?;
-        }
+        are_free(prepared.doors.iter().filter(|door| !activated.has(door.address)))?;
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -200,54 +167,6 @@ impl Control {
         Ok(control)
     }
 
-    /// Opens these doors and no others: for each worker, those it is to serve through. All that is new is bound before
-    /// any is used; what is not stays as it is, so that nobody who is just connecting is turned away.
-    fn open(&mut self, doors: &[Entry]) -> Result<Opened, String> {
-        let mut listening = Vec::new();
-        let mut orders: Vec<Vec<(Entry, Opening)>> = Vec::new();
-        orders.resize_with(self.workers.len(), Vec::new);
-        for door in doors {
-            let known = self.listening.iter().find(|(configured, _)| *configured == door.address);
-            let mut actual = known.map_or(door.address, |&(_, actual)| actual);
-            let mut activated = self.activated.take(door.address);
-            if let Some(socket) = &activated {
-                let enabled = intercept::enable(socket.into(), door.address, door.intercept);
-                enabled.map_err(|error| cannot_listen(door.address, &error))?;
-            }
-            for order in &mut orders {
-                let opening = if known.is_some() || self.activated.has(door.address) {
-                    // The first worker has it for all.
-                    activated.take().map_or(Opening::Known, |socket| Opening::Shared(socket, self.share()))
-                } else {
-                    let socket = listen::bind(actual, door.intercept);
-                    let socket = socket.map_err(|error| cannot_listen(actual, &error))?;
-                    // Where the kernel chose the port, the other workers take the same.
-                    let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
-                    actual = bound.unwrap_or(actual);
-                    Opening::Own(socket)
-                };
-                order.push((*door, opening));
-            }
-            listening.push((door.address, actual));
-        }
-        Ok(Opened { listening, orders })
-    }
-
-    /// Has every worker serve this through its doors, and says where they are.
-    fn serve_through(&mut self, serving: &Arc<Serving>, opened: Opened) -> Result<Vec<SocketAddr>, String> {
-        for ((worker, _), order) in self.workers.iter().zip(opened.orders) {
-            worker
-                .send(Order::Serve(Arc::clone(serving), order))
-                .map_err(|_| "a worker has ended".to_owned())?;
-        }
-        self.listening = opened.listening;
-        Ok(self.listening.iter().map(|&(_, actual)| actual).collect())
-    }
-
-    fn share(&self) -> Share {
-        Share::among(self.workers.iter().map(|(orders, _)| orders.clone()).collect())
-    }
-
     async fn serve(&mut self, signals: Signals) -> ExitCode {
         let Signals { mut hup, mut term, mut int } = signals;
         loop {
@@ -273,61 +192,6 @@ impl Control {
                 }
             }
         }
-    }
-
-    /// Reads the configuration again. New sessions come under it; running ones keep theirs.
-    async fn reload(&mut self) {
-        systemd::reloading();
-        match self.try_reload().await {
-            Ok(()) => {
-                self.metrics.control().count(Occurrence::Reload(Reload::Done));
-                tracing::info!("reload: done");
-                let actual: Vec<SocketAddr> = self.listening.iter().map(|&(_, actual)| actual).collect();
-                systemd::ready(&format!("accepting on {}", join(&actual)));
-            }
-            Err(errors) => {
-                self.metrics.control().count(Occurrence::Reload(Reload::Refused));
-                for error in errors.trim_end().lines() {
-                    tracing::error!("reload: nothing changed: {error}");
-                }
-                let first = errors.lines().next().unwrap_or_default();
-                systemd::ready(&format!("reload: nothing changed: {first}"));
-            }
-        }
-    }
-
-    async fn try_reload(&mut self) -> Result<(), String> {
-        let loaded = config::load(self.path.as_deref(), config::environment(), prepare::files)
-            .map_err(|errors| errors.to_string())?;
-        for warning in &loaded.warnings {
-            tracing::warn!("reload: {warning}");
-        }
-        if Fixed::of(&loaded.config) != self.fixed {
-            tracing::warn!("reload: workers, admin, user and log change with the next start, not before");
-        }
-        let limiter: Arc<dyn Limiter> = Arc::<Sessions>::clone(&self.sessions);
-        let prepared = prepare(&loaded, &self.registry, limiter, Names::Ask).await?;
-        self.activated.check(&prepared.doors)?;
-        let new = prepared.doors.iter().filter(|door| {
-            door.address.port() != 0
-                && !self.listening.iter().any(|(configured, _)| *configured == door.address)
-        });
-        for door in new {
-            listen::is_free(door.address, door.intercept)
-                .map_err(|error| cannot_listen(door.address, &error))?;
-        }
-        let Prepared { settings, pools, tls, refresher, prober, doors, sessions, .. } = prepared;
-        let listeners = doors.iter().map(|door| door.address).collect();
-        let admitted = Arc::clone(&self.sessions);
-        let serving = Arc::new(Serving { settings, sessions: admitted, listeners, tls: tls.listeners() });
-        let opened = self.open(&doors)?;
-        self.serve_through(&serving, opened)?;
-        self.sessions.set(sessions, &loaded.config.session_limits);
-        self.status.reloaded(&loaded.config, pools);
-        self.beside.iter().for_each(Task::abort);
-        self.beside = beside(refresher, prober, &tls);
-        self.grace = loaded.config.shutdown_grace;
-        Ok(())
     }
 
     /// Lets transactions end; a second signal, or the end of the grace, ends what is left.
@@ -366,33 +230,6 @@ impl Control {
 fn beside(refresher: Refresher, prober: Prober, tls: &Arc<TlsSet>) -> [Task<()>; 3] {
     let watch = Watch::new(Arc::clone(tls));
     [tokio::spawn(refresher.run()), tokio::spawn(prober.run()), tokio::spawn(watch.run())]
-}
-
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
-    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        // The one thing bind(2) says so about: IP_TRANSPARENT is answered EPERM.
-        Some(Errno::ACCESS) => {
-            ": a port this low takes CAP_NET_BIND_SERVICE: start gatepost by deploy/gatepost.service, which gives it, have \
-             systemd open the socket (deploy/gatepost.socket), or take a port from 1024 on"
-        }
-        Some(Errno::ADDRINUSE) => ": somebody else listens there (ss -ltnp says who)",
-        Some(Errno::ADDRNOTAVAIL) => ": no interface of this machine has that address",
-        _ => "",
-    };
-    format!("{address}: cannot listen: {error}{remedy}")
-}
-
-/// A port that another gatepost has is the likeliest reason, and it would be that one whose metrics are read.
-async fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                ", perhaps another gatepost: give each its own admin.address, or say admin: off"
-            }
-            _ => "",
-        };
-        format!("admin.address: {}{what}", cannot_listen(address, &error))
-    })
 }
 
 fn join(addresses: &[SocketAddr]) -> String {
