@@ -4,8 +4,6 @@
 //! Out:   the text of the label in the output; the same words serve as fields of log records.
 //! Never: a value that comes from outside; each label is an enum, so that its values are counted and known.
 
-use crate::smtp;
-
 /// Declares the values of one label.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -366,44 +364,5 @@ label! {
         Done = "done",
         /// It was refused; the old one stays.
         Refused = "refused",
-    }
-}
-
-impl From<smtp::Verb> for Verb {
-    /// A verb as it was parsed; one that `forward_verbs` lets pass is not known here to be one.
-    fn from(verb: smtp::Verb) -> Self {
-        match verb {
-            smtp::Verb::Ehlo => Self::Ehlo,
-            smtp::Verb::Helo => Self::Helo,
-            smtp::Verb::Mail => Self::Mail,
-            smtp::Verb::Rcpt => Self::Rcpt,
-            smtp::Verb::Data => Self::Data,
-            smtp::Verb::Bdat => Self::Bdat,
-            smtp::Verb::Rset => Self::Rset,
-            smtp::Verb::Noop => Self::Noop,
-            smtp::Verb::Quit => Self::Quit,
-            smtp::Verb::Auth => Self::Auth,
-            smtp::Verb::Starttls => Self::Starttls,
-            smtp::Verb::Xclient => Self::Xclient,
-            smtp::Verb::Xforward => Self::Xforward,
-            smtp::Verb::Vrfy => Self::Vrfy,
-            smtp::Verb::Expn => Self::Expn,
-            smtp::Verb::Help => Self::Help,
-            smtp::Verb::Etrn => Self::Etrn,
-            smtp::Verb::Other => Self::Unknown,
-        }
-    }
-}
-
-impl Class {
-    /// The class of replies that begin with this digit, if any do.
-    pub fn of_digit(digit: u8) -> Option<Self> {
-        match digit {
-            2 => Some(Self::Positive),
-            3 => Some(Self::Intermediate),
-            4 => Some(Self::Transient),
-            5 => Some(Self::Permanent),
-            _ => None,
-        }
     }
 }

@@ -21,7 +21,7 @@ impl Meter {
             io::Event::Command(smtp::Verb::Other, taken @ Taken::Forwarded) => {
                 self.count(Occurrence::Command(Verb::Forwarded, fate(taken)));
             }
-            io::Event::Command(verb, taken) => self.count(Occurrence::Command(Verb::from(verb), fate(taken))),
+            io::Event::Command(said, taken) => self.count(Occurrence::Command(verb(said), fate(taken))),
             io::Event::Answered { class, origin } => {
                 let origin = match origin {
                     io::Origin::Hop(_) => Origin::Hop,
@@ -87,10 +87,45 @@ impl Meter {
         }
     }
 
-    fn reply(&self, side: Side, class: u8, origin: Origin) {
-        if let Some(class) = Class::of_digit(class) {
+    fn reply(&self, side: Side, digit: u8, origin: Origin) {
+        if let Some(class) = class(digit) {
             self.count(Occurrence::Reply(side, class, origin));
         }
+    }
+}
+
+/// A verb as it was parsed; one that `forward_verbs` lets pass is not known here to be one.
+fn verb(verb: smtp::Verb) -> Verb {
+    match verb {
+        smtp::Verb::Ehlo => Verb::Ehlo,
+        smtp::Verb::Helo => Verb::Helo,
+        smtp::Verb::Mail => Verb::Mail,
+        smtp::Verb::Rcpt => Verb::Rcpt,
+        smtp::Verb::Data => Verb::Data,
+        smtp::Verb::Bdat => Verb::Bdat,
+        smtp::Verb::Rset => Verb::Rset,
+        smtp::Verb::Noop => Verb::Noop,
+        smtp::Verb::Quit => Verb::Quit,
+        smtp::Verb::Auth => Verb::Auth,
+        smtp::Verb::Starttls => Verb::Starttls,
+        smtp::Verb::Xclient => Verb::Xclient,
+        smtp::Verb::Xforward => Verb::Xforward,
+        smtp::Verb::Vrfy => Verb::Vrfy,
+        smtp::Verb::Expn => Verb::Expn,
+        smtp::Verb::Help => Verb::Help,
+        smtp::Verb::Etrn => Verb::Etrn,
+        smtp::Verb::Other => Verb::Unknown,
+    }
+}
+
+/// The class of replies that begin with this digit, if any do.
+fn class(digit: u8) -> Option<Class> {
+    match digit {
+        2 => Some(Class::Positive),
+        3 => Some(Class::Intermediate),
+        4 => Some(Class::Transient),
+        5 => Some(Class::Permanent),
+        _ => None,
     }
 }
 
