@@ -7,8 +7,9 @@
 //!        itself), or decides what the client hears.
 //!
 //! The order of the flow: [`dns`] answers; [`resolve`] keeps the pools fresh with it and the [`directory`] has what only
-//! recipients name and what clients are called; [`pool`] picks a target, [`mod@connect`] dials it with the client's [`identity`], [`health`] hears how it went, from sessions and
-//! from the [`probe`]. RFC 5321 5 (several addresses of one host are tried in order).
+//! recipients name and what clients are called; [`pool`] picks a target, [`mod@connect`] dials it with the client's
+//! [`identity`], [`health`] hears how it went, from sessions and from the [`probe`]. RFC 5321 5 (several addresses of one
+//! host are tried in order).
 
 mod addresses;
 mod balance;
