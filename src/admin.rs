@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use tokio::time::interval;
 
 use self::connections::{PATIENCE, accept};
-use crate::config::types::Config;
+use crate::callout::breaker::Breaker;
+use crate::config::types::{Callout, Config};
 use crate::hop::Pools;
 use crate::limits::Sessions;
 use crate::metrics::{Metrics, certificates};
@@ -58,6 +59,7 @@ struct Serving {
     pools: Arc<Pools>,
     /// The listeners' own pools.
     own: Vec<Box<str>>,
+    callouts: Vec<(Box<str>, Arc<Breaker>)>,
 }
 
 impl Serving {
@@ -66,7 +68,9 @@ impl Serving {
             config.listeners.iter().map(|listener| listener.upstream.as_str().into()).collect();
         own.sort_unstable();
         own.dedup();
-        Arc::new(Self { pools, own })
+        let breaker = |callout: &Callout| (callout.name.as_str().into(), Breaker::of(&callout.name));
+        let callouts = config.callouts.iter().map(breaker).collect();
+        Arc::new(Self { pools, own, callouts })
     }
 }
 
@@ -114,6 +118,10 @@ impl Status {
                 health.len()
             )
             .expect("a string takes any text");
+        }
+        for (name, _) in serving.callouts.iter().filter(|(_, breaker)| !breaker.is_closed()) {
+            writeln!(body, "callout {name}: not asked, it has failed too often of late")
+                .expect("a string takes any text");
         }
         if self.sessions.is_stressed() {
             let (open, bound) = (self.sessions.open(), self.sessions.bound());

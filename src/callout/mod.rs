@@ -9,6 +9,7 @@
 //! [`Callouts`](crate::session::callout::Callouts), whose `carrier` is an `Arc<dyn Asker>`; [`CalloutSet`] is both.
 
 pub mod answer;
+pub mod breaker;
 #[cfg(test)]
 mod documents;
 mod http;

@@ -12,9 +12,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answer::{self, Grants};
+use super::breaker::Breaker;
 use super::http::HttpClient;
 use super::policy::{self, PolicyClient};
 use super::question::{self, Server};
@@ -200,6 +201,7 @@ struct Service {
     client: Client,
     grants: Grants,
     counts: Arc<CalloutCounts>,
+    breaker: Arc<Breaker>,
 }
 
 /// Who asks.
@@ -216,6 +218,7 @@ impl Carrier {
             let (most, dns) = (callout.concurrency, &config.dns);
             Arc::new(Service {
                 counts: CalloutCounts::of(&callout.name),
+                breaker: Breaker::of(&callout.name),
                 client: match &callout.kind {
                     CalloutKind::Http(url) => Client::Http(HttpClient::new(url, tls.clone(), most, dns)),
                     CalloutKind::Policy(policy) => {
@@ -245,6 +248,7 @@ impl Asker for Carrier {
         let service = Arc::clone(&self.0[usize::from(callout.0)]);
         let instance = instance.clone();
         Box::pin(async move {
+            service.breaker.admits(Instant::now())?;
             match &service.client {
                 Client::Http(client) => answer::decode(&client.ask(question).await?, stage, &service.grants),
                 Client::Policy(client) => {
@@ -256,6 +260,8 @@ impl Asker for Carrier {
     }
 
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {
-        self.0[usize::from(callout.0)].counts.ended(stage, end, took);
+        let service = &self.0[usize::from(callout.0)];
+        service.counts.ended(stage, end, took);
+        service.breaker.ended(Instant::now(), end);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct CalloutCounts {
     /// Each bucket by itself; the last one is unbounded.
     buckets: [AtomicU64; BUCKETS + 1],
     nanos: AtomicU64,
+    /// It has failed too often of late.
+    shut: AtomicBool,
 }
 
 impl CalloutCounts {
@@ -48,7 +50,13 @@ impl CalloutCounts {
             failures: std::array::from_fn(zero),
             buckets: std::array::from_fn(zero),
             nanos: AtomicU64::new(0),
+            shut: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it is asked from now on.
+    pub fn is_asked(&self, asked: bool) {
+        self.shut.store(!asked, Relaxed);
     }
 
     /// Counts a question that ended.
@@ -105,6 +113,12 @@ pub(super) fn render(text: &mut String) {
         for (kind, count) in FaultKind::ALL.into_iter().zip(&counts.failures) {
             counted(failures.name, &format!("callout=\"{name}\",reason=\"{}\"", kind.as_str()), count, text);
         }
+    }
+    let up = family("gatepost_callout_up");
+    head(up, text);
+    for (name, counts) in counts() {
+        let asked = u8::from(!counts.shut.load(Relaxed));
+        line(text, format_args!("{}{{callout=\"{name}\"}} {asked}\n", up.name));
     }
     let durations = family("gatepost_callout_seconds");
     head(durations, text);

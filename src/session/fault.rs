@@ -33,8 +33,6 @@ impl fmt::Display for Fault {
 pub enum FaultKind {
     /// No connection could be made.
     Unreachable,
-    /// As many questions as it may have are open already.
-    Busy,
     /// The connection broke before the answer was whole.
     Lost,
     /// No answer in time.
@@ -45,30 +43,32 @@ pub enum FaultKind {
     Malformed,
     /// The answer can be read, and its stage does not allow it, or a value in it is not valid there.
     NotAllowed,
+    /// It has failed so often of late that it was not asked.
+    NotAsked,
 }
 
 impl FaultKind {
     /// All of them.
     pub const ALL: [FaultKind; 7] = [
         FaultKind::Unreachable,
-        FaultKind::Busy,
         FaultKind::Lost,
         FaultKind::TimedOut,
         FaultKind::Refused,
         FaultKind::Malformed,
         FaultKind::NotAllowed,
+        FaultKind::NotAsked,
     ];
 
     /// Its name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             FaultKind::Unreachable => "unreachable",
-            FaultKind::Busy => "busy",
             FaultKind::Lost => "lost",
             FaultKind::TimedOut => "timed_out",
             FaultKind::Refused => "refused",
             FaultKind::Malformed => "malformed",
             FaultKind::NotAllowed => "not_allowed",
+            FaultKind::NotAsked => "not_asked",
         }
     }
 }

@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::gate::{Gate, free_address};
 use crate::hop::Hop;
-use crate::scratch::PATIENCE;
+use crate::scratch::{PATIENCE, wait_for};
 
 /// What goes wrong, and what the log calls it.
 const FAULTS: [(&str, &str); 10] = [
@@ -151,6 +151,56 @@ fn every_fault_at_every_stage_under_load() {
     for case in &cases {
         let line = format!("callout {}: {}: {}", case.name(), case.stage(), FAULTS[case.fault].1);
         assert!(log.contains(&line), "{line}");
+    }
+}
+
+/// A service that is down costs its clients an answer, and no time; and is asked again when it is back.
+#[test]
+fn a_callout_that_is_down_is_not_asked() {
+    let (hop, nobody) = (Hop::start("hop.example"), free_address());
+    let callout = format!("{{ name: greylist, type: policy, address: \"{nobody}\" }}");
+    let gate = Gate::start(&hop.upstream(), &format!("callouts: [{callout}]\n"));
+    let heard = || session(gate.listener, Ipv4Addr::LOCALHOST, |_, otherwise| otherwise);
+    let up = || gate.metric("gatepost_callout_up", &["callout=\"greylist\""]);
+    for _ in 0..5 {
+        assert!(up() > 0.0);
+        heard().expect_err("451 4.3.0");
+    }
+    // The sixth does not even try.
+    let began = Instant::now();
+    let refused = heard().unwrap_err();
+    assert!(refused.contains("451 4.3.0") && began.elapsed() < Duration::from_secs(5), "{refused}");
+    assert_eq!(up(), 0.0);
+    let failures = |reason: &str| {
+        gate.metric(
+            "gatepost_callout_failures_total",
+            &["callout=\"greylist\"", &format!("reason=\"{reason}\"")],
+        )
+    };
+    assert_eq!((failures("unreachable"), failures("not_asked")), (5.0, 1.0));
+    assert!(
+        gate.http("/readyz").contains("\ncallout greylist: not asked, it has failed too often of late\n")
+    );
+    let listener = TcpListener::bind(nobody).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+                    if line.is_empty() {
+                        (&stream).write_all(b"action=DUNNO\n\n").unwrap();
+                    }
+                }
+            });
+        }
+    });
+    wait_for("the callout to be asked again", PATIENCE, || heard().is_ok().then_some(()));
+    assert!(up() > 0.0 && !gate.http("/readyz").contains("callout"));
+    let log = gate.output();
+    for line in ["callout greylist: rcpt: unreachable: ", "callout greylist: rcpt: not_asked: "] {
+        assert!(log.contains(line), "{line}");
+    }
+    for once in ["callout greylist: not asked any more", "callout greylist: answers again, and is asked"] {
+        assert_eq!(log.matches(once).count(), 1, "{once}");
     }
 }
 
