@@ -188,6 +188,29 @@ pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Faul
     warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
 }
 
+/// A callout in shadow would have had it otherwise.
+pub fn disagreed(
+    session: SessionId,
+    name: &str,
+    stage: Stage,
+    would: &dyn fmt::Display,
+    done: &dyn fmt::Display,
+) {
+    if burst::admits(Kind::Shadow) {
+        let (would, done) = (would.to_string(), done.to_string());
+        let (would, done) = (text(would.as_bytes()), text(done.as_bytes()));
+        info!(%session, "callout {name}, in shadow: {}: {would}; done was: {done}", stage.as_str());
+    }
+}
+
+/// A callout in shadow failed, which is nobody's trouble but its own.
+pub fn shadow_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
+    if burst::admits(Kind::Shadow) {
+        let fault = fault.to_string();
+        info!(%session, "callout {name}, in shadow: {}: {}", stage.as_str(), text(fault.as_bytes()));
+    }
+}
+
 /// What a callout said for the log alone.
 pub fn remarked(session: SessionId, name: &str, stage: Stage, remark: &str) {
     if burst::admits(Kind::Remark) {

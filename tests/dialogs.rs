@@ -120,6 +120,12 @@ fn with_a_callout_that_passes() {
     });
 }
 
+/// A callout in shadow at every stage changes nothing, nor what is sent together.
+#[test]
+fn with_a_callout_in_shadow() {
+    all_asking(Manner::Written, usize::MAX, Asked::Shadowed, |_| true);
+}
+
 /// A callout at each stage alone is asked there, and nowhere else; about each recipient once.
 #[test]
 fn each_stage_alone_is_asked() {

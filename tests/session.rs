@@ -20,5 +20,7 @@ mod recipients;
 mod records;
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
+#[path = "session/shadows.rs"]
+mod shadows;
 #[path = "session/traces.rs"]
 mod traces;

@@ -43,6 +43,13 @@ impl Context<'_> {
                 continue;
             }
             let id = CalloutId(number);
+            if callout.shadow {
+                lines.push_str(&format!(
+                    "callout {} ({}:{}): in shadow: asked about what is decided, and not obeyed\n",
+                    callout.name, self.loaded.file, callout.mark.line
+                ));
+                continue;
+            }
             let said = if self.is_decided(explained) {
                 "not asked, there is a verdict".to_owned()
             } else {

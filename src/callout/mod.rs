@@ -17,7 +17,9 @@ mod octets;
 mod place;
 pub mod policy;
 mod question;
+mod service;
 mod set;
+mod shadow;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,8 +27,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
-use crate::session::io::CalloutEnd;
+use crate::session::io::{CalloutEnd, Shadow};
 use crate::session::verdict::Stage;
+use crate::smtp::SessionId;
 
 pub use set::{CalloutError, CalloutSet};
 
@@ -56,6 +59,9 @@ pub trait Asker: Send + Sync {
         question: Box<[u8]>,
         instance: &Instance,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
+
+    /// Asks in shadow: nobody waits, and what comes is compared with what was decided.
+    fn shadow(&self, session: SessionId, shadow: Shadow, instance: &Instance);
 
     /// Counts a question that ended, in whatever way the session says it did.
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration);

@@ -9,22 +9,15 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::answer::{self, Grants};
-use super::breaker::Breaker;
-use super::http::HttpClient;
-use super::policy::{self, PolicyClient};
+use super::Asker;
+use super::policy;
 use super::question::{self, Server};
-use super::{Asker, Instance};
+use super::service::Carrier;
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
-use crate::metrics::CalloutCounts;
 use crate::rules::{Asked, When};
-use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault};
-use crate::session::io::CalloutEnd;
+use crate::session::callout::{CalloutId, CalloutTerms, Callouts};
 use crate::session::route::{HopTls, PoolId};
 use crate::session::verdict::{Question, Stage, Stages};
 use crate::smtp::ReplyRef;
@@ -34,13 +27,27 @@ use crate::tls::ClientTls;
 pub struct CalloutSet {
     /// By [`CalloutId`].
     callouts: Vec<Callout>,
-    /// By stage, in file order.
-    by_stage: Vec<Vec<CalloutId>>,
-    stages: Stages,
+    obeyed: Staged,
+    shadows: Staged,
     server: Server,
     /// By [`CalloutId`]: TLS with those that are spoken to under it.
     tls: Vec<Option<Arc<ClientTls>>>,
     carrier: Arc<dyn Asker>,
+}
+
+/// Who is asked at which stage.
+#[derive(Default)]
+struct Staged {
+    /// By stage, in file order.
+    by_stage: [Vec<CalloutId>; Stage::ALL.len()],
+    stages: Stages,
+}
+
+impl Staged {
+    fn add(&mut self, stage: Stage, callout: CalloutId) {
+        self.by_stage[stage as usize].push(callout);
+        self.stages = self.stages.with(stage);
+    }
 }
 
 /// The pure half of one.
@@ -91,8 +98,7 @@ impl CalloutSet {
         listeners: &[Vec<String>],
     ) -> Result<Self, Vec<CalloutError>> {
         let mut callouts = Vec::new();
-        let mut by_stage: Vec<Vec<CalloutId>> = vec![Vec::new(); Stage::ALL.len()];
-        let mut stages = Stages::default();
+        let (mut obeyed, mut shadows) = (Staged::default(), Staged::default());
         let mut errors = Vec::new();
         let mut tls = Vec::new();
         for (callout, number) in config.callouts.iter().zip(0..=u16::MAX) {
@@ -124,8 +130,8 @@ impl CalloutSet {
                 ),
             }
             for &stage in &callout.stages {
-                by_stage[stage as usize].push(CalloutId(number));
-                stages = stages.with(stage);
+                let staged = if callout.shadow { &mut shadows } else { &mut obeyed };
+                staged.add(stage, CalloutId(number));
             }
         }
         if !errors.is_empty() {
@@ -134,8 +140,8 @@ impl CalloutSet {
         let first = |names: &Vec<String>| names.first().map(String::as_str).unwrap_or_default().into();
         let server =
             Server { hostname: config.host_name().into(), listeners: listeners.iter().map(first).collect() };
-        let carrier = Arc::new(Carrier::new(config, pools, &tls));
-        Ok(Self { callouts, by_stage, stages, server, tls, carrier })
+        let carrier: Arc<dyn Asker> = Arc::new(Carrier::new(config, pools, &tls));
+        Ok(Self { callouts, obeyed, shadows, server, tls, carrier })
     }
 
     /// TLS of each that has any, with the key that names its files.
@@ -151,7 +157,17 @@ impl CalloutSet {
 
 impl Callouts for CalloutSet {
     fn stages(&self) -> Stages {
-        self.stages
+        self.obeyed.stages
+    }
+
+    fn shadow_stages(&self) -> Stages {
+        self.shadows.stages
+    }
+
+    fn shadows(&self, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Vec<CalloutId> {
+        let asked = Asked::new(question, reply);
+        let all = self.shadows.by_stage[question.stage as usize].iter().copied();
+        all.filter(|id| asked.fits(&self.get(*id).when)).collect()
     }
 
     fn next(
@@ -161,7 +177,7 @@ impl Callouts for CalloutSet {
         after: Option<CalloutId>,
     ) -> Option<CalloutId> {
         let asked = Asked::new(question, reply);
-        let all = self.by_stage[question.stage as usize].iter().copied();
+        let all = self.obeyed.by_stage[question.stage as usize].iter().copied();
         all.filter(|id| Some(*id) > after).find(|id| asked.fits(&self.get(*id).when))
     }
 
@@ -191,77 +207,5 @@ fn terms(callout: &config::Callout) -> CalloutTerms {
         on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),
         refuse_postmaster: callout.refuse_postmaster,
-    }
-}
-
-/// The half that waits: a service for each callout.
-struct Carrier(Vec<Arc<Service>>);
-
-struct Service {
-    client: Client,
-    grants: Grants,
-    counts: Arc<CalloutCounts>,
-    breaker: Arc<Breaker>,
-}
-
-/// Who asks.
-enum Client {
-    Http(HttpClient),
-    Policy(PolicyClient),
-}
-
-impl Carrier {
-    fn new(config: &Config, pools: &dyn Fn(&str) -> Option<PoolId>, tls: &[Option<Arc<ClientTls>>]) -> Self {
-        let pools: Vec<(Box<str>, PoolId)> =
-            config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
-        let service = |(callout, tls): (&config::Callout, &Option<Arc<ClientTls>>)| {
-            let (most, dns) = (callout.concurrency, &config.dns);
-            Arc::new(Service {
-                counts: CalloutCounts::of(&callout.name),
-                breaker: Breaker::of(&callout.name),
-                client: match &callout.kind {
-                    CalloutKind::Http(url) => Client::Http(HttpClient::new(url, tls.clone(), most, dns)),
-                    CalloutKind::Policy(policy) => {
-                        Client::Policy(PolicyClient::new(&policy.addresses, most, dns))
-                    }
-                },
-                grants: Grants {
-                    pools: pools.iter().cloned().collect(),
-                    attempts: config.limits.attempts,
-                    line: config.limits.command_line,
-                    discard: callout.effects.contains(&Effect::Discard),
-                },
-            })
-        };
-        Self(config.callouts.iter().zip(tls).map(service).collect())
-    }
-}
-
-impl Asker for Carrier {
-    fn ask(
-        &self,
-        callout: CalloutId,
-        stage: Stage,
-        question: Box<[u8]>,
-        instance: &Instance,
-    ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>> {
-        let service = Arc::clone(&self.0[usize::from(callout.0)]);
-        let instance = instance.clone();
-        Box::pin(async move {
-            service.breaker.admits(Instant::now())?;
-            match &service.client {
-                Client::Http(client) => answer::decode(&client.ask(question).await?, stage, &service.grants),
-                Client::Policy(client) => {
-                    let answer = client.ask(&question, &instance).await?;
-                    policy::decode(policy::action(&answer)?, stage, &question, service.grants.discard)
-                }
-            }
-        })
-    }
-
-    fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {
-        let service = &self.0[usize::from(callout.0)];
-        service.counts.ended(stage, end, took);
-        service.breaker.ended(Instant::now(), end);
     }
 }

@@ -38,6 +38,8 @@ pub struct Callout {
     pub effects: Vec<Effect>,
     /// Whether it may refuse `<postmaster>` (RFC 5321 section 4.5.1).
     pub refuse_postmaster: bool,
+    /// It is asked and compared, and never obeyed.
+    pub shadow: bool,
     /// Where in the file it stands.
     pub mark: Mark,
 }

@@ -74,6 +74,7 @@ fn unread(node: &Node<'_>) -> Callout {
         concurrency: 100,
         effects: Vec::new(),
         refuse_postmaster: false,
+        shadow: false,
         mark: node.mark(),
     }
 }
@@ -117,6 +118,7 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
         concurrency: section.get_or("concurrency", default.concurrency, |node| count(node, 1, 10_000)),
         effects: section.get("effects").map(|node| effects(&node)).unwrap_or_default(),
         refuse_postmaster: section.get_or("refuse_postmaster", default.refuse_postmaster, |node| node.flag()),
+        shadow: section.get_or("shadow", default.shadow, |node| node.flag()),
         mark: default.mark,
     };
     section.end();

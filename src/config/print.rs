@@ -265,7 +265,8 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "    on_error: {}", name(&ON_ERROR, callout.on_error))?;
     writeln!(f, "    concurrency: {}", callout.concurrency)?;
     writeln!(f, "    effects: {}", list(callout.effects.iter().map(|effect| name(&EFFECT, *effect))))?;
-    writeln!(f, "    refuse_postmaster: {}", callout.refuse_postmaster)
+    writeln!(f, "    refuse_postmaster: {}", callout.refuse_postmaster)?;
+    writeln!(f, "    shadow: {}", callout.shadow)
 }
 
 fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {

@@ -82,7 +82,7 @@ callouts:
   - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
   - { name: greylist, type: policy, address: "127.0.0.1:10023" }
   - { name: policies, type: policy, address: ["unix:/run/policy", "[::1]:10024", "policy.example:1"], stages: [connect, data],
-      policy_context: "mx \"one\"", effects: [discard], concurrency: 3 }
+      policy_context: "mx \"one\"", effects: [discard], concurrency: 3, shadow: true }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,

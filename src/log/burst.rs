@@ -37,10 +37,12 @@ pub enum Kind {
     HopRefused,
     /// A callout said something for the log.
     Remark,
+    /// What a callout in shadow comes to.
+    Shadow,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -51,6 +53,7 @@ impl Kind {
         (Self::Refused, "refused"),
         (Self::HopRefused, "refused by hops"),
         (Self::Remark, "callouts: remarks"),
+        (Self::Shadow, "callouts: in shadow"),
     ];
 }
 
@@ -77,7 +80,7 @@ pub(super) fn end() {
 
 fn tell(kind: Kind, name: &str, more: u64) {
     match kind {
-        Kind::ClientTls | Kind::Refused | Kind::HopRefused | Kind::Remark => {
+        Kind::ClientTls | Kind::Refused | Kind::HopRefused | Kind::Remark | Kind::Shadow => {
             info!(more, "{name}: so many more, not written one by one")
         }
         _ => warn!(more, "{name}: so many more, not written one by one"),

@@ -33,6 +33,8 @@ pub struct CalloutCounts {
     nanos: AtomicU64,
     /// It has failed too often of late.
     shut: AtomicBool,
+    /// In shadow, it would have had it otherwise.
+    disagreements: [AtomicU64; Stage::ALL.len()],
 }
 
 impl CalloutCounts {
@@ -51,12 +53,18 @@ impl CalloutCounts {
             buckets: std::array::from_fn(zero),
             nanos: AtomicU64::new(0),
             shut: AtomicBool::new(false),
+            disagreements: std::array::from_fn(zero),
         }
     }
 
     /// Whether it is asked from now on.
     pub fn is_asked(&self, asked: bool) {
         self.shut.store(!asked, Relaxed);
+    }
+
+    /// Counts that, in shadow, it would have had it otherwise.
+    pub fn disagreed(&self, stage: Stage) {
+        self.disagreements[stage as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts a question that ended.
@@ -112,6 +120,18 @@ pub(super) fn render(text: &mut String) {
     for (name, counts) in counts() {
         for (kind, count) in FaultKind::ALL.into_iter().zip(&counts.failures) {
             counted(failures.name, &format!("callout=\"{name}\",reason=\"{}\"", kind.as_str()), count, text);
+        }
+    }
+    let disagreements = family("gatepost_callout_disagreements_total");
+    head(disagreements, text);
+    for (name, counts) in counts() {
+        for (stage, count) in Stage::ALL.into_iter().zip(&counts.disagreements) {
+            counted(
+                disagreements.name,
+                &format!("callout=\"{name}\",stage=\"{}\"", stage.as_str()),
+                count,
+                text,
+            );
         }
     }
     let up = family("gatepost_callout_up");

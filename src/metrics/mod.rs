@@ -281,6 +281,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("gatepost_hop_dialogs_open", &[("upstream", &[]), ("host", &[])], "Dialogs open with a host, those of other upstreams that name it included."),
     counter("gatepost_callout_questions_total", &[("callout", &[]), ("stage", STAGES), ("verdict", CalloutFate::VALUES)], "Questions to a callout, by stage and by what came of them."),
     counter("gatepost_callout_failures_total", &[("callout", &[]), ("reason", FAULTS)], "Questions to a callout that failed, by reason."),
+    counter("gatepost_callout_disagreements_total", &[("callout", &[]), ("stage", STAGES)], "Questions to a callout in shadow of whose answers something else would have come than what was done."),
     gauge("gatepost_callout_up", &[("callout", &[])], "1 while a callout is asked; 0 while it is not, but for one question now and then, because it has failed too often of late."),
     Family { name: "gatepost_callout_seconds", kind: Kind::Histogram, labels: &[("callout", &[])], help: "Time from a question to its answer, its failure, or its end without either." },
     Family { name: "gatepost_command_added_seconds", kind: Kind::Histogram, labels: &[], help: "Time gatepost itself added to one command and its reply." },

@@ -17,8 +17,9 @@ use crate::hop::{HopSet, LookUp};
 use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, Fault};
 use crate::session::client::ClientName;
-use crate::session::io::{Ask, Event, Input, Ticket};
+use crate::session::io::{Ask, Event, Input, Shadow, Ticket};
 use crate::session::route::{Domain, HopTerms, Identity, NextHops};
+use crate::smtp::SessionId;
 
 /// One session's open questions, and who carries those to callouts; made with its first question.
 #[derive(Default)]
@@ -40,12 +41,18 @@ pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
     let Ask { ticket, callouts, callout, stage, question, instance } = question;
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
-    if asking.instance.as_ref().is_none_or(|(number, _)| *number != instance) {
-        asking.instance = Some((instance, Instance::default()));
-    }
-    let Some((_, instance)) = &asking.instance else { return };
-    asking.open.push(Leaf { ticket, answer: asker.ask(callout, stage, question, instance) });
+    let answer = asker.ask(callout, stage, question, asking.about(instance));
+    asking.open.push(Leaf { ticket, answer });
     asking.asker.get_or_insert_with(|| Arc::clone(asker));
+}
+
+/// Asks in shadow.
+pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, shadow: Shadow) {
+    let callouts = Arc::clone(&shadow.callouts);
+    let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
+    let asking = asking.get_or_insert_default();
+    let instance = asking.about(shadow.instance);
+    asker.shadow(session, shadow, instance);
 }
 
 /// Looks a domain up; one that was being looked up is of no interest any more.
@@ -77,6 +84,14 @@ pub fn cancel(asking: &mut Option<Box<Asking>>, ticket: Ticket) {
 }
 
 impl Asking {
+    /// What is kept for the transaction of this number, which is asked about now.
+    fn about(&mut self, number: u32) -> &Instance {
+        if self.instance.as_ref().is_none_or(|(latest, _)| *latest != number) {
+            self.instance = None;
+        }
+        &self.instance.get_or_insert_with(|| (number, Instance::default())).1
+    }
+
     /// The next answer that is in.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Input> {
         if let Some(look_up) = &mut self.look_up

@@ -38,6 +38,16 @@ pub trait Callouts: Send + Sync {
         after: Option<CalloutId>,
     ) -> Option<CalloutId>;
 
+    /// The stages at which any callout is asked in shadow.
+    fn shadow_stages(&self) -> Stages {
+        Stages::default()
+    }
+
+    /// Those that are asked in shadow at this stage and whose `when` holds.
+    fn shadows(&self, _: &Question<'_>, _: Option<ReplyRef<'_>>) -> Vec<CalloutId> {
+        Vec::new()
+    }
+
     /// The question in the callout's own octets, complete: nothing borrowed is left when it is asked.
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]>;
 

@@ -206,7 +206,7 @@ impl Inquiry {
 }
 
 /// What the asking came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Ruling {
     /// Nobody decided anything.
     Nothing,

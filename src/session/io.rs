@@ -20,6 +20,7 @@ pub use super::peer::{Bits, HOPS, HopId, Origin, Peer, Ticket};
 use super::record::{PassageRecord, Record, Speaker};
 use super::route::{Destination, Domain, Host, NotFound};
 pub use super::said::{Said, Written};
+pub use super::shadow::{Decided, Shadow};
 use super::stage::{CalloutId, Stage};
 use super::unmet::Unmet;
 use crate::dialog::Tx;
@@ -102,6 +103,8 @@ pub enum Output {
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
     Ask(Box<Ask>),
+    /// Ask a callout in shadow: nobody waits for it, and what it says is compared with what was decided.
+    Shadow(Box<Shadow>),
     /// The answer to this question is not wanted any more.
     Cancel(Ticket),
     /// A callout failed at a stage: to be logged.

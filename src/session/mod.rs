@@ -34,6 +34,7 @@ pub mod record;
 pub mod route;
 mod said;
 pub mod settings;
+mod shadow;
 pub mod stage;
 mod transaction;
 mod turn;

@@ -10,9 +10,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::events::VerdictKind;
 use super::facts::ClientFacts;
 use super::route::{Domain, PoolId};
 pub use super::stage::{Giver, RuleId, Stage, Stages};
+pub use super::transaction::FRAME;
 use super::transaction::{Mail, Needs, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
@@ -174,6 +176,33 @@ pub enum CommandVerdict {
     Accept,
     /// Say this, or gatepost's own 421, and close.
     Disconnect(Option<Arc<Reply>>),
+}
+
+impl CommandVerdict {
+    /// What it is called, at this stage.
+    pub fn kind(&self, stage: Stage) -> VerdictKind {
+        match self {
+            CommandVerdict::Reply(reply) if stage == Stage::Rcpt && reply.code().is_positive() => {
+                VerdictKind::Discard
+            }
+            CommandVerdict::Reply(_) => VerdictKind::Reply,
+            CommandVerdict::Route(_) => VerdictKind::Route,
+            CommandVerdict::Accept => VerdictKind::Accept,
+            CommandVerdict::Disconnect(_) => VerdictKind::Disconnect,
+        }
+    }
+}
+
+impl ReplyVerdict {
+    /// What it is called.
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            ReplyVerdict::Substitute(_) => VerdictKind::Substitute,
+            ReplyVerdict::Retry(_) => VerdictKind::Retry,
+            ReplyVerdict::Accept => VerdictKind::Accept,
+            ReplyVerdict::Disconnect(_) => VerdictKind::Disconnect,
+        }
+    }
 }
 
 /// What decides about a hop's reply.

@@ -154,6 +154,52 @@ fn every_fault_at_every_stage_under_load() {
     }
 }
 
+/// One that would refuse everything, and one that never says anything: nobody hears of them, and nobody waits.
+#[test]
+fn callouts_in_shadow_change_nothing() {
+    let hop = Hop::start("hop.example");
+    let refuses = crate::refused::service();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stages: Vec<&str> = SESSION.iter().flat_map(|(_, _, stages)| *stages).copied().collect();
+    let every = stages.join(", ");
+    let mut callouts = format!(
+        "  - {{ name: mute, type: http, url: \"http://{}/\", stages: [{every}], timeout: 20s, shadow: true }}\n",
+        silent.local_addr().unwrap()
+    );
+    for stage in &stages {
+        callouts.push_str(&format!(
+            "  - {{ name: no-{stage}, type: http, url: \"http://{refuses}/{stage}\", stages: {stage}, shadow: true }}\n"
+        ));
+    }
+    let gate = Gate::start(&hop.upstream(), &format!("callouts:\n{callouts}"));
+    let began = Instant::now();
+    assert_eq!(session(gate.listener, Ipv4Addr::LOCALHOST, |_, otherwise| otherwise), Ok(true));
+    assert!(began.elapsed() < Duration::from_secs(10), "nobody waits for the one that is mute");
+    assert_eq!(hop.contents(), 1);
+    for stage in &stages {
+        let name = format!("callout=\"no-{stage}\"");
+        let stage_label = format!("stage=\"{stage}\"");
+        // What a hop has accepted nobody may refuse, in shadow or not.
+        if *stage == "message-reply" {
+            continue;
+        }
+        wait_for(&format!("{stage} to disagree"), PATIENCE, || {
+            let count = gate.metric("gatepost_callout_disagreements_total", &[&name, &stage_label]);
+            (count > 0.0).then_some(())
+        });
+    }
+    // Ten such lines a second are written, and no more.
+    let line = |stage: &str, done: &str| {
+        format!("callout no-{stage}, in shadow: {stage}: 554 5.7.1 No {stage} by callout; done was: {done}")
+    };
+    wait_for("lines that tell both", PATIENCE, || {
+        let log = gate.output();
+        let told =
+            log.contains(&line("connect", "pass")) && log.contains(&line("connect-reply", "220 hop.example"));
+        (told && log.matches(" by callout; done was: ").count() >= 10).then_some(())
+    });
+}
+
 /// A service that is down costs its clients an answer, and no time; and is asked again when it is back.
 #[test]
 fn a_callout_that_is_down_is_not_asked() {

@@ -254,7 +254,7 @@ fn gate(more: &str) -> (Gate, SocketAddr) {
 }
 
 /// A service that refuses at every stage.
-fn service() -> SocketAddr {
+pub fn service() -> SocketAddr {
     serve(|mut stream| {
         let mut reader = BufReader::new(stream);
         loop {

@@ -19,6 +19,7 @@ pub mod prompt;
 pub mod pure;
 pub mod run;
 pub mod settings;
+pub mod shadowed;
 pub mod sockets;
 pub mod wire;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::parse::{Party, Script};
 use super::run::{Manner, run};
-use super::settings::{World, world};
+use super::settings::{Asked, World, world, world_asking};
 use super::{Driver, Pure};
 
 /// The folder of the scripts.
@@ -40,6 +40,12 @@ impl Play {
         let script = script.unwrap_or_else(|error| panic!("{error}"));
         let world = world(&script.yaml).unwrap_or_else(|error| panic!("{}: {error}", script.name));
         Play { script, world }
+    }
+
+    /// With other callouts than the script's.
+    pub fn asking(mut self, asked: Asked) -> Play {
+        self.world = world_asking(&self.script.yaml, asked).unwrap();
+        self
     }
 
     /// With both dialogs traced.

@@ -16,7 +16,7 @@ use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
-use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Ticket, TraceSide};
+use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Shadow, Ticket, TraceSide};
 use gatepost::session::record::{PassageRecord, Record};
 use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
@@ -62,6 +62,8 @@ pub struct Pure {
     pub records: Vec<Record>,
     /// TLS that was passed through, and ended.
     pub passed: Vec<PassageRecord>,
+    /// What was asked in shadow.
+    pub shadows: Vec<Shadow>,
     /// What there was to count.
     pub events: Vec<Event>,
     /// What was to be shown of both dialogs, in the two columns of a script.
@@ -119,6 +121,7 @@ impl Pure {
             asked: BTreeMap::new(),
             records: Vec::new(),
             passed: Vec::new(),
+            shadows: Vec::new(),
             events: Vec::new(),
             traces: Vec::new(),
             aborted: Vec::new(),
@@ -351,6 +354,7 @@ impl Pure {
                     self.heard.entry(callout.clone()).or_default().extend_from_slice(&ask.question);
                     self.asked.insert(callout, (ask.ticket, ask.stage, true));
                 }
+                Output::Shadow(shadow) => self.shadows.push(*shadow),
                 Output::Cancel(ticket) => {
                     for (callout, asked) in self.asked.iter_mut().filter(|(_, asked)| asked.0 == ticket) {
                         asked.2 = false;

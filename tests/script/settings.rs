@@ -30,6 +30,7 @@ use gatepost::smtp::BareNewline;
 
 use super::callouts::Spoken;
 use super::prompt::Prompt;
+use super::shadowed::Shadowed;
 
 /// All that surrounds a session.
 pub struct World {
@@ -60,6 +61,8 @@ pub enum Asked {
     Ruled,
     /// Its rules as rules, and behind them one callout at these stages, which has nothing to say.
     Passing(Stages),
+    /// The script's callouts, and one in shadow at every stage.
+    Shadowed,
 }
 
 /// Reads a configuration as a session takes it.
@@ -99,7 +102,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     };
     let rules = compiled(&config.rules)?;
     let prompt = match asked {
-        Asked::Written => None,
+        Asked::Written | Asked::Shadowed => None,
         Asked::Passing(stages) => Some(Arc::new(Prompt::passing(stages))),
         Asked::Ruled => {
             let each: Result<Vec<RuleSet>, String> = config.rules.chunks(1).map(compiled).collect();
@@ -108,7 +111,7 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     };
     let rules: Box<dyn Rules> = match asked {
         Asked::Ruled => Box::new(NoRules),
-        Asked::Written | Asked::Passing(_) => Box::new(rules),
+        Asked::Written | Asked::Passing(_) | Asked::Shadowed => Box::new(rules),
     };
     let pools: Vec<Vec<Arc<str>>> = config.upstreams.values().map(hosts).collect();
     let specs = config.upstreams.iter().map(|(name, upstream)| PoolSpec::new(name, upstream));
@@ -128,6 +131,10 @@ fn of(config: &types::Config, asked: Asked) -> Result<World, String> {
     let callouts: Arc<dyn Callouts> = match &prompt {
         Some(prompt) => prompt.clone(),
         None => Arc::new(Spoken(callouts)),
+    };
+    let callouts = match asked {
+        Asked::Shadowed => Arc::new(Shadowed(callouts)),
+        _ => callouts,
     };
     let listed = Listed::new(&pools, &terms);
     let (news, stress) = (Arc::clone(&listed.news), Arc::clone(&listed.stress));

@@ -109,6 +109,7 @@ impl Stage<'_> {
             | Output::Hidden(..)
             | Output::Refused(_)
             | Output::HopRefused(..)
+            | Output::Shadow(..)
             | Output::Remarked(..)
             | Output::Malformed(..)
             | Output::Foreign(..)

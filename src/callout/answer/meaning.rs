@@ -15,7 +15,7 @@ use crate::config::types::{SMTP_PORT, is_host_name};
 use crate::session::callout::CalloutAnswer;
 use crate::session::law::{self, Part, Verdict, Why};
 use crate::session::route::{Domain, PoolId};
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
+use crate::session::verdict::{CommandVerdict, FRAME, ReplyVerdict, Rewrites, Rung, Stage};
 use crate::smtp::{Code, EnhancedCode, Params, Path, Reply, canonical_domain};
 
 /// Most lines of a reply, as in a rule.
@@ -110,12 +110,17 @@ impl Rewrite {
                 && octets.iter().all(|octet| (b'!'..=b'~').contains(octet));
             if good { Ok(octets) } else { wrong("rewrite.helo", "not one word of printable ASCII") }
         });
-        Ok(Rewrites {
+        let rewrites = Rewrites {
             sender: sender.transpose()?,
             recipient: recipient.transpose()?,
             helo: helo.transpose()?,
             parameters: self.parameters.map(|pairs| parameters(pairs, grants)).transpose()?,
-        })
+        };
+        let Rewrites { sender, recipient, helo, parameters } = &rewrites;
+        let octets: usize =
+            [sender, recipient, helo, parameters].into_iter().flatten().map(|new| new.len()).sum();
+        // What it does not give anew is the session's to add.
+        if octets + FRAME > grants.line { wrong("rewrite", TOO_LONG) } else { Ok(rewrites) }
     }
 
     fn gives(&self, part: Part) -> bool {

@@ -383,6 +383,13 @@ fn what_is_not_allowed() {
     let wide = Grants { line: 2048, ..grants() };
     let fault_of = |json: &str| decode(json.as_bytes(), Stage::Rcpt, &wide).unwrap_err().to_string();
     assert_eq!(fault_of(&beyond), "not_allowed: rewrite.recipient: longer than 1000 octets");
+    let each = "a".repeat(990);
+    let together =
+        format!("{{\"rewrite\":{{\"recipient\":\"{each}@b\",\"parameters\":{{\"X\":\"{each}{each}\"}}}}}}");
+    assert_eq!(
+        decode(together.as_bytes(), Stage::Rcpt, &Grants { line: 2048, ..grants() }).unwrap_err().to_string(),
+        "not_allowed: rewrite: longer than limits.command_line"
+    );
     let lines = format!("{{\"reply\":[{}]}}", vec!["\"550 a\""; 101].join(","));
     assert_eq!(fault(lines.as_bytes(), Stage::Rcpt), "not_allowed: reply: more than 100 lines");
     let line = format!("{{\"reply\":\"550 {}\"}}", "a".repeat(600));

@@ -83,6 +83,7 @@ impl Drive {
                     self.hops.vacate(hop.slot());
                 }
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Shadow(shadow) => ask::shadow(&mut self.asking, self.session.id(), *shadow),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
                 Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),
                 Output::Unmet(host, unmet) => log::unmet(self.session.id(), host.name(), &unmet),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::attempt::Attempt;
 use super::super::conversations::{About, Inquiry, Ruling};
 use super::super::events::{Event, Taken};
-use super::super::notes::kind_of_reply_verdict;
+use super::super::io::Decided;
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::{HopId, Origin};
 use super::super::said::Said;
@@ -78,7 +78,7 @@ impl Conductor {
             }
             if answer.verdict.is_some() {
                 let by = answer.by.last().copied().map(Giver::Rule);
-                return self.decide_on(turn, what, subject, answer.verdict, by);
+                return self.decide_on(turn, stage, what, subject, answer.verdict, by);
             }
         }
         if self.settings.callouts.stages().has(stage)
@@ -93,17 +93,22 @@ impl Conductor {
             self.owed.push(turn.now, what, Answer::Asked(Box::new(inquiry)));
             return self.settle(turn);
         }
-        self.decide_on(turn, what, subject, None, None);
+        self.decide_on(turn, stage, what, subject, None, None);
     }
 
     fn decide_on(
         &mut self,
         turn: &mut Turn<'_>,
+        stage: Stage,
         what: What,
         subject: Subject<'_>,
         verdict: Option<CommandVerdict>,
         by: Option<Giver>,
     ) {
+        if self.has_shadow(stage) {
+            let question = self.subject_question(stage, &what, subject);
+            self.shadow(turn, &question, Decided::Command(verdict.clone()));
+        }
         match subject {
             Subject::Command { .. } => self.decide(turn, what, verdict, by),
             Subject::Chunks { size, last } => self.decide_chunks(turn, size, last, verdict, by),
@@ -139,11 +144,18 @@ impl Conductor {
             && let Some((verdict, by)) =
                 self.settings.rules.reply(&self.reply_question(stage, &what), reply, after)
         {
-            self.note(turn, stage, Giver::Rule(by), kind_of_reply_verdict(&verdict));
+            self.note(turn, stage, Giver::Rule(by), verdict.kind());
             let by = Some(Giver::Rule(by));
+            // Behind a ladder they were asked before it.
+            if after.is_none() {
+                self.shadow_reply(turn, stage, &what, reply, Some(&verdict));
+            }
             return self.decide_on_reply(turn, what, occasion, reply, Some(verdict), by);
         }
         if !self.has_callout_for(stage, &what, reply, callout) {
+            if after.is_none() {
+                self.shadow_reply(turn, stage, &what, reply, None);
+            }
             return self.decide_on_reply(turn, what, occasion, reply, None, None);
         }
         let reply = Box::new(reply.to_owned());
@@ -184,10 +196,8 @@ impl Conductor {
         reply: ReplyRef<'_>,
         after: Option<CalloutId>,
     ) -> bool {
-        // A challenge is the AUTH exchange itself (law 9).
-        let secret = stage == Stage::AuthReply && reply.code().is_intermediate();
         self.settings.callouts.stages().has(stage)
-            && !secret
+            && !is_challenge(stage, reply)
             && self.settings.callouts.next(&self.reply_question(stage, what), Some(reply), after).is_some()
     }
 
@@ -268,11 +278,16 @@ impl Conductor {
     }
 
     /// The question as it stands now.
-    fn inquiry_question<'a>(&'a self, what: &'a What, inquiry: &'a Inquiry) -> Question<'a> {
+    pub(super) fn inquiry_question<'a>(&'a self, what: &'a What, inquiry: &'a Inquiry) -> Question<'a> {
         match &inquiry.about {
             About::Command { verb, argument } => self.command_question(inquiry.stage, what, *verb, argument),
             About::Chunks { .. } => self.command_question(inquiry.stage, what, Verb::Bdat, b""),
             About::Reply { .. } | About::Accepted { .. } => self.reply_question(inquiry.stage, what),
         }
     }
+}
+
+/// A challenge is the AUTH exchange itself (law 9).
+pub(super) fn is_challenge(stage: Stage, reply: ReplyRef<'_>) -> bool {
+    stage == Stage::AuthReply && reply.code().is_intermediate()
 }

@@ -15,7 +15,6 @@ use super::super::events::{CalloutEnd, Event, VerdictKind};
 use super::super::fault::{Fault, FaultKind};
 use super::super::io::Output;
 use super::super::law::{command_fault, is_postmaster, reply_fault};
-use super::super::notes::{kind_of_command_verdict, kind_of_reply_verdict};
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::Ticket;
 use super::super::stage::Giver;
@@ -148,8 +147,8 @@ impl Conductor {
         };
         let kind = match &ruling {
             _ if ignored => Some(VerdictKind::Skipped),
-            Ruling::Command(verdict) => Some(kind_of_command_verdict(stage, verdict)),
-            Ruling::Reply(verdict) => Some(kind_of_reply_verdict(verdict)),
+            Ruling::Command(verdict) => Some(verdict.kind(stage)),
+            Ruling::Reply(verdict) => Some(verdict.kind()),
             Ruling::Refused(_) | Ruling::Nothing => None,
         };
         if let Some(kind) = kind {
@@ -209,9 +208,10 @@ impl Conductor {
         if let Some((reply, callout)) = inquiry.provided(&ruling) {
             let verdict = CommandVerdict::Reply(reply);
             let giver = Giver::Callout(callout);
-            self.note(turn, inquiry.stage, giver, kind_of_command_verdict(inquiry.stage, &verdict));
+            self.note(turn, inquiry.stage, giver, verdict.kind(inquiry.stage));
             (ruling, by) = (Ruling::Command(verdict), Some(giver));
         }
+        self.shadow_inquiry(turn, &what, &inquiry, &ruling);
         let (since, behind) = (self.owed.since(), self.owed.head_number());
         let (command, verb) = (inquiry.is_about_command(), inquiry.verb());
         match inquiry.about {

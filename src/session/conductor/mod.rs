@@ -28,6 +28,7 @@ mod questions;
 mod records;
 mod replies;
 mod routed;
+mod shadows;
 mod trust;
 
 use std::net::SocketAddr;

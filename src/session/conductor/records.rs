@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::events::{Event, MessageEnd, VerdictKind};
 use super::super::io::Output;
-use super::super::notes::{Told, first_line, kind_of_command_verdict};
+use super::super::notes::{Told, first_line};
 use super::super::owed::{Answer, What};
 use super::super::peer::{HopId, Origin};
 use super::super::record::{AttemptRecord, LastWord, Record, Speaker};
@@ -27,7 +27,7 @@ impl Conductor {
         let decider = answer.verdict.is_some().then(|| answer.by.len().saturating_sub(1));
         for (i, &by) in answer.by.iter().enumerate() {
             let kind = match &answer.verdict {
-                Some(verdict) if Some(i) == decider => kind_of_command_verdict(stage, verdict),
+                Some(verdict) if Some(i) == decider => verdict.kind(stage),
                 _ => VerdictKind::Rewrite,
             };
             self.note(turn, stage, Giver::Rule(by), kind);

@@ -1,0 +1,171 @@
+//! Callouts in shadow: asked, measured, compared with what was done, never obeyed.
+//!
+//! **In**: a question, and what was decided without it. **Out**: counts; a line of the log where it would have had it
+//! otherwise, and where it failed.
+//! **Never**: is waited for by a session, or outlives its callout's `timeout`; waits in greater number than `concurrency`.
+//!
+//! Two decisions agree where the dialog would go on in the same way: to the same pool, with a reply of the same class. A
+//! field before the header and a remark decide nothing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::Instance;
+use super::service::Service;
+use crate::log;
+use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Fault, FaultKind, Provisos};
+use crate::session::io::{CalloutEnd, Decided, Shadow, VerdictKind};
+use crate::session::law::{command_fault, reply_fault};
+use crate::session::route::PoolId;
+use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Stage};
+use crate::smtp::{Reply, SessionId};
+
+/// Asks, and compares.
+pub(super) async fn compare(service: Arc<Service>, session: SessionId, shadow: Shadow, instance: Instance) {
+    let Shadow { callouts, callout, stage, question, decided, .. } = shadow;
+    let (name, terms) = (callouts.name(callout), callouts.terms(callout));
+    let began = Instant::now();
+    let ended = |end| {
+        let now = Instant::now();
+        service.ended(now, stage, end, now.saturating_duration_since(began));
+    };
+    // Nobody may gather behind a service that is slow.
+    let Ok(_place) = service.shadows.try_acquire() else { return ended(CalloutEnd::Cancelled) };
+    let answer = timeout(terms.timeout, service.ask(stage, question, &instance)).await;
+    let answer = answer.unwrap_or_else(|_| Err(silent(terms.timeout)));
+    match answer.and_then(|answer| would(answer, stage, &decided, terms)) {
+        Err(fault) => {
+            ended(CalloutEnd::Failed(fault.kind));
+            log::shadow_failed(session, name, stage, &fault);
+        }
+        Ok((end, would)) => {
+            ended(end);
+            let done = done(&decided);
+            if would != done {
+                service.counts.disagreed(stage);
+                log::disagreed(session, name, stage, &would, &done);
+            }
+        }
+    }
+}
+
+fn silent(bound: Duration) -> Fault {
+    Fault::new(FaultKind::TimedOut, format!("no answer within {bound:?}"))
+}
+
+/// How the dialog goes on.
+#[derive(PartialEq, Eq)]
+enum Way {
+    /// As it would have.
+    On,
+    /// With other values.
+    Otherwise,
+    Elsewhere(PoolId),
+    /// The client hears a reply of this class; and what it says, which is not compared.
+    Reply(u8, Words),
+    Again,
+    Closed,
+}
+
+/// The first line of a reply.
+struct Words(Box<str>);
+
+impl PartialEq for Words {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Words {}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::On => f.write_str("pass"),
+            Way::Otherwise => f.write_str("rewrite"),
+            Way::Elsewhere(_) => f.write_str("route"),
+            Way::Reply(_, Words(line)) => f.write_str(line),
+            Way::Again => f.write_str("retry"),
+            Way::Closed => f.write_str("disconnect"),
+        }
+    }
+}
+
+fn reply(reply: &Reply) -> Way {
+    let line = reply.as_bytes().split(|&octet| octet == b'\r').next().unwrap_or_default();
+    Way::Reply(reply.code().class(), Words(String::from_utf8_lossy(line).into()))
+}
+
+fn of_command(verdict: Option<&CommandVerdict>) -> Way {
+    match verdict {
+        None | Some(CommandVerdict::Accept) => Way::On,
+        Some(CommandVerdict::Reply(said)) => reply(said),
+        Some(CommandVerdict::Route(pool)) => Way::Elsewhere(*pool),
+        Some(CommandVerdict::Disconnect(_)) => Way::Closed,
+    }
+}
+
+fn of_reply(verdict: Option<&ReplyVerdict>, heard: &Reply) -> Way {
+    match verdict {
+        None | Some(ReplyVerdict::Accept) => reply(heard),
+        Some(ReplyVerdict::Substitute(said)) => reply(said),
+        Some(ReplyVerdict::Retry(_)) => Way::Again,
+        Some(ReplyVerdict::Disconnect(_)) => Way::Closed,
+    }
+}
+
+fn done(decided: &Decided) -> Way {
+    match decided {
+        Decided::Command(verdict) => of_command(verdict.as_ref()),
+        Decided::Reply(verdict, heard) => of_reply(verdict.as_ref(), heard),
+    }
+}
+
+/// What an answer would have come to, if a session would believe it.
+fn would(
+    answer: CalloutAnswer,
+    stage: Stage,
+    decided: &Decided,
+    terms: CalloutTerms,
+) -> Result<(CalloutEnd, Way), Fault> {
+    let not_allowed = |what: &str| Fault::new(FaultKind::NotAllowed, what);
+    match (answer, decided) {
+        (CalloutAnswer::Command { rewrites, verdict, beside }, Decided::Command(_)) => {
+            let fault = command_fault(stage, &rewrites, verdict.as_ref(), beside.as_deref(), terms);
+            if let Some(fault) = fault {
+                return Err(not_allowed(fault));
+            }
+            let mut provisos = Provisos::default();
+            if let Some(beside) = &beside {
+                provisos.note(CalloutId(0), beside);
+            }
+            let provided = provisos.instead_of(verdict.as_ref()).map(|(said, _)| CommandVerdict::Reply(said));
+            let verdict = provided.or(verdict);
+            let way = match of_command(verdict.as_ref()) {
+                Way::On if rewrites != Rewrites::default() => Way::Otherwise,
+                way => way,
+            };
+            let end = match (&verdict, &way) {
+                (Some(verdict), _) => CalloutEnd::Verdict(verdict.kind(stage)),
+                (None, Way::Otherwise) => CalloutEnd::Verdict(VerdictKind::Rewrite),
+                (None, _) => CalloutEnd::Passed,
+            };
+            Ok((end, way))
+        }
+        (CalloutAnswer::Reply(verdict), Decided::Reply(_, heard)) => {
+            let fault = verdict
+                .as_ref()
+                .and_then(|verdict| reply_fault(stage, heard.as_ref().as_ref(), verdict, usize::MAX));
+            if let Some(fault) = fault {
+                return Err(not_allowed(fault));
+            }
+            let end =
+                verdict.as_ref().map_or(CalloutEnd::Passed, |verdict| CalloutEnd::Verdict(verdict.kind()));
+            Ok((end, of_reply(verdict.as_ref(), heard)))
+        }
+        _ => Err(not_allowed("a verdict of the other kind")),
+    }
+}
