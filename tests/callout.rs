@@ -33,16 +33,17 @@ use gatepost::session::verdict::Stage;
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUESTION: &[u8] = br#"{"stage":"rcpt"}"#;
 
-/// A callout at `url`, and who asks it.
+/// A callout at `url`, or at several of them, and who asks it.
 fn asker(url: &str, more: &str) -> Arc<dyn Asker> {
     let set = compile(url, more).unwrap();
     Arc::clone(set.carrier().downcast_ref::<Arc<dyn Asker>>().unwrap())
 }
 
 fn compile(url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
+    let url = if url.starts_with('[') { url.to_owned() } else { format!("\"{url}\"") };
     let yaml = format!(
         "upstreams: {{ main: {{ hosts: [\"192.0.2.1\"] }} }}\n\
-         callouts: [{{ name: service, type: http, url: \"{url}\", stages: [rcpt, rcpt-reply]{more} }}]\n"
+         callouts: [{{ name: service, type: http, url: {url}, stages: [rcpt, rcpt-reply]{more} }}]\n"
     );
     let config = config::load_text("proxy.yaml", &yaml, []).unwrap().config;
     CalloutSet::compile(&config, &|_| Some(PoolId(0)), &[vec!["127.0.0.1:2525".to_owned()]])
@@ -151,6 +152,29 @@ fn heard_once(says: &str) -> String {
     let said = said(run(ask(&asker)));
     service.join().unwrap();
     said
+}
+
+/// The next of several is asked where one cannot be, or breaks; and then first.
+#[test]
+fn the_next_url_and_the_last_good_one_first() {
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (breaks, broken) = scripted(vec![act(|mut heard| drop(heard.question()))]);
+    let (good, answered) = scripted(vec![act(|mut heard| {
+        for _ in 0..3 {
+            heard.question();
+            heard.say(&answer("{}"));
+        }
+        heard.ended();
+    })]);
+    let asker = asker(&format!("[\"http://{dead}/\", \"http://{breaks}/\", \"http://{good}/\"]"), "");
+    run(async {
+        for _ in 0..3 {
+            assert_eq!(said(ask(&asker).await), "pass");
+        }
+    });
+    drop(asker);
+    broken.join().unwrap();
+    answered.join().unwrap();
 }
 
 #[test]

@@ -37,6 +37,8 @@ use broken::{Unanswered, broken};
 use dial::{Connector, Dialler, on_behalf};
 use kept::{GivenUp, Question};
 
+use super::place::First;
+
 /// Octets of an answer's body; a verdict has a few hundred.
 const BODY: usize = 64 << 10;
 /// Octets and fields of an answer's head.
@@ -50,13 +52,20 @@ const JSON: &str = "application/json";
 /// What we call ourselves.
 const AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
 
-/// A service, and the connections to it.
+/// A service, wherever it is.
 pub(super) struct HttpClient {
+    /// By the order of the configuration; never none.
+    urls: Box<[Asked]>,
+    first: First,
+    /// Places for questions, of all workers together.
+    places: Semaphore,
+}
+
+/// One of its URLs, and the connections to it.
+struct Asked {
     dialler: Arc<Dialler>,
     uri: Uri,
     concurrency: usize,
-    /// Places for questions, of all workers together.
-    places: Semaphore,
     workers: ThreadLocal<Worker>,
 }
 
@@ -71,22 +80,45 @@ struct Worker {
 }
 
 impl HttpClient {
-    /// One that asks at `url`, so many questions at once; under TLS where the URL says so.
-    pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, concurrency: usize, dns: &Dns) -> Self {
-        Self {
-            dialler: Arc::new(Dialler::new(url, tls, dns)),
+    /// One that asks at these URLs, so many questions at once; under TLS where they say so.
+    pub(super) fn new(urls: &[HttpUrl], tls: Option<&Arc<ClientTls>>, concurrency: usize, dns: &Dns) -> Self {
+        let asked = |url: &HttpUrl| Asked {
+            dialler: Arc::new(Dialler::new(url, urls.len() > 1, tls.cloned(), dns)),
             uri: url.to_string().parse().expect("a URL was checked when the configuration was read"),
             concurrency,
-            places: Semaphore::new(concurrency),
             workers: ThreadLocal::new(),
+        };
+        Self {
+            urls: urls.iter().map(asked).collect(),
+            first: First::default(),
+            places: Semaphore::new(concurrency),
         }
     }
 
-    /// Asks. What comes back is the whole body of the answer; of a 204, which has none, an empty object.
+    /// Asks, where the last answer came from first. What comes back is the whole body of the answer; of a 204, which has
+    /// none, an empty object.
     pub(super) async fn ask(&self, question: Box<[u8]>) -> Result<Bytes, Fault> {
         // Never closed; without a place there would merely be no bound.
         let _place = self.places.acquire().await.ok();
         let question = Bytes::from(question);
+        let mut latest = Fault::new(FaultKind::Unreachable, "");
+        for number in self.first.order(self.urls.len()) {
+            match self.urls[number].ask(question.clone()).await {
+                Err(fault) if matches!(fault.kind, FaultKind::Unreachable | FaultKind::Lost) => {
+                    latest = fault
+                }
+                answered => {
+                    self.first.answered(number);
+                    return answered;
+                }
+            }
+        }
+        Err(latest)
+    }
+}
+
+impl Asked {
+    async fn ask(&self, question: Bytes) -> Result<Bytes, Fault> {
         let worker =
             self.workers.get_or(|| Worker { kept: self.asking(self.concurrency), fresh: self.asking(0) });
         let answered = match self.exchange(&worker.kept, question.clone()).await {

@@ -1,7 +1,7 @@
 //! Where a service is, and connections to it.
 //!
 //! **In**: a host and a port, as configured. **Out**: a connection; or why there is none.
-//! **Never**: keeps a deadline of its own for a question that waits; asks DNS for an address, or for a name again while
+//! **Never**: keeps a deadline of its own for a question that waits, unless there is another place to ask; asks DNS for an address, or for a name again while
 //! its worker's resolver knows it.
 //!
 //! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
@@ -10,10 +10,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use thread_local::ThreadLocal;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::config::scoped;
 use crate::config::types::Dns;
@@ -22,6 +24,9 @@ use crate::hop::dns::Question;
 
 /// How long a name may take; the question's own time is usually over before.
 const DNS: Duration = Duration::from_secs(10);
+
+/// How long a place may take to connect while there is another.
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// A host and a port.
 pub(super) struct Place {
@@ -42,8 +47,17 @@ impl Place {
         &self.host
     }
 
+    /// Connects; within a bound where there is `another` place to go to.
+    pub(super) async fn connect(&self, another: bool) -> Result<TcpStream, String> {
+        if !another {
+            return self.connect_to_any().await;
+        }
+        let late = |_| Err(format!("{self}: no connection within {CONNECT:?}"));
+        timeout(CONNECT, self.connect_to_any()).await.unwrap_or_else(late)
+    }
+
     /// Connects, to the first address that takes the connection.
-    pub(super) async fn connect(&self) -> Result<TcpStream, String> {
+    async fn connect_to_any(&self) -> Result<TcpStream, String> {
         let mut last = None;
         for address in self.addresses().await? {
             match connect(address).await {
@@ -70,6 +84,23 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Which of several addresses is tried first: the one that answered last.
+#[derive(Default)]
+pub(super) struct First(AtomicUsize);
+
+impl First {
+    /// All of so many, in the order in which they are tried.
+    pub(super) fn order(&self, all: usize) -> impl Iterator<Item = usize> + use<> {
+        let first = self.0.load(Relaxed);
+        (0..all).map(move |turn| (first + turn) % all)
+    }
+
+    /// This one answered.
+    pub(super) fn answered(&self, number: usize) {
+        self.0.store(number, Relaxed);
     }
 }
 

@@ -18,7 +18,6 @@ mod tests;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,10 +27,10 @@ use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Instance;
-use super::place::Place;
+use super::place::{First, Place};
 use crate::config::types::{Dns, Target};
 use crate::session::callout::{Fault, FaultKind};
 
@@ -42,14 +41,11 @@ pub use attributes::{action, encode};
 const ANSWER: usize = 8 << 10;
 /// How long a connection may be idle before it is closed, as Postfix closes its own.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long one address may take to connect while another remains.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// A server, and the connections to it.
 pub(super) struct PolicyClient {
     addresses: Box<[Address]>,
-    /// Which of them is tried first.
-    first: AtomicUsize,
+    first: First,
     concurrency: usize,
     /// Places for requests, of all workers together.
     places: Semaphore,
@@ -90,7 +86,7 @@ impl PolicyClient {
         };
         Self {
             addresses: addresses.iter().map(address).collect(),
-            first: AtomicUsize::new(0),
+            first: First::default(),
             concurrency,
             places: Semaphore::new(concurrency),
             idle: ThreadLocal::new(),
@@ -109,15 +105,13 @@ impl PolicyClient {
             return Ok(answer);
         }
         let mut fault = Fault::new(FaultKind::Unreachable, "");
-        let first = self.first.load(Relaxed);
-        for turn in 0..self.addresses.len() {
-            let number = (first + turn) % self.addresses.len();
-            let alone = turn + 1 == self.addresses.len();
-            match self.addresses[number].connect(alone).await {
+        let several = self.addresses.len() > 1;
+        for number in self.first.order(self.addresses.len()) {
+            match self.addresses[number].connect(several).await {
                 Err(what) => fault = Fault::new(FaultKind::Unreachable, what),
                 Ok(mut connection) => match exchange(&mut connection, request).await? {
                     Exchange::Answered(answer) => {
-                        self.first.store(number, Relaxed);
+                        self.first.answered(number);
                         self.keep(idle, connection, instance);
                         return Ok(answer);
                     }
@@ -142,21 +136,15 @@ impl PolicyClient {
 }
 
 impl Address {
-    async fn connect(&self, alone: bool) -> Result<Connection, String> {
-        let connecting = async {
-            match self {
-                Address::Tcp(place) => place.connect().await.map(|tcp| Box::pin(tcp) as Connection),
-                Address::Unix(path) => {
-                    let connected = UnixStream::connect(path).await;
-                    let failed = |error| format!("unix:{}: {error}", path.display());
-                    connected.map(|unix| Box::pin(unix) as Connection).map_err(failed)
-                }
+    async fn connect(&self, another: bool) -> Result<Connection, String> {
+        match self {
+            Address::Tcp(place) => place.connect(another).await.map(|tcp| Box::pin(tcp) as Connection),
+            Address::Unix(path) => {
+                let connected = UnixStream::connect(path).await;
+                let failed = |error| format!("unix:{}: {error}", path.display());
+                connected.map(|unix| Box::pin(unix) as Connection).map_err(failed)
             }
-        };
-        if alone {
-            return connecting.await;
         }
-        timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err("takes too long to connect".to_owned()))
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Service {
 /// Who asks.
 enum Client {
     Http(HttpClient),
-    Policy(PolicyClient),
+    Policy(Box<PolicyClient>),
 }
 
 impl Carrier {
@@ -60,9 +60,9 @@ impl Carrier {
                 breaker: Breaker::of(&callout.name),
                 shadows: Semaphore::new(most),
                 client: match &callout.kind {
-                    CalloutKind::Http(url) => Client::Http(HttpClient::new(url, tls.clone(), most, dns)),
+                    CalloutKind::Http(urls) => Client::Http(HttpClient::new(urls, tls.as_ref(), most, dns)),
                     CalloutKind::Policy(policy) => {
-                        Client::Policy(PolicyClient::new(&policy.addresses, most, dns))
+                        Client::Policy(Box::new(PolicyClient::new(&policy.addresses, most, dns)))
                     }
                 },
                 grants: Grants {

@@ -47,8 +47,8 @@ pub struct Callout {
 /// What a callout speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CalloutKind {
-    /// One POST of JSON per question.
-    Http(HttpUrl),
+    /// One POST of JSON per question, to the first of these that can be asked; never none, all of them secure or none.
+    Http(Vec<HttpUrl>),
     /// Postfix's policy delegation.
     Policy(Policy),
 }

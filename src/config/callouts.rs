@@ -65,7 +65,7 @@ fn unread(node: &Node<'_>) -> Callout {
     let nowhere = HttpUrl { secure: false, host: String::new(), port, path: String::new() };
     Callout {
         name: String::new(),
-        kind: CalloutKind::Http(nowhere),
+        kind: CalloutKind::Http(vec![nowhere]),
         tls: UpstreamTls::default(),
         stages: Vec::new(),
         when: Match::default(),
@@ -94,10 +94,12 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
     };
     let (kind, tls, stages) = match kind {
         Kind::Http => {
-            let url = section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| url(&node));
-            let tls = edges::callout_tls(&mut section, url.as_ref().map(|url| url.secure));
+            let urls =
+                section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| urls(&node));
+            let secure = urls.as_ref().and_then(|urls| urls.first()).map(|url| url.secure);
+            let tls = edges::callout_tls(&mut section, secure);
             let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node, "callouts"));
-            (url.map(CalloutKind::Http), tls, stages.unwrap_or_default())
+            (urls.map(CalloutKind::Http), tls, stages.unwrap_or_default())
         }
         Kind::Policy => {
             let addresses = section.require("address", ", such as \"127.0.0.1:10023\"");
@@ -182,6 +184,19 @@ fn with_scheme(text: &str) -> String {
     let uri = url.parse::<Uri>().ok().filter(|_| !text.starts_with('/') && text.contains(['.', ':']));
     let host = uri.as_ref().and_then(Uri::host).filter(|host| is_host_name(host));
     host.map(|_| format!(", did you mean \"{url}\"?")).unwrap_or_default()
+}
+
+/// One URL or several; `None`: none can be read.
+fn urls(node: &Node<'_>) -> Option<Vec<HttpUrl>> {
+    let entries = node.one_or_list();
+    let urls: Vec<HttpUrl> = entries.iter().filter_map(url).collect();
+    if entries.is_empty() {
+        node.error("needs at least one URL, such as http://127.0.0.1:8080/");
+    }
+    if urls.iter().any(|url| url.secure != urls[0].secure) {
+        node.error("http and https in one list: what may be read on the way may be read by anybody");
+    }
+    (!urls.is_empty()).then_some(urls)
 }
 
 /// `http://host:port/path?query`, or `https:`.

@@ -245,7 +245,13 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
 fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&callout.name))?;
     match &callout.kind {
-        CalloutKind::Http(url) => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
+        CalloutKind::Http(urls) => match &urls[..] {
+            [url] => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
+            urls => {
+                let urls = list(urls.iter().map(ToString::to_string));
+                writeln!(f, "    type: http\n    url: {urls}")?;
+            }
+        },
         CalloutKind::Policy(Policy { addresses, context }) => {
             let addresses = list(addresses.iter().map(address));
             writeln!(f, "    type: policy\n    address: {addresses}")?;

@@ -80,6 +80,7 @@ callouts:
   - { name: secure, type: http, url: "https://directory.example", stages: rcpt,
       tls: { roots: roots.pem, server_name: d.example, certificate: own.pem, key: own.key } }
   - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
+  - { name: two, type: http, url: ["http://127.0.0.1:1/a", "http://b.example/"], stages: mail }
   - { name: greylist, type: policy, address: "127.0.0.1:10023" }
   - { name: policies, type: policy, address: ["unix:/run/policy", "[::1]:10024", "policy.example:1"], stages: [connect, data],
       policy_context: "mx \"one\"", effects: [discard], concurrency: 3, shadow: true }
@@ -203,13 +204,14 @@ fn the_rich_file_is_read_as_it_is_meant() {
     let ports: Vec<String> = hosts.iter().map(|host| format!("{:?}", host.target)).collect();
     assert_eq!(ports[3], r#"Tcp { host: "2001:db8::2", port: 24 }"#);
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
-    let CalloutKind::Http(url) = &config.callouts[1].kind else { panic!() };
-    assert_eq!(url.to_string(), "http://[::1]/?x");
-    let CalloutKind::Http(url) = &config.callouts[2].kind else { panic!() };
-    assert_eq!((url.to_string().as_str(), url.port), ("https://directory.example/", 443));
+    let url = |place: usize| match &config.callouts[place].kind {
+        CalloutKind::Http(urls) => urls[0].clone(),
+        CalloutKind::Policy(_) => panic!("callouts[{place}]"),
+    };
+    assert_eq!(url(1).to_string(), "http://[::1]/?x");
+    assert_eq!((url(2).to_string().as_str(), url(2).port), ("https://directory.example/", 443));
     assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
-    let CalloutKind::Http(url) = &config.callouts[3].kind else { panic!() };
-    assert_eq!(url.to_string(), "https://[::1]:80/");
+    assert_eq!(url(3).to_string(), "https://[::1]:80/");
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
 

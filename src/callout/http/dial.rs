@@ -47,13 +47,15 @@ pub(super) async fn on_behalf<F: Future>(question: F) -> F::Output {
 /// Where a service is.
 pub(super) struct Dialler {
     place: Place,
+    /// There is another service to ask.
+    another: bool,
     tls: Option<Arc<ClientTls>>,
     spare: Semaphore,
 }
 
 impl Dialler {
-    pub(super) fn new(url: &HttpUrl, tls: Option<Arc<ClientTls>>, dns: &Dns) -> Self {
-        Self { place: Place::new(&url.host, url.port, dns), tls, spare: Semaphore::new(SPARE.0) }
+    pub(super) fn new(url: &HttpUrl, another: bool, tls: Option<Arc<ClientTls>>, dns: &Dns) -> Self {
+        Self { place: Place::new(&url.host, url.port, dns), another, tls, spare: Semaphore::new(SPARE.0) }
     }
 
     /// Connects, under TLS where that is wanted.
@@ -75,7 +77,7 @@ impl Dialler {
 
     /// Connects.
     async fn connect(self: Arc<Self>) -> Result<TokioIo<TcpStream>, NotConnected> {
-        self.place.connect().await.map(TokioIo::new).map_err(NotConnected::because)
+        self.place.connect(self.another).await.map(TokioIo::new).map_err(NotConnected::because)
     }
 
     /// Why there is no TLS, unless there is no connection.
