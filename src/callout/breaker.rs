@@ -5,9 +5,9 @@
 //! **Never**: takes an answer for a failure because of what is in it: what one client's mail can bring about must not keep
 //! a callout from being asked about another's. Waits, or locks.
 //!
-//! What counts: no connection, a broken one, silence, a service that says it cannot answer. [`FAILURES`] of them in a row,
-//! of all questions together, and it is not asked for [`PAUSE`]; then one question goes through to try, and another each
-//! [`PAUSE`], until one is answered. What is not asked has failed, and `on_error` holds.
+//! What counts: no connection, a broken one, silence, a service that says it cannot answer. Five of them in a
+//! row, of all questions together, and it is not asked for 10 s; then one question goes through to try, and another each
+//! 10 s, until one is answered. What is not asked has failed, and `on_error` holds.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
