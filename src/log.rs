@@ -6,6 +6,7 @@
 //!        go through a bounded queue to a thread of its own (`queue`), and what is lost there is counted.
 
 pub mod burst;
+mod callouts;
 mod cut;
 mod lists;
 mod queue;
@@ -23,7 +24,6 @@ use tracing::{Level, error, info, trace, warn};
 
 use crate::config::types::{Log, LogFormat, LogLevel};
 use crate::networks::Networks;
-use crate::session::callout::Fault;
 use crate::session::client::{TlsFacts, TlsFault, XforwardFacts};
 use crate::session::io::{MessageEnd, Offer, Peer, TraceSide};
 use crate::session::record::{Address, PassageRecord, Speaker};
@@ -33,6 +33,7 @@ use crate::smtp::{Foreign, SessionId};
 
 use self::burst::Kind;
 
+pub use self::callouts::{callout_failed, disagreed, remarked, shadow_failed};
 pub use self::queue::{Logging, dropped};
 pub use self::record::transaction;
 
@@ -180,41 +181,6 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
     match peer {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
         Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.number(), text(line)),
-    }
-}
-
-/// A callout that failed at a stage, and why.
-pub fn callout_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
-    warn!(%session, "callout {name}: {}: {}", stage.as_str(), text(fault.to_string().as_bytes()));
-}
-
-/// A callout in shadow would have had it otherwise.
-pub fn disagreed(
-    session: SessionId,
-    name: &str,
-    stage: Stage,
-    would: &dyn fmt::Display,
-    done: &dyn fmt::Display,
-) {
-    if burst::admits(Kind::Shadow) {
-        let (would, done) = (would.to_string(), done.to_string());
-        let (would, done) = (text(would.as_bytes()), text(done.as_bytes()));
-        info!(%session, "callout {name}, in shadow: {}: {would}; done was: {done}", stage.as_str());
-    }
-}
-
-/// A callout in shadow failed, which is nobody's trouble but its own.
-pub fn shadow_failed(session: SessionId, name: &str, stage: Stage, fault: &Fault) {
-    if burst::admits(Kind::Shadow) {
-        let fault = fault.to_string();
-        info!(%session, "callout {name}, in shadow: {}: {}", stage.as_str(), text(fault.as_bytes()));
-    }
-}
-
-/// What a callout said for the log alone.
-pub fn remarked(session: SessionId, name: &str, stage: Stage, remark: &str) {
-    if burst::admits(Kind::Remark) {
-        info!(%session, "callout {name}: {}: {}", stage.as_str(), text(remark.as_bytes()));
     }
 }
 

@@ -245,16 +245,11 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
 fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&callout.name))?;
     match &callout.kind {
-        CalloutKind::Http(urls) => match &urls[..] {
-            [url] => writeln!(f, "    type: http\n    url: {}", quoted(&url.to_string()))?,
-            urls => {
-                let urls = list(urls.iter().map(ToString::to_string));
-                writeln!(f, "    type: http\n    url: {urls}")?;
-            }
-        },
+        CalloutKind::Http(urls) => {
+            writeln!(f, "    type: http\n    url: {}", one_or_list(urls.iter().map(ToString::to_string)))?;
+        }
         CalloutKind::Policy(Policy { addresses, context }) => {
-            let addresses = list(addresses.iter().map(address));
-            writeln!(f, "    type: policy\n    address: {addresses}")?;
+            writeln!(f, "    type: policy\n    address: {}", one_or_list(addresses.iter().map(address)))?;
             if !context.is_empty() {
                 writeln!(f, "    policy_context: {}", quoted(context))?;
             }
@@ -374,6 +369,10 @@ fn mapping(keys: &[String]) -> String {
 fn list(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let values: Vec<String> = values.into_iter().map(|value| quoted(value.as_ref())).collect();
     format!("[{}]", values.join(", "))
+}
+
+fn one_or_list(values: impl ExactSizeIterator<Item = String>) -> String {
+    if values.len() == 1 { values.map(|value| quoted(&value)).collect() } else { list(values) }
 }
 
 /// A YAML scalar in double quotes, in which everything but `"`, `\` and control characters stands for itself.

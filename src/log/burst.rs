@@ -39,10 +39,12 @@ pub enum Kind {
     Remark,
     /// What a callout in shadow comes to.
     Shadow,
+    /// A callout was not asked, for it has failed too often.
+    NotAsked,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -54,6 +56,7 @@ impl Kind {
         (Self::HopRefused, "refused by hops"),
         (Self::Remark, "callouts: remarks"),
         (Self::Shadow, "callouts: in shadow"),
+        (Self::NotAsked, "callouts: not asked"),
     ];
 }
 

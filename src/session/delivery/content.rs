@@ -6,8 +6,10 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT).
 
-use crate::session::peer::HopId;
+use crate::session::io::TraceSide;
+use crate::session::peer::{HopId, Peer};
 use crate::session::said::Said;
+use crate::session::turn::Turn;
 use crate::smtp::{BareNewline, DataScanner, Stuffer};
 
 /// A message being received.
@@ -115,5 +117,19 @@ impl Content {
         self.awaits_go(at)
             && matches!(&self.outlet, Outlet::Hop { form: Form::Chunks, .. })
             && matches!(self.intake, Intake::Chunk { .. })
+    }
+
+    /// It is not shown but counted; what came or goes in chunks has its size in its BDAT.
+    pub(super) fn trace(&self, turn: &mut Turn<'_>) {
+        if !turn.tracing {
+            return;
+        }
+        let counted = format!("({} octets of content)", self.size);
+        if matches!(self.intake, Intake::Data(_)) {
+            turn.trace(Peer::Downstream, TraceSide::Client, counted.as_bytes());
+        }
+        if let Outlet::Hop { hop, form: Form::Data | Form::Stuffed(_), .. } = self.outlet {
+            turn.trace(Peer::Upstream(hop), TraceSide::Client, counted.as_bytes());
+        }
     }
 }

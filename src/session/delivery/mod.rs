@@ -303,7 +303,7 @@ impl Delivery {
         }
         let mut transaction = self.transaction.take()?;
         transaction.octets = content.size;
-        trace_content(turn, &content);
+        content.trace(turn);
         let by = match content.outlet {
             Outlet::Hop { hop, form, .. } => {
                 let tx = turn.to(Peer::Upstream(hop));
@@ -387,18 +387,4 @@ impl Delivery {
 /// What goes before the message's own octets.
 fn prepended(transaction: Option<&Transaction>) -> &[u8] {
     transaction.map_or(&[], |transaction| &transaction.prepended)
-}
-
-/// Content is not shown but counted; what came or goes in chunks has its size in its BDAT.
-fn trace_content(turn: &mut Turn<'_>, content: &Content) {
-    if !turn.tracing {
-        return;
-    }
-    let counted = format!("({} octets of content)", content.size);
-    if matches!(content.intake, Intake::Data(_)) {
-        turn.trace(Peer::Downstream, TraceSide::Client, counted.as_bytes());
-    }
-    if let Outlet::Hop { hop, form: Form::Data | Form::Stuffed(_), .. } = content.outlet {
-        turn.trace(Peer::Upstream(hop), TraceSide::Client, counted.as_bytes());
-    }
 }
