@@ -121,7 +121,7 @@ impl Asked<'_> {
     fn fitted(&self, code: EnhancedCode) -> (u16, u16) {
         match (code.subject, code.detail, self.stage) {
             (1, 2 | 8, Stage::Mail) => (1, 8),
-            (1, 3 | 7, Stage::Mail) => (1, 7),
+            (1, 1 | 3 | 4 | 6 | 7, Stage::Mail) => (1, 7),
             (1, _, Stage::Mail) => (1, 0),
             (1, 3 | 7, Stage::Rcpt) => (1, 3),
             (1, 2 | 8, Stage::Rcpt) => (1, 2),
@@ -136,8 +136,13 @@ impl Asked<'_> {
 fn written(line: &str) -> Result<Arc<Reply>, Fault> {
     // RFC 5321 4.5.3.1.5, with its CRLF; what a client gave may be as long as its command was.
     const LINE: usize = 510;
-    let plain: String =
-        line.chars().map(|char| if char.is_ascii_graphic() || char == ' ' { char } else { '?' }).collect();
+    let plain = |char: char| match char {
+        // As Postfix does.
+        _ if char.is_ascii_control() => ' ',
+        _ if char.is_ascii() => char,
+        _ => '?',
+    };
+    let plain: String = line.chars().map(plain).collect();
     let reply = Reply::parse_written(&[&plain[..plain.len().min(LINE)]]);
     match reply {
         // RFC 5321 4.2: the second digit is from 0 to 5.

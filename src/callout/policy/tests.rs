@@ -166,11 +166,17 @@ fn what_ends_the_asking() {
         ("reject  Go away ", Stage::Mail, "554 5.7.1 <smith@example.org>: Sender address rejected: Go away"),
         ("REJECT 5.1.1 Who?", Stage::Rcpt, "554 5.1.1 <jones@example.com>: Recipient address rejected: Who?"),
         ("REJECT 5.1.2 Who?", Stage::Mail, "554 5.1.8 <smith@example.org>: Sender address rejected: Who?"),
+        ("REJECT 5.1.1 Who?", Stage::Mail, "554 5.1.7 <smith@example.org>: Sender address rejected: Who?"),
+        ("REJECT 5.1.5 Who?", Stage::Mail, "554 5.1.0 <smith@example.org>: Sender address rejected: Who?"),
         ("REJECT 5.1.1 Who?", Stage::Helo, "554 5.0.0 <client.example>: Helo command rejected: Who?"),
         ("REJECT 4.7.9", Stage::Data, "554 5.7.9 <DATA>: Data command rejected: Access denied"),
         ("DEFER", Stage::Connect, "450 4.7.1 <unknown[192.0.2.1]>: Client host rejected: Access denied"),
         ("451 4.3.5 Later", Stage::Rcpt, "451 4.3.5 <jones@example.com>: Recipient address rejected: Later"),
-        ("550 No\u{7}\u{e9}", Stage::Rcpt, "550 5.7.1 <jones@example.com>: Recipient address rejected: No??"),
+        (
+            "550 No\tway\u{7}\u{e9}",
+            Stage::Rcpt,
+            "550 5.7.1 <jones@example.com>: Recipient address rejected: No way ?",
+        ),
     ];
     for (action, stage, line) in refusals {
         let verdict = CommandVerdict::Reply(reply(line));
