@@ -47,6 +47,17 @@ impl<'a> Path<'a> {
         self.raw.is_empty()
     }
 
+    /// Without source route and quoting, as MTAs hold addresses and programs beside them expect them.
+    pub fn plain(&self) -> Vec<u8> {
+        let mut plain = unquoted(self.local);
+        if let Some(domain) = self.domain {
+            plain.push(b'@');
+            plain.extend_from_slice(domain);
+        }
+        // `""` is not the null path.
+        if plain.is_empty() { self.raw.to_vec() } else { plain }
+    }
+
     /// The local part, its quoting kept.
     pub fn local(&self) -> &'a [u8] {
         self.local
@@ -179,6 +190,11 @@ fn push_local(raw: &[u8], text: &mut String) {
         }
         return;
     }
+    push_lower(&unquoted(raw), text);
+}
+
+/// Without quotes and quoted-pairs.
+fn unquoted(raw: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(raw.len());
     let mut octets = raw.iter().copied();
     while let Some(octet) = octets.next() {
@@ -188,7 +204,7 @@ fn push_local(raw: &[u8], text: &mut String) {
             _ => plain.push(octet),
         }
     }
-    push_lower(&plain, text);
+    plain
 }
 
 fn push_lower_ascii(raw: &[u8], text: &mut String) {
@@ -247,6 +263,22 @@ mod tests {
             let path = Path::parse(raw).unwrap();
             assert_eq!((path.as_bytes(), path.local(), path.domain()), (raw, local, domain));
             assert_eq!(path.is_null(), raw.is_empty());
+        }
+    }
+
+    #[test]
+    fn plain_addresses() {
+        let table: &[(&[u8], &[u8])] = &[
+            (b"", b""),
+            (b"Joe@Ex.Test.", b"Joe@Ex.Test."),
+            (b"Postmaster", b"Postmaster"),
+            (b"@relay.test,@b.test:joe@ex.test", b"joe@ex.test"),
+            (b"\"a b\\\"c\\\\\".\"d\"@ex.test", b"a b\"c\\.d@ex.test"),
+            (b"\"\"@ex.test", b"@ex.test"),
+            (b"\"\"", b"\"\""),
+        ];
+        for &(raw, plain) in table {
+            assert_eq!(Path::parse(raw).unwrap().plain(), plain, "{}", raw.escape_ascii());
         }
     }
 

@@ -14,7 +14,7 @@ use memchr::memmem;
 use crate::session::callout::{Fault, FaultKind};
 use crate::session::client::{Certificate, ClientFacts, TlsFacts};
 use crate::session::verdict::{Question, Stage};
-use crate::smtp::{Params, Verb, read_xtext, write_xtext};
+use crate::smtp::{Params, Path, Verb, read_xtext, write_xtext};
 
 /// The request in octets. `context`: free text of the configuration.
 pub fn encode(context: &str, question: &Question<'_>) -> Box<[u8]> {
@@ -33,8 +33,8 @@ pub fn encode(context: &str, question: &Question<'_>) -> Box<[u8]> {
         all.put("server_port", server.port().to_string().as_bytes());
     }
     all.put("helo_name", question.helo.unwrap_or_default());
-    all.put("sender", question.sender.map(|path| path.as_bytes()).unwrap_or_default());
-    all.put("recipient", recipient(question));
+    all.put("sender", &question.sender.map(|path| path.plain()).unwrap_or_default());
+    all.put("recipient", &recipient(question));
     let count = if question.stage == Stage::Data { question.recipients } else { 0 };
     all.put("recipient_count", count.to_string().as_bytes());
     all.put("queue_id", b"");
@@ -100,12 +100,13 @@ fn state(question: &Question<'_>) -> &'static str {
 }
 
 /// The recipient in question; behind them, the only one there is.
-fn recipient<'a>(question: &Question<'a>) -> &'a [u8] {
+fn recipient(question: &Question<'_>) -> Vec<u8> {
     if let Some(path) = question.recipient {
-        return path.as_bytes();
+        return path.plain();
     }
     let only = question.envelope.filter(|_| question.stage == Stage::Data && question.recipients == 1);
-    only.and_then(|envelope| envelope.recipients().next()).map(|only| only.sent).unwrap_or_default()
+    let sent = only.and_then(|envelope| envelope.recipients().next()).map(|only| only.sent);
+    sent.and_then(|sent| Path::parse(sent).ok()).map(|path| path.plain()).unwrap_or_default()
 }
 
 /// MAIL's AUTH=, of which nothing is said where it says nobody (RFC 4954 5).

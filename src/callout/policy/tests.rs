@@ -113,6 +113,13 @@ fn states_and_who_they_are_about() {
     asked.extended = false;
     assert!(encoded(&asked).contains("\nprotocol_state=HELO\nprotocol_name=SMTP\n"));
     assert!(encoded(&question(Stage::Connect)).contains("\nprotocol_state=CONNECT\n"));
+    // An address as Postfix holds it: a server's tables know no other form.
+    let spelled = Question {
+        sender: Some(Path::parse(b"\"smith\"@example.org").unwrap()),
+        recipient: Some(Path::parse(b"@relay.example,@b.example:\"a \\\"b\"@Example.com").unwrap()),
+        ..question(Stage::Rcpt)
+    };
+    assert!(encoded(&spelled).contains("\nsender=smith@example.org\nrecipient=a \"b@Example.com\n"));
     // The null path, a name that is not, and a value that would be a line of its own.
     let null = Question { sender: Some(Path::NULL), helo: Some(b"a\nrequest=b\r"), ..question(Stage::Data) };
     assert!(encoded(&null).contains("\nsender=\n") && encoded(&null).contains("\nhelo_name=a?request=b?\n"));
