@@ -286,7 +286,8 @@ pub fn settings(
     limiter: Arc<dyn Limiter>,
 ) -> Settings {
     // A rule may lead from any listener to any pool.
-    let tells_destination = config.upstreams.values().any(tells_destination);
+    let tells_destination =
+        config.upstreams.values().any(tells_destination) || config.callouts.iter().any(is_policy);
     Settings {
         hostname: config.host_name().into(),
         own_greeting: config.greeting == Greeting::Own,
@@ -313,6 +314,11 @@ fn tells_destination(upstream: &types::UpstreamPool) -> bool {
         Xclient | ProxyV1 | ProxyV2 => true,
         None | Xforward | SourceAddress => false,
     }
+}
+
+/// Policy servers are told it, too.
+fn is_policy(callout: &types::Callout) -> bool {
+    matches!(callout.kind, types::CalloutKind::Policy(_))
 }
 
 fn door(listener: &types::Listener, tells_destination: bool) -> Door {

@@ -89,7 +89,7 @@ pub struct Door {
     pub proxies: Networks,
     /// Nobody else is let in.
     pub only_proxies: bool,
-    /// Some host is told where the client connected to: it must be known.
+    /// Some host or policy server is told where the client connected to: it must be known.
     pub tells_destination: bool,
     /// How long the greeting waits; whoever speaks before it is refused.
     pub greeting_delay: Duration,
