@@ -154,7 +154,7 @@ fn tlvs(facts: Option<&ClientFacts>, session: SessionId) -> Tlvs {
 fn ssl(tls: &TlsFacts, ours: bool) -> Ssl {
     let certificate = tls.certificate.as_ref();
     let common_name = certificate.map(|shown| match ours {
-        true => common_name(&shown.subject),
+        true => shown.common_name(),
         // A proxy tells no more than that of a subject.
         false => Some(shown.subject.clone()),
     });
@@ -166,53 +166,6 @@ fn ssl(tls: &TlsFacts, ours: bool) -> Ssl {
         verified: certificate.is_some_and(|shown| shown.verified),
         common_name: common_name.flatten().filter(|name| !name.is_empty()),
     }
-}
-
-/// The common name in a subject as RFC 4514 writes it; `None` if there is none, or one that is not written as text.
-fn common_name(subject: &str) -> Option<Box<str>> {
-    let mut value = subject;
-    loop {
-        value = value.trim_start();
-        let end = end_of_value(value);
-        if let Some(name) = value[..end].strip_prefix("CN=") {
-            return unescaped(name);
-        }
-        value = value.get(end + 1..)?;
-    }
-}
-
-/// Where a comma or plus stands that is not escaped, or the end.
-fn end_of_value(text: &str) -> usize {
-    let mut escaped = false;
-    let end = text.bytes().position(|octet| {
-        let ends = !escaped && matches!(octet, b',' | b'+');
-        escaped = !escaped && octet == b'\\';
-        ends
-    });
-    end.unwrap_or(text.len())
-}
-
-/// RFC 4514 2.4: a backslash before the octet itself, or before two hexadecimal digits.
-fn unescaped(value: &str) -> Option<Box<str>> {
-    let mut octets = value.bytes();
-    let mut name = Vec::with_capacity(value.len());
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'#' if name.is_empty() => return None,
-            b'\\' => {
-                let escaped = octets.next()?;
-                match char::from(escaped).to_digit(16) {
-                    Some(high) => {
-                        let low = char::from(octets.next()?).to_digit(16)?;
-                        name.push(u8::try_from(high * 16 + low).ok()?);
-                    }
-                    None => name.push(escaped),
-                }
-            }
-            octet => name.push(octet),
-        }
-    }
-    Some(String::from_utf8(name).ok()?.into())
 }
 
 #[cfg(test)]
@@ -299,24 +252,6 @@ mod tests {
         let ssl = all.tlvs.ssl.unwrap();
         assert_eq!(ssl.common_name.as_deref(), Some("A, B"));
         assert!(ssl.has_certificate && !ssl.verified);
-    }
-
-    #[test]
-    fn common_names() {
-        for (subject, name) in [
-            ("CN=client.example", Some("client.example")),
-            ("C=DE,O=Example,CN=client.example,OU=Mail", Some("client.example")),
-            ("C=DE, CN=a", Some("a")),
-            ("UID=x+CN=a\\,b\\+c", Some("a,b+c")),
-            ("CN=J\\C3\\BCrgen", Some("J\u{fc}rgen")),
-            ("O=CN\\=x,OU=CN", None),
-            ("CN=#0c0141", None),
-            ("CN=\\", None),
-            ("CN=\\c3", None),
-            ("", None),
-        ] {
-            assert_eq!(common_name(subject).as_deref(), name, "{subject}");
-        }
     }
 
     #[test]

@@ -121,6 +121,22 @@ pub struct Certificate {
     pub fault: Option<Box<str>>,
 }
 
+impl Certificate {
+    /// The common name in its subject, if it is in the form of RFC 4514; `None` if there is none, or one that is not
+    /// written as text.
+    pub fn common_name(&self) -> Option<Box<str>> {
+        let mut value = &*self.subject;
+        loop {
+            value = value.trim_start();
+            let end = end_of_value(value);
+            if let Some(name) = value[..end].strip_prefix("CN=") {
+                return unescaped(name);
+            }
+            value = value.get(end + 1..)?;
+        }
+    }
+}
+
 /// Why a TLS handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFault {
@@ -218,4 +234,62 @@ pub struct XforwardFacts {
     pub proto: Option<Box<str>>,
     /// SOURCE: `LOCAL` or `REMOTE`.
     pub source: Option<Box<str>>,
+}
+
+/// Where a comma or plus stands that is not escaped, or the end.
+fn end_of_value(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().position(|octet| {
+        let ends = !escaped && matches!(octet, b',' | b'+');
+        escaped = !escaped && octet == b'\\';
+        ends
+    });
+    end.unwrap_or(text.len())
+}
+
+/// RFC 4514 2.4: a backslash before the octet itself, or before two hexadecimal digits.
+fn unescaped(value: &str) -> Option<Box<str>> {
+    let mut octets = value.bytes();
+    let mut name = Vec::with_capacity(value.len());
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'#' if name.is_empty() => return None,
+            b'\\' => {
+                let escaped = octets.next()?;
+                match char::from(escaped).to_digit(16) {
+                    Some(high) => {
+                        let low = char::from(octets.next()?).to_digit(16)?;
+                        name.push(u8::try_from(high * 16 + low).ok()?);
+                    }
+                    None => name.push(escaped),
+                }
+            }
+            octet => name.push(octet),
+        }
+    }
+    Some(String::from_utf8(name).ok()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_names() {
+        for (subject, name) in [
+            ("CN=client.example", Some("client.example")),
+            ("C=DE,O=Example,CN=client.example,OU=Mail", Some("client.example")),
+            ("C=DE, CN=a", Some("a")),
+            ("UID=x+CN=a\\,b\\+c", Some("a,b+c")),
+            ("CN=J\\C3\\BCrgen", Some("J\u{fc}rgen")),
+            ("O=CN\\=x,OU=CN", None),
+            ("CN=#0c0141", None),
+            ("CN=\\", None),
+            ("CN=\\c3", None),
+            ("", None),
+        ] {
+            let certificate = Certificate { subject: subject.into(), ..Certificate::default() };
+            assert_eq!(certificate.common_name().as_deref(), name, "{subject}");
+        }
+    }
 }

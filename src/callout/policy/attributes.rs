@@ -12,7 +12,7 @@ use std::io::Write;
 use memchr::memmem;
 
 use crate::session::callout::{Fault, FaultKind};
-use crate::session::client::{Certificate, ClientFacts, TlsFacts};
+use crate::session::client::ClientFacts;
 use crate::session::verdict::{Question, Stage};
 use crate::smtp::{Params, Path, Verb, write_xtext};
 
@@ -46,7 +46,7 @@ pub fn encode(context: &str, question: &Question<'_>) -> Box<[u8]> {
     all.put("sasl_method", b"");
     all.put("sasl_username", facts.and_then(ClientFacts::login).unwrap_or_default().as_bytes());
     all.put("sasl_sender", on_behalf(question));
-    all.tls(facts.and_then(ClientFacts::tls));
+    all.tls(facts);
     all.put("policy_context", context.as_bytes());
     all.0.push(b'\n');
     all.0.into()
@@ -69,10 +69,17 @@ impl Attributes {
         self.0.push(b'\n');
     }
 
-    fn tls(&mut self, tls: Option<&TlsFacts>) {
+    fn tls(&mut self, facts: Option<&ClientFacts>) {
+        let tls = facts.and_then(ClientFacts::tls);
+        let is_ours = facts.is_some_and(|facts| facts.tls.is_some());
         // Of a certificate that nobody vouches for Postfix says nothing but its fingerprint, which is not kept.
         let vouched = tls.and_then(|tls| tls.certificate.as_ref()).filter(|shown| shown.verified);
-        let subject = vouched.map(common_name).unwrap_or_default();
+        // A balancer tells no more of a subject than that.
+        let subject = match vouched {
+            Some(shown) if is_ours => shown.common_name().unwrap_or_default(),
+            Some(shown) => shown.subject.clone(),
+            None => Box::default(),
+        };
         let mut xtext = Vec::new();
         write_xtext(subject.as_bytes(), &mut xtext);
         self.put("ccert_subject", &xtext);
@@ -119,13 +126,6 @@ fn on_behalf<'a>(question: &Question<'a>) -> &'a [u8] {
     let parameters = parameters.unwrap_or_default();
     let value = parameters.value("AUTH").filter(|value| *value != Some(b"<>"));
     value.flatten().unwrap_or_default()
-}
-
-/// Of a subject in the form of RFC 4514 the common name.
-fn common_name(certificate: &Certificate) -> &str {
-    let subject = &*certificate.subject;
-    let named = subject.split(',').find_map(|part| part.trim_start().strip_prefix("CN="));
-    named.unwrap_or(if subject.contains('=') { "" } else { subject })
 }
 
 /// Bits of a cipher suite's key, by its IANA name.

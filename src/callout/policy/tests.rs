@@ -68,7 +68,7 @@ fn what_is_known_of_a_client_is_told() {
             cipher: "TLS_AES_128_GCM_SHA256".into(),
             server_name: Some("mx.example.com".into()),
             certificate: Some(Certificate {
-                subject: "CN=joe=a,O=Example".into(),
+                subject: "O=Example,CN=joe\\,=a".into(),
                 verified: true,
                 fault: None,
             }),
@@ -85,7 +85,7 @@ fn what_is_known_of_a_client_is_told() {
         "server_address=192.0.2.25",
         "server_port=25",
         "sasl_username=joe",
-        "ccert_subject=joe+3Da",
+        "ccert_subject=joe,+3Da",
         "encryption_protocol=TLSv1.3",
         "encryption_cipher=TLS_AES_128_GCM_SHA256",
         "encryption_keysize=128",
