@@ -21,7 +21,8 @@ const MOST: usize = 200;
 /// Reads an action.
 pub fn decode(action: &str, stage: Stage, request: &[u8], discard: bool) -> Result<CalloutAnswer, Fault> {
     let (word, text) = action.split_once([' ', '\t']).unwrap_or((action, ""));
-    let text = text.trim();
+    // What stands at the end stays, as in Postfix.
+    let text = text.trim_start();
     let asked = Asked { stage, request };
     let decides = |verdict| Ok(CalloutAnswer::command(Some(verdict)));
     let temporary = |text| asked.reply(450, text, "Service unavailable");
@@ -96,7 +97,9 @@ impl Asked<'_> {
     /// A refusal as Postfix words it. An enhanced code before the text takes the place of x.7.1, its class the reply's.
     fn reply(&self, code: u16, text: &str, otherwise: &str) -> Result<Arc<Reply>, Fault> {
         let (enhanced, text) = match EnhancedCode::parse(text.as_bytes()) {
-            Some(given) => (self.fitted(given), text.split_once(' ').map_or("", |(_, text)| text.trim())),
+            Some(given) => {
+                (self.fitted(given), text.split_once(' ').map_or("", |(_, text)| text.trim_start()))
+            }
             None => ((7, 1), text),
         };
         let text = if text.is_empty() { otherwise } else { text };

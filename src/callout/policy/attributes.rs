@@ -151,7 +151,7 @@ pub fn action(answer: &[u8]) -> Result<&str, Fault> {
             Some(_) => {}
         }
     }
-    match action.map(str::trim) {
+    match action.map(str::trim_start) {
         None => malformed("no action"),
         // Postfix takes it for OK; nobody can have meant that.
         Some("") => malformed("an empty action"),

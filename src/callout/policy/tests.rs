@@ -139,7 +139,7 @@ fn an_answer_is_one_action() {
     let ok = |action: &str| Ok(action.to_owned());
     assert_eq!(said("action=DUNNO\n\n"), ok("DUNNO"));
     assert_eq!(said("action=DUNNO\r\n\r\n"), ok("DUNNO"));
-    assert_eq!(said("x=y\naction= REJECT a = b \n\n"), ok("REJECT a = b"));
+    assert_eq!(said("x=y\naction= REJECT a = b \n\n"), ok("REJECT a = b "));
     for (answer, fault) in [
         ("\n\n", "malformed: no action"),
         ("Action=DUNNO\n\n", "malformed: no action"),
@@ -170,7 +170,7 @@ fn beside(beside: Beside) -> CalloutAnswer {
 fn what_ends_the_asking() {
     let refusals = [
         ("REJECT", Stage::Rcpt, "554 5.7.1 <jones@example.com>: Recipient address rejected: Access denied"),
-        ("reject  Go away ", Stage::Mail, "554 5.7.1 <smith@example.org>: Sender address rejected: Go away"),
+        ("reject  Go away ", Stage::Mail, "554 5.7.1 <smith@example.org>: Sender address rejected: Go away "),
         ("REJECT 5.1.1 Who?", Stage::Rcpt, "554 5.1.1 <jones@example.com>: Recipient address rejected: Who?"),
         ("REJECT 5.1.2 Who?", Stage::Mail, "554 5.1.8 <smith@example.org>: Sender address rejected: Who?"),
         ("REJECT 5.1.1 Who?", Stage::Mail, "554 5.1.7 <smith@example.org>: Sender address rejected: Who?"),
@@ -211,8 +211,8 @@ fn what_goes_on() {
     assert_eq!(decoded("DEFER_IF_PERMIT", Stage::Rcpt, false), Ok(beside(permitted)));
     let rejected = Beside { if_rejected: Some(later), ..Beside::default() };
     assert_eq!(decoded("defer_if_reject", Stage::Rcpt, false), Ok(beside(rejected)));
-    let field = Beside { prepend: Some(b"X-A: b\r\n".as_slice().into()), ..Beside::default() };
-    assert_eq!(decoded("PREPEND  X-A: b", Stage::Rcpt, false), Ok(beside(field)));
+    let field = Beside { prepend: Some(b"X-A: b \r\n".as_slice().into()), ..Beside::default() };
+    assert_eq!(decoded("PREPEND  X-A: b ", Stage::Rcpt, false), Ok(beside(field)));
     let remarks = [
         ("INFO all is well", Stage::Rcpt, "INFO all is well"),
         ("WARN\tnot\u{1b}so", Stage::Rcpt, "WARN?not?so"),
