@@ -22,6 +22,7 @@ mod lmtp;
 mod matrix;
 mod messages;
 mod passthrough;
+mod policy;
 mod probe;
 mod tls;
 mod verdicts;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     trials.extend(identity_others::trials());
     trials.extend(lmtp::trials());
     trials.extend(passthrough::trials());
+    trials.extend(policy::trials());
     trials.extend(probe::trials());
     trials.extend(bare::trials());
     trials.extend(matrix::trials());

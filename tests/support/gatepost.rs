@@ -26,11 +26,16 @@ impl Gatepost {
     /// Starts `gatepost run --config` with one listener before the first of the pools. `more` is appended to the
     /// configuration: rules, timeouts, limits.
     pub fn start(pools: &[(&str, &[SocketAddr])], more: &str) -> Self {
+        Self::start_as("", pools, more)
+    }
+
+    /// The same with further keys of the listener, `, key: value`.
+    pub fn start_as(keys: &str, pools: &[(&str, &[SocketAddr])], more: &str) -> Self {
         let scratch = Scratch::new("gate");
         let listener = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut config = format!(
-            "hostname: gate.example\nlisteners:\n  - address: {listener}\n    upstream: {}\nadmin: {{ address: {admin} }}\n\
+            "hostname: gate.example\nlisteners:\n  - {{ address: \"{listener}\", upstream: {}{keys} }}\nadmin: {{ address: {admin} }}\n\
              content: {{ spool: {} }}\nupstreams:\n",
             pools[0].0,
             scratch.path().display()

@@ -8,8 +8,8 @@
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
 //! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `machine` (a network of one's own),
 //! `dovecot`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
-//! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `tap`,
-//! `transcript`, `maildir`.
+//! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `policy` (a policy server
+//! that answers on cue), `tap`, `transcript`, `maildir`.
 
 #[allow(dead_code, reason = "shared with process; not every test program uses all of it")]
 pub mod certificates;
@@ -25,6 +25,7 @@ pub mod mta;
 pub mod opensmtpd;
 #[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
 pub mod peers;
+pub mod policy;
 pub mod postfix;
 pub mod raw;
 pub mod room;

@@ -18,13 +18,18 @@ pub struct Raw {
 impl Raw {
     /// Connects and hears the greeting.
     pub fn connect(door: SocketAddr) -> Self {
+        let mut raw = Self::open(door);
+        raw.hear(220);
+        raw
+    }
+
+    /// Connects, whatever the greeting will be.
+    pub fn open(door: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&door, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut raw = Self { reader: BufReader::new(stream) };
-        raw.hear(220);
-        raw
+        Self { reader: BufReader::new(stream) }
     }
 
     /// Writes octets as they are.
