@@ -8,7 +8,6 @@
 //! RFC 5321 5.1 (MX), RFC 7505 (null MX), RFC 2782 (SRV).
 
 mod clients;
-mod nsd;
 mod pools;
 mod recipients;
 
@@ -28,7 +27,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 use self::hop::Hop;
-use self::support::{peers, raw, scratch};
+use self::support::{nsd, peers, raw, scratch};
 
 /// The zone of every test, and the hosts that hops are played at. `dead` is where nobody listens.
 const HOSTS: &str = "\

@@ -1,6 +1,6 @@
 //! Policy servers: asked by Postfix and by gatepost before it, they are to make no difference to anybody.
 //!
-//! In:    a server that answers on cue; a real Postfix with two doors.
+//! In:    Postgrey, policyd-spf, and a server that answers on cue; a real Postfix with two doors.
 //! Out:   trials: every action in every state, what is asked, messages with fields put before them, a server that dies.
 //! Never: looks inside gatepost: what the client hears, what the server is asked and what Postfix stores is the proof.
 
@@ -8,6 +8,8 @@ mod actions;
 mod asked;
 mod content;
 mod lost;
+mod postgrey;
+mod spf;
 
 use std::net::SocketAddr;
 
@@ -27,6 +29,8 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(asked::trials());
     trials.extend(content::trials());
     trials.extend(lost::trials());
+    trials.extend(postgrey::trials());
+    trials.extend(spf::trials());
     trials
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
 //! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `machine` (a network of one's own),
-//! `dovecot`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
+//! `dovecot`, `nsd`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
 //! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `policy` (a policy server
 //! that answers on cue), `tap`, `transcript`, `maildir`.
 
@@ -22,6 +22,8 @@ pub mod leash;
 pub mod machine;
 pub mod maildir;
 pub mod mta;
+#[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
+pub mod nsd;
 pub mod opensmtpd;
 #[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
 pub mod peers;

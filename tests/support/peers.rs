@@ -31,7 +31,9 @@ pub enum Peer {
     Nsd,
     OpenSmtpd,
     OpenSsl,
+    PolicydSpf,
     Postfix,
+    Postgrey,
     Prometheus,
     Python,
     SaslDb,
@@ -69,9 +71,11 @@ impl Peer {
             Self::Nsd => (&["nsd"], "nsd"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd-7/usr/sbin/smtpd"], "opensmtpd"),
             Self::OpenSsl => (&["openssl"], "openssl"),
+            Self::PolicydSpf => (&["policyd-spf", "unshare"], "postfix-policyd-spf-python"),
             Self::Postfix => {
                 (&["/usr/lib/postfix/sbin/master", "postqueue", "postcat", "sendmail"], "postfix")
             }
+            Self::Postgrey => (&["postgrey"], "postgrey"),
             Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
             Self::Python => (&["python3"], "python3"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),

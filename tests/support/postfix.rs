@@ -10,7 +10,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +37,8 @@ pub struct Spec {
     pub main_cf: &'static str,
     /// The hosts(5) it has instead of the system's, and looks its clients up in.
     pub hosts: &'static str,
+    /// The name server of what it runs, in place of the system's.
+    pub resolver: Option<IpAddr>,
     /// Further entries of `master.cf`.
     pub master_cf: String,
 }
@@ -52,9 +54,14 @@ impl Spec {
 }
 
 /// Arguments of unshare(1), up to the command: a mount namespace of its own, where `hosts` lies over the system's.
-pub fn with_hosts(hosts: &Path) -> [&OsStr; 5] {
-    let script = "mount --bind \"$0\" /etc/hosts; exec \"$@\"";
-    ["--mount".as_ref(), "sh".as_ref(), "-ec".as_ref(), script.as_ref(), hosts.as_os_str()]
+pub fn with_hosts(hosts: &Path) -> [&OsStr; 6] {
+    with_own(hosts, "/etc/hosts")
+}
+
+/// The same for any file.
+fn with_own<'a>(file: &'a Path, over: &'a str) -> [&'a OsStr; 6] {
+    let script = "mount --bind \"$0\" \"$1\"; shift; exec \"$@\"";
+    ["--mount".as_ref(), "sh".as_ref(), "-ec".as_ref(), script.as_ref(), file.as_os_str(), over.as_ref()]
 }
 
 pub struct Postfix {
@@ -86,6 +93,12 @@ impl Postfix {
         if !spec.hosts.is_empty() {
             master.push("unshare".as_ref());
             master.extend(with_hosts(&hosts));
+        }
+        let resolver = spec.resolver.map(|address| format!("nameserver {address}\n")).unwrap_or_default();
+        let resolver = scratch.write("resolv.conf", resolver);
+        if spec.resolver.is_some() {
+            master.push("unshare".as_ref());
+            master.extend(with_own(&resolver, "/etc/resolv.conf"));
         }
         master.extend([
             "/usr/lib/postfix/sbin/master".as_ref(),
@@ -141,6 +154,11 @@ impl Postfix {
         command.arg("-c").arg(self.etc()).arg("-f");
         let done = run(&self.scratch, &mut command, Stdio::null(), PATIENCE);
         assert!(done.status.success(), "postqueue: {done:?}");
+    }
+
+    /// The socket of a service of `master.cf` that is private.
+    pub fn socket(&self, service: &str) -> PathBuf {
+        self.scratch.path().join("queue/private").join(service)
     }
 
     /// The certificate of one with `tls`, which vouches for itself.
@@ -314,10 +332,10 @@ fn make_queue(scratch: &Scratch) {
 }
 
 /// The number of an account or group: third field of its line.
-fn id_of(file: &str, name: &str) -> u32 {
+pub fn id_of(file: &str, name: &str) -> u32 {
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().find(|line| line.split(':').next() == Some(name));
-    let line = line.unwrap_or_else(|| panic!("{file} has no {name}, which the package postfix makes"));
+    let line = line.unwrap_or_else(|| panic!("{file} has no {name}, which its package makes"));
     line.split(':').nth(2).and_then(|id| id.parse().ok()).unwrap()
 }
 

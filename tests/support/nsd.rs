@@ -1,7 +1,7 @@
 //! A private NSD.
 //!
 //! In:    the zone `example`, and `2.0.192.in-addr.arpa`.
-//! Out:   a name server on a loopback port that has it; `broken` it is meant to have and has not: SERVFAIL. Of
+//! Out:   a name server on loopback that has it; `broken` it is meant to have and has not: SERVFAIL. Of
 //!        anything else it wants to know nothing: REFUSED.
 //! Never: outlives the test process: its leash is a pipe that closes with it.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::scratch::{PATIENCE, Scratch, free_port, wait_child, wait_for};
+use super::scratch::{PATIENCE, Scratch, free_port, wait_child, wait_for};
 
 pub struct Nsd {
     scratch: Scratch,
@@ -27,18 +27,29 @@ impl Nsd {
 
     /// One that also has the names of 192.0.2.0/24.
     pub fn start_with(zone: &str, reverse: &str) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], free_port())), zone, reverse)
+    }
+
+    /// One at the port where every program looks for it, and an address for it.
+    pub fn start_well_known(zone: &str) -> Self {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        Self::start_at(SocketAddr::from(([127, 53, high, low], 53)), zone, "")
+    }
+
+    fn start_at(address: SocketAddr, zone: &str, reverse: &str) -> Self {
         let scratch = Scratch::new("nsd");
-        let port = free_port();
         let dir = scratch.path().display().to_string();
         scratch.write("example.zone", zone);
         scratch.write("reverse.zone", reverse);
         let config = format!(
-            "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{dir}\"\n  \
+            "server:\n  ip-address: {}@{}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{dir}\"\n  \
              database: \"\"\n  pidfile: \"{dir}/nsd.pid\"\n  xfrdfile: \"{dir}/xfrd.state\"\n  \
              zonelistfile: \"{dir}/zone.list\"\n  logfile: \"{dir}/nsd.log\"\n  verbosity: 2\n  server-count: 1\n\
              remote-control:\n  control-enable: no\n\
              zone:\n  name: example\n  zonefile: example.zone\nzone:\n  name: broken\n  zonefile: none.zone\n\
-             zone:\n  name: 2.0.192.in-addr.arpa\n  zonefile: reverse.zone\n"
+             zone:\n  name: 2.0.192.in-addr.arpa\n  zonefile: reverse.zone\n",
+            address.ip(),
+            address.port()
         );
         let config = scratch.write("nsd.conf", config);
         // `cat` ends when the other end of its input closes: by our hand, or because this process is gone.
@@ -53,7 +64,7 @@ impl Nsd {
             .stderr(output)
             .spawn()
             .unwrap();
-        let nsd = Self { scratch, address: SocketAddr::from(([127, 0, 0, 1], port)), leash: Some(leash) };
+        let nsd = Self { scratch, address, leash: Some(leash) };
         wait_for("NSD to start", PATIENCE, || nsd.log().contains("nsd started").then_some(()));
         nsd
     }
