@@ -49,7 +49,7 @@ const SESSION: [(&str, &str, &[&str]); 8] = [
 const ON_ERROR: [&str; 3] = ["tempfail", "reject", "pass"];
 
 /// How long a callout may take.
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(800);
 
 /// One of the sessions that meet a fault.
 #[derive(Clone, Copy)]
