@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod breaker;
+mod carrier;
 #[cfg(test)]
 mod documents;
 mod http;

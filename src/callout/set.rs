@@ -12,9 +12,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Asker;
+use super::carrier::Carrier;
 use super::policy;
 use super::question::{self, Server};
-use super::service::Carrier;
+
 use crate::config::types::{self as config, CalloutKind, Config, Effect};
 use crate::rules::{Asked, When};
 use crate::session::callout::{CalloutId, CalloutTerms, Callouts};

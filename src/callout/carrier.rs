@@ -1,0 +1,72 @@
+//! The half of the callouts that waits: a service for each.
+//!
+//! **In**: questions in a callout's own octets, from sessions that wait and for shadows, for which nobody does.
+//! **Out**: what its service answers; as [`Asker`] has it.
+//! **Never**: decides what a failure means, or keeps a deadline for a session.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::Grants;
+use super::service::Service;
+use super::shadow::compare;
+use super::{Asker, Instance};
+use crate::config::types::{Config, Effect};
+use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
+use crate::session::io::{CalloutEnd, Shadow};
+use crate::session::route::PoolId;
+use crate::session::verdict::Stage;
+use crate::smtp::SessionId;
+use crate::tls::ClientTls;
+
+/// All services, by [`CalloutId`].
+pub(super) struct Carrier(Vec<Arc<Service>>);
+
+impl Carrier {
+    pub(super) fn new(
+        config: &Config,
+        pools: &dyn Fn(&str) -> Option<PoolId>,
+        tls: &[Option<Arc<ClientTls>>],
+    ) -> Self {
+        let pools: Vec<(Box<str>, PoolId)> =
+            config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
+        let services = config.callouts.iter().zip(tls).map(|(callout, tls)| {
+            let grants = Grants {
+                pools: pools.iter().cloned().collect(),
+                attempts: config.limits.attempts,
+                line: config.limits.command_line,
+                discard: callout.effects.contains(&Effect::Discard),
+            };
+            Arc::new(Service::new(callout, grants, tls.as_ref(), &config.dns))
+        });
+        Self(services.collect())
+    }
+
+    fn get(&self, callout: CalloutId) -> &Arc<Service> {
+        &self.0[usize::from(callout.0)]
+    }
+}
+
+impl Asker for Carrier {
+    fn ask(
+        &self,
+        callout: CalloutId,
+        stage: Stage,
+        question: Box<[u8]>,
+        instance: &Instance,
+    ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>> {
+        let (service, instance) = (Arc::clone(self.get(callout)), instance.clone());
+        Box::pin(async move { service.ask(stage, question, &instance).await })
+    }
+
+    fn shadow(&self, session: SessionId, shadow: Shadow, instance: &Instance) {
+        let service = Arc::clone(self.get(shadow.callout));
+        tokio::spawn(compare(service, session, shadow, instance.clone()));
+    }
+
+    fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {
+        self.get(callout).ended(Instant::now(), stage, end, took);
+    }
+}
