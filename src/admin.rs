@@ -68,7 +68,9 @@ impl Serving {
             config.listeners.iter().map(|listener| listener.upstream.as_str().into()).collect();
         own.sort_unstable();
         own.dedup();
-        let breaker = |callout: &Callout| (callout.name.as_str().into(), Breaker::of(&callout.name));
+        let breaker = |callout: &Callout| {
+            (callout.name.as_str().into(), Breaker::of(&callout.name, &callout.kind.to_string()))
+        };
         let callouts = config.callouts.iter().map(breaker).collect();
         Arc::new(Self { pools, own, callouts })
     }

@@ -14,7 +14,7 @@ use super::told::own;
 use crate::callout::{Asker, CalloutSet, Instance};
 use crate::rules::Explained;
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Provisos};
-use crate::session::law::{command_fault, reply_fault};
+use crate::session::law::{command_fault, names_postmaster, reply_fault};
 use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
 use crate::smtp::{Own, Params, Path, Reply, ReplyRef};
 
@@ -151,10 +151,7 @@ impl Context<'_> {
     /// RFC 5321 4.5.1: whether a callout's refusals of this recipient are ignored.
     fn spares_postmaster(&self, callouts: &CalloutSet, id: CalloutId) -> bool {
         let given = self.known.question().recipient_given;
-        !callouts.terms(id).refuse_postmaster
-            && given.is_some_and(|path| {
-                path.domain().is_none() && path.local().eq_ignore_ascii_case(b"postmaster")
-            })
+        !callouts.terms(id).refuse_postmaster && given.is_some_and(names_postmaster)
     }
 
     fn heed_reply(&self, verdict: ReplyVerdict, explained: &mut Explained) -> String {

@@ -9,9 +9,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::{self, Sender};
+
 use super::answer::Grants;
 use super::service::Service;
-use super::shadow::compare;
+use super::shadow::attend;
 use super::{Asker, Instance};
 use crate::config::types::{Config, Effect};
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
@@ -20,6 +22,9 @@ use crate::session::route::PoolId;
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 use crate::tls::ClientTls;
+
+/// Questions in shadow of one session that wait for those before; more are not asked.
+const WAITING: usize = 32;
 
 /// All services, by [`CalloutId`].
 pub(super) struct Carrier(Vec<Arc<Service>>);
@@ -61,9 +66,10 @@ impl Asker for Carrier {
         Box::pin(async move { service.ask(stage, question, &instance).await })
     }
 
-    fn shadow(&self, session: SessionId, shadow: Shadow, instance: &Instance) {
-        let service = Arc::clone(self.get(shadow.callout));
-        tokio::spawn(compare(service, session, shadow, instance.clone()));
+    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Instance)> {
+        let (ask, asked) = mpsc::channel(WAITING);
+        tokio::spawn(attend(Arc::clone(self.get(callout)), session, asked));
+        ask
     }
 
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {

@@ -103,17 +103,37 @@ impl HttpClient {
         let question = Bytes::from(question);
         let mut latest = Fault::new(FaultKind::Unreachable, "");
         for number in self.first.order(self.urls.len()) {
+            let mut under_way = UnderWay { client: self, number, over: false };
             match self.urls[number].ask(question.clone()).await {
-                Err(fault) if matches!(fault.kind, FaultKind::Unreachable | FaultKind::Lost) => {
-                    latest = fault
-                }
+                Err(fault) if elsewhere(fault.kind) => latest = fault,
                 answered => {
+                    under_way.over = true;
                     self.first.answered(number);
                     return answered;
                 }
             }
         }
         Err(latest)
+    }
+}
+
+/// Whether another might do better.
+fn elsewhere(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::Unreachable | FaultKind::Lost | FaultKind::Refused)
+}
+
+/// A question to one of the URLs: unless it is answered, also where nobody waits for that any more, another is first.
+struct UnderWay<'a> {
+    client: &'a HttpClient,
+    number: usize,
+    over: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.client.first.moves_on(self.number, self.client.urls.len());
+        }
     }
 }
 

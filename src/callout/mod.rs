@@ -32,6 +32,8 @@ use crate::session::io::{CalloutEnd, Shadow};
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
 
+use tokio::sync::mpsc::Sender;
+
 pub use set::{CalloutError, CalloutSet};
 
 /// A transaction, to those who keep something for it: as long as there is one of it, what they keep is nobody else's.
@@ -61,8 +63,8 @@ pub trait Asker: Send + Sync {
         instance: &Instance,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
 
-    /// Asks in shadow: nobody waits, and what comes is compared with what was decided.
-    fn shadow(&self, session: SessionId, shadow: Shadow, instance: &Instance);
+    /// Asks in shadow, in turn, what is put in there: nobody waits, and what comes is compared with what was decided.
+    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Instance)>;
 
     /// Counts a question that ended, in whatever way the session says it did.
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration);

@@ -102,6 +102,11 @@ impl First {
     pub(super) fn answered(&self, number: usize) {
         self.0.store(number, Relaxed);
     }
+
+    /// This one did not, of so many: another is first now.
+    pub(super) fn moves_on(&self, number: usize, all: usize) {
+        let _ = self.0.compare_exchange(number, (number + 1) % all, Relaxed, Relaxed);
+    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

@@ -6,59 +6,45 @@
 //!
 //! A transaction's requests go over one connection (SMTPD_POLICY_README: a server may count a message once though it is
 //! asked for each recipient), which nobody else has until the message is over, its session asks about another, or ends.
-//! What is kept beyond `concurrency` is closed, that which has waited longest first: a client that says nothing keeps
-//! nobody from being served. A connection that turns out to be dead is replaced, once, if not an octet of an answer was
+//! There are `concurrency` of them at most; where one more is needed, that which has waited longest for a request is closed:
+//! a client that says nothing keeps nobody from being served. A connection that turns out to be dead is replaced, once, if not an octet of an answer was
 //! heard on it. Of several addresses the one that answered last is tried first.
 
 mod action;
 mod attributes;
+mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::AsFd;
+use std::io::ErrorKind;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use thread_local::ThreadLocal;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::Instance;
 use super::place::{First, Place};
 use crate::config::types::{Dns, Target};
 use crate::session::callout::{Fault, FaultKind};
+use kept::{Connection, Connections, Open};
 
 pub use action::decode;
 pub use attributes::{action, encode};
 
 /// Octets of an answer: an action is a line.
 const ANSWER: usize = 8 << 10;
-/// How long a connection may be idle before it is closed, as Postfix closes its own.
-const IDLE: Duration = Duration::from_secs(300);
+/// After so long without an answer a server is in doubt, whoever gave the question up.
+const DOUBT: Duration = Duration::from_secs(1);
+/// How long before a socket is tried again whose queue is full.
+const FULL: Duration = Duration::from_millis(20);
 
 /// A server, and the connections to it.
 pub(super) struct PolicyClient {
     addresses: Box<[Address]>,
     first: First,
-    concurrency: usize,
-    /// Places for requests, of all workers together.
-    places: Semaphore,
-    /// Of each worker, whose runtime has them.
-    idle: ThreadLocal<Arc<Mutex<Idle>>>,
-}
-
-/// Connections without a request, in the order in which they were used.
-#[derive(Default)]
-struct Idle {
-    kept: Vec<Kept>,
-    /// Somebody closes those that wait for too long.
-    is_watched: bool,
+    connections: Connections,
 }
 
 enum Address {
@@ -66,19 +52,8 @@ enum Address {
     Unix(Box<Path>),
 }
 
-trait Duplex: AsyncRead + AsyncWrite + AsFd + Send {}
-impl<T: AsyncRead + AsyncWrite + AsFd + Send> Duplex for T {}
-type Connection = Pin<Box<dyn Duplex>>;
-
-struct Kept {
-    connection: Connection,
-    /// Whose it is, as long as that is there.
-    instance: Weak<()>,
-    since: Instant,
-}
-
 impl PolicyClient {
-    /// One that asks at these addresses, so many requests at once.
+    /// One that asks at these addresses, over so many connections.
     pub(super) fn new(addresses: &[Target], concurrency: usize, dns: &Dns) -> Self {
         let address = |target: &Target| match target {
             Target::Tcp { host, port } => Address::Tcp(Box::new(Place::new(host, *port, dns))),
@@ -87,50 +62,80 @@ impl PolicyClient {
         Self {
             addresses: addresses.iter().map(address).collect(),
             first: First::default(),
-            concurrency,
-            places: Semaphore::new(concurrency),
-            idle: ThreadLocal::new(),
+            connections: Connections::new(concurrency),
         }
     }
 
     /// Asks. What comes back is the answer up to its empty line.
     pub(super) async fn ask(&self, request: &[u8], instance: &Instance) -> Result<Vec<u8>, Fault> {
-        // Never closed; without a place there would merely be no bound.
-        let _place = self.places.acquire().await.ok();
-        let idle = self.idle.get_or_default();
-        if let Some(mut connection) = take(idle, instance)
-            && let Exchange::Answered(answer) = exchange(&mut connection, request).await?
-        {
-            self.keep(idle, connection, instance);
-            return Ok(answer);
+        let mut place = None;
+        if let Some(mut open) = self.connections.take(instance) {
+            let doubt = Doubt::new(self, open.address);
+            match exchange(&mut open.connection, request).await? {
+                Exchange::Answered(answer) => {
+                    doubt.answered();
+                    self.connections.keep(open, instance);
+                    return Ok(answer);
+                }
+                Exchange::Closed => {
+                    doubt.answered();
+                    place = Some(open.place);
+                }
+            }
         }
+        let mut place = match place {
+            Some(place) => Some(place),
+            None => self.connections.place().await,
+        };
         let mut fault = Fault::new(FaultKind::Unreachable, "");
         let several = self.addresses.len() > 1;
-        for number in self.first.order(self.addresses.len()) {
-            match self.addresses[number].connect(several).await {
+        for address in self.first.order(self.addresses.len()) {
+            let doubt = Doubt::new(self, address);
+            match self.addresses[address].connect(several).await {
                 Err(what) => fault = Fault::new(FaultKind::Unreachable, what),
                 Ok(mut connection) => match exchange(&mut connection, request).await? {
                     Exchange::Answered(answer) => {
-                        self.first.answered(number);
-                        self.keep(idle, connection, instance);
+                        doubt.answered();
+                        self.first.answered(address);
+                        // Never without one: the semaphore is not closed.
+                        if let Some(place) = place.take() {
+                            self.connections.keep(Open { connection, address, place }, instance);
+                        }
                         return Ok(answer);
                     }
                     // As a server does that cannot answer.
                     Exchange::Closed => fault = Fault::new(FaultKind::Lost, "closed without an answer"),
                 },
             }
+            self.first.moves_on(address, self.addresses.len());
         }
         Err(fault)
     }
+}
 
-    fn keep(&self, idle: &Arc<Mutex<Idle>>, connection: Connection, instance: &Instance) {
-        let mut all = idle.lock().unwrap_or_else(PoisonError::into_inner);
-        all.kept.push(Kept { connection, instance: instance.held(), since: Instant::now() });
-        if all.kept.len() > self.concurrency {
-            all.kept.remove(0);
-        }
-        if !std::mem::replace(&mut all.is_watched, true) {
-            tokio::spawn(close_idle(Arc::downgrade(idle)));
+/// A question that is under way: if nobody waits for its answer to the end, the server is in doubt.
+struct Doubt<'a> {
+    client: &'a PolicyClient,
+    address: usize,
+    since: Instant,
+    over: bool,
+}
+
+impl<'a> Doubt<'a> {
+    fn new(client: &'a PolicyClient, address: usize) -> Self {
+        Self { client, address, since: Instant::now(), over: false }
+    }
+
+    fn answered(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.since.elapsed() >= DOUBT {
+            self.client.connections.forget(self.address);
+            self.client.first.moves_on(self.address, self.client.addresses.len());
         }
     }
 }
@@ -139,46 +144,14 @@ impl Address {
     async fn connect(&self, another: bool) -> Result<Connection, String> {
         match self {
             Address::Tcp(place) => place.connect(another).await.map(|tcp| Box::pin(tcp) as Connection),
-            Address::Unix(path) => {
-                let connected = UnixStream::connect(path).await;
-                let failed = |error| format!("unix:{}: {error}", path.display());
-                connected.map(|unix| Box::pin(unix) as Connection).map_err(failed)
-            }
-        }
-    }
-}
-
-/// A connection for this transaction: its own, or one that is nobody's.
-fn take(idle: &Mutex<Idle>, instance: &Instance) -> Option<Connection> {
-    let mut all = idle.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let own = all.kept.iter().rposition(|kept| instance.holds(&kept.instance));
-        let free = || all.kept.iter().rposition(|kept| kept.instance.strong_count() == 0);
-        let place = own.or_else(free)?;
-        let connection = all.kept.remove(place).connection;
-        // What is there now answers nothing that will be asked, and an end is an end.
-        if is_silent(&connection) {
-            return Some(connection);
-        }
-    }
-}
-
-/// Whether nothing waits to be read, as the kernel knows it.
-fn is_silent(connection: &Connection) -> bool {
-    let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    recv(connection.as_fd(), &mut [0; 1], peek).is_err_and(|error| error == Errno::AGAIN)
-}
-
-/// Closes what has been idle for too long, as long as there is anything.
-async fn close_idle(idle: Weak<Mutex<Idle>>) {
-    loop {
-        sleep(IDLE / 10).await;
-        let Some(idle) = idle.upgrade() else { return };
-        let mut all = idle.lock().unwrap_or_else(PoisonError::into_inner);
-        all.kept.retain(|kept| kept.since.elapsed() < IDLE);
-        if all.kept.is_empty() {
-            all.is_watched = false;
-            return;
+            Address::Unix(path) => loop {
+                match UnixStream::connect(path).await {
+                    Ok(unix) => return Ok(Box::pin(unix)),
+                    // Its queue is full: whoever asks waits for that, as with TCP.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(FULL).await,
+                    Err(error) => return Err(format!("unix:{}: {error}", path.display())),
+                }
+            },
         }
     }
 }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Instance;
 use super::answer::{self, Grants};
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Leave};
 use super::http::HttpClient;
 use super::policy::{self, PolicyClient};
 use crate::config::types::{Callout, CalloutKind, Dns};
 use crate::metrics::CalloutCounts;
-use crate::session::callout::{CalloutAnswer, Fault};
+use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
 use crate::session::io::CalloutEnd;
 use crate::session::verdict::Stage;
 use crate::tls::ClientTls;
@@ -27,6 +28,7 @@ pub(super) struct Service {
     grants: Grants,
     pub(super) counts: Arc<CalloutCounts>,
     breaker: Arc<Breaker>,
+    timeout: Duration,
     /// Places for questions nobody waits for.
     pub(super) shadows: Semaphore,
 }
@@ -43,7 +45,8 @@ impl Service {
         let most = callout.concurrency;
         Self {
             counts: CalloutCounts::of(&callout.name),
-            breaker: Breaker::of(&callout.name),
+            breaker: Breaker::of(&callout.name, &callout.kind.to_string()),
+            timeout: callout.timeout,
             shadows: Semaphore::new(most),
             client: match &callout.kind {
                 CalloutKind::Http(urls) => Client::Http(HttpClient::new(urls, tls, most, dns)),
@@ -57,12 +60,33 @@ impl Service {
 
     /// Asks, unless it has failed too often of late.
     pub(super) async fn ask(
+        self: &Arc<Self>,
+        stage: Stage,
+        question: Box<[u8]>,
+        instance: &Instance,
+    ) -> Result<CalloutAnswer, Fault> {
+        if self.breaker.admits(Instant::now())? == Leave::Asked {
+            return self.exchange(stage, question, instance).await;
+        }
+        // It tries for all: it goes on though whoever asked may be gone.
+        let (service, instance) = (Arc::clone(self), instance.clone());
+        let trial = tokio::spawn(async move {
+            let answered = timeout(service.timeout, service.exchange(stage, question, &instance)).await;
+            if matches!(&answered, Ok(Ok(_))) {
+                service.breaker.answers(Instant::now());
+            }
+            answered
+        });
+        let late = || Fault::new(FaultKind::TimedOut, "no answer to the question that was to try it");
+        trial.await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+    }
+
+    async fn exchange(
         &self,
         stage: Stage,
         question: Box<[u8]>,
         instance: &Instance,
     ) -> Result<CalloutAnswer, Fault> {
-        self.breaker.admits(Instant::now())?;
         match &self.client {
             Client::Http(client) => answer::decode(&client.ask(question).await?, stage, &self.grants),
             Client::Policy(client) => {
@@ -75,6 +99,6 @@ impl Service {
     /// Counts a question that ended.
     pub(super) fn ended(&self, now: Instant, stage: Stage, end: CalloutEnd, took: Duration) {
         self.counts.ended(stage, end, took);
-        self.breaker.ended(now, end);
+        self.breaker.ended(now, end, took, self.timeout);
     }
 }

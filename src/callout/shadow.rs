@@ -2,7 +2,7 @@
 //!
 //! **In**: a question, and what was decided without it. **Out**: counts; a line of the log where it would have had it
 //! otherwise, and where it failed.
-//! **Never**: is waited for by a session, or outlives its callout's `timeout`; waits in greater number than `concurrency`.
+//! **Never**: is waited for by a session; has more than one question of a session open, or more than `concurrency` in all.
 //!
 //! Two decisions agree where the dialog would go on in the same way: to the same pool, with a reply of the same class. A
 //! field before the header and a remark decide nothing.
@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::Instance;
@@ -20,12 +21,25 @@ use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Fault, Fau
 use crate::session::io::{CalloutEnd, Decided, Shadow, VerdictKind};
 use crate::session::law::{command_fault, reply_fault};
 use crate::session::route::PoolId;
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Stage};
+use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites};
 use crate::smtp::{Reply, SessionId};
 
+/// Asks about one session in turn, as a callout that is obeyed would be asked, as long as there is anything to ask.
+pub(super) async fn attend(
+    service: Arc<Service>,
+    session: SessionId,
+    mut asked: Receiver<(Shadow, Instance)>,
+) {
+    while let Some((shadow, instance)) = asked.recv().await {
+        compare(&service, session, shadow, &instance).await;
+    }
+}
+
 /// Asks, and compares.
-pub(super) async fn compare(service: Arc<Service>, session: SessionId, shadow: Shadow, instance: Instance) {
-    let Shadow { callouts, callout, stage, question, decided, .. } = shadow;
+async fn compare(service: &Arc<Service>, session: SessionId, mut shadow: Shadow, instance: &Instance) {
+    let question = std::mem::take(&mut shadow.question);
+    let Shadow { callouts, callout, stage, decided, .. } = &shadow;
+    let (callout, stage) = (*callout, *stage);
     let (name, terms) = (callouts.name(callout), callouts.terms(callout));
     let began = Instant::now();
     let ended = |end| {
@@ -34,16 +48,16 @@ pub(super) async fn compare(service: Arc<Service>, session: SessionId, shadow: S
     };
     // Nobody may gather behind a service that is slow.
     let Ok(_place) = service.shadows.try_acquire() else { return ended(CalloutEnd::Cancelled) };
-    let answer = timeout(terms.timeout, service.ask(stage, question, &instance)).await;
+    let answer = timeout(terms.timeout, service.ask(stage, question, instance)).await;
     let answer = answer.unwrap_or_else(|_| Err(silent(terms.timeout)));
-    match answer.and_then(|answer| would(answer, stage, &decided, terms)) {
+    match answer.and_then(|answer| would(answer, &shadow, terms)) {
         Err(fault) => {
             ended(CalloutEnd::Failed(fault.kind));
             log::shadow_failed(session, name, stage, &fault);
         }
         Ok((end, would)) => {
             ended(end);
-            let done = done(&decided);
+            let done = at_home(shadow.pool, done(decided));
             if would != done {
                 service.counts.disagreed(stage);
                 log::disagreed(session, name, stage, &would, &done);
@@ -94,6 +108,11 @@ impl fmt::Display for Way {
     }
 }
 
+/// A route to where mail goes anyway is none.
+fn at_home(pool: PoolId, way: Way) -> Way {
+    if way == Way::Elsewhere(pool) { Way::On } else { way }
+}
+
 fn reply(reply: &Reply) -> Way {
     let line = reply.as_bytes().split(|&octet| octet == b'\r').next().unwrap_or_default();
     Way::Reply(reply.code().class(), Words(String::from_utf8_lossy(line).into()))
@@ -125,12 +144,8 @@ fn done(decided: &Decided) -> Way {
 }
 
 /// What an answer would have come to, if a session would believe it.
-fn would(
-    answer: CalloutAnswer,
-    stage: Stage,
-    decided: &Decided,
-    terms: CalloutTerms,
-) -> Result<(CalloutEnd, Way), Fault> {
+fn would(answer: CalloutAnswer, shadow: &Shadow, terms: CalloutTerms) -> Result<(CalloutEnd, Way), Fault> {
+    let (stage, decided) = (shadow.stage, &shadow.decided);
     let not_allowed = |what: &str| Fault::new(FaultKind::NotAllowed, what);
     match (answer, decided) {
         (CalloutAnswer::Command { rewrites, verdict, beside }, Decided::Command(_)) => {
@@ -153,7 +168,8 @@ fn would(
                 (None, Way::Otherwise) => CalloutEnd::Verdict(VerdictKind::Rewrite),
                 (None, _) => CalloutEnd::Passed,
             };
-            Ok((end, way))
+            let ignored = shadow.tolerated && matches!(way, Way::Reply(4 | 5, _));
+            Ok((end, if ignored { Way::On } else { at_home(shadow.pool, way) }))
         }
         (CalloutAnswer::Reply(verdict), Decided::Reply(_, heard)) => {
             let fault = verdict
@@ -164,7 +180,10 @@ fn would(
             }
             let end =
                 verdict.as_ref().map_or(CalloutEnd::Passed, |verdict| CalloutEnd::Verdict(verdict.kind()));
-            Ok((end, of_reply(verdict.as_ref(), heard)))
+            let way = of_reply(verdict.as_ref(), heard);
+            let ignored =
+                shadow.tolerated && heard.code().is_positive() && matches!(way, Way::Reply(4 | 5, _));
+            Ok((end, if ignored { reply(heard) } else { way }))
         }
         _ => Err(not_allowed("a verdict of the other kind")),
     }

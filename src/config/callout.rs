@@ -53,6 +53,16 @@ pub enum CalloutKind {
     Policy(Policy),
 }
 
+impl fmt::Display for CalloutKind {
+    /// Where it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(urls) => urls.iter().try_for_each(|url| write!(f, "{url} ")),
+            Self::Policy(policy) => write!(f, "{:?}", policy.addresses),
+        }
+    }
+}
+
 /// Where a policy server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {

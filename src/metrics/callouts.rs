@@ -73,6 +73,10 @@ impl CalloutCounts {
         if let CalloutEnd::Failed(kind) = end {
             self.failures[kind as usize].fetch_add(1, Relaxed);
         }
+        // What was not asked took no time.
+        if took.is_zero() || end == CalloutEnd::Failed(FaultKind::NotAsked) {
+            return;
+        }
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = Timing::Waited.bounds().partition_point(|&bound| bound < nanos);
         self.buckets[bucket].fetch_add(1, Relaxed);

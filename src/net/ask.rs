@@ -11,21 +11,26 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
 
 use crate::callout::{Asker, Instance};
 use crate::hop::{HopSet, LookUp};
 use crate::session::Session;
-use crate::session::callout::{CalloutAnswer, Fault};
+use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::client::ClientName;
-use crate::session::io::{Ask, Event, Input, Shadow, Ticket};
+use crate::session::io::{Ask, CalloutEnd, Event, Input, Shadow, Ticket};
 use crate::session::route::{Domain, HopTerms, Identity, NextHops};
-use crate::smtp::SessionId;
+use crate::smtp::{SessionId, Verb};
 
 /// One session's open questions, and who carries those to callouts; made with its first question.
 #[derive(Default)]
 pub struct Asking {
     asker: Option<Arc<dyn Asker>>,
     open: Vec<Leaf>,
+    /// Callouts in shadow, and where questions to them are put in.
+    shadows: Vec<(CalloutId, Sender<(Shadow, Instance)>)>,
     /// The transaction that was asked about last, until its message is over.
     instance: Option<(u32, Instance)>,
     look_up: Option<LookUp>,
@@ -51,8 +56,16 @@ pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, shadow: Shad
     let callouts = Arc::clone(&shadow.callouts);
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
-    let instance = asking.about(shadow.instance);
-    asker.shadow(session, shadow, instance);
+    let (callout, stage) = (shadow.callout, shadow.stage);
+    let instance = asking.about(shadow.instance).clone();
+    let attended = asking.shadows.iter().position(|(other, _)| *other == callout);
+    let place = attended.unwrap_or_else(|| {
+        asking.shadows.push((callout, asker.attend(session, callout)));
+        asking.shadows.len() - 1
+    });
+    if asking.shadows[place].1.try_send((shadow, instance)).is_err() {
+        asker.ended(callout, stage, CalloutEnd::Cancelled, Duration::ZERO);
+    }
 }
 
 /// Looks a domain up; one that was being looked up is of no interest any more.
@@ -113,7 +126,9 @@ impl Asking {
     pub fn note(&mut self, event: Event) {
         match (event, &self.asker) {
             (Event::Asked(callout, stage, end, took), Some(asker)) => asker.ended(callout, stage, end, took),
-            (Event::Message(..), _) => self.instance = None,
+            (Event::Message(..) | Event::Command(Verb::Rset | Verb::Ehlo | Verb::Helo, _), _) => {
+                self.instance = None
+            }
             _ => {}
         }
     }

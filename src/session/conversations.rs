@@ -37,8 +37,8 @@ impl Conversations {
     }
 
     /// What a transaction that begins now is told by: nobody was asked under it about another.
-    pub fn instance(&self) -> u32 {
-        self.tickets.wrapping_add(1)
+    pub fn instance(&mut self) -> u32 {
+        self.ticket().0
     }
 
     /// Opens a question that is encoded, within its own time and what is left for all of them.
@@ -166,7 +166,7 @@ impl Inquiry {
         if *self.until.get_or_insert(now + budget) > now {
             return None;
         }
-        let fault = Fault::new(FaultKind::TimedOut, "no time is left of timeouts.callouts");
+        let fault = Fault::new(FaultKind::NotAsked, "no time is left of timeouts.callouts");
         Some((Open { ticket: Ticket::default(), callout: next, since: now, until: now }, fault))
     }
 

@@ -12,7 +12,7 @@ mod answers;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{command_fault, is_postmaster, reply_fault};
+pub use answers::{command_fault, is_postmaster, names_postmaster, reply_fault};
 
 use Verdict::{Accept, Disconnect, Map, Reply, Retry, Route, Substitute};
 

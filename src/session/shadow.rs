@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::callout::Callouts;
+use super::route::PoolId;
 use super::stage::{CalloutId, Stage};
 use super::verdict::{CommandVerdict, ReplyVerdict};
 use crate::smtp::Reply;
@@ -26,6 +27,10 @@ pub struct Shadow {
     pub instance: u32,
     /// What it is compared with.
     pub decided: Decided,
+    /// Where mail goes now.
+    pub pool: PoolId,
+    /// A refusal of its would be ignored (RFC 5321 4.5.1).
+    pub tolerated: bool,
 }
 
 /// What was decided; `None`: nothing, and the dialog went on.

@@ -295,6 +295,40 @@ impl Needs {
     }
 }
 
+/// Octets of one transaction's addresses, parameters and notes.
+pub const ENVELOPE: usize = 256 << 10;
+
+/// Header fields that go before a message's own.
+#[derive(Clone, Default, Debug)]
+pub struct Prepended {
+    octets: Vec<u8>,
+    /// So many of them were said before DATA.
+    lasting: usize,
+}
+
+impl Prepended {
+    /// All of them, each with its line end.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// One more, said of DATA or before.
+    pub fn add(&mut self, field: &[u8], of_data: bool) {
+        if !of_data {
+            self.data_again();
+        }
+        self.octets.extend_from_slice(field);
+        if !of_data {
+            self.lasting = self.octets.len();
+        }
+    }
+
+    /// DATA is said anew: what was said of one that was refused is void.
+    pub fn data_again(&mut self) {
+        self.octets.truncate(self.lasting);
+    }
+}
+
 /// A transaction from MAIL to its end.
 #[derive(Debug)]
 pub struct Transaction {
@@ -308,10 +342,10 @@ pub struct Transaction {
     pub pinned: Option<Place>,
     /// Whether MAIL was answered 2xx.
     pub accepted: bool,
-    /// Octets of its addresses, parameters, notes and prepended fields.
+    /// Octets of its addresses, parameters and notes.
     pub held: usize,
     /// Header fields that go before the message's own.
-    pub prepended: Vec<u8>,
+    pub prepended: Prepended,
     /// The recipients answered 2xx by the transaction's hop, in order.
     pub recipients: Vec<Recipient>,
     /// Recipients swallowed on purpose.
@@ -331,16 +365,15 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Octets of its addresses, parameters, notes and prepended fields.
+    pub fn held(&self) -> usize {
+        self.held + self.prepended.octets.len()
+    }
+
     /// A recipient was answered 2xx by its hop.
     pub fn accepts(&mut self, recipient: Recipient) {
         self.held += recipient.octets();
         self.recipients.push(recipient);
-    }
-
-    /// A header field, with its line end, goes before the message's own, and behind those that do already.
-    pub fn prepends(&mut self, field: &[u8]) {
-        self.held += field.len();
-        self.prepended.extend_from_slice(field);
     }
 
     /// MAIL was given new values: what it uses is what it says now. `known`: what the client was shown, or the hop offers.

@@ -15,7 +15,7 @@ use super::facts::ClientFacts;
 use super::route::{Domain, PoolId};
 pub use super::stage::{Giver, RuleId, Stage, Stages};
 pub use super::transaction::FRAME;
-use super::transaction::{Mail, Needs, Spoken, Transaction};
+use super::transaction::{Mail, Needs, Prepended, Spoken, Transaction};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
 /// The dialog so far, as it stands when somebody is asked. What the stage cannot know is `None`.
@@ -123,7 +123,7 @@ impl Supposed {
             pinned: None,
             accepted: true,
             held: 0,
-            prepended: Vec::new(),
+            prepended: Prepended::default(),
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),

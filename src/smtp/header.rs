@@ -13,7 +13,8 @@ const LINE: usize = 998;
 pub fn is_header_field(octets: &[u8]) -> bool {
     let Some(field) = octets.strip_suffix(b"\r\n") else { return false };
     let Some(colon) = memchr::memchr(b':', field) else { return false };
-    let is_name = colon > 0 && field[..colon].iter().all(u8::is_ascii_graphic);
+    // A dot at the beginning of a line is one that stuffing has to do with (RFC 5321 4.5.2).
+    let is_name = colon > 0 && !field.starts_with(b".") && field[..colon].iter().all(u8::is_ascii_graphic);
     let mut lines = field.split(|&octet| octet == b'\n');
     let first = lines.next().unwrap_or_default();
     // What goes on is told by its first octet, and has more than white space: an empty line would end the header.
@@ -59,6 +60,7 @@ mod tests {
             "A: b\n",
             "A b\r\n",
             ": b\r\n",
+            ".A: b\r\n",
             "A: b\r\nC: d\r\n",
             "A: b\r\n\r\n",
             "A: b\r\n \r\n",

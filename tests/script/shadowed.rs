@@ -6,9 +6,9 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use gatepost::session::callout::{CalloutId, CalloutTerms, Callouts};
+use gatepost::session::callout::{CalloutId, CalloutTerms, Callouts, NoCallouts};
 use gatepost::session::verdict::{Question, Stage, Stages};
-use gatepost::smtp::ReplyRef;
+use gatepost::smtp::{ReplyRef, Verb};
 
 /// The one in shadow.
 const SHADOW: CalloutId = CalloutId(u16::MAX);
@@ -43,14 +43,17 @@ impl Callouts for Shadowed {
             return self.0.encode(callout, question, reply);
         }
         let argument = match question.verb {
-            gatepost::smtp::Verb::Auth => question.argument,
+            Verb::Auth => question.argument,
             _ => question.recipient.or(question.sender).map(|path| path.as_bytes()).unwrap_or_default(),
         };
         argument.into()
     }
 
     fn terms(&self, callout: CalloutId) -> CalloutTerms {
-        self.0.terms(callout)
+        match callout {
+            SHADOW => NoCallouts.terms(callout),
+            _ => self.0.terms(callout),
+        }
     }
 
     fn name(&self, callout: CalloutId) -> &str {

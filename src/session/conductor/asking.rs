@@ -67,6 +67,9 @@ pub(super) struct Heard<'r> {
 impl Conductor {
     /// Asks about a command, and does what is decided.
     pub(super) fn ask(&mut self, turn: &mut Turn<'_>, stage: Stage, mut what: What, subject: Subject<'_>) {
+        if let (Stage::Data, Some(transaction)) = (stage, self.delivery.transaction_mut()) {
+            transaction.prepended.data_again();
+        }
         if self.settings.rules.stages().has(stage) {
             let answer = self.settings.rules.command(&self.subject_question(stage, &what, subject));
             self.note_command(turn, stage, &answer);

@@ -11,15 +11,14 @@ use super::super::events::Event;
 use super::super::owed::What;
 use super::super::peer::HopId;
 use super::super::stage::Stage;
-use super::super::transaction::{FRAME, Mail, Needs, Notes, Recipient, Spoken, Transaction};
+use super::super::transaction::{
+    ENVELOPE, FRAME, Mail, Needs, Notes, Prepended, Recipient, Spoken, Transaction,
+};
 use super::super::turn::Turn;
 use super::super::verdict::Rewrites;
 use super::Conductor;
 use super::asking::Subject;
 use crate::smtp::{Keyword, Own, Params, Path, Verb, needed_by, own};
-
-/// Octets of one transaction's addresses, parameters and notes.
-const ENVELOPE: usize = 256 << 10;
 
 impl Conductor {
     pub(super) fn take_mail(&mut self, turn: &mut Turn<'_>, path: Path<'_>, params: Params<'_>) {
@@ -53,7 +52,7 @@ impl Conductor {
             accepted: false,
             pinned: None,
             held: path.as_bytes().len() + params.as_bytes().len(),
-            prepended: Vec::new(),
+            prepended: Prepended::default(),
             recipients: Vec::new(),
             swallowed: 0,
             needs: Needs::default(),
@@ -89,7 +88,7 @@ impl Conductor {
             return self.reply_error(turn, &own::BAD_RECIPIENT);
         }
         if transaction.recipients.len() + transaction.swallowed + pending >= self.settings.limits.recipients
-            || transaction.held + held > ENVELOPE
+            || transaction.held() + held > ENVELOPE
         {
             return self.reply_own(turn, &own::TOO_MANY_RECIPIENTS);
         }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::super::callout::CalloutAnswer;
+use super::super::callout::{Beside, CalloutAnswer};
 use super::super::conversations::{About, Inquiry, Open, Ruling};
 use super::super::events::{CalloutEnd, Event, VerdictKind};
 use super::super::fault::{Fault, FaultKind};
@@ -17,7 +17,8 @@ use super::super::io::Output;
 use super::super::law::{command_fault, is_postmaster, reply_fault};
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::Ticket;
-use super::super::stage::Giver;
+use super::super::stage::{Giver, Stage};
+use super::super::transaction::ENVELOPE;
 use super::super::turn::Turn;
 use super::super::verdict::{CommandVerdict, ReplyVerdict};
 use super::Conductor;
@@ -75,6 +76,7 @@ impl Conductor {
             (CalloutAnswer::Command { rewrites, verdict, beside }, None) => {
                 command_fault(inquiry.stage, rewrites, verdict.as_ref(), beside.as_deref(), terms)
                     .or_else(|| self.rewrites_fault(what, rewrites))
+                    .or_else(|| self.prepend_fault(beside.as_deref()))
             }
             (CalloutAnswer::Reply(verdict), Some(reply)) => {
                 let most = self.settings.limits.command_line;
@@ -87,6 +89,13 @@ impl Conductor {
             Some(fault) => Err(Fault::new(FaultKind::NotAllowed, fault)),
             None => Ok(answer),
         }
+    }
+
+    fn prepend_fault(&self, beside: Option<&Beside>) -> Option<&'static str> {
+        let octets = beside?.prepend.as_ref()?.len();
+        let transaction = self.delivery.transaction()?;
+        (transaction.held() + octets > ENVELOPE)
+            .then_some("more header fields than a transaction has room for")
     }
 
     /// An answer that may be believed.
@@ -103,7 +112,9 @@ impl Conductor {
         let (mut end, ruling) = match answer {
             CalloutAnswer::Command { rewrites, verdict, beside } => {
                 if let Some(beside) = beside {
-                    inquiry.provisos.note(open.callout, &beside);
+                    if !tolerates {
+                        inquiry.provisos.note(open.callout, &beside);
+                    }
                     if let Some(remark) = beside.remark {
                         let name = self.settings.callouts.name(open.callout).into();
                         turn.wish(Output::Remarked(name, stage, remark));
@@ -111,7 +122,7 @@ impl Conductor {
                     if let (Some(field), Some(transaction)) =
                         (beside.prepend, self.delivery.transaction_mut())
                     {
-                        transaction.prepends(&field);
+                        transaction.prepended.add(&field, stage == Stage::Data);
                     }
                 }
                 let rewritten = self.rewrite(&mut what, rewrites);

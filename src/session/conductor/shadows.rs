@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::super::conversations::{About, Inquiry, Ruling};
 use super::super::io::{Decided, Output, Shadow};
+use super::super::law::names_postmaster;
 use super::super::owed::What;
 use super::super::stage::Stage;
 use super::super::turn::Turn;
@@ -50,6 +51,9 @@ impl Conductor {
                 question: callouts.encode(callout, question, heard),
                 instance: question.instance,
                 decided: decided.clone(),
+                pool: self.delivery.transaction().map_or(self.hops.pool(), |transaction| transaction.pool),
+                tolerated: !callouts.terms(callout).refuse_postmaster
+                    && question.recipient_given.is_some_and(names_postmaster),
             })));
         }
     }

@@ -308,7 +308,7 @@ impl Delivery {
             Outlet::Hop { hop, form, .. } => {
                 let tx = turn.to(Peer::Upstream(hop));
                 if matches!(form, Form::Data) && !content.left {
-                    tx.put(&transaction.prepended);
+                    tx.put(transaction.prepended.octets());
                 }
                 match form {
                     // Its own octets where they are whole: one slice with the content before them.
@@ -386,5 +386,5 @@ impl Delivery {
 
 /// What goes before the message's own octets.
 fn prepended(transaction: Option<&Transaction>) -> &[u8] {
-    transaction.map_or(&[], |transaction| &transaction.prepended)
+    transaction.map_or(&[], |transaction| transaction.prepended.octets())
 }

@@ -95,8 +95,12 @@ fn rung_fault(rung: &Rung, most: usize) -> Option<&'static str> {
 /// Whether this is the recipient `<postmaster>` as the client gave it.
 pub fn is_postmaster(what: &What) -> bool {
     let What::Rcpt(recipient) = what else { return false };
-    Path::parse(recipient.given_octets())
-        .is_ok_and(|path| path.domain().is_none() && path.local().eq_ignore_ascii_case(b"postmaster"))
+    Path::parse(recipient.given_octets()).is_ok_and(|path| names_postmaster(path))
+}
+
+/// Whether a path is `<postmaster>`.
+pub fn names_postmaster(path: Path<'_>) -> bool {
+    path.domain().is_none() && path.local().eq_ignore_ascii_case(b"postmaster")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
 use crate::callout::Instance;
-use crate::callout::policy::PolicyClient;
+use crate::callout::policy::{DOUBT, PolicyClient};
 use crate::config::types::{Dns, Target};
 
 /// What a server does with a request.
@@ -212,4 +212,39 @@ async fn the_next_address_and_the_last_good_one_first() {
     let client = self::client(&[dead, Target::Unix("/nonexistent/socket".into())], 10);
     let heard = said(&client, &Instance::default()).await;
     assert!(heard.starts_with("unreachable: unix:/nonexistent/socket: "), "{heard}");
+}
+
+/// A server that serves one connection at a time: the next is accepted when that is closed.
+#[tokio::test]
+async fn room_is_made_before_a_new_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            while whole_request(&mut stream).await {
+                stream.write_all(b"action=DUNNO\n\n").await.unwrap();
+            }
+        }
+    });
+    let client = client(&[Target::Tcp { host: "127.0.0.1".to_owned(), port }], 1);
+    let (one, other) = (Instance::default(), Instance::default());
+    for instance in [&one, &other, &one] {
+        assert_eq!(said(&client, instance).await, "action=DUNNO\n\n");
+    }
+    // Those that wait at the same time have it in turn.
+    let both = tokio::join!(said(&client, &one), said(&client, &other));
+    assert_eq!(both, ("action=DUNNO\n\n".to_owned(), "action=DUNNO\n\n".to_owned()));
+}
+
+#[tokio::test]
+async fn one_that_is_silent_is_not_tried_first_again() {
+    let (silent, mut unanswered) = server(vec![DUNNO, Does::Nothing]).await;
+    let (good, mut asked) = server(vec![DUNNO]).await;
+    let client = client(&[silent, good], 10);
+    let [one, other, third] = [(); 3].map(|()| Instance::default());
+    said(&client, &one).await;
+    let given_up = timeout(DOUBT + DOUBT / 10, client.ask(REQUEST, &other)).await;
+    assert!(given_up.is_err());
+    assert_eq!(said(&client, &third).await, "action=DUNNO\n\n");
+    assert_eq!((connections(&mut unanswered), connections(&mut asked)), (vec![0, 1], vec![0]));
 }
