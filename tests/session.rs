@@ -18,6 +18,8 @@ mod passages;
 mod recipients;
 #[path = "session/records.rs"]
 mod records;
+#[path = "session/refusals.rs"]
+mod refusals;
 #[allow(dead_code, unused_imports, reason = "each test crate uses its own part of it")]
 mod script;
 #[path = "session/shadows.rs"]

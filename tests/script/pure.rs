@@ -72,6 +72,8 @@ pub struct Pure {
     pub aborted: Vec<Party>,
     /// What was to be logged about hops, and no line of the script has asked for yet.
     pub logged: Vec<String>,
+    /// Hops' refusals that no record tells of.
+    pub refusals: Vec<String>,
     fault: Option<String>,
     permit: Permit,
     stress: Arc<AtomicBool>,
@@ -126,6 +128,7 @@ impl Pure {
             traces: Vec::new(),
             aborted: Vec::new(),
             logged: Vec::new(),
+            refusals: Vec::new(),
             fault: None,
             stress: Arc::clone(&world.stress),
             permit: world
@@ -362,6 +365,9 @@ impl Pure {
                     }
                 }
                 Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
+                Output::HopRefused(by, reply) => {
+                    self.refusals.push(format!("{by}: {}", String::from_utf8_lossy(&reply)));
+                }
                 Output::Trace(peer, side, line) => {
                     let column = if peer == Peer::Downstream { "" } else { "        " };
                     let side = if side == TraceSide::Client { "C" } else { "S" };
@@ -371,7 +377,6 @@ impl Pure {
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::Refused(_)
-                | Output::HopRefused(..)
                 | Output::Remarked(..)
                 | Output::Malformed(..)
                 | Output::Foreign(..)
