@@ -16,7 +16,7 @@ use gatepost::limits::Permit;
 use gatepost::session::Session;
 use gatepost::session::callout::CalloutAnswer;
 use gatepost::session::client::TlsFaultKind;
-use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Shadow, Ticket, TraceSide};
+use gatepost::session::io::{Event, HOPS, HopId, Input, Out, Output, Peer, Said, Shadow, Ticket, TraceSide};
 use gatepost::session::record::{PassageRecord, Record};
 use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
@@ -72,7 +72,7 @@ pub struct Pure {
     pub aborted: Vec<Party>,
     /// What was to be logged about hops, and no line of the script has asked for yet.
     pub logged: Vec<String>,
-    /// Hops' refusals that no record tells of.
+    /// What was to be logged about refusals: whose, and the first line.
     pub refusals: Vec<String>,
     fault: Option<String>,
     permit: Permit,
@@ -165,6 +165,19 @@ impl Pure {
     /// How the hosts of a domain are spoken to: as those of the pool it was looked up for.
     fn terms_of(&self, domain: &Domain) -> HopTerms {
         domain.pool.and_then(|pool| self.terms.get(usize::from(pool.0)).copied()).unwrap_or_default()
+    }
+
+    /// Gatepost's own refusal, or a verdict's with its stage.
+    fn refusal(&self, said: &Said) -> String {
+        match said {
+            Said::Own(own) => format!("gatepost: {} {}", own.code, own.text),
+            Said::Written(written) => {
+                let by = self.session.author(written);
+                let at = written.author().map_or(String::new(), |(_, stage)| format!(" at {}", stage.as_str()));
+                format!("{by}{at}: {}", written.code().get())
+            }
+            Said::Heard(hop, _) => format!("{hop:?}, which has a line of its own"),
+        }
     }
 
     fn index(&self, party: &Party) -> Option<usize> {
@@ -365,6 +378,7 @@ impl Pure {
                     }
                 }
                 Output::Unmet(host, unmet) => self.logged.push(format!("hop {}: {unmet}", host.name())),
+                Output::Refused(said) => self.refusals.push(self.refusal(&said)),
                 Output::HopRefused(by, reply) => {
                     self.refusals.push(format!("{by}: {}", String::from_utf8_lossy(&reply)));
                 }
@@ -376,7 +390,6 @@ impl Pure {
                 Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
-                | Output::Refused(_)
                 | Output::Remarked(..)
                 | Output::Malformed(..)
                 | Output::Foreign(..)

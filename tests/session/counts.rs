@@ -68,6 +68,19 @@ fn a_reply_knows_who_said_it() {
     }
 }
 
+/// A greeting is the hop's, but for gatepost's own in the place of one that counts no more; what follows is the hop's.
+#[test]
+fn a_greeting_knows_who_said_it() {
+    for (name, by_gatepost) in [("auth-plain", [false; 2]), ("hop-tls-required", [true, false])] {
+        let played = Play::named(name).run();
+        let origins = played.events.iter().filter_map(|event| match event {
+            Event::Answered { origin, .. } => Some(*origin == Origin::Gatepost),
+            _ => None,
+        });
+        assert_eq!(origins.take(2).collect::<Vec<_>>(), by_gatepost, "{name}");
+    }
+}
+
 /// TLS with a hop or a client whose certificate nobody vouches for is counted as that.
 #[test]
 fn unverified_certificates_are_counted() {

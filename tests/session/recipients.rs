@@ -125,6 +125,40 @@ const RECIPIENTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        // As many tries as `limits.attempts` and the first; what is behind them is not kept.
+        "retry-attempts-limit-counts-no-failover",
+        &[
+            "jones@example.com>jones@two.example hop a: 250 2.1.5 Two ok",
+            "jones@example.com@a: 550 5.1.1 Unknown",
+            "jones@example.com@b: -",
+            "jones@example.com@c: 550 5.1.1 Unknown at c",
+        ],
+    ),
+    (
+        "bdat-refused-before-its-data-is-answered",
+        &["jones@example.com hop b: 250 2.1.5 Jones ok at b", "jones@example.com@b: 250 2.1.5 Jones ok at b"],
+    ),
+    // The session ends before it is answered: with somebody's last word, or without.
+    ("callout-client-leaves", &["jones@example.com -"]),
+    (
+        "failover-policy-421-is-passed-on",
+        &[
+            "jones@example.com hop a: 250 2.1.5 Recipient ok",
+            "jones@example.com@a: 250 2.1.5 Recipient ok",
+            "green@example.com hop a: 421 4.7.0 Too many errors from you",
+            "green@example.com@a: 421 4.7.0 Too many errors from you",
+        ],
+    ),
+    (
+        "retry-refused-greeting-is-the-ladders",
+        &[
+            "jones@example.com gatepost: 421 4.4.2 Connection to the next hop lost",
+            "jones@example.com@a: 550 5.1.1 Unknown",
+            "jones@example.com@c: 450 4.3.2 Not now",
+            "green@example.com -",
+        ],
+    ),
+    (
         "rcpt-reply-substitute-text",
         &[
             "jones@example.com hop a: 250 2.1.5 Recipient ok",
