@@ -58,6 +58,8 @@ pub struct Pure {
     told: VecDeque<(Ticket, CalloutAnswer)>,
     /// Each callout's latest question, and whether it is open.
     asked: BTreeMap<Party, (Ticket, Stage, bool)>,
+    /// Under which number of a transaction each question was asked.
+    pub instances: Vec<u32>,
     /// The transactions that ended.
     pub records: Vec<Record>,
     /// TLS that was passed through, and ended.
@@ -121,6 +123,7 @@ impl Pure {
             prompt: world.prompt.clone(),
             told: VecDeque::new(),
             asked: BTreeMap::new(),
+            instances: Vec::new(),
             records: Vec::new(),
             passed: Vec::new(),
             shadows: Vec::new(),
@@ -173,7 +176,8 @@ impl Pure {
             Said::Own(own) => format!("gatepost: {} {}", own.code, own.text),
             Said::Written(written) => {
                 let by = self.session.author(written);
-                let at = written.author().map_or(String::new(), |(_, stage)| format!(" at {}", stage.as_str()));
+                let at =
+                    written.author().map_or(String::new(), |(_, stage)| format!(" at {}", stage.as_str()));
                 format!("{by}{at}: {}", written.code().get())
             }
             Said::Heard(hop, _) => format!("{hop:?}, which has a line of its own"),
@@ -362,6 +366,7 @@ impl Pure {
                 Output::LookUp(domain) => self.looking = Some(domain),
                 Output::Record(record) => self.records.push(*record),
                 Output::Ask(ask) => {
+                    self.instances.push(ask.instance);
                     if let Some(prompt) = &self.prompt {
                         self.told.push_back((ask.ticket, prompt.take()));
                         continue;

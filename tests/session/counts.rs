@@ -8,13 +8,14 @@ use gatepost::session::io::{Event, Origin, Peer};
 
 use crate::script::play::Play;
 
-/// The commands, messages and verdicts that a script's dialog counts, in order, behind EHLO.
+/// The commands, messages, verdicts and malformed replies that a script's dialog counts, in order, behind EHLO.
 fn counted(name: &str) -> String {
     let played = Play::named(name).run();
     let shown = played.events.iter().filter_map(|event| match event {
         Event::Command(verb, taken) => Some(format!("{verb} {taken:?}")),
         Event::Message(end, octets) => Some(format!("{octets} octets {end:?}")),
         Event::Verdict(kind) => Some(format!("verdict {}", kind.as_str())),
+        Event::Malformed => Some("malformed".to_owned()),
         _ => None,
     });
     shown.filter(|shown| shown != "EHLO Forwarded").collect::<Vec<_>>().join(", ")
@@ -29,7 +30,7 @@ rcpt-swallowed: MAIL Forwarded, verdict discard, RCPT Answered, DATA Answered, 9
 d1-client-cut-in-content: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 30 octets Lost
 size-real-too-large: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 70400 octets Refused, NOOP Answered
 failover-not-in-mid-content: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 25 octets Lost
-malformed-after-end-of-data: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, 6 octets Lost
+malformed-after-end-of-data: MAIL Forwarded, RCPT Forwarded, DATA Forwarded, malformed, 6 octets Lost
 hops-no-route-after-235: AUTH Forwarded, verdict route, verdict skipped, MAIL Forwarded
 connect-reply-verdict-bdat-is-swallowed: verdict reply, BDAT Answered, NOOP Answered
 bdat-asks-data-once: MAIL Forwarded, RCPT Forwarded, verdict reply, BDAT Refused, BDAT Refused, 10 octets Refused

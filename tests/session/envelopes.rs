@@ -118,3 +118,55 @@ S: 354 Go ahead
         ]
     );
 }
+
+/// What is asked in one transaction is told from what is asked in another, whatever is asked in each.
+#[test]
+fn transactions_are_told_apart() {
+    let callouts = "\
+callouts:
+  - { type: http, url: \"http://127.0.0.1:9/\", name: one, stages: [mail, rcpt, other] }
+";
+    let transaction = "\
+C: MAIL FROM:<smith@example.org>
+    ask one mail <smith@example.org>
+    verdict pass
+        C: MAIL FROM:<smith@example.org>
+        S: 250 2.1.0 Sender ok
+S: 250 2.1.0 Sender ok
+C: RCPT TO:<jones@example.com>
+    ask one rcpt <jones@example.com>
+    verdict reply 550 5.1.1 Unknown
+S: 550 5.1.1 Unknown
+C: RSET
+        C: RSET
+        S: 250 2.0.0 Ok
+S: 250 2.0.0 Ok
+";
+    let asked =
+        Play::written(callouts, &format!("include opened\n{transaction}{transaction}")).run().instances;
+    assert!(
+        matches!(*asked, [one, and, other, too] if one == and && other == too && one != other),
+        "{asked:?}"
+    );
+}
+
+/// The octets of an envelope, and of what its record keeps, are bounded: 256 KiB are taken.
+#[test]
+fn as_many_octets_as_an_envelope_may_have() {
+    let recipient = |octets: usize| {
+        let said = format!("C: RCPT TO:<{}@example.com>\n", "x".repeat(octets - "@example.com".len()));
+        format!("{said}        {said}        S: 250 2.1.5 Ok\nS: 250 2.1.5 Ok\n")
+    };
+    let mail = "\
+C: MAIL FROM:<smith@example.org>
+        C: MAIL FROM:<smith@example.org>
+        S: 250 2.1.0 Sender ok
+S: 250 2.1.0 Sender ok
+";
+    // Each is kept as it is said upstream, and as the record has it with its reply.
+    let each = 1000 + 1000 + "250 2.1.5 Ok".len();
+    let left = (256 << 10) - "smith@example.org".len();
+    let all = recipient(1000).repeat(left / each) + &recipient(left % each);
+    let one_more = "C: RCPT TO:<x@example.com>\nS: 452 4.5.3 Too many recipients [id]\n";
+    Play::written("", &format!("include opened\n{mail}{all}{one_more}")).run();
+}
