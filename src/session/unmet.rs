@@ -73,3 +73,25 @@ impl fmt::Display for Unmet {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::facts::TlsFaultKind;
+
+    /// Each is said so often by itself: no two may have the same word.
+    #[test]
+    fn things_are_told_apart() {
+        let fault = TlsFault { kind: TlsFaultKind::Protocol, what: "x".into() };
+        for (lack, thing) in [
+            (Lack::NotOffered("XCLIENT"), "XCLIENT"),
+            (Lack::Refused("XFORWARD", "550 no".as_bytes().into()), "XFORWARD"),
+            (Lack::NotOffered("STARTTLS"), "STARTTLS"),
+            (Lack::Withdrawn, "STARTTLS withdrawn"),
+            (Lack::Tls(fault), "TLS"),
+            (Lack::SourceAddress("no route".into()), "source_address"),
+        ] {
+            assert_eq!(lack.thing(), thing);
+        }
+    }
+}

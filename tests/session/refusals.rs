@@ -32,6 +32,7 @@ data-reply-verdict-at-data: rule frozen at data: 451
 other-disconnect: rule hang-up at other: 421
 # What a transaction's record tells of.
 d4-reply-codes-are-not-folded:
+d6-no-2xx-without-the-hops:
 mail-reply-substitute-text: rule plain-words at mail-reply: 553
 retry-all-refused-first-reply-heard:
 # What gatepost says for itself.

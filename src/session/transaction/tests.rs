@@ -36,6 +36,19 @@ fn an_original_that_does_not_fit_is_not_named() {
     }
 }
 
+#[test]
+fn an_original_is_named_in_a_line_of_1012_octets() {
+    let around = "RCPT TO:<c@d.test> ORCPT=rfc822;a@\r\n".len();
+    for (octets, named) in [(1012, true), (1013, false)] {
+        let long = format!("a@{}", "b".repeat(octets - around));
+        let given = Recipient { sent: Spoken::new(long.as_bytes(), b""), given: None };
+        let mut line = b"MAIL FROM:<>\r\n".to_vec();
+        let start = line.len();
+        given.rewritten(b"c@d.test").write(carries(true), &mut line);
+        assert_eq!(line.len() - start == octets, named, "{octets}");
+    }
+}
+
 fn carries(dsn: bool) -> Carries {
     Carries { lmtp: false, size: true, dsn, line: 2048 }
 }
