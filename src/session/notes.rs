@@ -51,7 +51,7 @@ impl<'r> Told<'r> {
 fn said_line(said: &Said) -> Box<[u8]> {
     match said {
         Said::Written(reply) => first_line(reply.as_bytes()),
-        Said::Heard(_, reply) => first_line(reply.as_bytes()),
+        Said::Heard(_, reply, _) => first_line(reply.as_bytes()),
         Said::Own(own) => {
             format!("{} {} {}", own.code, own.enhanced.unwrap_or_default(), own.text).into_bytes().into()
         }

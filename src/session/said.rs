@@ -18,8 +18,8 @@ pub enum Said {
     Own(&'static Own),
     /// One that a verdict wrote.
     Written(Written),
-    /// A hop's, kept.
-    Heard(HopId, Arc<Reply>),
+    /// A hop's, kept; with its name where it may be gone by the time this is said.
+    Heard(HopId, Arc<Reply>, Option<Arc<str>>),
 }
 
 /// A reply that was put together: by a verdict, or by gatepost where no rule or callout decided.
@@ -64,7 +64,7 @@ impl Said {
 
     /// A hop's reply, to be said when its turn comes.
     pub fn heard(hop: HopId, reply: ReplyRef<'_>) -> Said {
-        Said::Heard(hop, Arc::new(reply.to_owned()))
+        Said::Heard(hop, Arc::new(reply.to_owned()), None)
     }
 
     /// Its code.
@@ -72,7 +72,7 @@ impl Said {
         match self {
             Said::Own(own) => own.code(),
             Said::Written(reply) => reply.code(),
-            Said::Heard(_, reply) => reply.code(),
+            Said::Heard(_, reply, _) => reply.code(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Said {
     pub fn origin(&self) -> Origin {
         match self {
             Said::Own(_) | Said::Written(_) => Origin::Gatepost,
-            Said::Heard(hop, _) => Origin::Hop(*hop),
+            Said::Heard(hop, ..) => Origin::Hop(*hop),
         }
     }
 }

@@ -180,7 +180,7 @@ impl Pure {
                     written.author().map_or(String::new(), |(_, stage)| format!(" at {}", stage.as_str()));
                 format!("{by}{at}: {}", written.code().get())
             }
-            Said::Heard(hop, _) => format!("{hop:?}, which has a line of its own"),
+            Said::Heard(hop, ..) => format!("{hop:?}, which has a line of its own"),
         }
     }
 

@@ -19,6 +19,8 @@ hello-comes-after-all: hop a: 503 5.5.1 Say EHLO, gatepost: 500 Command not reco
 # The last word is one, and logged once.
 auth-421-is-the-last-word: hop a: 421 4.3.0 Too many failures
 hop-says-521: hop a: 521 5.7.1 We are done
+# Also of a host that is gone since.
+failover-temporary-wins: hop b: 450 4.3.2 b will, in a while, gatepost: 503 Only QUIT is served
 # In another's words it is that one's.
 auth-reply-substitute-text: rule plain-words at auth-reply: 535
 helo-reply-substitute: rule no-ehlo at helo-reply: 550

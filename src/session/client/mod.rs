@@ -150,14 +150,14 @@ impl Client {
         match said {
             Said::Own(own) => tx.write(|line| own.write(id, line)),
             Said::Written(reply) => tx.put(reply.as_bytes()),
-            Said::Heard(_, reply) => tx.put(reply.as_bytes()),
+            Said::Heard(_, reply, _) => tx.put(reply.as_bytes()),
         }
         if tracing {
             let mut line = Vec::new();
             match said {
                 Said::Own(own) => own.write(id, &mut line),
                 Said::Written(reply) => line.extend_from_slice(reply.as_bytes()),
-                Said::Heard(_, reply) => line.extend_from_slice(reply.as_bytes()),
+                Said::Heard(_, reply, _) => line.extend_from_slice(reply.as_bytes()),
             }
             turn.trace(Peer::Downstream, TraceSide::Server, &line);
         }

@@ -162,7 +162,7 @@ impl Conductor {
                 (Some(refusal), _) => refusal,
                 (None, Some(nowhere)) => Said::Own(nowhere),
                 (None, None) => match origin {
-                    Origin::Hop(hop) => Said::Heard(hop, Arc::new(*reply)),
+                    Origin::Hop(hop) => Said::Heard(hop, Arc::new(*reply), None),
                     Origin::Gatepost => Said::Written(Arc::new(*reply).into()),
                 },
             };

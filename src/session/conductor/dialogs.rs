@@ -222,7 +222,7 @@ impl Conductor {
         let Some(closed) = self.hops.close(turn, hop, false) else { return };
         // What a hop on a ladder says is the ladder's.
         if let Some(refusal) = refusal.filter(|_| !trial || self.is_route()) {
-            self.hops.refused(hop, *refusal, !closed.is_told());
+            self.hops.refused(hop, closed.name().clone(), *refusal, !closed.is_told());
         }
         if closed.is_ready() && !trial {
             self.hops.was_lost();

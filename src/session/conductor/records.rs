@@ -156,7 +156,8 @@ impl Conductor {
     fn speaker(&self, told: Told<'_>) -> Speaker {
         match told {
             Told::Written(reply) | Told::Said(Said::Written(reply)) => self.settings.author(reply),
-            Told::Said(Said::Heard(hop, _)) => self.hop_speaks(*hop),
+            Told::Said(Said::Heard(_, _, Some(name))) => Speaker::Hop(Arc::clone(name)),
+            Told::Said(Said::Heard(hop, _, None)) => self.hop_speaks(*hop),
             Told::Heard(Origin::Hop(hop), _) => self.hop_speaks(hop),
             Told::Said(Said::Own(_)) | Told::Heard(Origin::Gatepost, _) => Speaker::Gatepost,
         }

@@ -54,6 +54,7 @@ enum Mark {
 #[derive(Debug)]
 struct Refusal {
     hop: HopId,
+    name: Arc<str>,
     reply: Reply,
     /// It speaks of gatepost, not of the client.
     ours: bool,
@@ -183,19 +184,19 @@ impl Hops {
 
     /// A hop refused. The first refusal is kept until the client was answered, but a temporary one wins over a
     /// permanent one; and behind a loss none becomes the client's.
-    pub fn refused(&mut self, hop: HopId, reply: Reply, ours: bool) {
+    pub fn refused(&mut self, hop: HopId, name: Arc<str>, reply: Reply, ours: bool) {
         let better = |kept: &Refusal| kept.reply.code().is_permanent() && reply.code().is_transient();
         if !self.is(Mark::Lost) && self.refusal.as_deref().is_none_or(better) {
-            self.refusal = Some(Box::new(Refusal { hop, reply, ours }));
+            self.refusal = Some(Box::new(Refusal { hop, name, reply, ours }));
         }
     }
 
     /// The refusal that is kept, to be said; it is taken. A permanent one that speaks of gatepost is no client's.
     pub fn take_refusal(&mut self) -> Option<Said> {
-        let Refusal { hop, reply, ours } = *self.refusal.take()?;
+        let Refusal { hop, name, reply, ours } = *self.refusal.take()?;
         Some(match ours && reply.code().is_permanent() {
             true => Said::Own(&own::HOP_REFUSES),
-            false => Said::Heard(hop, Arc::new(reply)),
+            false => Said::Heard(hop, Arc::new(reply), Some(name)),
         })
     }
 
