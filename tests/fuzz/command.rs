@@ -5,7 +5,7 @@
 //! another thing for being written again; a secret be printed.
 
 use bolero::check;
-use gatepost::smtp::{Canonical, Command, Line, Params, Path, next_line};
+use gatepost::smtp::{Canonical, Command, Line, Params, Path, next_line, shown_mechanism};
 
 use super::octets::{Inputs, Octets, spelled};
 
@@ -137,7 +137,12 @@ fn parses(line: &[u8]) {
             keeps_params(params);
         }
         (Command::Auth { mechanism, initial: Some(_) }, _) => {
-            assert_eq!(format!("{command:?}"), format!("\"AUTH {} ***\"", mechanism.escape_ascii()));
+            // What is no mechanism may be the secret itself.
+            let shown = match shown_mechanism(mechanism) {
+                b"" => "\"AUTH ***\"".to_owned(),
+                name => format!("\"AUTH {} ***\"", name.escape_ascii()),
+            };
+            assert_eq!(format!("{command:?}"), shown);
             assert_eq!(again, command);
         }
         _ => assert_eq!(again, command),
