@@ -6,8 +6,13 @@
 //!
 //! RFC 5321 3.3 and 4.1.1.2-3; RFC 3461 4.2 (ORCPT).
 
+mod prepended;
+#[cfg(test)]
+mod tests;
+
 use std::time::Instant;
 
+pub use self::prepended::Prepended;
 use super::events::VerdictKind;
 use super::peer::HopId;
 use super::record::{Address, AttemptRecord, LastWord, RecipientRecord, Speaker};
@@ -298,37 +303,6 @@ impl Needs {
 /// Octets of one transaction's addresses, parameters and notes.
 pub const ENVELOPE: usize = 256 << 10;
 
-/// Header fields that go before a message's own.
-#[derive(Clone, Default, Debug)]
-pub struct Prepended {
-    octets: Vec<u8>,
-    /// So many of them were said before DATA.
-    lasting: usize,
-}
-
-impl Prepended {
-    /// All of them, each with its line end.
-    pub fn octets(&self) -> &[u8] {
-        &self.octets
-    }
-
-    /// One more, said of DATA or before.
-    pub fn add(&mut self, field: &[u8], of_data: bool) {
-        if !of_data {
-            self.data_again();
-        }
-        self.octets.extend_from_slice(field);
-        if !of_data {
-            self.lasting = self.octets.len();
-        }
-    }
-
-    /// DATA is said anew: what was said of one that was refused is void.
-    pub fn data_again(&mut self) {
-        self.octets.truncate(self.lasting);
-    }
-}
-
 /// A transaction from MAIL to its end.
 #[derive(Debug)]
 pub struct Transaction {
@@ -367,7 +341,7 @@ pub struct Transaction {
 impl Transaction {
     /// Octets of its addresses, parameters, notes and prepended fields.
     pub fn held(&self) -> usize {
-        self.held + self.prepended.octets.len()
+        self.held + self.prepended.octets().len()
     }
 
     /// A recipient was answered 2xx by its hop.
@@ -419,6 +393,3 @@ pub struct Notes {
     /// The latest refusal of DATA.
     pub refusal: Option<LastWord>,
 }
-
-#[cfg(test)]
-mod tests;
