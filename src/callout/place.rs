@@ -1,8 +1,8 @@
 //! Where a service is, and connections to it.
 //!
 //! **In**: a host and a port, as configured. **Out**: a connection; or why there is none.
-//! **Never**: keeps a deadline of its own for a question that waits, unless there is another place to ask; asks DNS for an address, or for a name again while
-//! its worker's resolver knows it.
+//! **Never**: keeps a deadline of its own for a question that waits, unless there is another place to ask; asks DNS for
+//! an address, or for a name again while its worker's resolver knows it.
 //!
 //! A name is asked for whenever a connection is made, so that a service that moved is found again. Its addresses are
 //! tried one after the other, IPv4 first, until one takes the connection.

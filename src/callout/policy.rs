@@ -7,8 +7,8 @@
 //! A transaction's requests go over one connection (SMTPD_POLICY_README: a server may count a message once though it is
 //! asked for each recipient), which nobody else has until the message is over, its session asks about another, or ends.
 //! There are `concurrency` of them at most; where one more is needed, that which has waited longest for a request is closed:
-//! a client that says nothing keeps nobody from being served. A connection that turns out to be dead is replaced, once, if not an octet of an answer was
-//! heard on it. Of several addresses the one that answered last is tried first.
+//! a client that says nothing keeps nobody from being served. A connection that turns out to be dead is replaced, once,
+//! if not an octet of an answer was heard on it. Of several addresses the one that answered last is tried first.
 
 mod action;
 mod attributes;

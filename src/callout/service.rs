@@ -2,7 +2,7 @@
 //!
 //! **In**: questions in the callout's own octets. **Out**: answers in the verdict types, or why there is none; how each
 //! question ended, counted.
-//! **Never**: decides what a failure means, or keeps a deadline.
+//! **Never**: decides what a failure means, or keeps a deadline but that of the one question that tries a service which fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

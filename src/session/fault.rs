@@ -43,7 +43,7 @@ pub enum FaultKind {
     Malformed,
     /// The answer can be read, and its stage does not allow it, or a value in it is not valid there.
     NotAllowed,
-    /// It has failed so often of late that it was not asked.
+    /// It was not asked: it has failed so often of late, or no time was left for it.
     NotAsked,
 }
 

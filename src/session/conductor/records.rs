@@ -129,8 +129,11 @@ impl Conductor {
 
     /// The client hears a hop's refusal that no transaction's record tells of: it has a line of its own.
     pub(super) fn hop_refused(&self, turn: &mut Turn<'_>, told: Told<'_>) {
+        if !told.code().is_negative() || !self.settings.records {
+            return;
+        }
         let by = self.speaker(told);
-        if self.settings.records && told.code().is_negative() && matches!(by, Speaker::Hop(_)) {
+        if matches!(by, Speaker::Hop(_)) {
             turn.wish(Output::HopRefused(by, told.line()));
         }
     }

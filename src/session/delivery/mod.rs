@@ -251,7 +251,7 @@ impl Delivery {
                 };
                 let peer = Peer::Upstream(*hop);
                 if let Some((size, last)) = announce {
-                    let command = format!("BDAT {}{last}\r\n", size + prepended.len() as u64);
+                    let command = format!("BDAT {}{last}\r\n", size.saturating_add(prepended.len() as u64));
                     turn.to(peer).put(command.as_bytes());
                     turn.to(peer).put(prepended);
                     turn.trace(peer, TraceSide::Client, command.as_bytes());
