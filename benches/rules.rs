@@ -61,6 +61,7 @@ fn question(stage: Stage, recipient: &[u8]) -> Question<'_> {
         size: None,
         verb: Verb::Rcpt,
         argument: b"",
+        message: None,
     }
 }
 

@@ -181,6 +181,15 @@ pub fn line(session: SessionId, peer: Peer, side: TraceSide, line: &[u8]) {
     match peer {
         Peer::Downstream => trace!(%session, "{who}: {}", text(line)),
         Peer::Upstream(hop) => trace!(%session, "    [{}] {who}: {}", hop.number(), text(line)),
+        // It speaks no SMTP.
+        Peer::Spool => {}
+    }
+}
+
+/// A message that could not be kept, or not be read back, and why.
+pub fn spool_failed(session: SessionId, folder: &std::path::Path, error: &std::io::Error) {
+    if burst::admits(Kind::Spool) {
+        warn!(%session, folder = %folder.display(), "spool: {error}");
     }
 }
 

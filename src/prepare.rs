@@ -22,7 +22,7 @@ use crate::rules::{Map, Maps, RuleSet, unreadable_map};
 use crate::session::callout::Callouts;
 use crate::session::limiter::Limiter;
 use crate::session::route::{Identity, NextHops, PoolId};
-use crate::session::settings::{Door, Settings};
+use crate::session::settings::{Door, Keeping, Settings};
 use crate::session::verdict::Rules;
 use crate::show;
 use crate::tls::{TlsSet, client_hello, faults};
@@ -295,6 +295,12 @@ pub fn settings(
         timeouts: config.timeouts.clone(),
         doors: config.listeners.iter().map(|listener| door(listener, tells_destination)).collect(),
         bare_newline: config.content.bare_newline,
+        keeping: Keeping {
+            memory: config.content.memory,
+            folder: config.content.spool.clone(),
+            keepalive: config.content.keepalive,
+            added_refused: config.content.on_added_recipient_refused,
+        },
         forward_verbs: config.forward_verbs.iter().map(|verb| verb.as_str().into()).collect(),
         forward_extensions: config.forward_extensions.iter().map(|word| word.as_str().into()).collect(),
         records: config.log.level >= LogLevel::Info,

@@ -47,5 +47,7 @@ mod reload;
 mod scratch;
 #[path = "process/shutdown.rs"]
 mod shutdown;
+#[path = "process/spool.rs"]
+mod spool;
 #[path = "process/tls.rs"]
 mod tls;

@@ -169,7 +169,7 @@ async fn the_documents_questions_are_asked() {
         play.hear(if *who == 'C' { Peer::Downstream } else { hop() }, line);
     }
     let asked: Vec<&str> = play.asked.iter().map(|asked| asked["stage"].as_str().unwrap()).collect();
-    for stage in Stage::ALL {
+    for stage in Stage::ALL.into_iter().filter(|stage| *stage != Stage::Message) {
         assert!(asked.contains(&stage.as_str()), "asked at {asked:?}, not at {}", stage.as_str());
     }
     let secrets = ["secret", "AGpvbmVz"];
@@ -191,6 +191,7 @@ fn shown() -> Vec<Value> {
     let json = |block: &str| block.split("```json\n").nth(1)?.split("```").next().map(str::to_owned);
     let questions = blocks.map(|block| serde_json::from_str(&json(block).expect("JSON follows")).unwrap());
     let questions: Vec<Value> = questions.collect();
-    assert_eq!(questions.len(), Stage::ALL.len(), "one for each stage");
+    // They are not shown messages.
+    assert_eq!(questions.len(), Stage::ALL.len() - 1, "one for each stage");
     questions
 }

@@ -125,7 +125,7 @@ impl Context<'_> {
                 explained.command = verdict;
                 told.unwrap_or_else(|| "pass".to_owned())
             }
-            Ok(CalloutAnswer::Reply(None)) => "pass".to_owned(),
+            Ok(CalloutAnswer::Message(_) | CalloutAnswer::Reply(None)) => "pass".to_owned(),
             Ok(CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(instead))))
                 if self.spares_postmaster(callouts, id)
                     && instead.code().is_negative()

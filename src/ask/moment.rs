@@ -120,8 +120,10 @@ fn facts(moment: &Moment) -> Option<ClientFacts> {
 }
 
 fn stage(name: &str) -> Result<Stage, String> {
-    config::stages().find(|stage| stage.as_str() == name).ok_or_else(|| {
-        let names: Vec<&str> = config::stages().map(Stage::as_str).collect();
+    // What is asked there is about a message, which is not read here.
+    let stages = || config::stages().filter(|stage| *stage != Stage::Message);
+    stages().find(|stage| stage.as_str() == name).ok_or_else(|| {
+        let names: Vec<&str> = stages().map(Stage::as_str).collect();
         format!("the stages are {}", names.join(", "))
     })
 }
@@ -240,7 +242,7 @@ impl<'m> Known<'m> {
             Stage::Auth | Stage::AuthReply => Verb::Auth,
             Stage::Mail | Stage::MailReply => Verb::Mail,
             Stage::Rcpt | Stage::RcptReply => Verb::Rcpt,
-            Stage::Data | Stage::DataReply | Stage::MessageReply => Verb::Data,
+            Stage::Data | Stage::DataReply | Stage::Message | Stage::MessageReply => Verb::Data,
             Stage::Other | Stage::OtherReply => self.command.as_ref().map_or(Verb::Other, Command::verb),
         };
         Question {
@@ -264,6 +266,7 @@ impl<'m> Known<'m> {
             size: self.moment.size.or(self.params.size()),
             verb,
             argument: b"",
+            message: None,
         }
     }
 }

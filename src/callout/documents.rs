@@ -60,6 +60,11 @@ fn shown(what: &str) -> Vec<(Stage, Value)> {
     found
 }
 
+/// The stages at which services that speak HTTP are asked.
+pub(super) fn stages() -> Vec<&'static str> {
+    Stage::ALL.into_iter().filter(|stage| *stage != Stage::Message).map(Stage::as_str).collect()
+}
+
 #[test]
 fn the_schema_is_what_the_code_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/callout.schema.json");
@@ -74,7 +79,8 @@ fn the_schema_is_what_the_code_says() {
 fn questions_and_answers_are_shown_for_every_stage() {
     let (question, answer) = (validator("Question"), validator("Answer"));
     let (questions, answers) = (shown("question"), shown("answer"));
-    for stage in Stage::ALL {
+    for stage in stages() {
+        let stage = Stage::ALL.into_iter().find(|known| known.as_str() == stage).expect("a stage");
         assert!(questions.iter().any(|(of, _)| *of == stage), "a question at {}", stage.as_str());
         assert!(answers.iter().any(|(of, _)| *of == stage), "an answer at {}", stage.as_str());
     }

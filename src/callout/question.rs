@@ -44,7 +44,7 @@ pub(super) struct Asked<'a> {
     /// The version of this format.
     protocol: Protocol,
     /// The stage, as in the configuration.
-    #[cfg_attr(test, schemars(extend("enum" = Stage::ALL.map(Stage::as_str))))]
+    #[cfg_attr(test, schemars(extend("enum" = crate::callout::documents::stages())))]
     stage: &'static str,
     /// The session, as logs and gatepost's own negative replies name it.
     session: String,

@@ -3,11 +3,13 @@
 //! **In**: the node `do`, the rule's stages and what it matches. **Out**: an [`Action`] that every one of the stages
 //! allows. **Never**: looks whether an upstream exists (that is `check`).
 //!
-//! Shapes: `do: accept`, `do: disconnect`, or keys: `rewrite`, and at most one of `reply`, `route`, `map`, `substitute`,
-//! `retry`, `accept: true`, `disconnect` (`true` or a reply). Which of them suits which stage: `session/law.rs`.
+//! Shapes: `do: accept`, `do: disconnect`, `do: discard`, or keys: `rewrite`, `remove_header`, `add_header`, and at most
+//! one of `reply`, `route`, `map`, `substitute`, `retry`, `discard: true`, `accept: true`, `disconnect` (`true` or a
+//! reply). Which of them suits which stage: `session/law.rs`.
 
 use super::address::domain;
 use super::error::suggestion;
+use super::message::{added, removed};
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Template, Variable};
 use super::scalar::is_keyword;
@@ -21,7 +23,8 @@ use crate::session::verdict::Stage;
 /// Decodes `do`.
 pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Option<Action> {
     if node.scalar().is_some() {
-        let words = [Verdict::Accept, Verdict::Disconnect].map(|verdict| (verdict.as_str(), verdict));
+        let words = [Verdict::Accept, Verdict::Disconnect, Verdict::Discard]
+            .map(|verdict| (verdict.as_str(), verdict));
         let text = node.scalar().unwrap_or_default();
         let Some((_, verdict)) = words.into_iter().find(|(name, _)| *name == text) else {
             return one_word(node, &text, &words.map(|(name, _)| name));
@@ -29,12 +32,15 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
         allowed(node, verdict, stages);
         let decide = match verdict {
             Verdict::Accept => Decide::Accept,
+            Verdict::Discard => Decide::Discard,
             _ => Decide::Disconnect(None),
         };
-        return Some(Action { rewrites: Rewrites::default(), decide: Some(decide) });
+        return Some(Action { decide: Some(decide), ..Action::default() });
     }
     let mut section = node.section()?;
     let rewrites = section.get_or("rewrite", Rewrites::default(), |node| rewrite(node, stages));
+    let remove_header = edits(&mut section, "remove_header", stages, removed);
+    let add_header = edits(&mut section, "add_header", stages, added);
     let mut decide: Option<(Verdict, Option<Decide>)> = None;
     for verdict in Verdict::ALL {
         let Some(node) = section.get(verdict.as_str()) else { continue };
@@ -53,11 +59,32 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
     {
         node.key_error("contradicts \"rewrite.recipient\": the map says what the recipient becomes");
     }
-    if decide.is_none() && section.get("rewrite").is_none() {
-        section.node().error(format!("needs rewrite or one of {}", names(|_| true)));
+    let changes = ["rewrite", "remove_header", "add_header"].map(|key| section.get(key).is_some());
+    if decide.is_none() && !changes.contains(&true) {
+        section
+            .node()
+            .error(format!("needs rewrite, add_header, remove_header or one of {}", names(|_| true)));
     }
     section.end();
-    Some(Action { rewrites, decide: decide.and_then(|(_, decide)| decide) })
+    Some(Action { rewrites, remove_header, add_header, decide: decide.and_then(|(_, decide)| decide) })
+}
+
+/// Changes of a message's header, one or a list of them.
+fn edits(
+    section: &mut Section<'_>,
+    key: &'static str,
+    stages: &[Stage],
+    read: impl Fn(&Node<'_>) -> Option<String>,
+) -> Vec<String> {
+    let Some(node) = section.get(key) else { return Vec::new() };
+    if let Some(stage) = stages.iter().find(|stage| **stage != Stage::Message) {
+        node.key_error(format!("is for message only, not for {}", stage.as_str()));
+    }
+    let entries = node.one_or_list();
+    if entries.is_empty() {
+        node.error("an empty list does nothing; leave the key out");
+    }
+    entries.iter().filter_map(read).collect()
 }
 
 /// Reports a word that does nothing alone, with what was likely meant.
@@ -82,7 +109,7 @@ fn shape(verdict: Verdict) -> Option<&'static str> {
         Verdict::Map => Some("{ map: recipients.map }"),
         Verdict::Substitute => Some("{ substitute: \"550 5.1.1 No such mailbox\" }"),
         Verdict::Retry => Some("{ retry: [{ upstream: other }] }"),
-        Verdict::Accept | Verdict::Disconnect => None,
+        Verdict::Accept | Verdict::Disconnect | Verdict::Discard => None,
     }
 }
 
@@ -118,6 +145,7 @@ fn decision(verdict: Verdict, node: &Node<'_>, stages: &[Stage], matches: &Match
         Verdict::Map => node.path().map(Decide::Map),
         Verdict::Retry => retry(node, stages, matches),
         Verdict::Accept => only_true(node).then_some(Decide::Accept),
+        Verdict::Discard => only_true(node).then_some(Decide::Discard),
         Verdict::Disconnect if node.value().to_bool().is_some() => {
             only_true(node).then_some(Decide::Disconnect(None))
         }

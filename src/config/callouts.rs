@@ -98,7 +98,7 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
                 section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| urls(&node));
             let secure = urls.as_ref().and_then(|urls| urls.first()).map(|url| url.secure);
             let tls = edges::callout_tls(&mut section, secure);
-            let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node, "callouts"));
+            let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node, false));
             (urls.map(CalloutKind::Http), tls, stages.unwrap_or_default())
         }
         Kind::Policy => {
@@ -156,7 +156,7 @@ fn addresses_of(node: &Node<'_>) -> Vec<Target> {
 
 /// The stages of a policy server.
 fn of_policy(node: &Node<'_>) -> Vec<Stage> {
-    let stages = stages(node, "callouts");
+    let stages = stages(node, false);
     for stage in stages.iter().filter(|stage| !OF_POLICY.contains(stage)) {
         node.error(format!(
             "a policy server is asked at connect, helo, mail, rcpt and data, not at {}",

@@ -17,6 +17,7 @@ mod edges;
 mod env;
 mod error;
 mod hops;
+mod message;
 mod network;
 pub mod operation;
 mod places;

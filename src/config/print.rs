@@ -5,17 +5,20 @@
 //! **Never**: comments or the order of the file; a key whose writing down would change its meaning is a comment
 //! (`hostname` and `limits.sessions`, where the default follows the machine).
 
+mod matches;
+
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use self::matches::matching;
 use super::callouts::{EFFECT, ON_ERROR};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::scalar::{print_duration, print_size};
-use super::settings::{BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
+use super::settings::{ADDED_REFUSED, BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
     Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Policy, Range,
-    Rewrites, Rule, SizeRange, Source, Target, TlsMatch, UpstreamPool, UpstreamTls,
+    Rewrites, Rule, Source, Target, UpstreamPool, UpstreamTls,
 };
 use crate::networks::Networks;
 use crate::session::route::HopTls;
@@ -42,6 +45,9 @@ impl fmt::Display for Config {
         writeln!(f, "content:")?;
         writeln!(f, "  memory: {}", print_size(content.memory as u64))?;
         writeln!(f, "  spool: {}", quoted(&content.spool.to_string_lossy()))?;
+        writeln!(f, "  keepalive: {}", print_duration(content.keepalive))?;
+        let added = name(&ADDED_REFUSED, content.on_added_recipient_refused);
+        writeln!(f, "  on_added_recipient_refused: {added}")?;
         writeln!(f, "  bare_newline: {}", name(&BARE_NEWLINE, content.bare_newline))?;
         writeln!(f, "dns: {{ servers: {} }}", list(self.dns.servers.iter().map(ToString::to_string)))?;
         writeln!(f, "greeting: {}", name(&GREETING, self.greeting))?;
@@ -238,6 +244,9 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
     if !rule.actions.rewrites.is_empty() {
         keys.push(format!("rewrite: {}", rewrite(&rule.actions.rewrites)));
     }
+    let edits = [("remove_header", &rule.actions.remove_header), ("add_header", &rule.actions.add_header)];
+    let given = edits.iter().filter(|(_, edits)| !edits.is_empty());
+    keys.extend(given.map(|(key, edits)| format!("{key}: {}", list(*edits))));
     keys.extend(rule.actions.decide.as_ref().map(decision));
     writeln!(f, "    do: {}", mapping(&keys))
 }
@@ -274,57 +283,6 @@ fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {
     writeln!(f, "    stages: [{}]", stages.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "))
 }
 
-fn matching(matches: &Match) -> String {
-    let mut keys = Vec::new();
-    let mut key = |key: &str, values: Vec<String>| {
-        if !values.is_empty() {
-            keys.push(format!("{key}: {}", list(values)));
-        }
-    };
-    key("listener", matches.listener.clone());
-    key("client", matches.client.iter().map(ToString::to_string).collect());
-    key("helo", matches.helo.clone());
-    key("sender", matches.sender.clone());
-    key("recipient", matches.recipient.clone());
-    key("recipient_given", matches.recipient_given.clone());
-    key("code", matches.code.iter().map(ToString::to_string).collect());
-    key("enhanced_code", matches.enhanced_code.clone());
-    key("text", matches.text.clone());
-    key("verb", matches.verb.clone());
-    key("login", matches.login.clone());
-    key("size", matches.size.iter().copied().map(range).collect());
-    keys.extend(matches.authenticated.map(|flag| format!("authenticated: {flag}")));
-    keys.extend(matches.tls.as_ref().map(|tls| format!("tls: {}", match_tls(tls))));
-    keys.extend(matches.not.as_ref().map(|not| format!("not: {}", matching(not))));
-    mapping(&keys)
-}
-
-fn match_tls(tls: &TlsMatch) -> String {
-    let keys = match tls {
-        TlsMatch::Is(is) => return is.to_string(),
-        TlsMatch::Of(keys) => keys,
-    };
-    let globs = [
-        ("version", &keys.version),
-        ("cipher", &keys.cipher),
-        ("server_name", &keys.server_name),
-        ("certificate", &keys.certificate),
-    ];
-    let given = globs.iter().filter(|(_, globs)| !globs.is_empty());
-    let mut written: Vec<String> = given.map(|(key, globs)| format!("{key}: {}", list(*globs))).collect();
-    written.extend(keys.verified.map(|flag| format!("verified: {flag}")));
-    mapping(&written)
-}
-
-fn range(range: SizeRange) -> String {
-    match (range.least, range.most) {
-        (least, most) if least == most => print_size(least),
-        (least, u64::MAX) => format!(">={}", print_size(least)),
-        (0, most) => format!("<={}", print_size(most)),
-        (least, most) => format!("{}..{}", print_size(least), print_size(most)),
-    }
-}
-
 fn rewrite(rewrites: &Rewrites) -> String {
     let mut keys = Vec::new();
     let templates =
@@ -345,6 +303,7 @@ fn decision(decide: &Decide) -> String {
         Decide::Route { upstream } => format!("route: {{ upstream: {} }}", quoted(upstream)),
         Decide::Map(file) => format!("map: {}", quoted(&file.to_string_lossy())),
         Decide::Accept => "accept: true".to_owned(),
+        Decide::Discard => "discard: true".to_owned(),
         Decide::Disconnect(None) => "disconnect: true".to_owned(),
         Decide::Disconnect(Some(lines)) => format!("disconnect: {}", list(lines)),
         Decide::Retry(ladder) => {

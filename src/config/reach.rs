@@ -68,7 +68,8 @@ fn reached(rules: &[Rule], context: &Context) {
         }
         let before = rewriting;
         let map = matches!(rule.actions.decide, Some(Decide::Map(_)));
-        rewriting += usize::from(map || !rule.actions.rewrites.is_empty());
+        let edits = !rule.actions.remove_header.is_empty() || !rule.actions.add_header.is_empty();
+        rewriting += usize::from(map || edits || !rule.actions.rewrites.is_empty());
         if !decides(rule) {
             continue;
         }
@@ -100,8 +101,8 @@ fn only_retries(rule: &Rule) -> bool {
 
 /// Whether a rewrite can change what a match is about.
 fn is_rewritable(matches: &Match) -> bool {
-    let Match { helo, sender, recipient, not, .. } = matches;
-    !(helo.is_empty() && sender.is_empty() && recipient.is_empty())
+    let Match { helo, sender, recipient, header, signed, not, .. } = matches;
+    !(helo.is_empty() && sender.is_empty() && recipient.is_empty() && header.is_empty() && signed.is_empty())
         || not.as_deref().is_some_and(is_rewritable)
 }
 
@@ -129,6 +130,10 @@ fn covers(wide: &Match, narrow: &Match) -> bool {
         && same(&wide.verb, &narrow.verb)
         && within(&wide.code, &narrow.code, code)
         && within(&wide.size, &narrow.size, size)
+        && within(&wide.header, &narrow.header, PartialEq::eq)
+        && within(&wide.signed, &narrow.signed, PartialEq::eq)
+        && same(&wide.attachment, &narrow.attachment)
+        && (!wide.mime_fault || narrow.mime_fault)
         && (wide.authenticated.is_none() || wide.authenticated == narrow.authenticated)
         && (wide.tls.is_none() || wide.tls == narrow.tls)
         && (wide.not.is_none() || wide.not == narrow.not)

@@ -64,7 +64,8 @@ pub struct Match {
     pub helo: Vec<String>,
     /// Globs over the reverse-path; `<>` is the null path.
     pub sender: Vec<String>,
-    /// Globs over the recipient as rewritten so far; one without `@` is the recipient without a domain.
+    /// Globs over the recipient as rewritten so far, at `message` over any; one without `@` is the recipient without a
+    /// domain.
     pub recipient: Vec<String>,
     /// Globs over the recipient as the client gave it.
     pub recipient_given: Vec<String>,
@@ -82,10 +83,40 @@ pub struct Match {
     pub login: Vec<String>,
     /// TLS between the client and gatepost, or the balancer in front of it.
     pub tls: Option<TlsMatch>,
-    /// Ranges of the SIZE declared at MAIL; a message that declares none is in no range.
+    /// Ranges of the SIZE declared at MAIL, at `message` of the size it has; a message that declares none is in no range.
     pub size: Vec<SizeRange>,
+    /// Header fields, as the message is edited so far.
+    pub header: Vec<HeaderMatch>,
+    /// What the message is signed by.
+    pub signed: Vec<Signed>,
+    /// Globs over the file names of its parts, or with a slash over their types.
+    pub attachment: Vec<String>,
+    /// Its MIME goes beyond what gatepost reads of one.
+    pub mime_fault: bool,
     /// What must not hold.
     pub not: Option<Box<Match>>,
+}
+
+/// A header field there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: String,
+    /// Globs over its value, unfolded and decoded; none: whatever it says.
+    pub value: Vec<String>,
+}
+
+/// How a message is signed, as its header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signed {
+    /// DKIM (RFC 6376).
+    Dkim,
+    /// ARC (RFC 8617).
+    Arc,
+    /// S/MIME (RFC 8551).
+    Smime,
+    /// PGP/MIME (RFC 3156).
+    Pgp,
 }
 
 /// `match.tls`.
@@ -162,6 +193,10 @@ impl SizeRange {
 pub struct Action {
     /// What is rewritten in the command.
     pub rewrites: Rewrites,
+    /// At `message`: the names of header fields that go, all of a name.
+    pub remove_header: Vec<String>,
+    /// At `message`: whole header fields, without line end, put before all others in this order.
+    pub add_header: Vec<String>,
     /// What ends the stage; `None` leaves it to those asked next.
     pub decide: Option<Decide>,
 }
@@ -226,6 +261,8 @@ pub enum Decide {
     Accept,
     /// Close the client, with these lines or the default `421 4.7.0`.
     Disconnect(Option<Vec<String>>),
+    /// Take the message and give it to nobody.
+    Discard,
 }
 
 impl Decide {
@@ -239,6 +276,7 @@ impl Decide {
             Self::Retry(_) => Verdict::Retry,
             Self::Accept => Verdict::Accept,
             Self::Disconnect(_) => Verdict::Disconnect,
+            Self::Discard => Verdict::Discard,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::action;
 use super::edges::is_off;
+use super::message::{header, signed};
 use super::network::network;
 use super::rule::{Action, CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
 use super::scalar::{parse_size, size_near};
@@ -61,7 +62,7 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
         .and_then(|node| name(&node, "rule"))
         .unwrap_or_default();
     let stages =
-        section.require("stages", ", such as rcpt").map(|node| stages(&node, "rules")).unwrap_or_default();
+        section.require("stages", ", such as rcpt").map(|node| stages(&node, true)).unwrap_or_default();
     let matches = section.get_or("match", Match::default(), |node| matching(node, &stages, 0));
     let actions = section
         .require("do", ", such as accept, or { reply: \"550 5.7.1 Not here\" }")
@@ -81,8 +82,8 @@ pub(super) fn name(node: &Node<'_>, what: &str) -> Option<String> {
     Some(name)
 }
 
-/// Stages, each once; `who` is asked there.
-pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
+/// Stages, each once; `message`: who is asked there can look into a message.
+pub(super) fn stages(node: &Node<'_>, message: bool) -> Vec<Stage> {
     let mut stages = Vec::new();
     let entries = node.one_or_list();
     if entries.is_empty() {
@@ -90,8 +91,8 @@ pub(super) fn stages(node: &Node<'_>, who: &str) -> Vec<Stage> {
     }
     for entry in entries {
         match entry.choice(&STAGES) {
-            Some(AskedAt::Message) => {
-                entry.error(format!("{who} at message are {LATER}, which looks into no message"))
+            Some(AskedAt::Stage(Stage::Message)) if !message => {
+                entry.error(format!("callouts at message are {LATER}, which shows them no message"));
             }
             Some(AskedAt::Disconnect) => {
                 entry.error("nobody is asked at disconnect, where the session is over; leave it out")
@@ -126,6 +127,10 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
         login: at.globs("login"),
         tls: at.get("tls").and_then(|node| tls(&node)),
         size: at.each("size", size),
+        header: at.each("header", header),
+        signed: at.each("signed", signed),
+        attachment: at.globs("attachment"),
+        mime_fault: at.get("fault").and_then(|node| node.choice(&[("mime", true)])).unwrap_or_default(),
         not: match at.get("not") {
             Some(node) if depth == DEEPEST_NOT => {
                 node.error("nested too deeply");
@@ -139,9 +144,6 @@ pub(super) fn matching(node: &Node<'_>, stages: &[Stage], depth: usize) -> Optio
         && let Some(node) = section.get("not")
     {
         node.error("\"not\" without a key never holds; leave it out, or say what must not hold");
-    }
-    for key in ["header", "attachment", "signed"] {
-        section.later(key, &format!("is {LATER}, which looks into no message"));
     }
     section.end();
     Some(matches)
@@ -206,7 +208,7 @@ impl<'a> Keys<'_, 'a> {
     }
 }
 
-fn glob(node: &Node<'_>) -> Option<String> {
+pub(super) fn glob(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     if text.len() > LONGEST_GLOB {
         node.error(format!("a pattern has at most {LONGEST_GLOB} octets"));

@@ -20,10 +20,14 @@ use super::types::{Admin, Config, Content, Dns, Greeting, Log, LogFormat, LogLev
 use super::walk::{Node, shown};
 use crate::dialog::{Limits, Timeouts};
 use crate::networks::Networks;
+use crate::session::settings::AddedRefused;
 use crate::smtp::BareNewline;
 
 /// Names of [`Greeting`].
 pub(super) const GREETING: [(&str, Greeting); 2] = [("hop", Greeting::Hop), ("own", Greeting::Own)];
+/// Names of [`AddedRefused`].
+pub(super) const ADDED_REFUSED: [(&str, AddedRefused); 2] =
+    [("reject", AddedRefused::Reject), ("ignore", AddedRefused::Ignore)];
 /// Names of [`BareNewline`].
 pub(super) const BARE_NEWLINE: [(&str, BareNewline); 2] =
     [("normalize", BareNewline::Normalize), ("reject", BareNewline::Reject)];
@@ -201,14 +205,16 @@ fn content(node: &Node<'_>) -> Option<Content> {
     let default = Content::default();
     let word = |text: &str| BARE_NEWLINE.iter().any(|(name, _)| *name == text);
     let mut section = node.section_like("{ bare_newline: % }", "normalize", word)?;
-    for key in ["memory", "spool"] {
-        if let Some(node) = section.get(key) {
-            node.warning("has no effect yet: this version spools no message");
-        }
-    }
     let content = Content {
         memory: section.get_or("memory", default.memory, |node| octets(node, 0, 1 << 30)),
         spool: section.get_or("spool", default.spool, Node::path),
+        keepalive: section
+            .get_or("keepalive", default.keepalive, |node| node.duration(Duration::from_secs(1))),
+        on_added_recipient_refused: section.get_or(
+            "on_added_recipient_refused",
+            default.on_added_recipient_refused,
+            |node| node.choice(&ADDED_REFUSED),
+        ),
         bare_newline: section.get_or("bare_newline", default.bare_newline, |node| node.choice(&BARE_NEWLINE)),
     };
     section.end();

@@ -15,8 +15,6 @@ use crate::session::verdict::Stage;
 pub(super) enum AskedAt {
     /// At a stage.
     Stage(Stage),
-    /// The whole content is in: not in this version.
-    Message,
     /// The session is over: told, not asked.
     Disconnect,
 }
@@ -37,7 +35,7 @@ pub(super) const STAGES: [(&str, AskedAt); 17] = [
     at(Stage::DataReply),
     at(Stage::Other),
     at(Stage::OtherReply),
-    ("message", AskedAt::Message),
+    at(Stage::Message),
     at(Stage::MessageReply),
     ("disconnect", AskedAt::Disconnect),
 ];
@@ -50,25 +48,26 @@ const fn at(stage: Stage) -> (&'static str, AskedAt) {
 pub(crate) fn stages() -> impl Iterator<Item = Stage> {
     STAGES.into_iter().filter_map(|(_, when)| match when {
         AskedAt::Stage(stage) => Some(stage),
-        AskedAt::Message | AskedAt::Disconnect => None,
+        AskedAt::Disconnect => None,
     })
 }
 
 /// Whether a rule at `stage` can know the `match` key `key`.
 pub(crate) fn knows(stage: Stage, key: &str) -> bool {
     use Stage::{
-        Auth, AuthReply, Connect, ConnectReply, Data, DataReply, Mail, MailReply, MessageReply, Rcpt,
-        RcptReply,
+        Auth, AuthReply, Connect, ConnectReply, Data, DataReply, Mail, MailReply, Message, MessageReply,
+        Rcpt, RcptReply,
     };
     match key {
         "helo" | "authenticated" => !matches!(stage, Connect | ConnectReply),
         "sender" | "size" => {
-            matches!(stage, Mail | MailReply | Rcpt | RcptReply | Data | DataReply | MessageReply)
+            matches!(stage, Mail | MailReply | Rcpt | RcptReply | Data | DataReply | Message | MessageReply)
         }
-        // Behind RCPT there is more than one.
-        "recipient" | "recipient_given" => matches!(stage, Rcpt | RcptReply),
+        // Behind RCPT there is more than one; at message any of them will do.
+        "recipient" | "recipient_given" => matches!(stage, Rcpt | RcptReply | Message),
+        "header" | "attachment" | "signed" | "fault" => stage == Message,
         "code" | "enhanced_code" | "text" => stage.is_reply(),
-        "verb" => !matches!(stage, Connect | ConnectReply | Auth | AuthReply | MessageReply),
+        "verb" => !matches!(stage, Connect | ConnectReply | Auth | AuthReply | Message | MessageReply),
         _ => true,
     }
 }
@@ -88,6 +87,10 @@ pub(super) fn reply_fault(stage: Stage, class: u8) -> Option<String> {
     match law::reply(stage, class, true).err()? {
         Why::NotHere => None, // Said of the verdict already.
         Why::Intermediate => Some("a reply is never 3xx".to_owned()),
+        _ if stage == Stage::Message => Some(
+            "a reply at message is 4xx or 5xx; to take a message and give it to nobody, write discard: true"
+                .to_owned(),
+        ),
         _ => {
             Some(format!("a reply at {} is 4xx or 5xx; 2xx is allowed at {}", stage.as_str(), positive_at()))
         }

@@ -22,7 +22,7 @@ pub use super::rule::*;
 use crate::dialog::{Limits, Timeouts};
 use crate::networks::Networks;
 use crate::session::route::Identity;
-use crate::session::settings::AuthShown;
+use crate::session::settings::{AddedRefused, AuthShown};
 use crate::smtp::BareNewline;
 
 /// Everything that can be set, checked and complete.
@@ -318,6 +318,10 @@ pub struct Content {
     pub memory: usize,
     /// Where larger ones are spooled.
     pub spool: PathBuf,
+    /// How long a hop that waits for a spooled message hears nothing.
+    pub keepalive: Duration,
+    /// What the refusal of a recipient comes to that was added to a message.
+    pub on_added_recipient_refused: AddedRefused,
     /// What becomes of a bare LF or CR.
     pub bare_newline: BareNewline,
 }
@@ -327,6 +331,8 @@ impl Default for Content {
         Self {
             memory: 256 * 1024,
             spool: PathBuf::from("/var/spool/gatepost"),
+            keepalive: Duration::from_secs(30),
+            on_added_recipient_refused: AddedRefused::Reject,
             bare_newline: BareNewline::Normalize,
         }
     }

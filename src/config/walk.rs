@@ -350,15 +350,6 @@ impl<'a> Section<'a> {
         dict.iter().map(|(key, value)| (key.as_str(), node(value, key))).collect()
     }
 
-    /// Reports a key of a later version; it is not named among those known.
-    pub(super) fn later(&mut self, key: &'static str, text: &str) {
-        if self.dict.is_some_and(|dict| dict.contains_key(key))
-            && let Some(node) = self.get(key)
-        {
-            node.key_error(text);
-        }
-    }
-
     /// Reports every key that nobody asked for.
     pub(super) fn end(self) {
         for key in

@@ -11,7 +11,7 @@ use crate::smtp::Piece;
 pub struct Tx {
     short: Vec<u8>,
     segments: Vec<Segment>,
-    base: usize,
+    base: Option<usize>,
 }
 
 /// A run of octets to be written.
@@ -27,8 +27,9 @@ enum Segment {
 const WORTH_A_SLICE: usize = 128;
 
 impl Tx {
-    /// Says where in the receive buffer the octets begin that pieces are of from now on.
-    pub fn receive_at(&mut self, base: usize) {
+    /// Says where in the receive buffer the octets begin that pieces are of from now on; `None`: they are in none, and are
+    /// copied.
+    pub fn receive_at(&mut self, base: Option<usize>) {
         self.base = base;
     }
 
@@ -49,7 +50,10 @@ impl Tx {
         match piece {
             Piece::Static(octets) => self.put(octets),
             Piece::Received(range) => {
-                let from = self.base + offset;
+                let Some(base) = self.base else {
+                    return self.put(&octets[offset + range.start..offset + range.end]);
+                };
+                let from = base + offset;
                 let (start, end) = (from + range.start, from + range.end);
                 match self.segments.last_mut() {
                     Some(Segment::Received(_, last)) if *last == start => *last = end,

@@ -29,6 +29,10 @@ pub enum Expect {
     Owed(u32),
     /// The session: MAIL or RCPT said again to a new hop; anything but 2xx and the hop does not fit.
     Replayed,
+    /// The session: RCPT of a recipient that was added to a message behind its content.
+    Added,
+    /// The session: NOOP, so that the hop does not take us for gone.
+    Alive,
     /// The recipient being tried: its MAIL.
     RungMail,
     /// The recipient being tried: its RCPT.

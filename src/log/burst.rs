@@ -41,10 +41,12 @@ pub enum Kind {
     Shadow,
     /// A callout was not asked, for it has failed too often.
     NotAsked,
+    /// A message could not be kept.
+    Spool,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::ClientTls, "client: TLS"),
         (Self::MalformedReply, "hop: malformed replies"),
         (Self::Dns, "DNS"),
@@ -57,6 +59,7 @@ impl Kind {
         (Self::Remark, "callouts: remarks"),
         (Self::Shadow, "callouts: in shadow"),
         (Self::NotAsked, "callouts: not asked"),
+        (Self::Spool, "spool"),
     ];
 }
 

@@ -99,6 +99,7 @@ fn fate(end: CalloutEnd) -> CalloutFate {
             VerdictKind::Disconnect => CalloutFate::Disconnect,
             VerdictKind::Discard => CalloutFate::Discard,
             VerdictKind::Skipped => CalloutFate::Skipped,
+            VerdictKind::Edit => CalloutFate::Edit,
             VerdictKind::Failed => CalloutFate::Failed,
         },
     }

@@ -292,6 +292,8 @@ label! {
         Discard = "discard",
         /// A route or rung not taken after AUTH.
         Skipped = "skipped",
+        /// A message or its envelope changed.
+        Edit = "edit",
     }
 }
 
@@ -318,6 +320,8 @@ label! {
         Discard = "discard",
         /// A refusal of `<postmaster>`, or a second ladder: not carried out.
         Skipped = "skipped",
+        /// A message or its envelope changed.
+        Edit = "edit",
         /// None came that can be used.
         Failed = "failed",
         /// The session did not wait for it any more.

@@ -91,6 +91,8 @@ pub enum Occurrence {
     PassthroughOctets(Side),
     /// Something done under stress.
     Relief(Relief),
+    /// A message could not be kept, or not be read back.
+    SpoolFailed,
 }
 
 impl Occurrence {
@@ -134,6 +136,7 @@ impl Occurrence {
             Self::HiddenMechanism => (27, 0),
             Self::Foreign(what) => (28, what as usize),
             Self::Relief(what) => (29, what as usize),
+            Self::SpoolFailed => (30, 0),
         }
     }
 
@@ -236,7 +239,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Occurrence::place` counts on their order.
-const COUNTERS: usize = 30;
+const COUNTERS: usize = 31;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -271,6 +274,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_hidden_mechanisms_total", &[], "SASL mechanisms of hops that clients are not shown because they cannot pass a proxy (-PLUS, EXTERNAL, GSSAPI, NTLM, DIGEST-MD5)."),
     counter("gatepost_foreign_protocols_total", &[("protocol", FOREIGN)], "Clients that spoke another protocol than SMTP, and were closed, by protocol."),
     counter("gatepost_stress_relief_total", &[("what", Relief::VALUES)], "What was done under stress (80 % of limits.sessions or of a pool's dialogs used, until 60 %): clients that had not said MAIL ended after 10 s of silence, hops not opened for clients that had said nothing."),
+    counter("gatepost_spool_failures_total", &[], "Messages that could not be kept while they were asked about (no room, no leave to write to content.spool), or not be read back; their clients heard 452 4.3.1 or 451 4.3.0."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

@@ -74,6 +74,8 @@ impl Meter {
             }
             io::Event::Unverified(io::Peer::Downstream) => self.count(Occurrence::ClientUnverified),
             io::Event::Unverified(io::Peer::Upstream(_)) => self.count(Occurrence::Unverified),
+            // It has no certificate.
+            io::Event::Unverified(io::Peer::Spool) => {}
             io::Event::NotTold => self.count(Occurrence::NotTold),
             io::Event::Foreign(what) => self.count(Occurrence::Foreign(what)),
             io::Event::NotSecured(peer, kind) => self.count(Occurrence::TlsFailure(side(peer), kind)),
@@ -132,7 +134,7 @@ fn class(digit: u8) -> Option<Class> {
 fn side(peer: Peer) -> Side {
     match peer {
         Peer::Downstream => Side::Downstream,
-        Peer::Upstream(_) => Side::Upstream,
+        Peer::Upstream(_) | Peer::Spool => Side::Upstream,
     }
 }
 
@@ -183,6 +185,7 @@ fn verdict(kind: io::VerdictKind) -> Option<VerdictKind> {
         io::VerdictKind::Disconnect => VerdictKind::Disconnect,
         io::VerdictKind::Discard => VerdictKind::Discard,
         io::VerdictKind::Skipped => VerdictKind::Skipped,
+        io::VerdictKind::Edit => VerdictKind::Edit,
         io::VerdictKind::Failed => return None,
     })
 }

@@ -25,6 +25,7 @@ fn all_events() -> Vec<Occurrence> {
         ClientUnverified,
         NotTold,
         ContentOctets,
+        SpoolFailed,
     ];
     events.extend(
         [Refusal::Sessions, Refusal::PerClient, Refusal::PerRange, Refusal::Loop].map(SessionRefused),
@@ -99,6 +100,7 @@ fn all_events() -> Vec<Occurrence> {
             V::Disconnect,
             V::Discard,
             V::Skipped,
+            V::Edit,
         ]
         .map(Verdict),
     );

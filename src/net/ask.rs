@@ -43,7 +43,7 @@ struct Leaf {
 
 /// Begins to ask.
 pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
-    let Ask { ticket, callouts, callout, stage, question, instance } = question;
+    let Ask { ticket, callouts, callout, stage, question, instance, message: _ } = question;
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
     let answer = asker.ask(callout, stage, question, asking.about(instance));

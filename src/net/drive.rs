@@ -17,12 +17,14 @@
 //! | `reading`, `writing` | octets in and out |
 //! | `outputs` | what the session wants done |
 //! | `securing` | TLS handshakes |
+//! | `spooling` | messages that are kept |
 //! | `timer`, `closing` | deadlines; the end of a client's connection |
 
 mod closing;
 mod outputs;
 mod reading;
 mod securing;
+mod spooling;
 mod timer;
 mod writing;
 
@@ -36,6 +38,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 pub(super) use self::closing::LINGER;
+use self::spooling::Spooling;
 use self::writing::waiting;
 use super::ask::Asking;
 use super::link::Link;
@@ -69,6 +72,8 @@ pub struct Drive {
     hops: Slots,
     /// Questions to callouts, from the first on.
     asking: Option<Box<Asking>>,
+    /// A message that is kept.
+    spool: Option<Box<Spooling>>,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     stopping: Stopping,
@@ -90,7 +95,7 @@ pub struct Drive {
 }
 
 /// Thousands of tasks are idle at once: what is rare is boxed, and leaves are there only while they run.
-const _: () = assert!(size_of::<Drive>() <= 648);
+const _: () = assert!(size_of::<Drive>() <= 664);
 
 impl Drive {
     /// A session for a client, begun.
@@ -110,6 +115,7 @@ impl Drive {
             client: Some(Link::new(Peer::Downstream, stream)),
             hops: Slots::default(),
             asking: None,
+            spool: None,
             sleep: None,
             armed: None,
             stopping: Stopping::No,
@@ -162,6 +168,8 @@ impl Drive {
             if !(first && self.hops.awaits_connection()) {
                 busy |= self.read_client(scratch, now);
             }
+            self.carry_out(cx, scratch, now);
+            busy |= self.tend_spool(cx, scratch, now);
             self.carry_out(cx, scratch, now);
             if waiting(&scratch.out) != before {
                 // Written when the others who are ready have been read, too: their hops wake up once for all.

@@ -12,13 +12,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::condition::Condition;
+use super::condition::{Condition, Field};
 use super::map::Maps;
+use super::message;
 use super::{OnReply, Rule, RuleSet, RungTemplate, StageRules};
 use crate::config::types as config;
 use crate::session::law::{self, Part, Verdict};
 use crate::session::route::{Domain, PoolId};
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, RuleId, Stage, Stages};
+use crate::session::verdict::{CommandVerdict, MessageVerdict, ReplyVerdict, RuleId, Stage, Stages};
 use crate::smtp::{Reply, canonical_domain};
 
 /// What is wrong with a rule.
@@ -53,8 +54,12 @@ impl RuleSet {
         maps: &Maps,
         listeners: &[Vec<String>],
     ) -> Result<Self, Vec<CompileError>> {
-        let mut set =
-            Self { rules: Vec::with_capacity(config.len()), by_stage: Vec::new(), stages: Stages::default() };
+        let mut set = Self {
+            rules: Vec::with_capacity(config.len()),
+            by_stage: Vec::new(),
+            stages: Stages::default(),
+            structure: false,
+        };
         set.by_stage.resize_with(STAGES, StageRules::default);
         let mut errors = Vec::new();
         for (at, rule) in config.iter().enumerate() {
@@ -91,7 +96,9 @@ impl RuleSet {
             condition,
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
             map: None,
+            edits: message::edits(&rule.actions),
             on_command: None,
+            on_message: None,
             on_reply: None,
         };
         if let Some(decide) = &rule.actions.decide
@@ -104,10 +111,13 @@ impl RuleSet {
                 errors.push(("do".to_owned(), problem));
             }
             let rules = &mut self.by_stage[stage as usize];
-            rules.index.add(id, &compiled.condition, &rule.matches.client);
+            // A message has several recipients, of which any will do.
+            let fields: &[Field] = if stage == Stage::Message { &[Field::Sender] } else { &Field::ALL };
+            rules.index.add(id, &compiled.condition, &rule.matches.client, fields);
             rules.classes |= compiled.condition.reply_classes();
             self.stages = self.stages.with(stage);
         }
+        self.structure |= compiled.condition.wants_structure();
         self.rules.push(compiled);
     }
 }
@@ -128,10 +138,14 @@ impl Rule {
             |name: &String| (known.pools)(name).ok_or_else(|| format!("no upstream is called {name:?}"));
         match decide {
             config::Decide::Reply(lines) => {
-                self.on_command = Some(CommandVerdict::Reply(reply(lines).map_err(|e| ("reply", e))?));
+                let reply = reply(lines).map_err(|e| ("reply", e))?;
+                self.on_message = Some(MessageVerdict::Reply(Arc::clone(&reply)));
+                self.on_command = Some(CommandVerdict::Reply(reply));
             }
             config::Decide::Route { upstream } => {
-                self.on_command = Some(CommandVerdict::Route(pool(upstream).map_err(|e| ("route", e))?));
+                let pool = pool(upstream).map_err(|e| ("route", e))?;
+                self.on_command = Some(CommandVerdict::Route(pool));
+                self.on_message = Some(MessageVerdict::Route(pool));
             }
             config::Decide::Map(file) => self.map = Some(map(file).map_err(|e| ("map", e))?),
             config::Decide::Substitute(lines) => {
@@ -156,13 +170,16 @@ impl Rule {
             }
             config::Decide::Accept => {
                 self.on_command = Some(CommandVerdict::Accept);
+                self.on_message = Some(MessageVerdict::Accept);
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Accept));
             }
             config::Decide::Disconnect(lines) => {
                 let reply = lines.as_deref().map(reply).transpose().map_err(|e| ("disconnect", e))?;
                 self.on_command = Some(CommandVerdict::Disconnect(reply.clone()));
+                self.on_message = Some(MessageVerdict::Disconnect(reply.clone()));
                 self.on_reply = Some(OnReply::Verdict(ReplyVerdict::Disconnect(reply)));
             }
+            config::Decide::Discard => self.on_message = Some(MessageVerdict::Discard),
         }
         Ok(())
     }
@@ -173,7 +190,9 @@ fn unfit(actions: &config::Action, stage: Stage) -> Option<String> {
     let part = actions.rewrites.parts().find(|part| !law::rewrites(stage, *part));
     let verdict = actions.decide.as_ref().map(config::Decide::verdict);
     let verdict = verdict.filter(|verdict| !law::allows(stage, *verdict));
-    let name = part.map(Part::as_str).or(verdict.map(Verdict::as_str))?;
+    let edits = !actions.remove_header.is_empty() || !actions.add_header.is_empty();
+    let edits = (edits && stage != Stage::Message).then_some("a change of the header");
+    let name = part.map(Part::as_str).or(edits).or(verdict.map(Verdict::as_str))?;
     Some(format!("{name} is not allowed at {}", stage.as_str()))
 }
 

@@ -14,9 +14,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::address::Addresses;
+use super::message::{Header, Headers, is_signed};
 use super::pattern::Glob;
 use super::tls::Tls;
-use crate::config::types::{CodePattern, Match, SizeRange};
+use crate::config::types::{CodePattern, Match, Signed, SizeRange};
+use crate::message::{Draft, Edit};
 use crate::networks::Networks;
 use crate::session::client::ClientFacts;
 use crate::session::verdict::{Question, Rewrites, Stage};
@@ -54,6 +56,11 @@ enum Test {
     Login(Vec<Glob>),
     Address(Field, Addresses),
     Text(Vec<Glob>),
+    Header(Vec<Header>),
+    Signed(Vec<Signed>),
+    /// By name, by type.
+    Attachment(Vec<Glob>, Vec<Glob>),
+    MimeFault,
     Not(Condition),
 }
 
@@ -107,6 +114,22 @@ impl Condition {
         if !config.text.is_empty() {
             tests.push(Test::Text(config.text.iter().map(|pattern| Glob::text(pattern)).collect()));
         }
+        if !config.signed.is_empty() {
+            tests.push(Test::Signed(config.signed.clone()));
+        }
+        if config.mime_fault {
+            tests.push(Test::MimeFault);
+        }
+        if !config.attachment.is_empty() {
+            let globs = |types: bool| {
+                let meant = config.attachment.iter().filter(|pattern| pattern.contains('/') == types);
+                meant.map(|pattern| Glob::text(pattern)).collect()
+            };
+            tests.push(Test::Attachment(globs(false), globs(true)));
+        }
+        if !config.header.is_empty() {
+            tests.push(Test::Header(config.header.iter().map(Header::new).collect()));
+        }
         if let Some(not) = &config.not {
             let mut inner = Vec::new();
             tests.push(Test::Not(Self::new(not, listeners, &mut inner)));
@@ -118,6 +141,15 @@ impl Condition {
     /// Whether all keys hold.
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
         self.0.iter().all(|test| test.holds(facts))
+    }
+
+    /// Whether any key looks at the structure of a message's MIME.
+    pub(super) fn wants_structure(&self) -> bool {
+        self.0.iter().any(|test| match test {
+            Test::Attachment(..) | Test::MimeFault => true,
+            Test::Not(condition) => condition.wants_structure(),
+            _ => false,
+        })
     }
 
     /// The keys that do not hold, in the order they are tested.
@@ -161,6 +193,10 @@ impl Test {
             Self::Address(Field::RecipientGiven, _) => "recipient_given",
             Self::Address(Field::Sender, _) => "sender",
             Self::Text(_) => "text",
+            Self::Header(_) => "header",
+            Self::Signed(_) => "signed",
+            Self::Attachment(..) => "attachment",
+            Self::MimeFault => "fault",
             Self::Not(_) => "not",
         }
     }
@@ -187,10 +223,27 @@ impl Test {
                 let login = facts.question.facts.and_then(ClientFacts::login);
                 login.is_some_and(|login| any(globs, login.as_bytes()))
             }
+            Self::Address(field, addresses) if facts.stage() == Stage::Message && *field != Field::Sender => {
+                facts.recipients(*field).iter().any(|a| addresses.matches(a))
+            }
             Self::Address(field, addresses) => facts.address(*field).is_some_and(|a| addresses.matches(a)),
+            Self::Header(wanted) => facts.message().is_some_and(|draft| {
+                let headers = facts.headers.get_or_init(|| Headers::of(draft));
+                wanted.iter().any(|header| headers.have(header))
+            }),
+            Self::Signed(wanted) => {
+                facts.message().is_some_and(|draft| wanted.iter().any(|how| is_signed(draft, *how)))
+            }
             Self::Text(globs) => {
                 facts.reply.is_some_and(|reply| reply.lines().any(|line| any(globs, text(line))))
             }
+            Self::Attachment(names, types) => facts.message().is_some_and(|draft| {
+                draft.message().parts().iter().any(|part| {
+                    any(types, part.media.as_bytes())
+                        || part.names.iter().any(|name| any(names, name.as_bytes()))
+                })
+            }),
+            Self::MimeFault => facts.message().is_some_and(|draft| draft.message().has_mime_fault()),
             Self::Not(condition) => !condition.holds(facts),
         }
     }
@@ -220,11 +273,25 @@ pub(super) struct Facts<'q> {
     reply: Option<ReplyRef<'q>>,
     rewrites: Rewrites,
     addresses: [OnceCell<Option<Canonical>>; Field::ALL.len()],
+    /// At `message`: all recipients of the envelope, as they were sent and as they were given.
+    recipients: [OnceCell<Vec<Canonical>>; 2],
+    /// The message as it is now, where a rule has edited it.
+    draft: Option<Draft>,
+    /// Its header fields as they are compared.
+    headers: OnceCell<Headers>,
 }
 
 impl<'q> Facts<'q> {
     pub(super) fn new(question: &'q Question<'q>, reply: Option<ReplyRef<'q>>) -> Self {
-        Self { question, reply, rewrites: Rewrites::default(), addresses: Default::default() }
+        Self {
+            question,
+            reply,
+            rewrites: Rewrites::default(),
+            addresses: Default::default(),
+            recipients: Default::default(),
+            draft: None,
+            headers: OnceCell::new(),
+        }
     }
 
     /// Takes new values; what is `None` stays. `false`: one of them is no path, so nothing more can be asked about it.
@@ -244,6 +311,27 @@ impl<'q> Facts<'q> {
         self.rewrites.helo = helo.or(self.rewrites.helo.take());
         self.rewrites.parameters = parameters.or(self.rewrites.parameters.take());
         paths
+    }
+
+    /// The message as it is now.
+    pub(super) fn message(&self) -> Option<&Draft> {
+        self.draft.as_ref().or(self.question.message)
+    }
+
+    /// Makes those of the changes that change anything, and says which.
+    pub(super) fn edit(&mut self, edits: &[Edit]) -> Vec<Edit> {
+        let Some(asked) = self.question.message else { return Vec::new() };
+        let mut made = Vec::new();
+        for edit in edits {
+            let there = |name: &str| self.message().is_some_and(|draft| draft.fields().any(|f| f.is(name)));
+            if matches!(edit, Edit::DeleteAll(name) if !there(name)) {
+                continue;
+            }
+            self.draft.get_or_insert_with(|| asked.clone()).apply(edit);
+            self.headers = OnceCell::new();
+            made.push(edit.clone());
+        }
+        made
     }
 
     /// All new values.
@@ -278,6 +366,17 @@ impl<'q> Facts<'q> {
         cell.get_or_init(|| self.path(field).map(|path| Canonical::of(&path))).as_ref()
     }
 
+    /// At `message`: the recipients of the envelope, as they are compared.
+    fn recipients(&self, field: Field) -> &[Canonical] {
+        let given = field == Field::RecipientGiven;
+        self.recipients[usize::from(given)].get_or_init(|| {
+            let all = self.question.envelope.into_iter().flat_map(|envelope| envelope.recipients());
+            let all = all.map(|one| if given { one.given } else { one.sent });
+            let all = all.filter_map(|path| Path::parse(path).ok());
+            all.chain(self.path(field)).map(|path| Canonical::of(&path)).collect()
+        })
+    }
+
     /// The parameters as they are now.
     pub(super) fn parameters(&self) -> &[u8] {
         match &self.rewrites.parameters {
@@ -292,6 +391,9 @@ impl<'q> Facts<'q> {
     }
 
     fn size(&self) -> Option<u64> {
+        if let Some(draft) = self.message() {
+            return Some(draft.message().size());
+        }
         match &self.rewrites.parameters {
             Some(octets) if self.stage() == Stage::Mail => {
                 Params::parse(octets).ok().and_then(|params| params.size())

@@ -50,15 +50,16 @@ struct Clients {
 }
 
 impl Index {
-    /// Adds a rule; rules come in file order. `clients` are the networks it demands.
-    pub(super) fn add(&mut self, rule: RuleId, condition: &Condition, clients: &Networks) {
+    /// Adds a rule; rules come in file order. `clients` are the networks it demands; of its address keys those in
+    /// `fields` are looked at, which are those that hold one address at the stage.
+    pub(super) fn add(&mut self, rule: RuleId, condition: &Condition, clients: &Networks, fields: &[Field]) {
         let exact = |addresses: &&Addresses| addresses.is_listed() && addresses.is_exact();
-        let found = Field::ALL
+        let found = fields
             .iter()
             .find_map(|field| condition.addresses(*field).filter(exact).map(|a| (*field, a)))
             .or_else(|| {
                 let listed = Addresses::is_listed;
-                Field::ALL
+                fields
                     .iter()
                     .find_map(|field| condition.addresses(*field).filter(|a| listed(a)).map(|a| (*field, a)))
             });

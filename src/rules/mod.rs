@@ -16,6 +16,7 @@ mod condition;
 mod explain;
 mod index;
 mod map;
+mod message;
 mod parameters;
 mod pattern;
 mod template;
@@ -28,9 +29,11 @@ mod tests;
 use std::sync::Arc;
 
 use crate::config::types as config;
+use crate::message::Edit;
 use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{
-    CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stages,
+    CommandAnswer, CommandVerdict, MessageAnswer, MessageVerdict, Question, ReplyVerdict, Rewrites, RuleId,
+    Rules, Rung, Stage, Stages,
 };
 use crate::smtp::ReplyRef;
 
@@ -51,6 +54,8 @@ pub struct RuleSet {
     /// By stage.
     by_stage: Vec<StageRules>,
     stages: Stages,
+    /// Whether any of them looks at the structure of a message's MIME.
+    structure: bool,
 }
 
 /// The rules that speak at one stage.
@@ -72,7 +77,10 @@ struct Rule {
     rewrites: Option<Box<config::Rewrites>>,
     /// What knows the recipients that the rule is about, and what becomes of each.
     map: Option<Arc<Map>>,
+    /// What it changes of a message.
+    edits: Vec<Edit>,
     on_command: Option<CommandVerdict>,
+    on_message: Option<MessageVerdict>,
     on_reply: Option<OnReply>,
 }
 
@@ -156,6 +164,33 @@ impl Rules for RuleSet {
         None
     }
 
+    fn message(&self, question: &Question<'_>) -> (MessageAnswer, Vec<RuleId>) {
+        let index = &self.by_stage[Stage::Message as usize].index;
+        let mut facts = Facts::new(question, None);
+        let (mut answer, mut by) = (MessageAnswer::default(), Vec::new());
+        // No edit changes what the index looks at.
+        let mut candidates = index.candidates(&Facts::new(question, None));
+        let mut last = None;
+        while let Some(id) = candidates.next(last) {
+            last = Some(id);
+            let rule = &self.rules[usize::from(id.0)];
+            let Some((edits, verdict)) = rule.speak_of_message(&mut facts) else { continue };
+            if !edits.is_empty() || verdict.is_some() {
+                by.push(id);
+            }
+            answer.edits.extend(edits);
+            if verdict.is_some() {
+                answer.verdict = verdict;
+                break;
+            }
+        }
+        (answer, by)
+    }
+
+    fn wants_structure(&self) -> bool {
+        self.structure
+    }
+
     fn name(&self, rule: RuleId) -> &str {
         self.rules.get(usize::from(rule.0)).map_or("", |rule| &rule.name)
     }
@@ -176,6 +211,14 @@ impl Rule {
         let Some(entry) = entry else { return Some((new, self.on_command.clone())) };
         new.recipient = facts.path(Field::Recipient).and_then(|now| entry.recipient(now));
         Some((new, entry.pool.map(CommandVerdict::Route)))
+    }
+
+    /// What it says about a message, which it changes; `None`: it is not meant.
+    fn speak_of_message(&self, facts: &mut Facts<'_>) -> Option<(Vec<Edit>, Option<MessageVerdict>)> {
+        if !self.condition.holds(facts) {
+            return None;
+        }
+        Some((facts.edit(&self.edits), self.on_message.clone()))
     }
 
     /// What it says about a reply; `None`: nothing, or it is not meant.

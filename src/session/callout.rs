@@ -21,7 +21,7 @@ pub use super::beside::{Beside, Provisos};
 pub use super::fault::{Fault, FaultKind};
 pub use super::stage::CalloutId;
 use super::stage::{Stage, Stages};
-use super::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
+use super::verdict::{CommandVerdict, MessageAnswer, Question, ReplyVerdict, Rewrites};
 use crate::smtp::{Own, ReplyRef, own};
 
 /// The callouts of one configuration, as far as no network is needed.
@@ -116,6 +116,8 @@ pub enum CalloutAnswer {
     },
     /// To a hop's reply; `None`: pass.
     Reply(Option<ReplyVerdict>),
+    /// To a message.
+    Message(Box<MessageAnswer>),
 }
 
 impl CalloutAnswer {

@@ -20,7 +20,8 @@ use super::peer::{HopId, Origin, Ticket};
 use super::stage::CalloutId;
 use super::stage::Stage;
 use super::turn::Turn;
-use super::verdict::{CommandVerdict, ReplyVerdict};
+use super::verdict::{CommandVerdict, MessageVerdict, ReplyVerdict};
+use crate::message::Draft;
 use crate::smtp::{Reply, ReplyRef, Verb};
 
 /// The tickets of a session.
@@ -48,14 +49,22 @@ impl Conversations {
         inquiry: &mut Inquiry,
         callouts: &Arc<dyn Callouts>,
         callout: CalloutId,
-        (question, instance): (Box<[u8]>, u32),
+        (question, instance, message): (Box<[u8]>, u32, Option<Draft>),
     ) {
         let ticket = self.ticket();
         let until = turn.now + callouts.terms(callout).timeout;
         let until = inquiry.until.map_or(until, |budget| budget.min(until));
         inquiry.open = Some(Open { ticket, callout, since: turn.now, until });
         let (callouts, stage) = (Arc::clone(callouts), inquiry.stage);
-        turn.wish(Output::Ask(Box::new(Ask { ticket, callouts, callout, stage, question, instance })));
+        turn.wish(Output::Ask(Box::new(Ask {
+            ticket,
+            callouts,
+            callout,
+            stage,
+            question,
+            instance,
+            message,
+        })));
     }
 }
 
@@ -80,6 +89,8 @@ pub enum About {
     Command { verb: Verb, argument: Box<[u8]> },
     /// The first BDAT of a message, whose octets wait.
     Chunks { size: u64, last: bool },
+    /// A message that is kept.
+    Message,
     /// A hop's reply. `spent`: an attempt has failed with it; `trial`: it comes from where a route led.
     Reply { hop: Option<HopId>, origin: Origin, reply: Box<Reply>, spent: bool, trial: bool },
     /// A recipient that was accepted where its route led.
@@ -120,7 +131,7 @@ impl Inquiry {
         match &self.about {
             About::Reply { hop: at, .. } => *at == Some(hop),
             About::Accepted { hop: at, .. } => *at == hop,
-            About::Command { .. } | About::Chunks { .. } => false,
+            About::Command { .. } | About::Chunks { .. } | About::Message => false,
         }
     }
 
@@ -146,7 +157,7 @@ impl Inquiry {
     pub fn reply(&self) -> Option<ReplyRef<'_>> {
         match &self.about {
             About::Reply { reply, .. } | About::Accepted { reply, .. } => Some(reply.as_ref().as_ref()),
-            About::Command { .. } | About::Chunks { .. } => None,
+            About::Command { .. } | About::Chunks { .. } | About::Message => None,
         }
     }
 }
@@ -178,7 +189,7 @@ impl Inquiry {
             Ruling::Refused(reply) => {
                 self.provisos.instead_of(Some(&CommandVerdict::Reply(Arc::clone(reply))))
             }
-            Ruling::Reply(_) => None,
+            Ruling::Reply(_) | Ruling::Message(_) => None,
         }
     }
 
@@ -212,6 +223,7 @@ pub enum Ruling {
     Nothing,
     Command(CommandVerdict),
     Reply(ReplyVerdict),
+    Message(MessageVerdict),
     /// A reply of our own, in place of whatever would have come.
     Refused(Arc<Reply>),
 }
@@ -222,7 +234,16 @@ impl Ruling {
         match self {
             Ruling::Command(verdict) => Some(verdict),
             Ruling::Refused(reply) => Some(CommandVerdict::Reply(reply)),
-            Ruling::Nothing | Ruling::Reply(_) => None,
+            Ruling::Nothing | Ruling::Reply(_) | Ruling::Message(_) => None,
+        }
+    }
+
+    /// As a verdict on a message.
+    pub fn of_message(self) -> Option<MessageVerdict> {
+        match self {
+            Ruling::Message(verdict) => Some(verdict),
+            Ruling::Refused(reply) => Some(MessageVerdict::Reply(reply)),
+            Ruling::Nothing | Ruling::Reply(_) | Ruling::Command(_) => None,
         }
     }
 
@@ -231,7 +252,7 @@ impl Ruling {
         match self {
             Ruling::Reply(verdict) => Some(verdict),
             Ruling::Refused(reply) => Some(ReplyVerdict::Substitute(reply)),
-            Ruling::Nothing | Ruling::Command(_) => None,
+            Ruling::Nothing | Ruling::Command(_) | Ruling::Message(_) => None,
         }
     }
 }

@@ -154,6 +154,8 @@ pub enum VerdictKind {
     /// Not carried out: a route or rung because the client authenticated through to its hop, a callout's refusal of
     /// `<postmaster>`, its second ladder.
     Skipped,
+    /// Mode D.
+    Edit,
     /// None was given: the callout failed. Kept for the record; counted by [`Event::Asked`].
     Failed,
 }
@@ -171,6 +173,7 @@ impl VerdictKind {
             VerdictKind::Disconnect => "disconnect",
             VerdictKind::Discard => "discard",
             VerdictKind::Skipped => "skipped",
+            VerdictKind::Edit => "edit",
             VerdictKind::Failed => "failed",
         }
     }

@@ -16,7 +16,7 @@ use super::callout::{CalloutAnswer, Callouts};
 pub use super::events::{AttemptEnd, CalloutEnd, Event, MessageEnd, Relief, SessionEnd, Taken, VerdictKind};
 use super::facts::{ClientName, TlsFacts, TlsFault};
 use super::fault::Fault;
-pub use super::peer::{Bits, HOPS, HopId, Origin, Peer, Ticket};
+pub use super::peer::{Bits, HOPS, HopId, Origin, PEERS, Peer, Ticket};
 use super::record::{PassageRecord, Record, Speaker};
 use super::route::{Destination, Domain, Host, NotFound};
 pub use super::said::{Said, Written};
@@ -24,6 +24,7 @@ pub use super::shadow::{Decided, Shadow};
 use super::stage::{CalloutId, Stage};
 use super::unmet::Unmet;
 use crate::dialog::Tx;
+use crate::message::{Draft, Message, Rope};
 use crate::smtp::{Foreign, Hidden, Own};
 
 /// Something that happened, other than octets arriving.
@@ -62,6 +63,8 @@ pub enum Input {
         /// What it said.
         answer: Result<CalloutAnswer, Fault>,
     },
+    /// A message is kept, all of it, as [`SpoolOrder::End`] asked; or it cannot be, and what became of it so far is lost.
+    Spooled(Result<Arc<Message>, SpoolFault>),
     /// The client of [`Output::Recount`] has more sessions than it may have; this is what it hears.
     Exceeded(&'static Own),
     /// All that was queued for a peer is in the kernel, and behind it our FIN, as [`Output::Finish`] asked.
@@ -99,6 +102,8 @@ pub enum Output {
     Finish(Peer),
     /// A passage of TLS between client and hop is over: one log record.
     Passed(Box<PassageRecord>),
+    /// What the spool is to do.
+    Spool(SpoolOrder),
     /// Break the client's connection off: it is to find what it would have found where nobody listens.
     Reset,
     /// Ask a callout; answered by [`Input::Told`], once at most.
@@ -133,6 +138,31 @@ pub enum Output {
     Trace(Peer, TraceSide, Box<[u8]>),
 }
 
+/// What the spool is to do with a message.
+#[derive(Debug)]
+pub enum SpoolOrder {
+    /// One comes: [`Peer::Spool`] is sent its octets from now on. `structured`: the structure of its MIME is wanted.
+    Begin {
+        /// Whether it is to be read, too.
+        structured: bool,
+    },
+    /// All of it was said; answered by [`Input::Spooled`] when all of it is kept.
+    End,
+    /// Give this back, in order, by [`Session::receive`](super::Session::receive).
+    Pour(Rope),
+    /// Nobody wants it any more.
+    Drop,
+}
+
+/// Why a message cannot be kept, or not be given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpoolFault {
+    /// There is no room, or no leave to take it.
+    NoRoom,
+    /// What was kept cannot be read.
+    Unreadable,
+}
+
 /// What a hop offers in its reply to EHLO.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Offer {
@@ -165,6 +195,8 @@ pub struct Ask {
     pub question: Box<[u8]>,
     /// The transaction it is about, among those of the session; 0: none.
     pub instance: u32,
+    /// The message it is about, at `message`.
+    pub message: Option<Draft>,
 }
 
 impl fmt::Debug for Ask {
@@ -186,11 +218,11 @@ pub enum TraceSide {
 #[derive(Default, Debug)]
 pub struct Out {
     /// Octets for each peer, by [`Peer::index`].
-    pub tx: [Tx; 1 + HOPS],
+    pub tx: [Tx; PEERS],
     /// For whom there may be any.
     pub spoken: Bits,
-    /// Where in the client's receive buffer the octets of the next call begin.
-    pub base: usize,
+    /// Where in the client's receive buffer the octets of the next call begin; `None`: they are in none that is kept.
+    pub base: Option<usize>,
     /// What the shell is to do, in order, after the octets.
     pub outputs: Vec<Output>,
     /// What is to be counted.

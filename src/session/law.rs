@@ -12,12 +12,12 @@ mod answers;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{command_fault, is_postmaster, names_postmaster, reply_fault};
+pub use answers::{command_fault, is_postmaster, message_fault, names_postmaster, reply_fault};
 
-use Verdict::{Accept, Disconnect, Map, Reply, Retry, Route, Substitute};
+use Verdict::{Accept, Discard, Disconnect, Map, Reply, Retry, Route, Substitute};
 
 use super::stage::Stage;
-use super::verdict::{CommandVerdict, ReplyVerdict};
+use super::verdict::{CommandVerdict, MessageVerdict, ReplyVerdict};
 use crate::smtp::ReplyRef;
 
 /// What decides, by the name it is written with.
@@ -37,11 +37,13 @@ pub enum Verdict {
     Accept,
     /// Said, and closed.
     Disconnect,
+    /// A message answered 2xx and given to nobody.
+    Discard,
 }
 
 impl Verdict {
     /// All of them, in the order they are told in.
-    pub const ALL: [Verdict; 7] = [Reply, Route, Map, Substitute, Retry, Accept, Disconnect];
+    pub const ALL: [Verdict; 8] = [Reply, Route, Map, Substitute, Retry, Accept, Disconnect, Discard];
 
     /// Its name in rules and answers.
     pub const fn as_str(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Verdict {
             Retry => "retry",
             Accept => "accept",
             Disconnect => "disconnect",
+            Discard => "discard",
         }
     }
 }
@@ -126,6 +129,7 @@ struct Row {
 const ALL_COMMANDS: &[Verdict] = &[Reply, Accept, Disconnect];
 const ROUTED: &[Verdict] = &[Reply, Route, Accept, Disconnect];
 const RCPT: &[Verdict] = &[Reply, Route, Map, Accept, Disconnect];
+const MESSAGE: &[Verdict] = &[Reply, Route, Accept, Disconnect, Discard];
 const ALL_REPLIES: &[Verdict] = &[Substitute, Accept, Disconnect];
 const RCPT_REPLY: &[Verdict] = &[Substitute, Retry, Accept, Disconnect];
 // The hop has the message: to close now would have the client send it again.
@@ -144,6 +148,7 @@ const fn row(stage: Stage) -> Row {
         Stage::Rcpt => Row { parts: OF_RCPT, verdicts: RCPT, positive: Discards, stands: false },
         Stage::Data => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Never, stands: false },
         Stage::Other => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Allowed, stands: false },
+        Stage::Message => Row { parts: &[], verdicts: MESSAGE, positive: Never, stands: false },
         Stage::ConnectReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
         // What EHLO offers is negotiated with the hop, and no one's to make up.
         Stage::HeloReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Never, stands: false },
@@ -229,6 +234,20 @@ pub fn command_verdict(stage: Stage, verdict: &CommandVerdict, may_discard: bool
         CommandVerdict::Route(_) => taken(stage, Route).map(drop),
         CommandVerdict::Accept => taken(stage, Accept).map(drop),
         CommandVerdict::Disconnect(said) => disconnect(stage, said.as_ref().map(|said| said.code().class())),
+    }
+}
+
+/// A verdict on a message; `may_discard`: leave to give it to nobody.
+pub fn message_verdict(verdict: &MessageVerdict, may_discard: bool) -> Result<(), Why> {
+    match verdict {
+        MessageVerdict::Reply(said) => reply(Stage::Message, said.code().class(), false),
+        MessageVerdict::Route(_) => taken(Stage::Message, Route).map(drop),
+        MessageVerdict::Discard if !may_discard => Err(Why::NoDiscard),
+        MessageVerdict::Discard => taken(Stage::Message, Discard).map(drop),
+        MessageVerdict::Accept => taken(Stage::Message, Accept).map(drop),
+        MessageVerdict::Disconnect(said) => {
+            disconnect(Stage::Message, said.as_ref().map(|said| said.code().class()))
+        }
     }
 }
 

@@ -49,7 +49,7 @@ use self::conductor::Conductor;
 use self::io::{HopId, Input, Out, Peer, Written};
 use self::passage::Passage;
 use self::record::Speaker;
-use self::settings::{Entrance, Settings};
+use self::settings::{Entrance, Keeping, Settings};
 use self::turn::Turn;
 use crate::networks::Networks;
 use crate::smtp::SessionId;
@@ -89,6 +89,7 @@ impl Session {
         self.step(now, out, |state, turn| match (state, from) {
             (State::Dialogs(conductor), Peer::Downstream) => conductor.receive_downstream(turn, octets),
             (State::Dialogs(conductor), Peer::Upstream(hop)) => conductor.receive_upstream(turn, hop, octets),
+            (State::Dialogs(conductor), Peer::Spool) => conductor.receive_poured(turn, octets),
             (State::Passage(passage), from) => passage.pass(turn, from, octets),
         })
     }
@@ -202,6 +203,11 @@ impl Session {
     /// How long a connection to a hop may take.
     pub fn connect_timeout(&self) -> Duration {
         self.settings().timeouts.connect
+    }
+
+    /// How its messages are kept while they are asked about.
+    pub fn keeping(&self) -> &Keeping {
+        &self.settings().keeping
     }
 
     /// Whose words a reply is in that is no hop's.

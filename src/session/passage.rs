@@ -89,7 +89,7 @@ impl Passage {
                     turn.wish(Output::Finish(to));
                 }
             }
-            Peer::Upstream(_) => {
+            Peer::Upstream(_) | Peer::Spool => {
                 turn.to(Peer::Downstream).put(octets);
                 if self.octets[1] == 0 {
                     self.host.news(HostNews::Serves, turn.now);

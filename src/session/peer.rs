@@ -32,6 +32,9 @@ impl HopId {
     }
 }
 
+/// Places in arrays of what there is for each peer.
+pub const PEERS: usize = HOPS + 2;
+
 /// Who said a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
@@ -48,14 +51,17 @@ pub enum Peer {
     Downstream,
     /// A hop.
     Upstream(HopId),
+    /// What keeps a message while it is asked about: its octets go there as they would to a hop, and come from there.
+    Spool,
 }
 
 impl Peer {
-    /// A small number for arrays of `1 + HOPS` places.
+    /// A small number for arrays of [`PEERS`] places.
     pub fn index(self) -> usize {
         match self {
             Peer::Downstream => 0,
             Peer::Upstream(hop) => 1 + hop.slot(),
+            Peer::Spool => 1 + HOPS,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Never: changes while a session holds it: running sessions keep theirs over a reload.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub doors: Vec<Door>,
     /// What bare CR and LF in content and bare LF in commands lead to.
     pub bare_newline: BareNewline,
+    /// How messages are kept while they are asked about.
+    pub keeping: Keeping,
     /// Unknown verbs that may pass, in upper case.
     pub forward_verbs: Vec<Box<str>>,
     /// Unknown EHLO keywords that may be shown.
@@ -128,6 +131,29 @@ pub enum AuthShown {
     Tls,
     /// Never.
     Off,
+}
+
+/// How messages are kept while they are asked about.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Keeping {
+    /// Octets of one that stay in memory.
+    pub memory: usize,
+    /// Where the files of larger ones are.
+    pub folder: PathBuf,
+    /// How long a hop that waits for one hears nothing.
+    pub keepalive: Duration,
+    /// What a refusal of a recipient comes to that was added to it.
+    pub added_refused: AddedRefused,
+}
+
+/// What is done when a hop refuses a recipient that was added to a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AddedRefused {
+    /// The message is refused with the hop's words.
+    #[default]
+    Reject,
+    /// The message goes to the others.
+    Ignore,
 }
 
 /// Through which door a client came, and who it is.

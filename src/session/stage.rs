@@ -22,6 +22,8 @@ pub enum Stage {
     Data,
     /// VRFY, EXPN, HELP, NOOP, ETRN or a forwarded verb is in.
     Other,
+    /// The whole content is in, before any of it went to a hop.
+    Message,
     /// The hop greeted.
     ConnectReply,
     /// The hop answered EHLO or HELO.
@@ -42,7 +44,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of their numbers.
-    pub const ALL: [Stage; 15] = [
+    pub const ALL: [Stage; 16] = [
         Stage::Connect,
         Stage::Helo,
         Stage::Auth,
@@ -50,6 +52,7 @@ impl Stage {
         Stage::Rcpt,
         Stage::Data,
         Stage::Other,
+        Stage::Message,
         Stage::ConnectReply,
         Stage::HeloReply,
         Stage::AuthReply,
@@ -75,6 +78,7 @@ impl Stage {
             Stage::Rcpt => "rcpt",
             Stage::Data => "data",
             Stage::Other => "other",
+            Stage::Message => "message",
             Stage::ConnectReply => "connect-reply",
             Stage::HeloReply => "helo-reply",
             Stage::AuthReply => "auth-reply",

@@ -16,6 +16,7 @@ use super::route::{Domain, PoolId};
 pub use super::stage::{Giver, RuleId, Stage, Stages};
 pub use super::transaction::FRAME;
 use super::transaction::{Mail, Needs, Prepended, Spoken, Transaction};
+use crate::message::{Draft, Edit};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
 /// The dialog so far, as it stands when somebody is asked. What the stage cannot know is `None`.
@@ -61,6 +62,8 @@ pub struct Question<'a> {
     pub verb: Verb,
     /// Its argument, or the mechanism of AUTH.
     pub argument: &'a [u8],
+    /// The message as edited so far, at `message`.
+    pub message: Option<&'a Draft>,
 }
 
 /// A transaction so far: MAIL and the recipients that were accepted.
@@ -218,6 +221,73 @@ pub enum ReplyVerdict {
     Disconnect(Option<Arc<Reply>>),
 }
 
+/// What was said to a message: edits accumulate, the first deciding verdict ends the stage (mode D).
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct MessageAnswer {
+    /// Changes of the message, in order.
+    pub edits: Vec<Edit>,
+    /// Changes of its envelope, in order.
+    pub envelope: Vec<EnvelopeEdit>,
+    /// What decides, if anything did.
+    pub verdict: Option<MessageVerdict>,
+}
+
+impl MessageAnswer {
+    /// Whether it changes anything.
+    pub fn is_edit(&self) -> bool {
+        !self.edits.is_empty() || !self.envelope.is_empty()
+    }
+}
+
+/// One change of the envelope. Paths without brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvelopeEdit {
+    /// Another reverse-path; `parameters`: all of MAIL's, where they are given.
+    Sender {
+        /// The path, which may be empty.
+        path: Box<[u8]>,
+        /// Joined by single spaces.
+        parameters: Option<Box<[u8]>>,
+    },
+    /// One recipient more.
+    Add {
+        /// The path.
+        path: Box<[u8]>,
+        /// Joined by single spaces.
+        parameters: Box<[u8]>,
+    },
+    /// All recipients of this path go, as they were given or as they were sent.
+    Remove(Box<[u8]>),
+}
+
+/// What decides about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageVerdict {
+    /// Refused in the hop's place; never 2xx.
+    Reply(Arc<Reply>),
+    /// To this pool instead.
+    Route(PoolId),
+    /// Answered 2xx, and given to nobody.
+    Discard,
+    /// Ask no further.
+    Accept,
+    /// Say this, or gatepost's own 421, and close.
+    Disconnect(Option<Arc<Reply>>),
+}
+
+impl MessageVerdict {
+    /// What it is called.
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            MessageVerdict::Reply(_) => VerdictKind::Reply,
+            MessageVerdict::Route(_) => VerdictKind::Route,
+            MessageVerdict::Discard => VerdictKind::Discard,
+            MessageVerdict::Accept => VerdictKind::Accept,
+            MessageVerdict::Disconnect(_) => VerdictKind::Disconnect,
+        }
+    }
+}
+
 /// One attempt of a ladder. At least one is given; not both a pool and a domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rung {
@@ -245,6 +315,16 @@ pub trait Rules: Send + Sync {
         reply: ReplyRef<'_>,
         after: Option<RuleId>,
     ) -> Option<(ReplyVerdict, RuleId)>;
+
+    /// Asks about a message: what is said, and the rules that said it, in order, the decider last.
+    fn message(&self, _: &Question<'_>) -> (MessageAnswer, Vec<RuleId>) {
+        Default::default()
+    }
+
+    /// Whether any rule looks at the structure of a message's MIME.
+    fn wants_structure(&self) -> bool {
+        false
+    }
 
     /// The rule's name, for records.
     fn name(&self, rule: RuleId) -> &str;

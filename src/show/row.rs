@@ -61,7 +61,7 @@ impl Row {
         };
         let said = text(&line.octets);
         let (hop, words) = match line.peer {
-            Peer::Downstream => (false, format!("{who}: {said}")),
+            Peer::Downstream | Peer::Spool => (false, format!("{who}: {said}")),
             Peer::Upstream(hop) => (true, format!("[{}] {who}: {said}", hop.number())),
         };
         let style = match (line.side, line.octets.first()) {

@@ -242,6 +242,10 @@ own! {
     HOP_LOST = 421, Some("4.4.2"), "Connection to the next hop lost";
     /// The hop was lost while content was under way.
     CONTENT_LOST = 451, Some("4.4.2"), "Connection to the next hop lost, message not sent";
+    /// A message cannot be kept while it is asked about (RFC 3463 X.3.1).
+    SPOOL_FULL = 452, Some("4.3.1"), "Insufficient system storage";
+    /// What was kept of it cannot be read.
+    SPOOL_UNREADABLE = 451, Some("4.3.0"), "The message could not be read back";
     /// What the hop said to the content cannot be understood.
     HOP_PROTOCOL = 451, Some("4.5.0"), "Protocol error at the next hop";
     /// No host that is left has the TLS that it must have (RFC 3463 X.7.4).

@@ -248,6 +248,7 @@ fn decodes(octets: &[u8], stage: Stage, grants: &Grants) {
 /// An answer's values can stand where they are to go.
 fn fits(answer: &CalloutAnswer, stage: Stage, grants: &Grants, name: &str) {
     match answer {
+        CalloutAnswer::Message(_) => panic!("a verdict for a message, which HTTP has none of"),
         CalloutAnswer::Reply(verdict) => {
             assert!(stage.is_reply(), "{name}");
             if let Some(ReplyVerdict::Retry(rungs)) = verdict {

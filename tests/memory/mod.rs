@@ -14,7 +14,7 @@ use gatepost::session::callout::NoCallouts;
 use gatepost::session::io::{HopId, Input, Out, Output, Peer};
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{Host, HostNews, NextHops, Pick, Picked, PoolId, TargetId};
-use gatepost::session::settings::{Door, Entrance, Settings};
+use gatepost::session::settings::{Door, Entrance, Keeping, Settings};
 use gatepost::session::verdict::NoRules;
 use gatepost::smtp::{BareNewline, SessionId};
 
@@ -63,6 +63,7 @@ impl Pair {
             timeouts: Timeouts::default(),
             doors: vec![Door::default()],
             bare_newline: BareNewline::Normalize,
+            keeping: Keeping { keepalive: std::time::Duration::from_secs(30), ..Keeping::default() },
             forward_verbs: Vec::new(),
             forward_extensions: Vec::new(),
             records: false,

@@ -71,7 +71,7 @@ fn about(question: &Question<'_>) -> String {
             let given = if now == given { String::new() } else { format!(" given {given}") };
             format!(" {now}{given}{}", words(question.params.as_bytes()))
         }
-        Stage::Data | Stage::DataReply | Stage::MessageReply => {
+        Stage::Data | Stage::DataReply | Stage::Message | Stage::MessageReply => {
             let mut line = format!(" {} from {}", question.verb.as_str(), path(question.sender));
             for recipient in question.envelope.into_iter().flat_map(|envelope| envelope.recipients()) {
                 line.push_str(&format!(" to <{}>", text(recipient.sent)));

@@ -13,6 +13,7 @@ pub mod callouts;
 #[path = "../support/certificates.rs"]
 pub mod certificates;
 pub mod handshake;
+pub mod paper;
 pub mod parse;
 pub mod play;
 pub mod prompt;

@@ -54,6 +54,10 @@ impl Prompt {
             return None;
         }
         match reply {
+            None if question.stage == Stage::Message => {
+                let (answer, by) = rule.message(question);
+                (!by.is_empty()).then(|| CalloutAnswer::Message(Box::new(answer)))
+            }
             None => {
                 let CommandAnswer { rewrites, verdict, by } = rule.command(question);
                 (!by.is_empty()).then_some(CalloutAnswer::Command { rewrites, verdict, beside: None })
@@ -94,6 +98,11 @@ impl Callouts for Prompt {
         if self.rules.is_empty() {
             return (self.stages.has(question.stage) && after.is_none()).then_some(CalloutId(0));
         }
+        if question.stage == Stage::Message && question.message.is_none() {
+            // What they would say of it is not known yet.
+            let asked = |rule: &RuleSet| rule.stages().has(Stage::Message);
+            return self.rules.iter().position(asked).map(|place| CalloutId(place as u16));
+        }
         let speaks = |place: &usize| {
             self.says(*place, question, reply).is_some_and(|answer| !is_overruled(&answer, question, reply))
         };
@@ -104,6 +113,7 @@ impl Callouts for Prompt {
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
         let pass = match reply {
             Some(_) => CalloutAnswer::Reply(None),
+            None if question.stage == Stage::Message => CalloutAnswer::Message(Box::default()),
             None => CalloutAnswer::pass(),
         };
         let answer = match self.rules.is_empty() {

@@ -24,6 +24,7 @@ use gatepost::smtp::SessionId;
 
 use super::callouts;
 use super::handshake::{self, Handshake};
+use super::paper::Paper;
 use super::parse::{LookUp, Party};
 use super::prompt::Prompt;
 use super::run::Driver;
@@ -43,6 +44,8 @@ pub struct Pure {
     /// How many octets are read at once.
     piece: usize,
     links: [Link; 1 + HOPS],
+    /// What keeps messages.
+    pub paper: Paper,
     connecting: Vec<(HopId, Party)>,
     looking: Option<Domain>,
     /// Who was sent everything, and a FIN behind it.
@@ -112,6 +115,7 @@ impl Pure {
             now,
             piece,
             links,
+            paper: Paper::default(),
             connecting: Vec::new(),
             looking: None,
             finished: VecDeque::new(),
@@ -204,6 +208,11 @@ impl Pure {
                 self.handle(Input::Finished(peer));
                 moved = true;
             }
+            if let Some(news) = self.paper.news() {
+                self.handle(news);
+                moved = true;
+            }
+            moved |= self.give_back();
             for index in 0..self.links.len() {
                 moved |= self.read(index);
             }
@@ -214,6 +223,18 @@ impl Pure {
             }
         }
         self.fault.get_or_insert("the session runs in circles".to_owned());
+    }
+
+    /// Gives back what the session wants of a message that was kept.
+    fn give_back(&mut self) -> bool {
+        let blocked = self.links.iter().any(|link| link.unsent > 0);
+        if blocked || self.paper.back().is_empty() || !self.session.wants_read(Peer::Spool) {
+            return false;
+        }
+        let piece = self.paper.back()[..self.piece.min(self.paper.back().len())].to_vec();
+        let taken = self.session.receive(self.now, Peer::Spool, &piece, &mut self.out);
+        self.paper.taken(taken);
+        self.carry_out(usize::MAX) | (taken > 0)
     }
 
     fn read(&mut self, index: usize) -> bool {
@@ -297,11 +318,21 @@ impl Pure {
     /// Hands what was said to whom it was said to.
     fn deliver(&mut self, received: &[u8]) -> bool {
         let mut said = false;
+        for output in self.out.outputs.extract_if(.., |output| matches!(output, Output::Spool(_))) {
+            if let Output::Spool(order) = output {
+                self.paper.order(order);
+            }
+        }
         for (index, tx) in self.out.tx.iter_mut().enumerate() {
             if tx.is_empty() {
                 continue;
             }
             said = true;
+            if index == Peer::Spool.index() {
+                self.paper.take(tx.slices(received));
+                tx.clear();
+                continue;
+            }
             let link = &mut self.links[index];
             match &link.party {
                 Some(_) if link.stalled => link.unsent += tx.len(),
@@ -392,7 +423,8 @@ impl Pure {
                     let side = if side == TraceSide::Client { "C" } else { "S" };
                     self.traces.push(format!("{column}{side}: {}", line.escape_ascii()));
                 }
-                Output::NotSecured(..)
+                Output::Spool(_)
+                | Output::NotSecured(..)
                 | Output::CalloutFailed(..)
                 | Output::Hidden(..)
                 | Output::Remarked(..)

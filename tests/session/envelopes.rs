@@ -19,7 +19,7 @@ struct Onlooker(Arc<Mutex<Vec<String>>>);
 
 impl Callouts for Onlooker {
     fn stages(&self) -> Stages {
-        Stage::ALL.into_iter().fold(Stages::default(), Stages::with)
+        Stage::ALL.into_iter().filter(|stage| *stage != Stage::Message).fold(Stages::default(), Stages::with)
     }
 
     fn next(

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use gatepost::session::route::{Domain, PoolId};
 use gatepost::session::verdict::{
-    CommandAnswer, CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId, Rules, Rung, Stage, Stages,
+    CommandAnswer, CommandVerdict, MessageAnswer, MessageVerdict, Question, ReplyVerdict, Rewrites, RuleId,
+    Rules, Rung, Stage, Stages,
 };
 use gatepost::smtp::{Code, Reply, ReplyRef};
 
@@ -59,7 +60,12 @@ impl Chance {
         if bent.ways {
             stages = stages.with(Stage::Mail).with(Stage::Rcpt);
         }
-        Chance { seed: rng.next(), stages, pools, bent }
+        let seed = rng.next();
+        // From dice of its own: what else a seed does stays what it was.
+        if !bent.groups && Rng::new(!seed).percent(12) {
+            stages = stages.with(Stage::Message);
+        }
+        Chance { seed, stages, pools, bent }
     }
 
     fn dice(&self, question: &Question<'_>, more: &[u8]) -> Rng {
@@ -120,6 +126,18 @@ pub fn of_command(
         _ => return (rewrites, None),
     };
     (rewrites, Some(verdict))
+}
+
+/// Anything that may be said about a message but what would change it: the ledger knows of no other than was sent.
+fn of_message(id: &str, pools: u16, dice: &mut Rng) -> Option<MessageVerdict> {
+    Some(match dice.below(100) {
+        0 => MessageVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
+        1..4 => MessageVerdict::Reply(reply("554 5.7.1", "rule", id)),
+        4..7 => MessageVerdict::Reply(reply("451 4.7.1", "rule", id)),
+        7..35 => MessageVerdict::Route(pool(pools, dice)),
+        35..45 => MessageVerdict::Accept,
+        _ => return None,
+    })
 }
 
 /// Anything that may be said about a hop's reply with this code.
@@ -206,6 +224,13 @@ impl Rules for Chance {
         // There is no second ladder.
         let again = after.is_some() && matches!(verdict, ReplyVerdict::Retry(_));
         (!again).then_some((verdict, RuleId(if after.is_some() { 3 } else { 2 })))
+    }
+
+    fn message(&self, question: &Question<'_>) -> (MessageAnswer, Vec<RuleId>) {
+        let mut dice = self.dice(question, b"");
+        let verdict = of_message(&id(question), self.pools, &mut dice);
+        let by = if verdict.is_some() { vec![RuleId(4)] } else { Vec::new() };
+        (MessageAnswer { verdict, ..MessageAnswer::default() }, by)
     }
 
     fn name(&self, _: RuleId) -> &str {

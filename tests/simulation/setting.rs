@@ -10,7 +10,7 @@ use gatepost::dialog::{Limits, Timeouts};
 use gatepost::session::callout::Callouts;
 use gatepost::session::limiter::NoLimits;
 use gatepost::session::route::{HopTerms, PoolKind};
-use gatepost::session::settings::Settings;
+use gatepost::session::settings::{Keeping, Settings};
 use gatepost::smtp::BareNewline;
 
 use super::bent::Bent;
@@ -55,6 +55,7 @@ pub fn settings(
         timeouts: Timeouts::default(),
         doors: vec![door(rng)],
         bare_newline: if reject { BareNewline::Reject } else { BareNewline::Normalize },
+        keeping: Keeping { keepalive: std::time::Duration::from_secs(30), ..Keeping::default() },
         forward_verbs: Vec::new(),
         forward_extensions: Vec::new(),
         records: rng.percent(50),

@@ -41,6 +41,7 @@ use super::hop::{Act, Hop, terms};
 use super::ledger::{Ledger, Tally};
 use super::rng::Rng;
 use super::setting::{POOLS, settings};
+use crate::script::paper::Paper;
 
 /// How much is read ahead of the session.
 const BUFFER: usize = 32 << 10;
@@ -113,6 +114,9 @@ pub struct Stage<'a> {
     /// How the hosts of each pool are spoken to.
     terms: [HopTerms; POOLS as usize],
     links: [Link; 1 + HOPS],
+    /// What keeps messages, and whether it gives them back in few pieces.
+    paper: Paper,
+    whole_pieces: bool,
     client: Client,
     client_left: bool,
     /// When it left.
@@ -166,6 +170,8 @@ impl<'a> Stage<'a> {
             looking: false,
             terms,
             links: Default::default(),
+            paper: Paper::of_room(weather.percent(5).then(|| weather.below(3000))),
+            whole_pieces: weather.percent(70),
             client_left: false,
             left_at: None,
             callouts,

@@ -3,7 +3,7 @@
 //! **In**: octets on the wire, inputs. **Out**: the session's words and wishes, handed to whom they are for.
 //! **Never**: reads a peer the session does not want, or loses what it did not take.
 
-use gatepost::session::io::Input;
+use gatepost::session::io::{Input, Output, Peer};
 
 use super::{BUFFER, Mark, STEPS, Stage};
 
@@ -18,6 +18,11 @@ impl Stage<'_> {
     pub(super) fn pump(&mut self) {
         for _ in 0..STEPS {
             let mut moved = false;
+            if let Some(news) = self.paper.news() {
+                self.handle(news);
+                moved = true;
+            }
+            moved |= self.give_back();
             for index in 0..self.links.len() {
                 moved |= self.read(index);
             }
@@ -27,6 +32,20 @@ impl Stage<'_> {
             }
         }
         panic!("law 7: the session runs in circles");
+    }
+
+    /// Gives back what the session wants of a message that was kept.
+    fn give_back(&mut self) -> bool {
+        let blocked = self.links.iter().any(|link| link.unsent > 0);
+        if blocked || self.paper.back().is_empty() || !self.session.wants_read(Peer::Spool) {
+            return false;
+        }
+        let most = if self.whole_pieces { BUFFER } else { 7 };
+        let piece = self.paper.back()[..most.min(self.paper.back().len())].to_vec();
+        let now = self.instant();
+        let taken = self.session.receive(now, Peer::Spool, &piece, &mut self.out);
+        self.paper.taken(taken);
+        self.carry_out(&piece) | (taken > 0)
     }
 
     pub(super) fn read(&mut self, index: usize) -> bool {
@@ -97,6 +116,14 @@ impl Stage<'_> {
 
     pub(super) fn carry_out(&mut self, received: &[u8]) -> bool {
         let mut said = false;
+        for output in self.out.outputs.extract_if(.., |output| matches!(output, Output::Spool(_))) {
+            if let Output::Spool(order) = output {
+                self.paper.order(order);
+            }
+        }
+        let kept = Peer::Spool.index();
+        self.paper.take(self.out.tx[kept].slices(received));
+        self.out.tx[kept].clear();
         for index in 0..self.links.len() {
             if self.out.tx[index].is_empty() {
                 continue;

@@ -104,7 +104,9 @@ impl Stage<'_> {
                 self.note(|| format!("    failed at {}: {fault}", stage.as_str()));
             }
             Output::Unmet(host, unmet) => self.note(|| format!("    hop {}: {unmet}", host.name())),
-            Output::Record(_)
+            Output::Spool(_)
+            | Output::StartTls(Peer::Spool)
+            | Output::Record(_)
             | Output::NotSecured(..)
             | Output::Hidden(..)
             | Output::Refused(_)

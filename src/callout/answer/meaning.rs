@@ -85,7 +85,7 @@ impl Said {
             Verdict::Reply => self.reply.is_some(),
             Verdict::Route => self.route.is_some(),
             // A service looks up for itself.
-            Verdict::Map => false,
+            Verdict::Map | Verdict::Discard => false,
             Verdict::Substitute => self.substitute.is_some(),
             Verdict::Retry => self.retry.is_some(),
             Verdict::Accept => self.accept.is_some(),

@@ -101,7 +101,7 @@ fn state(question: &Question<'_>) -> &'static str {
         Stage::Mail | Stage::MailReply => "MAIL",
         Stage::Rcpt | Stage::RcptReply => "RCPT",
         Stage::Data | Stage::DataReply => "DATA",
-        Stage::MessageReply => "END-OF-MESSAGE",
+        Stage::Message | Stage::MessageReply => "END-OF-MESSAGE",
         Stage::Auth | Stage::AuthReply | Stage::Other | Stage::OtherReply => question.verb.as_str(),
     }
 }

@@ -31,6 +31,7 @@ fn question(stage: Stage) -> Question<'static> {
         params: Params::default(),
         size: Some(1000),
         verb: Verb::Rcpt,
+        message: None,
         argument: b"",
     }
 }

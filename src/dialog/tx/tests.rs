@@ -11,6 +11,7 @@ fn buffer() -> Vec<u8> {
 /// Something of each kind: a reply, content that is worth a slice, a dot of ours, content that is not.
 fn mixed(received: &[u8]) -> (Tx, Vec<u8>) {
     let mut tx = Tx::default();
+    tx.receive_at(Some(0));
     tx.put(b"250 2.0.0 Ok\r\n");
     tx.piece(Piece::Received(10..400), received, 0);
     tx.piece(Piece::Static(b"."), received, 0);
@@ -60,6 +61,7 @@ fn however_much_of_it_is_written_the_rest_follows() {
 fn neighbours_are_one_run() {
     let received = buffer();
     let mut tx = Tx::default();
+    tx.receive_at(Some(0));
     tx.put(b"250-gate\r\n");
     tx.put(b"");
     tx.put(b"250 HELP\r\n");
@@ -80,6 +82,7 @@ fn neighbours_are_one_run() {
 #[test]
 fn nothing_is_no_run() {
     let mut tx = Tx::default();
+    tx.receive_at(Some(0));
     tx.put(b"");
     assert!(tx.is_empty() && !tx.borrows());
     assert_eq!((tx.len(), runs(&tx)), (0, vec![]));
@@ -90,6 +93,7 @@ fn content_is_copied_if_it_is_shorter_than_a_slice_is_worth() {
     let received = buffer();
     for (len, borrows) in [(1, false), (WORTH_A_SLICE - 1, false), (WORTH_A_SLICE, true), (500, true)] {
         let mut tx = Tx::default();
+        tx.receive_at(Some(0));
         tx.piece(Piece::Received(0..len), &received[100..], 0);
         assert_eq!(tx.borrows(), borrows, "{len}");
         assert_eq!(tx.len(), len);
@@ -100,8 +104,9 @@ fn content_is_copied_if_it_is_shorter_than_a_slice_is_worth() {
 fn pieces_are_of_where_the_scanner_stood() {
     let received = buffer();
     let mut tx = Tx::default();
+    tx.receive_at(Some(0));
     // The scanner was given what stands behind 300 octets, and had taken 50 of them.
-    tx.receive_at(300);
+    tx.receive_at(Some(300));
     tx.piece(Piece::Received(0..200), &received[300..], 50);
     tx.piece(Piece::Received(210..220), &received[300..], 50);
     assert_eq!(octets(&tx, &received), [&received[350..550], &received[560..570]].concat());

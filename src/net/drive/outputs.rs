@@ -54,11 +54,13 @@ impl Drive {
                     let link = match peer {
                         Peer::Downstream => self.client.as_mut(),
                         Peer::Upstream(hop) => self.hops.link(hop.slot()),
+                        Peer::Spool => None,
                     };
                     // In the next turn, behind what is written then.
                     link.into_iter().for_each(|link| link.finishing = true);
                     cx.waker().wake_by_ref();
                 }
+                Output::Spool(order) => self.order_spool(order),
                 Output::Passed(record) => log::passage(&record),
                 Output::Reset => {
                     scratch.out.tx[0].clear();
@@ -82,6 +84,8 @@ impl Drive {
                     scratch.out.tx[Peer::Upstream(hop).index()].clear();
                     self.hops.vacate(hop.slot());
                 }
+                // What is kept in no file and no buffer has no end that a peer could wait for.
+                Output::Close(Peer::Spool) | Output::Abort(Peer::Spool) => {}
                 Output::Ask(question) => ask::ask(&mut self.asking, *question),
                 Output::Shadow(shadow) => ask::shadow(&mut self.asking, self.session.id(), *shadow),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),

@@ -101,7 +101,7 @@ impl Drive {
         if link.rx.is_empty() || link.closing {
             return false;
         }
-        scratch.out.base = link.rx.start();
+        scratch.out.base = Some(link.rx.start());
         let taken = self.session.receive(now, Peer::Downstream, link.rx.octets(), &mut scratch.out);
         link.rx.take(taken);
         taken > 0
@@ -122,6 +122,6 @@ impl Drive {
 
 /// Whether the client may not be read: content that could not be written on still refers to its buffer, or too much
 /// waits for somebody.
-fn is_choked(scratch: &Scratch) -> bool {
+pub(super) fn is_choked(scratch: &Scratch) -> bool {
     scratch.out.borrows() || scratch.out.spoken.into_iter().any(|peer| scratch.out.tx[peer].len() > BACKLOG)
 }

@@ -44,6 +44,7 @@ impl Drive {
                     match peer {
                         Peer::Downstream => self.let_client_go(scratch),
                         Peer::Upstream(hop) => self.hops.vacate(hop.slot()),
+                        Peer::Spool => {}
                     }
                     scratch.out.tx[place].clear();
                     Input::TlsFailed(peer, fault)
@@ -80,6 +81,7 @@ impl Drive {
     fn begin(&self, peer: Peer, stream: Stream) -> Option<Handshake> {
         match peer {
             Peer::Downstream => Some(Handshake::with_client(stream, self.tls.as_ref()?.now())),
+            Peer::Spool => None,
             Peer::Upstream(hop) => {
                 let host: &dyn Any = &**self.session.host(hop)?;
                 let (client, name) = host.downcast_ref::<Lease>()?.target().tls()?;
@@ -92,6 +94,7 @@ impl Drive {
         match peer {
             Peer::Downstream => self.client.as_mut(),
             Peer::Upstream(hop) => self.hops.link(hop.slot()),
+            Peer::Spool => None,
         }
     }
 }

@@ -10,14 +10,15 @@ use std::time::Instant;
 use super::Drive;
 use crate::net::slots::Slot;
 use crate::net::worker::Scratch;
-use crate::session::io::{HOPS, Input, Out, Peer};
+use crate::session::io::{HOPS, Input, Out, PEERS, Peer};
 
 impl Drive {
     /// Writes each peer once.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Instant) {
-        let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
         let mut broken: Option<Peer> = None;
-        for peer in scratch.out.spoken.filter(|peer| *peer > 0) {
+        self.fill_spool(scratch);
+        let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+        for peer in scratch.out.spoken.filter(|peer| (1..=HOPS).contains(peer)) {
             let tx = &mut scratch.out.tx[peer];
             match self.hops.at(peer - 1) {
                 Slot::Linked(link) => {
@@ -75,6 +76,9 @@ impl Drive {
         if let Some(unsent) = self.client.as_mut().and_then(|link| link.unsent.take()) {
             scratch.bring(0, unsent);
         }
+        if let Some(unsent) = self.spool.as_mut().and_then(|kept| kept.unkept.take()) {
+            scratch.bring(Peer::Spool.index(), unsent);
+        }
         for place in self.hops.taken() {
             if let Some(unsent) = self.hops.link(place).and_then(|link| link.unsent.take()) {
                 scratch.bring(1 + place, unsent);
@@ -91,6 +95,15 @@ impl Drive {
             link.rx.settle(&mut scratch.pool);
         }
         for peer in scratch.out.spoken.drain() {
+            if peer == Peer::Spool.index() {
+                match &mut self.spool {
+                    Some(kept) if !scratch.out.tx[peer].is_empty() => {
+                        kept.unkept = Some(scratch.put_away(peer));
+                    }
+                    _ => scratch.out.tx[peer].clear(),
+                }
+                continue;
+            }
             let link = if peer == 0 { self.client.as_mut() } else { self.hops.link(peer - 1) };
             match link {
                 // Records that the kernel has not taken wait, too.
@@ -104,8 +117,8 @@ impl Drive {
 }
 
 /// Octets that wait, by peer: one may lose as many as another is told.
-pub(super) fn waiting(out: &Out) -> [usize; 1 + HOPS] {
-    let mut waiting = [0; 1 + HOPS];
+pub(super) fn waiting(out: &Out) -> [usize; PEERS] {
+    let mut waiting = [0; PEERS];
     out.spoken.into_iter().for_each(|peer| waiting[peer] = out.tx[peer].len());
     waiting
 }

@@ -6,6 +6,7 @@
 mod asking;
 mod keys;
 mod maps;
+mod messages;
 mod same;
 mod written;
 
@@ -13,7 +14,6 @@ use super::*;
 use crate::config::types::{Action, Decide, Mark, Match, Rule as Written};
 use crate::config::types::{Template, TemplatePiece, Variable};
 use crate::networks::Networks;
-use crate::session::verdict::Stage;
 use crate::smtp::{Params, Path, Reply, SessionId, Verb};
 
 /// The pools `main`, `branch`, `legacy`.
@@ -101,6 +101,7 @@ fn question(stage: Stage) -> Question<'static> {
         size: None,
         verb: Verb::Rcpt,
         argument: b"TO:<jones@example.net>",
+        message: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn without_index(rules: &[Written]) -> RuleSet {
                 RuleId(at as u16),
                 &Condition::default(),
                 &Networks::default(),
+                &[],
             );
         }
     }

@@ -193,6 +193,7 @@ impl Conductor {
             | What::StartTls
             | What::Other(..)
             | What::Rcpt(_)
+            | What::Kept
             | What::Local
             | What::Close(_) => {}
         }

@@ -232,7 +232,8 @@ impl Conductor {
             return true;
         }
         let question = self.inquiry_question(&what, &inquiry);
-        let octets = (callouts.encode(callout, &question, inquiry.reply()), question.instance);
+        let octets = callouts.encode(callout, &question, inquiry.reply());
+        let octets = (octets, question.instance, question.message.cloned());
         self.conversations.ask(turn, &mut inquiry, &callouts, callout, octets);
         self.owed.put_back(what, Answer::Asked(inquiry));
         false
@@ -285,6 +286,7 @@ impl Conductor {
         match &inquiry.about {
             About::Command { verb, argument } => self.command_question(inquiry.stage, what, *verb, argument),
             About::Chunks { .. } => self.command_question(inquiry.stage, what, Verb::Bdat, b""),
+            About::Message => self.message_question(),
             About::Reply { .. } | About::Accepted { .. } => self.reply_question(inquiry.stage, what),
         }
     }

@@ -116,6 +116,7 @@ impl Conductor {
             Command::Data | Command::Bdat { .. } => {
                 stages.has(Stage::MailReply)
                     || stages.has(Stage::RcptReply)
+                    || stages.has(Stage::Message)
                     || self.delivery.transaction().is_some_and(|transaction| transaction.swallowed > 0)
                     || self
                         .owed

@@ -10,6 +10,7 @@
 use super::super::client::Phase;
 use super::super::delivery::{By, End, Go};
 use super::super::events::SessionEnd;
+use super::super::io::{Output, SpoolOrder};
 use super::super::owed::{Answer, What};
 use super::super::peer::HopId;
 use super::super::peer::Why;
@@ -82,6 +83,7 @@ impl Conductor {
         by: Option<Giver>,
     ) {
         let swallowed = self.delivery.transaction().is_some_and(|with| with.recipients.is_empty());
+        let asks = self.asks_about_message();
         let by = match verdict {
             Some(CommandVerdict::Reply(said)) => By::Own(Said::Written(Written::by(by, Stage::Data, said))),
             Some(CommandVerdict::Disconnect(said)) => {
@@ -91,12 +93,14 @@ impl Conductor {
             Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None if swallowed => {
                 By::Own(Said::Own(&own::DISCARDED))
             }
+            Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None if asks => By::Asked,
             Some(CommandVerdict::Route(_) | CommandVerdict::Accept) | None => {
                 self.current_or_open(turn).map_or(By::Own(Said::Own(&own::CONTENT_LOST)), By::Hop)
             }
         };
         self.client.was_active(turn.now);
         self.delivery.begin_chunks(size, last, by);
+        self.tend_spool(turn);
         if let Some(hop) = self.delivery.content().and_then(|content| content.hop())
             && self.hops.is_ready(hop)
         {
@@ -158,27 +162,31 @@ impl Conductor {
         Some(took.taken)
     }
 
-    /// A chunk of no octets needs none to be taken.
+    /// A chunk of no octets needs none to be taken; nor does a message of none that is given back.
     pub(super) fn finish_empty_chunk(&mut self, turn: &mut Turn<'_>) {
-        if self.delivery.has_empty_chunk() && self.delivery.takes_content(&self.hops) {
+        let takes = self.delivery.takes_content(&self.hops) || self.delivery.takes_poured(&self.hops);
+        if self.delivery.has_empty_chunk() && takes {
             self.take_content(turn, &[], 0);
         }
     }
 
     /// All octets of the message, or of a chunk that is not its last, are in.
     fn end_of_intake(&mut self, turn: &mut Turn<'_>, octets: &[u8]) {
-        let (what, by) = match self.delivery.end(turn, octets) {
+        let end = self.delivery.end(turn, octets);
+        self.tend_spool(turn);
+        let (what, by) = match end {
             Some(End::Stray(Said::Own(own), octets)) => {
                 self.client.strays(octets);
                 return self.reply_error(turn, own);
             }
             Some(End::Stray(..)) | None => return,
+            Some(End::Kept) => return turn.wish(Output::Spool(SpoolOrder::End)),
             Some(End::Chunk(by)) => (What::Chunk, by),
             Some(End::Message(transaction, by)) => {
                 self.client.ends_group();
                 match &by {
                     // The dialog that has the message is no more the next transaction's, unless it is home.
-                    By::Hop(_) => drop(self.hops.come_home()),
+                    By::Hop(_) | By::Asked => drop(self.hops.come_home()),
                     // Nothing of it went there, or the dialog was closed: the envelope is taken back.
                     By::Own(_) => {
                         if let Some(hop) = self.hops.current().filter(|&hop| self.hops.is_ready(hop)) {
@@ -191,6 +199,8 @@ impl Conductor {
         };
         let say = what.say();
         match by {
+            // Nobody is asked about a message twice.
+            By::Asked => {}
             By::Own(said) => drop(self.owed.push(turn.now, what, Answer::Own(said))),
             By::Hop(hop) => {
                 let number = self.owed.push(turn.now, what, Answer::Hop(hop));
@@ -217,12 +227,15 @@ impl Conductor {
         }
     }
 
-    /// No hop was ready for the content in all the time a client waits for: the rest is swallowed.
+    /// No hop was ready for the content, or the spool kept still, in all the time a client waits for: the rest is
+    /// swallowed.
     pub(super) fn content_waited_enough(&mut self, turn: &mut Turn<'_>) {
-        let Some(hop) = self.delivery.content().and_then(|content| content.hop()) else { return };
+        let hop = self.delivery.content().and_then(|content| content.hop());
         self.client.was_active(turn.now);
         self.refuse_content(turn, Said::Own(&own::CONTENT_LOST));
-        self.drop_hop(turn, hop);
+        if let Some(hop) = hop {
+            self.drop_hop(turn, hop);
+        }
     }
 
     /// The hop answered a part of a larger chunk.

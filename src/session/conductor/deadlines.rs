@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::super::client::Phase;
 use super::super::events::{Event, Relief, SessionEnd};
+use super::super::hop::Hop;
 use super::super::owed::{Answer, What};
 use super::super::peer::{HOPS, HopId};
 use super::super::said::Said;
@@ -33,6 +34,10 @@ enum Wait {
     Content,
     /// A hop that takes the content: the client waits to go on with it.
     Go,
+    /// A hop that takes a message which is given back.
+    Poured,
+    /// Nothing: a hop that waits for a message is to hear that we live.
+    Alive(HopId),
     /// All the client waits for on the command at the head.
     Answer,
     /// The ladder at the head.
@@ -73,6 +78,12 @@ impl Conductor {
             }
             Phase::Open | Phase::Unspeakable | Phase::OnlyQuit => self.client_waits(&mut soonest),
         }
+        if self.delivery.is_kept()
+            && let Some(hop) = self.hops.current()
+            && let Some(since) = self.hops.get(hop).and_then(Hop::quiet_since)
+        {
+            soonest.consider(Wait::Alive(hop), since + self.settings.keeping.keepalive);
+        }
         for open in self.hops.iter() {
             let owes = self.owed.owes_message(open.id());
             if let Some(until) = open.deadline(timeouts, owes, self.client.is_authenticated()) {
@@ -93,13 +104,16 @@ impl Conductor {
         if takes_content {
             soonest.consider(Wait::Content, active_at + timeouts.content);
         }
+        if self.delivery.takes_poured(&self.hops) {
+            soonest.consider(Wait::Poured, active_at + timeouts.content);
+        }
         let answer = self.owed.since() + timeouts.answer;
         match self.owed.head().map(|head| (&head.what, &head.answer)) {
             // The hop's own patience, which is never shortened.
             Some((What::Message(_), Answer::Hop(_))) => {}
             Some((what, Answer::Asked(inquiry))) => {
                 inquiry.deadline().into_iter().for_each(|until| soonest.consider(Wait::Callout, until));
-                if !matches!(what, What::Message(_)) {
+                if !matches!(what, What::Message(_) | What::Kept) {
                     soonest.consider(Wait::Answer, answer);
                 }
             }
@@ -109,7 +123,7 @@ impl Conductor {
                 soonest.consider(Wait::Answer, answer);
             }
             Some(_) => soonest.consider(Wait::Answer, answer),
-            None if takes_content => {}
+            None if takes_content || self.delivery.takes_poured(&self.hops) => {}
             None if self.delivery.in_content() => soonest.consider(Wait::Go, active_at + timeouts.answer),
             None => soonest.consider(Wait::Command, self.client.silent_until(timeouts.command)),
         }
@@ -142,6 +156,18 @@ impl Conductor {
                 }
             }
             Wait::Go => self.content_waited_enough(turn),
+            Wait::Poured => {
+                self.client.was_active(turn.now);
+                match self.hops.current().filter(|_| stalled) {
+                    Some(hop) => self.lost(turn, hop, None),
+                    None => self.content_waited_enough(turn),
+                }
+            }
+            Wait::Alive(hop) => {
+                if let Some(open) = self.hops.get_mut(hop) {
+                    open.say_noop(turn);
+                }
+            }
             Wait::Handshake => self.handshake_too_late(turn),
             Wait::Greeting => self.waited_to_greet(turn),
             Wait::Answer => self.answer_too_late(turn),

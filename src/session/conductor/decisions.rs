@@ -98,6 +98,7 @@ impl Conductor {
                 // No recipient has named a hop that could say it.
                 self.owe(turn, what, Said::Own(&own::NO_VALID_RECIPIENTS));
             }
+            What::Data if self.asks_about_message() => self.keep_message(turn),
             What::Other(verb, _) if self.delivery.is_stuffing() || self.has_nobody_for(verb) => {
                 self.reply_own(turn, without_hop(verb));
             }

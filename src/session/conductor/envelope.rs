@@ -96,7 +96,7 @@ impl Conductor {
             turn.count(Event::RecipientLimited(bound));
             return self.reply_own(turn, &own::RECIPIENT_RATE);
         }
-        let recipient = Box::new(Recipient { sent: Spoken::given(path, params), given: None });
+        let recipient = Box::new(Recipient { sent: Spoken::given(path, params), given: None, added: false });
         self.ask(
             turn,
             Stage::Rcpt,

@@ -14,7 +14,7 @@ use super::super::conversations::{About, Inquiry, Open, Ruling};
 use super::super::events::{CalloutEnd, Event, VerdictKind};
 use super::super::fault::{Fault, FaultKind};
 use super::super::io::Output;
-use super::super::law::{command_fault, is_postmaster, reply_fault};
+use super::super::law::{command_fault, is_postmaster, message_fault, reply_fault};
 use super::super::owed::{Answer, Entry, What};
 use super::super::peer::Ticket;
 use super::super::stage::{Giver, Stage};
@@ -73,6 +73,9 @@ impl Conductor {
     ) -> Result<CalloutAnswer, Fault> {
         let terms = self.settings.callouts.terms(open.callout);
         let fault = match (&answer, inquiry.reply()) {
+            (CalloutAnswer::Command { .. }, _) if inquiry.stage == Stage::Message => {
+                Some("a verdict for a command")
+            }
             (CalloutAnswer::Command { rewrites, verdict, beside }, None) => {
                 command_fault(inquiry.stage, rewrites, verdict.as_ref(), beside.as_deref(), terms)
                     .or_else(|| self.rewrites_fault(what, rewrites))
@@ -82,6 +85,10 @@ impl Conductor {
                 let most = self.settings.limits.command_line;
                 verdict.as_ref().and_then(|verdict| reply_fault(inquiry.stage, reply, verdict, most))
             }
+            (CalloutAnswer::Message(answer), _) if inquiry.stage == Stage::Message => {
+                message_fault(answer, terms).or_else(|| self.envelope_fault(&answer.envelope))
+            }
+            (CalloutAnswer::Message(_), _) => Some("a verdict for a message"),
             (CalloutAnswer::Command { .. }, Some(_)) => Some("a verdict for a command"),
             (CalloutAnswer::Reply(_), None) => Some("a verdict for a reply"),
         };
@@ -140,6 +147,16 @@ impl Conductor {
                 };
                 (end, ruling)
             }
+            CalloutAnswer::Message(answer) => {
+                let end = if answer.is_edit() {
+                    self.note(turn, stage, by, VerdictKind::Edit);
+                    CalloutEnd::Verdict(VerdictKind::Edit)
+                } else {
+                    CalloutEnd::Passed
+                };
+                self.delivery.edit(&answer.edits, answer.envelope);
+                (end, answer.verdict.map_or(Ruling::Nothing, Ruling::Message))
+            }
             CalloutAnswer::Reply(verdict) => {
                 (CalloutEnd::Passed, verdict.map_or(Ruling::Nothing, Ruling::Reply))
             }
@@ -160,6 +177,7 @@ impl Conductor {
             _ if ignored => Some(VerdictKind::Skipped),
             Ruling::Command(verdict) => Some(verdict.kind(stage)),
             Ruling::Reply(verdict) => Some(verdict.kind()),
+            Ruling::Message(verdict) => Some(verdict.kind()),
             Ruling::Refused(_) | Ruling::Nothing => None,
         };
         if let Some(kind) = kind {
@@ -239,6 +257,7 @@ impl Conductor {
                 self.decide_chunks(turn, size, last, ruling.of_command(), by);
                 self.count_command(turn, verb, said);
             }
+            About::Message => self.decide_message(turn, ruling.of_message(), by),
             About::Reply { hop, origin, reply, trial, .. } => {
                 let heard = Heard { reply: reply.as_ref().as_ref(), origin, hop };
                 self.decide_reply(turn, what, heard, ruling.of_reply(), by);

@@ -22,6 +22,7 @@ mod envelope;
 mod heeding;
 mod interruptions;
 mod invariants;
+mod message;
 mod opening;
 mod outcomes;
 mod questions;
@@ -68,6 +69,8 @@ pub struct Conductor {
     stopping: Stopping,
     /// The hop that the client authenticated to, or tried to, is closed: no other may take its place.
     bound_hop_lost: bool,
+    /// The spool was told that a message comes, and not yet that nobody wants it.
+    has_spool: bool,
 }
 
 /// Whether the process goes on.
@@ -94,6 +97,7 @@ impl Conductor {
             passage: None,
             stopping: Stopping::No,
             bound_hop_lost: false,
+            has_spool: false,
         }
     }
 
@@ -116,9 +120,15 @@ impl Conductor {
             Input::Eof(Peer::Upstream(hop)) | Input::Lost(Peer::Upstream(hop)) => self.hop_hung_up(turn, hop),
             // What it said before is served: it may still be listening.
             Input::Eof(Peer::Downstream) => self.client.finished(),
+            // It is no connection.
+            Input::Secured(Peer::Spool, _)
+            | Input::TlsFailed(Peer::Spool, _)
+            | Input::Eof(Peer::Spool)
+            | Input::Lost(Peer::Spool) => {}
             Input::Lost(Peer::Downstream) => self.client_gone(turn, SessionEnd::ClientGone),
             Input::Deadline { stalled } => self.deadline_passed(turn, stalled),
             Input::Told { ticket, answer } => self.told(turn, ticket, answer),
+            Input::Spooled(kept) => self.spooled(turn, kept),
             Input::Exceeded(own) => self.hang_up(turn, Some(Said::Own(own)), SessionEnd::Limit),
             Input::Finished(_) | Input::Shutdown => {}
             Input::Stop => self.stopping = Stopping::Now,
@@ -185,8 +195,10 @@ impl Conductor {
     pub fn after(&mut self, turn: &mut Turn<'_>) -> Option<Box<Passage>> {
         if self.passage.is_none() {
             self.finish_empty_chunk(turn);
+            self.end_refused_message(turn);
             self.settle(turn);
             self.end_if_done(turn);
+            self.tend_spool(turn);
         }
         self.passage.take()
     }
@@ -200,7 +212,9 @@ impl Conductor {
             self.hang_up(turn, Some(Said::Own(&own::HOP_LOST)), SessionEnd::HopLost);
         } else if self.is_to_stop() {
             self.hang_up(turn, Some(Said::Own(&own::SHUTTING_DOWN)), SessionEnd::Shutdown);
-        } else if finished && (self.delivery.lacks_octets() || self.owed.is_empty()) {
+        } else if finished
+            && (self.delivery.lacks_octets() || (self.owed.is_empty() && !self.delivery.is_asked_about()))
+        {
             self.client_gone(turn, SessionEnd::ClientGone);
         }
     }
@@ -227,6 +241,7 @@ impl Conductor {
         match peer {
             Peer::Downstream => !matches!(self.client.phase(), Phase::Securing | Phase::Over),
             Peer::Upstream(hop) => self.hops.get(hop).is_some_and(|hop| !hop.is_securing()),
+            Peer::Spool => self.delivery.takes_poured(&self.hops),
         }
     }
 

@@ -18,7 +18,7 @@ impl Conductor {
             What::Hello(_) => Verb::Helo,
             What::Mail(_) => Verb::Mail,
             What::Rcpt(_) => Verb::Rcpt,
-            What::Data | What::Chunk | What::Message(_) => Verb::Data,
+            What::Data | What::Chunk | What::Message(_) | What::Kept => Verb::Data,
             What::Auth(_) => Verb::Auth,
             What::Other(verb, _) => *verb,
             _ => Verb::Other,
@@ -65,6 +65,14 @@ impl Conductor {
         question
     }
 
+    /// The dialog so far, about a message that is kept.
+    pub(super) fn message_question(&self) -> Question<'_> {
+        let mut question = self.question(Stage::Message, Verb::Data, b"");
+        question.message = self.delivery.draft();
+        question.size = question.message.map(|draft| draft.message().size()).or(question.size);
+        question
+    }
+
     /// The dialog so far.
     pub(super) fn question<'a>(&'a self, stage: Stage, verb: Verb, argument: &'a [u8]) -> Question<'a> {
         let transaction = self.delivery.transaction();
@@ -89,6 +97,7 @@ impl Conductor {
             size: transaction.and_then(|transaction| transaction.size),
             verb,
             argument,
+            message: None,
         }
     }
 }
@@ -108,6 +117,7 @@ pub(super) fn command_stage(what: &What) -> Stage {
         What::Mail(_) => Stage::Mail,
         What::Rcpt(_) => Stage::Rcpt,
         What::Data | What::Chunk | What::Message(_) => Stage::Data,
+        What::Kept => Stage::Message,
         _ => Stage::Other,
     }
 }
@@ -123,6 +133,12 @@ pub(super) fn reply_stage(what: &What) -> Option<Stage> {
         What::Auth(_) => Some(Stage::AuthReply),
         What::Other(..) => Some(Stage::OtherReply),
         What::Message(_) => Some(Stage::MessageReply),
-        What::Chunk | What::Reset | What::StartTls | What::Quit | What::Local | What::Close(_) => None,
+        What::Chunk
+        | What::Kept
+        | What::Reset
+        | What::StartTls
+        | What::Quit
+        | What::Local
+        | What::Close(_) => None,
     }
 }

@@ -114,6 +114,9 @@ impl Conductor {
                 }
             }
             Expect::Replayed => self.lost_because(turn, hop, Why::Unfit, None),
+            Expect::Added => self.added_answered(turn, hop, reply),
+            Expect::Alive if reply.code().is_intermediate() => self.spoke_out_of_class(turn, hop, reply),
+            Expect::Alive => {}
             Expect::RungMail | Expect::RungRcpt => self.attempt_answered(turn, hop, expect, reply),
             Expect::Reset if !reply.code().is_positive() => self.hop_not_reset(turn, hop),
             Expect::Reset => {}
@@ -245,6 +248,10 @@ impl Conductor {
         for number in self.owed.of(hop) {
             self.owed.answer(number, Said::Own(&own::NEED_HELLO));
         }
+        // Nor may it have content: the envelope cannot be said there.
+        if self.delivery.awaits_go(hop) {
+            self.refuse_content(turn, Said::Own(&own::CONTENT_LOST));
+        }
         self.settle(turn);
     }
 
@@ -316,7 +323,7 @@ impl Conductor {
                 self.hop_refuses_client(turn, hop, Some(reply));
             }
             // Nobody asked for what it answers.
-            Expect::Nobody | Expect::Reset => self.lost(turn, hop, None),
+            Expect::Nobody | Expect::Reset | Expect::Alive => self.lost(turn, hop, None),
             _ => self.lost(turn, hop, Some(Box::new(reply.to_owned()))),
         }
     }

@@ -6,11 +6,13 @@
 //!
 //! RFC 5321 4.5.2 (transparency), RFC 3030 (BDAT).
 
+use crate::message::Draft;
 use crate::session::io::TraceSide;
 use crate::session::peer::{HopId, Peer};
 use crate::session::said::Said;
 use crate::session::turn::Turn;
-use crate::smtp::{BareNewline, DataScanner, Stuffer};
+use crate::session::verdict::EnvelopeEdit;
+use crate::smtp::{BareNewline, DataScanner, Stuffer, Unstuffer};
 
 /// A message being received.
 #[derive(Debug)]
@@ -23,9 +25,24 @@ pub struct Content {
     pub(super) left: bool,
     /// Belongs to no transaction: read only to keep step.
     pub(super) stray: bool,
+    /// What is kept of it to be asked about, where somebody is.
+    pub(super) spooled: Option<Box<Spooled>>,
 }
 
-/// What the client's octets are.
+/// A message that is kept until everybody was asked about it.
+#[derive(Debug, Default)]
+pub(super) struct Spooled {
+    /// It came by BDAT, and may be any octets.
+    pub(super) counted: bool,
+    /// As it is edited so far; `None`: it is not whole yet.
+    pub(super) draft: Option<Draft>,
+    /// What is to be changed of the envelope.
+    pub(super) envelope: Vec<EnvelopeEdit>,
+    /// It is given back, to go to a hop.
+    pub(super) poured: bool,
+}
+
+/// What the octets are that come next.
 #[derive(Debug)]
 pub(super) enum Intake {
     Data(DataScanner),
@@ -36,6 +53,8 @@ pub(super) enum Intake {
         announced: bool,
     },
     Between,
+    /// None: the spool has all of them.
+    Whole,
 }
 
 /// Where they go.
@@ -43,6 +62,8 @@ pub(super) enum Intake {
 pub(super) enum Outlet {
     /// `ready`: the hop may be sent content.
     Hop { hop: HopId, form: Form, ready: bool },
+    /// Kept, unstuffed, to be asked about.
+    Spool(Unstuffer),
     /// Swallowed; this is the answer.
     Nowhere(Said),
 }
@@ -60,7 +81,7 @@ pub(super) enum Form {
 
 impl Content {
     pub(super) fn new(intake: Intake, outlet: Outlet) -> Content {
-        Content { intake, outlet, size: 0, left: false, stray: false }
+        Content { intake, outlet, size: 0, left: false, stray: false, spooled: None }
     }
 
     pub(super) fn data(bare: BareNewline, outlet: Outlet) -> Content {
@@ -82,12 +103,23 @@ impl Content {
         matches!(self.intake, Intake::Between)
     }
 
-    /// Whether more of it must come.
+    /// Whether the client has sent all of it, and it is asked about or given back.
+    pub fn is_asked_about(&self) -> bool {
+        self.is_poured() || matches!(self.intake, Intake::Whole)
+    }
+
+    /// Whether it comes from the spool.
+    pub fn is_poured(&self) -> bool {
+        self.spooled.as_ref().is_some_and(|spooled| spooled.poured)
+    }
+
+    /// Whether more of it must come from the client.
     pub(super) fn lacks_octets(&self) -> bool {
         match self.intake {
+            _ if self.is_poured() => false,
             Intake::Data(_) => true,
             Intake::Chunk { remaining, .. } => remaining > 0,
-            Intake::Between => false,
+            Intake::Between | Intake::Whole => false,
         }
     }
 
@@ -103,7 +135,7 @@ impl Content {
                 *hop == at && matches!(self.intake, Intake::Chunk { announced: true, .. })
             }
             Outlet::Hop { hop, ready, .. } => *hop == at && *ready,
-            Outlet::Nowhere(_) => false,
+            Outlet::Spool(_) | Outlet::Nowhere(_) => false,
         }
     }
 
@@ -125,7 +157,8 @@ impl Content {
             return;
         }
         let counted = format!("({} octets of content)", self.size);
-        if matches!(self.intake, Intake::Data(_)) {
+        let came_here = matches!(&self.spooled, Some(spooled) if !spooled.counted);
+        if came_here || matches!(self.intake, Intake::Data(_)) {
             turn.trace(Peer::Downstream, TraceSide::Client, counted.as_bytes());
         }
         if let Outlet::Hop { hop, form: Form::Data | Form::Stuffed(_), .. } = self.outlet {

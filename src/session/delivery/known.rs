@@ -6,6 +6,7 @@
 
 use super::Delivery;
 use super::content::{Content, Form, Intake, Outlet};
+use crate::message::Draft;
 use crate::session::hop::{Hop, Hops};
 use crate::session::peer::HopId;
 use crate::session::said::Said;
@@ -31,7 +32,7 @@ impl Delivery {
     pub fn answer(&self) -> Option<&Said> {
         match &self.content()?.outlet {
             Outlet::Nowhere(said) => Some(said),
-            Outlet::Hop { .. } => None,
+            Outlet::Hop { .. } | Outlet::Spool(_) => None,
         }
     }
 
@@ -60,13 +61,42 @@ impl Delivery {
         self.content().is_some_and(Content::is_stuffing)
     }
 
-    /// Whether content can be taken now.
+    /// Whether the client's octets can be taken as content now.
     pub fn takes_content(&self, hops: &Hops) -> bool {
-        let Some(content) = self.content().filter(|content| !content.is_between_chunks()) else {
-            return false;
-        };
+        self.content().is_some_and(|content| !content.is_asked_about() && Self::takes(content, hops))
+    }
+
+    /// Whether the spool's can.
+    pub fn takes_poured(&self, hops: &Hops) -> bool {
+        self.content().is_some_and(|content| content.is_poured() && Self::takes(content, hops))
+    }
+
+    /// Whether the message is whole, and asked about or given back.
+    pub fn is_asked_about(&self) -> bool {
+        self.content().is_some_and(Content::is_asked_about)
+    }
+
+    /// Whether the message is kept, or being kept, until everybody was asked: a hop that knows its envelope waits.
+    pub fn is_kept(&self) -> bool {
+        let kept = |content: &Content| content.spooled.is_some() && !content.is_poured();
+        self.content().is_some_and(kept)
+    }
+
+    /// Whether it is given back.
+    pub fn is_poured(&self) -> bool {
+        self.content().is_some_and(Content::is_poured)
+    }
+
+    /// The message as it is edited so far.
+    pub fn draft(&self) -> Option<&Draft> {
+        self.content()?.spooled.as_ref()?.draft.as_ref()
+    }
+
+    fn takes(content: &Content, hops: &Hops) -> bool {
         match &content.outlet {
-            Outlet::Nowhere(_) => true,
+            _ if content.is_between_chunks() => false,
+            Outlet::Nowhere(_) => !content.is_asked_about(),
+            Outlet::Spool(_) => true,
             Outlet::Hop { ready: false, .. } => false,
             Outlet::Hop { form: Form::Chunks, hop, .. } => {
                 matches!(content.intake, Intake::Chunk { announced: true, .. })

@@ -11,16 +11,20 @@
 mod content;
 mod known;
 
+mod spooled;
+
 pub use self::content::Content;
-use self::content::{Form, Intake, Outlet};
+use self::content::{Form, Intake, Outlet, Spooled};
 use super::hop::Hop;
 use super::io::TraceSide;
 use super::peer::{HopId, Peer};
 use super::said::Said;
 use super::transaction::Transaction;
 use super::turn::Turn;
-use crate::dialog::Expect;
-use crate::smtp::{BareNewline, ContentFault, END_OF_DATA, Keyword, Own, Piece, ReplyRef, Stuffer, own};
+use crate::dialog::{Expect, Tx};
+use crate::smtp::{
+    BareNewline, ContentFault, END_OF_DATA, Keyword, Own, Piece, ReplyRef, Stuffer, Unstuffer, own,
+};
 
 /// Envelope and content, as far as there are any.
 #[derive(Default, Debug)]
@@ -62,6 +66,8 @@ pub enum End {
     Chunk(By),
     /// The message.
     Message(Box<Transaction>, By),
+    /// The message, which is kept to be asked about.
+    Kept,
 }
 
 /// Who answers for content.
@@ -71,6 +77,8 @@ pub enum By {
     Hop(HopId),
     /// Gatepost.
     Own(Said),
+    /// Whoever will be asked about it.
+    Asked,
 }
 
 impl Delivery {
@@ -105,9 +113,11 @@ impl Delivery {
         let outlet = match by {
             By::Hop(hop) => Outlet::Hop { hop, form: Form::Chunks, ready: false },
             By::Own(said) => Outlet::Nowhere(said),
+            By::Asked => Outlet::Spool(Unstuffer::new()),
         };
         let intake = Intake::Chunk { remaining: size, last, announced: false };
         self.content = Some(Box::new(Content::new(intake, outlet)));
+        self.is_to_be_kept(true);
     }
 
     /// BDAT where there is no message: its octets are read only to keep step.
@@ -137,12 +147,13 @@ impl Delivery {
     /// The hop is ready for the transaction's content: chunks may go, or DATA must be said first, which is returned.
     pub fn open(&mut self, hop: &Hop, bare: BareNewline) -> bool {
         // Nothing but these replies holds a chunk back, as 354 holds DATA: the whole envelope must be in first.
-        let whole = !hop.awaits(Expect::Replayed);
+        let whole = !hop.awaits(Expect::Replayed) && !hop.awaits(Expect::Added);
         let Some(content) = &mut self.content else { return false };
+        let counted = content.spooled.as_ref().is_none_or(|spooled| spooled.counted);
         let Outlet::Hop { form, ready, .. } = &mut content.outlet else { return false };
         match content.intake {
             Intake::Data(_) => *form = Form::Data,
-            _ if hop.offers().has(Keyword::Chunking) => {
+            _ if hop.offers().has(Keyword::Chunking) && counted => {
                 *form = Form::Chunks;
                 *ready = whole;
                 return false;
@@ -180,9 +191,9 @@ impl Delivery {
         let mut took = match self.content.as_ref().map(|content| &content.intake) {
             Some(Intake::Data(_)) => self.take_data(turn, octets, offset),
             Some(Intake::Chunk { .. }) => self.take_chunk(turn, octets, offset),
-            Some(Intake::Between) | None => return Took::default(),
+            Some(Intake::Between | Intake::Whole) | None => return Took::default(),
         };
-        let Some(content) = &self.content else { return took };
+        let Some(content) = self.content.as_ref().filter(|content| !content.is_poured()) else { return took };
         let bound = most.saturating_mul(2);
         if content.stray {
             took.flood = content.size.saturating_add(strayed) > bound;
@@ -190,7 +201,7 @@ impl Delivery {
             let over = took.ended && !matches!(content.intake, Intake::Chunk { last: false, .. });
             took.flood = content.size > bound && !over;
         }
-        if content.size > most && content.hop().is_some() {
+        if content.size > most && !matches!(content.outlet, Outlet::Nowhere(_)) {
             took.refusal.get_or_insert(&own::MESSAGE_TOO_BIG);
         }
         took
@@ -199,7 +210,7 @@ impl Delivery {
     fn take_data(&mut self, turn: &mut Turn<'_>, octets: &[u8], offset: usize) -> Took {
         let Some(content) = self.content.as_deref_mut() else { return Took::default() };
         let Intake::Data(scanner) = &mut content.intake else { return Took::default() };
-        let scanned = match &content.outlet {
+        let scanned = match &mut content.outlet {
             Outlet::Hop { hop, .. } => {
                 let tx = turn.to(Peer::Upstream(*hop));
                 let (left, prepended) = (&mut content.left, prepended(self.transaction.as_deref()));
@@ -209,6 +220,10 @@ impl Delivery {
                     }
                     tx.piece(piece, octets, offset);
                 })
+            }
+            Outlet::Spool(unstuffer) => {
+                let tx = turn.to(Peer::Spool);
+                scanner.scan(&octets[offset..], &mut |piece| unstuff(unstuffer, piece, tx, octets, offset))
             }
             Outlet::Nowhere(_) => scanner.scan(&octets[offset..], &mut |_| {}),
         };
@@ -229,6 +244,7 @@ impl Delivery {
         let prepended = if content.left { &[] } else { prepended(self.transaction.as_deref()) };
         match &mut content.outlet {
             Outlet::Nowhere(_) => {}
+            Outlet::Spool(_) => turn.to(Peer::Spool).piece(Piece::Received(0..here), octets, offset),
             Outlet::Hop { hop, form: Form::Stuffed(stuffer), .. } => {
                 let tx = turn.to(Peer::Upstream(*hop));
                 if here > 0 || (whole && last) {
@@ -263,7 +279,9 @@ impl Delivery {
             }
         }
         *remaining -= here as u64;
-        content.size += here as u64;
+        if !content.is_poured() {
+            content.size += here as u64;
+        }
         let refusal = if mends != (0, None) { self.mended(mends.0, mends.1) } else { None };
         Took { taken: here, ended: whole, part, refusal, flood: false }
     }
@@ -273,7 +291,7 @@ impl Delivery {
         if let Some(transaction) = &mut self.transaction {
             transaction.mended = mended;
         }
-        let open = self.content.as_ref().is_some_and(|content| content.hop().is_some());
+        let open = self.content.as_ref().is_some_and(|content| !matches!(content.outlet, Outlet::Nowhere(_)));
         let own = match fault? {
             ContentFault::NulDot => &own::NUL_DOT,
             ContentFault::BareNewline => &own::BARE_NEWLINE,
@@ -288,18 +306,25 @@ impl Delivery {
         if content.stray {
             return match content.outlet {
                 Outlet::Nowhere(said) => Some(End::Stray(said, content.size)),
-                Outlet::Hop { .. } => None,
+                Outlet::Hop { .. } | Outlet::Spool(_) => None,
             };
         }
         if matches!(content.intake, Intake::Chunk { last: false, .. }) {
             let by = match &content.outlet {
-                Outlet::Hop { form: Form::Stuffed(_), .. } => By::Own(Said::Own(&own::CHUNK_OK)),
+                Outlet::Hop { form: Form::Stuffed(_), .. } | Outlet::Spool(_) => {
+                    By::Own(Said::Own(&own::CHUNK_OK))
+                }
                 Outlet::Hop { hop, .. } => By::Hop(*hop),
                 Outlet::Nowhere(said) => By::Own(said.clone()),
             };
             content.intake = Intake::Between;
             self.content = Some(content);
             return Some(End::Chunk(by));
+        }
+        if matches!(content.outlet, Outlet::Spool(_)) {
+            content.intake = Intake::Whole;
+            self.content = Some(content);
+            return Some(End::Kept);
         }
         let mut transaction = self.transaction.take()?;
         transaction.octets = content.size;
@@ -322,6 +347,8 @@ impl Delivery {
                 By::Hop(hop)
             }
             Outlet::Nowhere(said) => By::Own(said),
+            // Returned above.
+            Outlet::Spool(_) => By::Asked,
         };
         Some(End::Message(transaction, by))
     }
@@ -329,11 +356,11 @@ impl Delivery {
     /// The rest of the content is swallowed, and this is the answer. Returns the hop that was in its midst, which must
     /// be closed bare.
     pub fn refuse(&mut self, said: Said) -> Option<HopId> {
-        let content = self.content.as_mut()?;
-        let hop = content.hop()?;
-        let streaming = content.streams_to(hop);
+        let content =
+            self.content.as_mut().filter(|content| !matches!(content.outlet, Outlet::Nowhere(_)))?;
+        let streaming = content.hop().filter(|hop| content.streams_to(*hop));
         content.outlet = Outlet::Nowhere(said);
-        streaming.then_some(hop)
+        streaming
     }
 
     /// The hop that content was for is lost: the rest is swallowed if any of it had left.
@@ -369,7 +396,7 @@ impl Delivery {
     pub fn leave_content(&mut self) -> Option<HopId> {
         match self.content.take()?.outlet {
             Outlet::Hop { hop, form, ready } if !ready || matches!(form, Form::Stuffed(_)) => Some(hop),
-            Outlet::Hop { .. } | Outlet::Nowhere(_) => None,
+            Outlet::Hop { .. } | Outlet::Spool(_) | Outlet::Nowhere(_) => None,
         }
     }
 
@@ -387,4 +414,29 @@ impl Delivery {
 /// What goes before the message's own octets.
 fn prepended(transaction: Option<&Transaction>) -> &[u8] {
     transaction.map_or(&[], |transaction| transaction.prepended.octets())
+}
+
+/// Puts a piece of stuffed content into the spool as the text that it is.
+fn unstuff(unstuffer: &mut Unstuffer, piece: Piece, tx: &mut Tx, octets: &[u8], offset: usize) {
+    match piece {
+        Piece::Received(part) => {
+            let start = part.start;
+            unstuffer.scan(&octets[offset + start..offset + part.end], &mut |piece| {
+                tx.piece(
+                    match piece {
+                        Piece::Received(range) => Piece::Received(range.start + start..range.end + start),
+                        held => held,
+                    },
+                    octets,
+                    offset,
+                );
+            });
+        }
+        Piece::Static(held) => {
+            unstuffer.scan(held, &mut |piece| match piece {
+                Piece::Received(range) => tx.put(&held[range]),
+                Piece::Static(octets) => tx.put(octets),
+            });
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::{Hop, Stand};
 use crate::dialog::{Expect, Timeouts};
 use crate::session::facts::TlsFacts;
 use crate::session::peer::HopId;
-use crate::session::route::{Host, Place};
+use crate::session::route::{Host, Place, PoolId};
 use crate::session::transaction::{Carries, Needs};
 use crate::smtp::{Extensions, Keyword};
 
@@ -24,6 +24,11 @@ impl Hop {
     /// The pool or the domain whose host it is.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Whether it is a host of this pool.
+    pub fn is_in(&self, pool: PoolId) -> bool {
+        matches!(&self.place, Place::Pool(of) if *of == pool)
     }
 
     /// Its host.
@@ -44,6 +49,11 @@ impl Hop {
     /// Whether it hears the client's commands.
     pub fn is_ready(&self) -> bool {
         self.stand == Stand::Ready
+    }
+
+    /// Since when neither side has said anything, where nothing is awaited.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        (self.is_ready() && self.dialog.is_quiet()).then_some(self.since)
     }
 
     /// Whether there is no connection yet.

@@ -182,7 +182,8 @@ impl Hop {
         self.say_xforward(turn, client);
         self.say(turn, Expect::Replayed, Say::Mail, |line| transaction.mail.write(carries, line));
         for recipient in &transaction.recipients {
-            self.say(turn, Expect::Replayed, Say::Along, |line| recipient.write(carries, line));
+            let expect = if recipient.added { Expect::Added } else { Expect::Replayed };
+            self.say(turn, expect, Say::Along, |line| recipient.write(carries, line));
         }
     }
 
@@ -195,6 +196,11 @@ impl Hop {
             if said.starts_with(b"334") { b"334 (secret)" } else { &said[..said.len().min(MOST_SAID)] };
         let what = [why.as_bytes(), b": ", said].concat();
         turn.wish(Output::Malformed(Arc::clone(&self.host), what.into()));
+    }
+
+    /// NOOP on our own account: it must not take us for gone.
+    pub fn say_noop(&mut self, turn: &mut Turn<'_>) {
+        self.say(turn, Expect::Alive, Say::Last, |line| line.extend_from_slice(b"NOOP\r\n"));
     }
 
     /// RSET on our own account.

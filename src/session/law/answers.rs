@@ -10,8 +10,9 @@
 use super::super::callout::{Beside, CalloutTerms};
 use super::super::owed::What;
 use super::super::stage::Stage;
-use super::super::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung};
-use super::{Part, Why, command_verdict, prepends, reply, reply_verdict, rewrites};
+use super::super::verdict::{CommandVerdict, MessageAnswer, MessageVerdict, ReplyVerdict, Rewrites, Rung};
+use super::{Part, Why, command_verdict, message_verdict, prepends, reply, reply_verdict, rewrites};
+use crate::message::Edit;
 use crate::smtp::{Path, Reply, ReplyRef, is_header_field};
 
 /// What is wrong with an answer to a command.
@@ -49,6 +50,16 @@ fn beside_fault(stage: Stage, beside: &Beside) -> Option<&'static str> {
     let temporary = |said: &Reply| said.code().class() == 4 && reply(stage, 4, false).is_ok();
     let all = provisos.into_iter().flatten().all(|said| temporary(said));
     (!all).then_some("a proviso that is not 4xx")
+}
+
+/// What is wrong with an answer to a message.
+pub fn message_fault(answer: &MessageAnswer, terms: CalloutTerms) -> Option<&'static str> {
+    if let Some(fault) = answer.edits.iter().find_map(Edit::fault) {
+        return Some(fault);
+    }
+    let verdict = answer.verdict.as_ref()?;
+    let why = message_verdict(verdict, terms.may_discard).err()?;
+    Some(words(why, matches!(verdict, MessageVerdict::Disconnect(_))))
 }
 
 /// What is wrong with an answer to a hop's reply. `most`: octets a line may have.
@@ -126,7 +137,9 @@ mod tests {
     fn command_stages(verdict: &CommandVerdict, terms: CalloutTerms) -> Vec<&'static str> {
         let allowed =
             |stage: &Stage| command_fault(*stage, &Rewrites::default(), Some(verdict), None, terms).is_none();
-        Stage::ALL.into_iter().filter(|stage| !stage.is_reply()).filter(allowed).map(Stage::as_str).collect()
+        // (A message has verdicts of its own.)
+        let commands = Stage::ALL.into_iter().filter(|stage| !stage.is_reply() && *stage != Stage::Message);
+        commands.filter(allowed).map(Stage::as_str).collect()
     }
 
     /// The stages at which a verdict on this reply is allowed.

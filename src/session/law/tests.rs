@@ -32,7 +32,7 @@ fn line(stage: Stage) -> String {
                 let own: String = of(&|said| disconnect(stage, Some(said)));
                 cells.push(format!("{own}{}", sign(disconnect(stage, None))));
             }
-            Route | Map | Accept => cells.push(plain(verdict)),
+            Route | Map | Accept | Discard => cells.push(plain(verdict)),
         }
     }
     let parts = Part::ALL.into_iter().filter(|part| rewrites(stage, *part));
@@ -47,22 +47,23 @@ fn line(stage: Stage) -> String {
 #[test]
 fn matrix() {
     let expected = "\
-stage         reply     r m substitute          retr a disco rewrite
-connect       23++ 23++ + . .... .... .... .... .... + 23+++
-helo          23++ 23++ + . .... .... .... .... .... + 23+++ helo
-auth          23++ 23++ + . .... .... .... .... .... + 23+++
-mail          23++ 23++ + . .... .... .... .... .... + 23+++ sender parameters
-rcpt          D3++ +3++ + + .... .... .... .... .... + 23+++ recipient parameters
-data          23++ 23++ . . .... .... .... .... .... + 23+++
-other         +3++ +3++ . . .... .... .... .... .... + 23+++
-connect-reply .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
-helo-reply    .... .... . . 23++ 23++ 23++ 23++ .... + 23+++
-auth-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
-mail-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
-rcpt-reply    .... .... . . +3++ N3++ N3++ N3++ RR++ + 23+++
-data-reply    .... .... . . 23++ 23++ 23++ 23++ .... + 23+++
-other-reply   .... .... . . +3++ N3++ N3++ N3++ .... + 23+++
-message-reply .... .... . . +3AA N3++ N3++ N3++ .... + .....
+stage         reply     r m substitute          retr a disco d rewrite
+connect       23++ 23++ + . .... .... .... .... .... + 23+++ .
+helo          23++ 23++ + . .... .... .... .... .... + 23+++ . helo
+auth          23++ 23++ + . .... .... .... .... .... + 23+++ .
+mail          23++ 23++ + . .... .... .... .... .... + 23+++ . sender parameters
+rcpt          D3++ +3++ + + .... .... .... .... .... + 23+++ . recipient parameters
+data          23++ 23++ . . .... .... .... .... .... + 23+++ .
+other         +3++ +3++ . . .... .... .... .... .... + 23+++ .
+message       23++ 23++ + . .... .... .... .... .... + 23+++ +
+connect-reply .... .... . . +3++ N3++ N3++ N3++ .... + 23+++ .
+helo-reply    .... .... . . 23++ 23++ 23++ 23++ .... + 23+++ .
+auth-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++ .
+mail-reply    .... .... . . +3++ N3++ N3++ N3++ .... + 23+++ .
+rcpt-reply    .... .... . . +3++ N3++ N3++ N3++ RR++ + 23+++ .
+data-reply    .... .... . . 23++ 23++ 23++ 23++ .... + 23+++ .
+other-reply   .... .... . . +3++ N3++ N3++ N3++ .... + 23+++ .
+message-reply .... .... . . +3AA N3++ N3++ N3++ .... + ..... .
 ";
     let lines: Vec<&str> = expected.lines().skip(1).collect();
     assert_eq!(Stage::ALL.map(line).join("\n"), lines.join("\n"));

@@ -40,6 +40,8 @@ pub enum What {
     Chunk,
     /// The end of the content.
     Message(Box<Transaction>),
+    /// The end of content that is kept to be asked about; its transaction goes on.
+    Kept,
     /// RSET.
     Reset,
     /// STARTTLS, of which the hop says whether it begins.
@@ -102,6 +104,7 @@ impl What {
             What::Greeting
             | What::Chunk
             | What::Message(_)
+            | What::Kept
             | What::Auth(None)
             | What::Local
             | What::Close(_) => {}
@@ -119,9 +122,13 @@ impl What {
             What::Auth(_) => Say::Auth,
             What::Chunk => Say::Chunk,
             What::Message(_) => Say::Content,
-            What::Greeting | What::StartTls | What::Quit | What::Other(..) | What::Local | What::Close(_) => {
-                Say::Last
-            }
+            What::Greeting
+            | What::StartTls
+            | What::Quit
+            | What::Other(..)
+            | What::Kept
+            | What::Local
+            | What::Close(_) => Say::Last,
         }
     }
 
@@ -132,7 +139,10 @@ impl What {
 
     /// Whether the record of its transaction tells what it was answered.
     pub fn is_recorded(&self) -> bool {
-        matches!(self, What::Mail(_) | What::Rcpt(_) | What::Data | What::Chunk | What::Message(_))
+        matches!(
+            self,
+            What::Mail(_) | What::Rcpt(_) | What::Data | What::Chunk | What::Message(_) | What::Kept
+        )
     }
 
     /// Whether a hop takes EHLO for granted when it hears this (RFC 5321 4.1.4).
@@ -147,6 +157,7 @@ impl What {
             | What::Reset
             | What::StartTls
             | What::Quit
+            | What::Kept
             | What::Local
             | What::Close(_) => false,
         }
@@ -163,6 +174,7 @@ impl What {
                 | What::Quit
                 | What::Auth(_)
                 | What::Other(..)
+                | What::Kept
                 | What::Close(_)
         )
     }

@@ -151,9 +151,12 @@ impl Owed {
                 What::Quit => &own::BYE,
                 What::Auth(_) => &own::AUTH_LOST,
                 What::Other(verb, _) => without_hop(*verb),
-                What::Greeting | What::Hello(_) | What::Mail(_) | What::Local | What::Close(_) => {
-                    &own::ATTEMPTS_FAILED
-                }
+                What::Greeting
+                | What::Hello(_)
+                | What::Mail(_)
+                | What::Kept
+                | What::Local
+                | What::Close(_) => &own::ATTEMPTS_FAILED,
             };
             entry.answer = Answer::Own(Said::Own(own));
         }

@@ -18,6 +18,20 @@ impl Prepended {
         &self.octets
     }
 
+    /// Each of them, to be put into a message; they are taken.
+    pub fn take(&mut self) -> Vec<Box<[u8]>> {
+        let mut fields: Vec<Vec<u8>> = Vec::new();
+        for line in std::mem::take(self).octets.split_inclusive(|&octet| octet == b'\n') {
+            match fields.last_mut() {
+                Some(field) if line.starts_with(b" ") || line.starts_with(b"\t") => {
+                    field.extend_from_slice(line)
+                }
+                _ => fields.push(line.to_vec()),
+            }
+        }
+        fields.into_iter().map(Vec::into_boxed_slice).collect()
+    }
+
     /// One more, said of DATA or before.
     pub fn add(&mut self, field: &[u8], of_data: bool) {
         if !of_data {

@@ -1,0 +1,131 @@
+//! Tests: messages of every form, split anywhere, edited in every way.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn read(octets: &[u8], piece: usize) -> Message {
+    let mut scan = Scan::default();
+    octets.chunks(piece).for_each(|octets| scan.take(octets));
+    scan.finish()
+}
+
+/// What a draft is as octets.
+fn written(draft: &Draft, spool: &[u8]) -> String {
+    let mut out = Vec::new();
+    for strand in draft.rope() {
+        match strand {
+            Strand::Spool(range) => out.extend_from_slice(&spool[range.start as usize..range.end as usize]),
+            Strand::Put(octets) => out.extend_from_slice(&octets),
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn shown(message: &Message) -> Vec<(String, String)> {
+    let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+    message.fields().map(|field| (text(field.name()), text(field.value()))).collect()
+}
+
+/// Octets, the fields, where the body is.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u64);
+
+#[test]
+fn headers() {
+    let table: &[Row<'_>] = &[
+        ("", &[], 0),
+        ("\r\n", &[], 2),
+        ("\r\nbody", &[], 2),
+        ("body\r\n", &[], 0),
+        ("A: b\r\n\r\nbody\r\n", &[("A", " b")], 8),
+        ("A: b\nC:d\n\nbody\n", &[("A", " b"), ("C", "d")], 10),
+        ("A: b\r\n c\r\n\td\r\n\r\n", &[("A", " b\r\n c\r\n\td")], 16),
+        ("A : b\r\n\r\n", &[("A", " b")], 9),
+        ("A: b", &[("A", " b")], 4),
+        ("A: b\r\nbody\r\n", &[("A", " b")], 6),
+        (" A: b\r\n\r\n", &[], 0),
+        ("From me\r\nA: b\r\n", &[], 0),
+    ];
+    for (octets, fields, body) in table {
+        let fields: Vec<_> = fields.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+        for piece in [1, 2, 3, 1000] {
+            let message = read(octets.as_bytes(), piece);
+            assert_eq!(shown(&message), fields, "{octets:?}");
+            assert_eq!(message.body(), *body..octets.len() as u64, "{octets:?}");
+            let draft = Arc::new(message).draft();
+            assert_eq!(written(&draft, octets.as_bytes()), *octets);
+        }
+    }
+}
+
+#[test]
+fn a_header_without_end_is_cut() {
+    let octets = "A: b\r\n".repeat(HEADER);
+    for piece in [7, 4096, octets.len()] {
+        let message = read(octets.as_bytes(), piece);
+        assert_eq!(message.fields().len(), HEADER / 6);
+        assert_eq!(message.body(), (HEADER / 6 * 6) as u64..octets.len() as u64);
+    }
+}
+
+#[test]
+fn edits() {
+    let spool = b"A: 1\r\nB: 2\r\na: 3\r\n\r\nbody\r\n";
+    let field = |text: &str| text.as_bytes().into();
+    let name = |text: &str| text.into();
+    let table: Vec<(Edit, &str)> = vec![
+        (Edit::Insert { at: 0, field: field("X: y\r\n") }, "X: y\r\nA: 1\r\nB: 2\r\na: 3\r\n\r\nbody\r\n"),
+        (Edit::Insert { at: 2, field: field("X: y\r\n") }, "A: 1\r\nB: 2\r\nX: y\r\na: 3\r\n\r\nbody\r\n"),
+        (Edit::Insert { at: 9, field: field("X: y\r\n") }, "A: 1\r\nB: 2\r\na: 3\r\nX: y\r\n\r\nbody\r\n"),
+        (Edit::Append(field("X: y\r\n")), "A: 1\r\nB: 2\r\na: 3\r\nX: y\r\n\r\nbody\r\n"),
+        (
+            Edit::Change { name: name("A"), nth: 2, field: field("A: 4\r\n") },
+            "A: 1\r\nB: 2\r\nA: 4\r\n\r\nbody\r\n",
+        ),
+        (
+            Edit::Change { name: name("A"), nth: 0, field: field("A: 4\r\n") },
+            "A: 4\r\nB: 2\r\na: 3\r\n\r\nbody\r\n",
+        ),
+        (
+            Edit::Change { name: name("A"), nth: 3, field: field("A: 4\r\n") },
+            "A: 1\r\nB: 2\r\na: 3\r\nA: 4\r\n\r\nbody\r\n",
+        ),
+        (Edit::Delete { name: name("a"), nth: 1 }, "B: 2\r\na: 3\r\n\r\nbody\r\n"),
+        (Edit::Delete { name: name("a"), nth: 3 }, "A: 1\r\nB: 2\r\na: 3\r\n\r\nbody\r\n"),
+        (Edit::DeleteAll(name("A")), "B: 2\r\n\r\nbody\r\n"),
+        (Edit::Body(field("other\r\n").into()), "A: 1\r\nB: 2\r\na: 3\r\n\r\nother\r\n"),
+    ];
+    let message = Arc::new(read(spool, 5));
+    for (edit, expected) in &table {
+        let mut draft = message.draft();
+        draft.apply(edit);
+        assert_eq!(written(&draft, spool), *expected, "{edit:?}");
+        assert_eq!(edit.fault(), None);
+    }
+    // Each sees what those before it made.
+    let mut draft = message.draft();
+    draft.apply(&Edit::Insert { at: 0, field: field("A: 0\r\n") });
+    draft.apply(&Edit::Delete { name: name("A"), nth: 2 });
+    assert_eq!(written(&draft, spool), "A: 0\r\nB: 2\r\na: 3\r\n\r\nbody\r\n");
+}
+
+#[test]
+fn a_field_never_joins_a_body_that_nothing_parted() {
+    for (spool, expected) in [
+        ("hello\r\n", "X: y\r\n\r\nhello\r\n"),
+        ("", "X: y\r\n"),
+        ("A: b\r\nhello\r\n", "A: b\r\nX: y\r\n\r\nhello\r\n"),
+        ("\r\nhello", "X: y\r\n\r\nhello"),
+    ] {
+        let mut draft = Arc::new(read(spool.as_bytes(), 3)).draft();
+        draft.apply(&Edit::Append(b"X: y\r\n"[..].into()));
+        assert_eq!(written(&draft, spool.as_bytes()), expected);
+    }
+}
+
+#[test]
+fn a_field_that_is_none_is_a_fault() {
+    for field in [&b"X: y"[..], b"X y\r\n", b"X: y\r\nZ: q\r\n", b"X: y\r\n\r\n"] {
+        assert!(Edit::Append(field.into()).fault().is_some());
+    }
+}
