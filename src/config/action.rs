@@ -3,13 +3,13 @@
 //! **In**: the node `do`, the rule's stages and what it matches. **Out**: an [`Action`] that every one of the stages
 //! allows. **Never**: looks whether an upstream exists (that is `check`).
 //!
-//! Shapes: `do: accept`, `do: disconnect`, `do: discard`, or keys: `rewrite`, `remove_header`, `add_header`, and at most
-//! one of `reply`, `route`, `map`, `substitute`, `retry`, `discard: true`, `accept: true`, `disconnect` (`true` or a
+//! Shapes: `do: accept`, `do: disconnect`, `do: discard`, or keys: `rewrite`, `remove_header`, `add_header`,
+//! `remove_recipient`, `add_recipient`, and at most one of `reply`, `route`, `map`, `substitute`, `retry`, `discard: true`, `accept: true`, `disconnect` (`true` or a
 //! reply). Which of them suits which stage: `session/law.rs`.
 
 use super::address::domain;
 use super::error::suggestion;
-use super::message::{added, removed};
+use super::message::{added, recipient, removed};
 use super::reply::{WrittenReply, reply};
 use super::rule::{Action, Decide, Match, Parameters, Rewrites, Rung, Template, Variable};
 use super::scalar::is_keyword;
@@ -41,6 +41,8 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
     let rewrites = section.get_or("rewrite", Rewrites::default(), |node| rewrite(node, stages));
     let remove_header = edits(&mut section, "remove_header", stages, removed);
     let add_header = edits(&mut section, "add_header", stages, added);
+    let remove_recipient = edits(&mut section, "remove_recipient", stages, recipient);
+    let add_recipient = edits(&mut section, "add_recipient", stages, recipient);
     let mut decide: Option<(Verdict, Option<Decide>)> = None;
     for verdict in Verdict::ALL {
         let Some(node) = section.get(verdict.as_str()) else { continue };
@@ -59,17 +61,19 @@ pub(super) fn action(node: &Node<'_>, stages: &[Stage], matches: &Match) -> Opti
     {
         node.key_error("contradicts \"rewrite.recipient\": the map says what the recipient becomes");
     }
-    let changes = ["rewrite", "remove_header", "add_header"].map(|key| section.get(key).is_some());
+    let changes = ["rewrite", "remove_header", "add_header", "remove_recipient", "add_recipient"]
+        .map(|key| section.get(key).is_some());
     if decide.is_none() && !changes.contains(&true) {
         section
             .node()
             .error(format!("needs rewrite, add_header, remove_header or one of {}", names(|_| true)));
     }
     section.end();
-    Some(Action { rewrites, remove_header, add_header, decide: decide.and_then(|(_, decide)| decide) })
+    let decide = decide.and_then(|(_, decide)| decide);
+    Some(Action { rewrites, remove_header, add_header, remove_recipient, add_recipient, decide })
 }
 
-/// Changes of a message's header, one or a list of them.
+/// Changes of a message, one or a list of them.
 fn edits(
     section: &mut Section<'_>,
     key: &'static str,

@@ -8,7 +8,7 @@
 use super::rule::{HeaderMatch, Signed};
 use super::rules::glob;
 use super::walk::{Node, shown};
-use crate::smtp::is_header_field;
+use crate::smtp::{Path, is_header_field};
 
 /// The names of [`Signed`].
 pub(super) const SIGNED: [(&str, Signed); 4] =
@@ -65,6 +65,18 @@ pub(super) fn added(node: &Node<'_>) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+/// A recipient, with or without angle brackets.
+pub(super) fn recipient(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let bare = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(&text);
+    let path = Path::parse(bare.as_bytes()).ok();
+    if path.is_none_or(|path| path.domain().is_none()) || bare.len() > Path::LONGEST {
+        node.error(format!("expected an address, such as archive@example.com, found {}", shown(&text)));
+        return None;
+    }
+    Some(bare.to_owned())
 }
 
 /// Whether it is the name of a header field.

@@ -244,7 +244,13 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
     if !rule.actions.rewrites.is_empty() {
         keys.push(format!("rewrite: {}", rewrite(&rule.actions.rewrites)));
     }
-    let edits = [("remove_header", &rule.actions.remove_header), ("add_header", &rule.actions.add_header)];
+    let actions = &rule.actions;
+    let edits = [
+        ("remove_header", &actions.remove_header),
+        ("add_header", &actions.add_header),
+        ("remove_recipient", &actions.remove_recipient),
+        ("add_recipient", &actions.add_recipient),
+    ];
     let given = edits.iter().filter(|(_, edits)| !edits.is_empty());
     keys.extend(given.map(|(key, edits)| format!("{key}: {}", list(*edits))));
     keys.extend(rule.actions.decide.as_ref().map(decision));

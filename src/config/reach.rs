@@ -68,8 +68,7 @@ fn reached(rules: &[Rule], context: &Context) {
         }
         let before = rewriting;
         let map = matches!(rule.actions.decide, Some(Decide::Map(_)));
-        let edits = !rule.actions.remove_header.is_empty() || !rule.actions.add_header.is_empty();
-        rewriting += usize::from(map || edits || !rule.actions.rewrites.is_empty());
+        rewriting += usize::from(map || rule.actions.edits() || !rule.actions.rewrites.is_empty());
         if !decides(rule) {
             continue;
         }

@@ -197,14 +197,27 @@ pub struct Action {
     pub remove_header: Vec<String>,
     /// At `message`: whole header fields, without line end, put before all others in this order.
     pub add_header: Vec<String>,
+    /// At `message`: addresses that are no recipients any more, as they were given or sent.
+    pub remove_recipient: Vec<String>,
+    /// At `message`: addresses that are recipients, too.
+    pub add_recipient: Vec<String>,
     /// What ends the stage; `None` leaves it to those asked next.
     pub decide: Option<Decide>,
+}
+
+impl Action {
+    /// Whether a message is changed besides its sender.
+    pub fn edits(&self) -> bool {
+        [&self.remove_header, &self.add_header, &self.remove_recipient, &self.add_recipient]
+            .into_iter()
+            .any(|edits| !edits.is_empty())
+    }
 }
 
 /// Rewrites of a command; all that are set are made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rewrites {
-    /// At `mail`: the reverse-path, without angle brackets; `<>` is the null path.
+    /// At `mail` and `message`: the reverse-path, without angle brackets; `<>` is the null path.
     pub sender: Option<Template>,
     /// At `rcpt`: the recipient, without angle brackets.
     pub recipient: Option<Template>,

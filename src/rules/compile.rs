@@ -97,6 +97,7 @@ impl RuleSet {
             rewrites: (!rule.actions.rewrites.is_empty()).then(|| Box::new(rule.actions.rewrites.clone())),
             map: None,
             edits: message::edits(&rule.actions),
+            envelope: message::envelope(&rule.actions),
             on_command: None,
             on_message: None,
             on_reply: None,
@@ -190,8 +191,7 @@ fn unfit(actions: &config::Action, stage: Stage) -> Option<String> {
     let part = actions.rewrites.parts().find(|part| !law::rewrites(stage, *part));
     let verdict = actions.decide.as_ref().map(config::Decide::verdict);
     let verdict = verdict.filter(|verdict| !law::allows(stage, *verdict));
-    let edits = !actions.remove_header.is_empty() || !actions.add_header.is_empty();
-    let edits = (edits && stage != Stage::Message).then_some("a change of the header");
+    let edits = (actions.edits() && stage != Stage::Message).then_some("a change of a message");
     let name = part.map(Part::as_str).or(edits).or(verdict.map(Verdict::as_str))?;
     Some(format!("{name} is not allowed at {}", stage.as_str()))
 }

@@ -1,7 +1,7 @@
 //! What rules see of a message, and what they change of it.
 //!
 //! **In**: a [`Draft`], as the rules before have edited it; header fields a rule demands.
-//! **Out**: whether it has them; the [`Edit`]s of a rule.
+//! **Out**: whether it has them; the changes that a rule makes of message and envelope.
 //! **Never**: decodes a field twice for one message; reads a body.
 //!
 //! RFC 5322 section 2.2.3 (unfolding), RFC 2047 (encoded words), RFC 6376 section 3.5 and RFC 8617 section 4.1 (fields of
@@ -11,6 +11,7 @@ use super::condition::any;
 use super::pattern::Glob;
 use crate::config::types::{Action, HeaderMatch, Signed};
 use crate::message::{Draft, Edit, decoded};
+use crate::session::verdict::EnvelopeEdit;
 
 /// A header field that is demanded.
 #[derive(Debug, Clone)]
@@ -74,4 +75,14 @@ pub(super) fn edits(actions: &Action) -> Vec<Edit> {
         Edit::Insert { at, field }
     });
     removed.chain(added).collect()
+}
+
+/// What a rule changes of the envelope besides the sender: who goes first, then who is put in.
+pub(super) fn envelope(actions: &Action) -> Vec<EnvelopeEdit> {
+    let path = |path: &String| path.as_bytes().into();
+    let removed = actions.remove_recipient.iter().map(|gone| EnvelopeEdit::Remove(path(gone)));
+    let added = actions.add_recipient.iter();
+    removed
+        .chain(added.map(|new| EnvelopeEdit::Add { path: path(new), parameters: Box::default() }))
+        .collect()
 }

@@ -32,8 +32,8 @@ use crate::config::types as config;
 use crate::message::Edit;
 use crate::session::route::{Domain, PoolId};
 use crate::session::verdict::{
-    CommandAnswer, CommandVerdict, MessageAnswer, MessageVerdict, Question, ReplyVerdict, Rewrites, RuleId,
-    Rules, Rung, Stage, Stages,
+    CommandAnswer, CommandVerdict, EnvelopeEdit, MessageAnswer, MessageVerdict, Question, ReplyVerdict,
+    Rewrites, RuleId, Rules, Rung, Stage, Stages,
 };
 use crate::smtp::ReplyRef;
 
@@ -79,6 +79,7 @@ struct Rule {
     map: Option<Arc<Map>>,
     /// What it changes of a message.
     edits: Vec<Edit>,
+    envelope: Vec<EnvelopeEdit>,
     on_command: Option<CommandVerdict>,
     on_message: Option<MessageVerdict>,
     on_reply: Option<OnReply>,
@@ -174,13 +175,14 @@ impl Rules for RuleSet {
         while let Some(id) = candidates.next(last) {
             last = Some(id);
             let rule = &self.rules[usize::from(id.0)];
-            let Some((edits, verdict)) = rule.speak_of_message(&mut facts) else { continue };
-            if !edits.is_empty() || verdict.is_some() {
+            let Some(said) = rule.speak_of_message(&mut facts) else { continue };
+            if said.is_edit() || said.verdict.is_some() {
                 by.push(id);
             }
-            answer.edits.extend(edits);
-            if verdict.is_some() {
-                answer.verdict = verdict;
+            answer.edits.extend(said.edits);
+            answer.envelope.extend(said.envelope);
+            if said.verdict.is_some() {
+                answer.verdict = said.verdict;
                 break;
             }
         }
@@ -214,11 +216,14 @@ impl Rule {
     }
 
     /// What it says about a message, which it changes; `None`: it is not meant.
-    fn speak_of_message(&self, facts: &mut Facts<'_>) -> Option<(Vec<Edit>, Option<MessageVerdict>)> {
+    fn speak_of_message(&self, facts: &mut Facts<'_>) -> Option<MessageAnswer> {
         if !self.condition.holds(facts) {
             return None;
         }
-        Some((facts.edit(&self.edits), self.on_message.clone()))
+        let mut envelope = self.envelope.clone();
+        let sender = self.rewrites.as_deref().and_then(|rewrites| rewritten(rewrites, facts).sender);
+        envelope.extend(sender.map(|path| EnvelopeEdit::Sender { path, parameters: None }));
+        Some(MessageAnswer { edits: facts.edit(&self.edits), envelope, verdict: self.on_message.clone() })
     }
 
     /// What it says about a reply; `None`: nothing, or it is not meant.

@@ -148,7 +148,7 @@ const fn row(stage: Stage) -> Row {
         Stage::Rcpt => Row { parts: OF_RCPT, verdicts: RCPT, positive: Discards, stands: false },
         Stage::Data => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Never, stands: false },
         Stage::Other => Row { parts: &[], verdicts: ALL_COMMANDS, positive: Allowed, stands: false },
-        Stage::Message => Row { parts: &[], verdicts: MESSAGE, positive: Never, stands: false },
+        Stage::Message => Row { parts: &[Part::Sender], verdicts: MESSAGE, positive: Never, stands: false },
         Stage::ConnectReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Allowed, stands: false },
         // What EHLO offers is negotiated with the hop, and no one's to make up.
         Stage::HeloReply => Row { parts: &[], verdicts: ALL_REPLIES, positive: Never, stands: false },

@@ -81,6 +81,10 @@ impl Conductor {
                 let decides = kind.filter(|_| place + 1 == by.len());
                 self.note(turn, Stage::Message, Giver::Rule(*rule), decides.unwrap_or(VerdictKind::Edit));
             }
+            // What a rule makes of the envelope is known only here.
+            if self.envelope_fault(&answer.envelope).is_some() {
+                return self.refuse_content(turn, Said::Own(&own::BAD_VERDICT));
+            }
             self.delivery.edit(&answer.edits, answer.envelope);
             verdict = (answer.verdict, by.last().copied().map(Giver::Rule));
         }
