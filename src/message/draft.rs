@@ -110,9 +110,9 @@ impl Draft {
                 }
             }
             Edit::DeleteAll(name) => {
-                while let Some(place) = self.place(name, 1) {
-                    self.lines().remove(place);
-                }
+                // At once: whoever sends it may have written the name ten thousand times.
+                let mut goes = self.fields().map(|field| field.is(name)).collect::<Vec<_>>().into_iter();
+                self.lines().retain(|_| !goes.next().unwrap_or_default());
             }
             Edit::Body(body) => self.body = Some(Arc::clone(body)),
         }

@@ -110,6 +110,16 @@ fn edits() {
 }
 
 #[test]
+fn ten_thousand_fields_of_a_name_go_at_once() {
+    let spool = "A:\r\nB:\r\n".repeat(HEADER / 8);
+    let mut draft = Arc::new(read(spool.as_bytes(), spool.len())).draft();
+    let since = std::time::Instant::now();
+    draft.apply(&Edit::DeleteAll("A".into()));
+    assert!(since.elapsed() < std::time::Duration::from_secs(2), "{:?}", since.elapsed());
+    assert_eq!(draft.fields().count(), HEADER / 8);
+}
+
+#[test]
 fn a_field_never_joins_a_body_that_nothing_parted() {
     for (spool, expected) in [
         ("hello\r\n", "X: y\r\n\r\nhello\r\n"),
