@@ -14,7 +14,7 @@ use gatepost::session::verdict::{ReplyVerdict, Stage};
 use gatepost::smtp::{Params, Path};
 
 use super::octets::{Inputs, Octets, chosen, spelled};
-use super::session::play::grants;
+use super::session::play::{grants, stage_of};
 use super::session::shell::Shell;
 use super::session::worlds;
 
@@ -106,7 +106,7 @@ fn answer() {
         object(&mut &*rest, 0, 3, &mut tree);
         for octets in [rest, &spelled(rest, WORDS), tree.as_bytes()] {
             for grants in [grants(), Grants::default()] {
-                decodes(octets, Stage::ALL[usize::from(stage) % Stage::ALL.len()], &grants);
+                decodes(octets, stage_of(usize::from(stage)), &grants);
             }
         }
         for octets in
