@@ -62,7 +62,7 @@ impl Chance {
         }
         let seed = rng.next();
         // From dice of its own: what else a seed does stays what it was.
-        if !bent.groups && Rng::new(!seed).percent(12) {
+        if !bent.groups && Rng::new(!seed).percent(4) {
             stages = stages.with(Stage::Message);
         }
         Chance { seed, stages, pools, bent }
@@ -132,10 +132,10 @@ pub fn of_command(
 fn of_message(id: &str, pools: u16, dice: &mut Rng) -> Option<MessageVerdict> {
     Some(match dice.below(100) {
         0 => MessageVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
-        1..4 => MessageVerdict::Reply(reply("554 5.7.1", "rule", id)),
-        4..7 => MessageVerdict::Reply(reply("451 4.7.1", "rule", id)),
-        7..35 => MessageVerdict::Route(pool(pools, dice)),
-        35..45 => MessageVerdict::Accept,
+        1..3 => MessageVerdict::Reply(reply("554 5.7.1", "rule", id)),
+        3..5 => MessageVerdict::Reply(reply("451 4.7.1", "rule", id)),
+        5..12 => MessageVerdict::Route(pool(pools, dice)),
+        12..20 => MessageVerdict::Accept,
         _ => return None,
     })
 }

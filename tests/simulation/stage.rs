@@ -170,7 +170,7 @@ impl<'a> Stage<'a> {
             looking: false,
             terms,
             links: Default::default(),
-            paper: Paper::of_room(weather.percent(5).then(|| weather.below(3000))),
+            paper: Paper::of_room(weather.percent(2).then(|| weather.below(3000))),
             whole_pieces: weather.percent(70),
             client_left: false,
             left_at: None,
