@@ -22,10 +22,10 @@ use super::super::said::{Said, Written};
 use super::super::settings::AddedRefused;
 use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
-use super::super::verdict::{EnvelopeEdit, MessageVerdict};
+use super::super::verdict::{EnvelopeEdit, FRAME, MessageVerdict};
 use super::Conductor;
 use crate::message::{Edit, Message};
-use crate::smtp::{Path, ReplyRef, own};
+use crate::smtp::{Params, Path, ReplyRef, own};
 
 impl Conductor {
     /// Whether anybody is asked about the message of this transaction: then it is kept first.
@@ -303,10 +303,8 @@ impl Conductor {
         };
         let wrong = |edit: &EnvelopeEdit| {
             let (path, parameters) = parameters(edit);
-            parameters.is_some_and(|given| {
-                crate::smtp::Params::parse(&given).is_err()
-                    || path + given.len() + super::super::verdict::FRAME > most
-            })
+            parameters
+                .is_some_and(|given| Params::parse(&given).is_err() || path + given.len() + FRAME > most)
         };
         if edits.iter().any(is_bad) {
             return Some("an address that cannot stand in the envelope");

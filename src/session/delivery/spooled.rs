@@ -34,7 +34,7 @@ impl Delivery {
         self.content().is_some_and(wanted)
     }
 
-    /// All of the message is kept: false: nobody wants it any more.
+    /// All of the message is kept. False: nobody wants it any more.
     pub fn is_whole(&mut self, draft: Draft) -> bool {
         let Some(content) = self.content.as_mut() else { return false };
         match (&mut content.spooled, &content.intake, &content.outlet) {
