@@ -52,6 +52,7 @@ fn question(stage: Stage, recipient: &[u8]) -> Question<'_> {
         extended: true,
         instance: 0,
         authenticated: false,
+        mechanism: None,
         sender: Some(Path::NULL),
         recipient: Some(path),
         recipient_given: Some(path),

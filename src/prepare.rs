@@ -287,7 +287,7 @@ pub fn settings(
 ) -> Settings {
     // A rule may lead from any listener to any pool.
     let tells_destination =
-        config.upstreams.values().any(tells_destination) || config.callouts.iter().any(is_policy);
+        config.upstreams.values().any(tells_destination) || config.callouts.iter().any(hears_destination);
     Settings {
         hostname: config.host_name().into(),
         own_greeting: config.greeting == Greeting::Own,
@@ -322,9 +322,9 @@ fn tells_destination(upstream: &types::UpstreamPool) -> bool {
     }
 }
 
-/// Policy servers are told it, too.
-fn is_policy(callout: &types::Callout) -> bool {
-    matches!(callout.kind, types::CalloutKind::Policy(_))
+/// Policy servers and filters are told it, too.
+fn hears_destination(callout: &types::Callout) -> bool {
+    matches!(callout.kind, types::CalloutKind::Policy(_) | types::CalloutKind::Milter(_))
 }
 
 fn door(listener: &types::Listener, tells_destination: bool) -> Door {

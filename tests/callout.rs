@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gatepost::callout::{Asker, CalloutError, CalloutSet, Instance};
+use gatepost::callout::{Asked, Asker, CalloutError, CalloutSet};
 use gatepost::config;
 use gatepost::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault};
 use gatepost::session::route::PoolId;
@@ -49,10 +49,12 @@ fn compile(url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
     CalloutSet::compile(&config, &|_| Some(PoolId(0)), &[vec!["127.0.0.1:2525".to_owned()]])
 }
 
-type Asked = Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
+type Answered = Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
 
-fn ask(asker: &Arc<dyn Asker>) -> Asked {
-    asker.ask(CalloutId(0), Stage::Rcpt, QUESTION.into(), &Instance::default())
+fn ask(asker: &Arc<dyn Asker>) -> Answered {
+    let (session, transaction) = Default::default();
+    let asked = Asked { stage: Stage::Rcpt, question: QUESTION.into(), content: None, session, transaction };
+    asker.ask(CalloutId(0), asked)
 }
 
 /// What came of a question, in words.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::told::own;
-use crate::callout::{Asker, CalloutSet, Instance};
+use crate::callout::{Asked, Asker, CalloutSet, Instance};
 use crate::rules::Explained;
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Provisos};
 use crate::session::law::{command_fault, names_postmaster, reply_fault};
@@ -204,7 +204,17 @@ fn put(
         return Err(Fault::new(FaultKind::Unreachable, "nobody carries questions to it"));
     };
     let answer = runtime.block_on(async {
-        timeout(terms.timeout, carrier.ask(id, question.stage, octets, &Instance::default())).await
+        let who = Instance::default();
+        let asked = Asked {
+            stage: question.stage,
+            question: octets,
+            content: None,
+            session: who.clone(),
+            transaction: Instance::default(),
+        };
+        let answer = timeout(terms.timeout, carrier.ask(id, asked)).await;
+        carrier.leave(&who);
+        answer
     });
     let late = |_| Fault::new(FaultKind::TimedOut, format!("no answer within {:?}", terms.timeout));
     let answer = answer.map_err(late)??;

@@ -257,6 +257,7 @@ impl<'m> Known<'m> {
             extended: true,
             instance: 0,
             authenticated: self.moment.authenticated || self.moment.login.is_some(),
+            mechanism: None,
             sender: self.sender,
             recipient: self.recipient,
             recipient_given: self.recipient_given.or(self.recipient),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, Sender};
 use super::answer::Grants;
 use super::service::Service;
 use super::shadow::attend;
-use super::{Asker, Instance};
+use super::{Asked, Asker, Instance};
 use crate::config::types::{Config, Effect};
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::io::{CalloutEnd, Shadow};
@@ -58,18 +58,24 @@ impl Asker for Carrier {
     fn ask(
         &self,
         callout: CalloutId,
-        stage: Stage,
-        question: Box<[u8]>,
-        instance: &Instance,
+        asked: Asked,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>> {
-        let (service, instance) = (Arc::clone(self.get(callout)), instance.clone());
-        Box::pin(async move { service.ask(stage, question, &instance).await })
+        let service = Arc::clone(self.get(callout));
+        Box::pin(async move { service.ask(asked).await })
     }
 
-    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Instance)> {
+    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Asked)> {
         let (ask, asked) = mpsc::channel(WAITING);
         tokio::spawn(attend(Arc::clone(self.get(callout)), session, asked));
         ask
+    }
+
+    fn reset(&self, session: &Instance) {
+        self.0.iter().for_each(|service| service.reset(session));
+    }
+
+    fn leave(&self, session: &Instance) {
+        self.0.iter().for_each(|service| service.leave(session));
     }
 
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration) {

@@ -14,6 +14,8 @@ mod carrier;
 #[cfg(test)]
 mod documents;
 mod http;
+mod kept;
+mod milter;
 mod octets;
 mod place;
 pub mod policy;
@@ -27,16 +29,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::message::Draft;
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::io::{CalloutEnd, Shadow};
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
+use crate::spool::Kept;
 
 use tokio::sync::mpsc::Sender;
 
 pub use set::{CalloutError, CalloutSet};
 
-/// A transaction, to those who keep something for it: as long as there is one of it, what they keep is nobody else's.
+/// A session or a transaction, to those who keep something for it: as long as there is one of it, what they keep is nobody
+/// else's.
 #[derive(Clone, Default)]
 pub struct Instance(Arc<()>);
 
@@ -50,6 +55,29 @@ impl Instance {
     }
 }
 
+/// A question on its way to a service.
+pub struct Asked {
+    /// At which stage: what kind of answer is wanted.
+    pub stage: Stage,
+    /// The question in the callout's own octets.
+    pub question: Box<[u8]>,
+    /// The message it is about, at `message`.
+    pub content: Option<Content>,
+    /// Who asks.
+    pub session: Instance,
+    /// About which transaction.
+    pub transaction: Instance,
+}
+
+/// A message that somebody is asked about.
+#[derive(Clone)]
+pub struct Content {
+    /// As it is edited so far.
+    pub draft: Draft,
+    /// What reads the octets that came.
+    pub kept: Kept,
+}
+
 /// Carries questions to callouts. One serves all workers; what it keeps for a worker's runtime, such as
 /// connections, it keeps by thread.
 pub trait Asker: Send + Sync {
@@ -58,13 +86,17 @@ pub trait Asker: Send + Sync {
     fn ask(
         &self,
         callout: CalloutId,
-        stage: Stage,
-        question: Box<[u8]>,
-        instance: &Instance,
+        asked: Asked,
     ) -> Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>;
 
     /// Asks in shadow, in turn, what is put in there: nobody waits, and what comes is compared with what was decided.
-    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Instance)>;
+    fn attend(&self, session: SessionId, callout: CalloutId) -> Sender<(Shadow, Asked)>;
+
+    /// The transaction of this session that was asked about is over; those who are told more than questions hear of it.
+    fn reset(&self, session: &Instance);
+
+    /// This session is over.
+    fn leave(&self, session: &Instance);
 
     /// Counts a question that ended, in whatever way the session says it did.
     fn ended(&self, callout: CalloutId, stage: Stage, end: CalloutEnd, took: Duration);

@@ -1,6 +1,6 @@
 //! Where a service is, and connections to it.
 //!
-//! **In**: a host and a port, as configured. **Out**: a connection; or why there is none.
+//! **In**: a host and a port, or a path, as configured. **Out**: a connection; or why there is none.
 //! **Never**: keeps a deadline of its own for a question that waits, unless there is another place to ask; asks DNS for
 //! an address, or for a name again while its worker's resolver knows it.
 //!
@@ -10,15 +10,18 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use thread_local::ThreadLocal;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
 
 use crate::config::scoped;
-use crate::config::types::Dns;
+use crate::config::types::{Dns, Target};
 use crate::hop::Resolver;
 use crate::hop::dns::Question;
 
@@ -27,6 +30,44 @@ const DNS: Duration = Duration::from_secs(10);
 
 /// How long a place may take to connect while there is another.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long before a socket is tried again whose queue is full.
+const FULL: Duration = Duration::from_millis(20);
+
+/// What a connection is.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + AsFd + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + AsFd + Send + Unpin> Duplex for T {}
+pub(super) type Connection = Box<dyn Duplex>;
+
+/// One of a service's addresses.
+pub(super) enum Address {
+    Tcp(Box<Place>),
+    Unix(Box<Path>),
+}
+
+impl Address {
+    pub(super) fn new(target: &Target, dns: &Dns) -> Self {
+        match target {
+            Target::Tcp { host, port } => Address::Tcp(Box::new(Place::new(host, *port, dns))),
+            Target::Unix(path) => Address::Unix(path.as_path().into()),
+        }
+    }
+
+    /// Connects; by TCP within a bound where there is `another` address to go to.
+    pub(super) async fn connect(&self, another: bool) -> Result<Connection, String> {
+        match self {
+            Address::Tcp(place) => place.connect(another).await.map(|tcp| Box::new(tcp) as Connection),
+            Address::Unix(path) => loop {
+                match UnixStream::connect(path).await {
+                    Ok(unix) => return Ok(Box::new(unix)),
+                    // Its queue is full: whoever asks waits for that, as with TCP.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL).await,
+                    Err(error) => return Err(format!("unix:{}: {error}", path.display())),
+                }
+            },
+        }
+    }
+}
 
 /// A host and a port.
 pub(super) struct Place {

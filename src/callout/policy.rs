@@ -12,23 +12,18 @@
 
 mod action;
 mod attributes;
-mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::time::sleep;
 
 use super::Instance;
-use super::place::{First, Place};
+use super::kept::{Connections, Open};
+use super::place::{Address, Connection, First};
 use crate::config::types::{Dns, Target};
 use crate::session::callout::{Fault, FaultKind};
-use kept::{Connection, Connections, Open};
 
 pub use action::decode;
 pub use attributes::{action, encode};
@@ -37,30 +32,19 @@ pub use attributes::{action, encode};
 const ANSWER: usize = 8 << 10;
 /// After so long without an answer a server is in doubt, whoever gave the question up.
 const DOUBT: Duration = Duration::from_secs(1);
-/// How long before a socket is tried again whose queue is full.
-const FULL: Duration = Duration::from_millis(20);
 
 /// A server, and the connections to it.
 pub(super) struct PolicyClient {
     addresses: Box<[Address]>,
     first: First,
-    connections: Connections,
-}
-
-enum Address {
-    Tcp(Box<Place>),
-    Unix(Box<Path>),
+    connections: Connections<Connection>,
 }
 
 impl PolicyClient {
     /// One that asks at these addresses, over so many connections.
     pub(super) fn new(addresses: &[Target], concurrency: usize, dns: &Dns) -> Self {
-        let address = |target: &Target| match target {
-            Target::Tcp { host, port } => Address::Tcp(Box::new(Place::new(host, *port, dns))),
-            Target::Unix(path) => Address::Unix(path.as_path().into()),
-        };
         Self {
-            addresses: addresses.iter().map(address).collect(),
+            addresses: addresses.iter().map(|target| Address::new(target, dns)).collect(),
             first: First::default(),
             connections: Connections::new(concurrency),
         }
@@ -140,22 +124,6 @@ impl Drop for Doubt<'_> {
     }
 }
 
-impl Address {
-    async fn connect(&self, another: bool) -> Result<Connection, String> {
-        match self {
-            Address::Tcp(place) => place.connect(another).await.map(|tcp| Box::pin(tcp) as Connection),
-            Address::Unix(path) => loop {
-                match UnixStream::connect(path).await {
-                    Ok(unix) => return Ok(Box::pin(unix)),
-                    // Its queue is full: whoever asks waits for that, as with TCP.
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(FULL).await,
-                    Err(error) => return Err(format!("unix:{}: {error}", path.display())),
-                }
-            },
-        }
-    }
-}
-
 enum Exchange {
     Answered(Vec<u8>),
     /// It is closed, and nothing was said on it.
@@ -170,7 +138,7 @@ async fn exchange(connection: &mut Connection, request: &[u8]) -> Result<Exchang
     let mut answer = Vec::new();
     loop {
         let heard = answer.len();
-        if connection.as_mut().read_buf(&mut answer).await.unwrap_or_default() == 0 {
+        if connection.read_buf(&mut answer).await.unwrap_or_default() == 0 {
             return match heard {
                 0 => Ok(Exchange::Closed),
                 _ => Err(Fault::new(FaultKind::Lost, "closed in the midst of an answer")),

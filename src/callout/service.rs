@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Instance;
 use super::answer::{self, Grants};
 use super::breaker::{Breaker, Leave};
 use super::http::HttpClient;
+use super::milter::MilterClient;
 use super::policy::{self, PolicyClient};
+use super::{Asked, Instance};
 use crate::config::types::{Callout, CalloutKind, Dns};
 use crate::metrics::CalloutCounts;
 use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
@@ -37,6 +38,7 @@ pub(super) struct Service {
 enum Client {
     Http(HttpClient),
     Policy(Box<PolicyClient>),
+    Milter(Box<MilterClient>),
 }
 
 impl Service {
@@ -53,25 +55,23 @@ impl Service {
                 CalloutKind::Policy(policy) => {
                     Client::Policy(Box::new(PolicyClient::new(&policy.addresses, most, dns)))
                 }
+                CalloutKind::Milter(milter) => {
+                    Client::Milter(Box::new(MilterClient::new(callout, milter, dns)))
+                }
             },
             grants,
         }
     }
 
     /// Asks, unless it has failed too often of late.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        stage: Stage,
-        question: Box<[u8]>,
-        instance: &Instance,
-    ) -> Result<CalloutAnswer, Fault> {
+    pub(super) async fn ask(self: &Arc<Self>, asked: Asked) -> Result<CalloutAnswer, Fault> {
         if self.breaker.admits(Instant::now())? == Leave::Asked {
-            return self.exchange(stage, question, instance).await;
+            return self.exchange(asked).await;
         }
         // It tries for all: it goes on though whoever asked may be gone.
-        let (service, instance) = (Arc::clone(self), instance.clone());
+        let service = Arc::clone(self);
         let trial = tokio::spawn(async move {
-            let answered = timeout(service.timeout, service.exchange(stage, question, &instance)).await;
+            let answered = timeout(service.timeout, service.exchange(asked)).await;
             if matches!(&answered, Ok(Ok(_))) {
                 service.breaker.answers(Instant::now());
             }
@@ -81,18 +81,30 @@ impl Service {
         trial.await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
     }
 
-    async fn exchange(
-        &self,
-        stage: Stage,
-        question: Box<[u8]>,
-        instance: &Instance,
-    ) -> Result<CalloutAnswer, Fault> {
+    async fn exchange(&self, asked: Asked) -> Result<CalloutAnswer, Fault> {
         match &self.client {
-            Client::Http(client) => answer::decode(&client.ask(question).await?, stage, &self.grants),
-            Client::Policy(client) => {
-                let answer = client.ask(&question, instance).await?;
-                policy::decode(policy::action(&answer)?, stage, &question, self.grants.discard)
+            Client::Http(client) => {
+                answer::decode(&client.ask(asked.question).await?, asked.stage, &self.grants)
             }
+            Client::Policy(client) => {
+                let answer = client.ask(&asked.question, &asked.transaction).await?;
+                policy::decode(policy::action(&answer)?, asked.stage, &asked.question, self.grants.discard)
+            }
+            Client::Milter(client) => client.ask(&asked).await,
+        }
+    }
+
+    /// The session's transaction is over.
+    pub(super) fn reset(&self, session: &Instance) {
+        if let Client::Milter(client) = &self.client {
+            client.reset(session);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn leave(&self, session: &Instance) {
+        if let Client::Milter(client) = &self.client {
+            client.leave(session);
         }
     }
 

@@ -5,7 +5,7 @@
 //! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included (files of
 //! TLS that change are taken up by connections made from then on); asks at a stage for which no callout is configured: that costs a session one bit test.
 //!
-//! A kind brings its codec and its leaf: `http` those of `question`, `answer` and `http`, `policy` its own.
+//! A kind brings its codec and its leaf: `http` those of `question`, `answer` and `http`, `policy` and `milter` their own.
 
 use std::any::Any;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Asker;
 use super::carrier::Carrier;
+use super::milter;
 use super::policy;
 use super::question::{self, Server};
 
@@ -64,6 +65,7 @@ enum Codec {
     Json,
     /// Attributes, one of which is this text.
     Policy(Box<str>),
+    Milter,
 }
 
 /// What is wrong with a callout.
@@ -123,6 +125,7 @@ impl CalloutSet {
                         codec: match &callout.kind {
                             CalloutKind::Http(_) => Codec::Json,
                             CalloutKind::Policy(policy) => Codec::Policy(policy.context.as_str().into()),
+                            CalloutKind::Milter(_) => Codec::Milter,
                         },
                     });
                 }
@@ -182,10 +185,15 @@ impl Callouts for CalloutSet {
         all.filter(|id| Some(*id) > after).find(|id| asked.fits(&self.get(*id).when))
     }
 
+    fn wants_structure(&self) -> bool {
+        self.callouts.iter().any(|callout| callout.when.wants_structure())
+    }
+
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {
         match &self.get(callout).codec {
             Codec::Json => question::encode(&self.server, question, reply),
             Codec::Policy(context) => policy::encode(context, question),
+            Codec::Milter => milter::encode(&self.server.hostname, question, reply),
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
-use super::Instance;
+use super::Asked;
 use super::service::Service;
 use crate::log;
 use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Fault, FaultKind, Provisos};
@@ -28,17 +28,20 @@ use crate::smtp::{Reply, SessionId};
 pub(super) async fn attend(
     service: Arc<Service>,
     session: SessionId,
-    mut asked: Receiver<(Shadow, Instance)>,
+    mut questions: Receiver<(Shadow, Asked)>,
 ) {
-    while let Some((shadow, instance)) = asked.recv().await {
-        compare(&service, session, shadow, &instance).await;
+    let mut who = None;
+    while let Some((shadow, asked)) = questions.recv().await {
+        who.get_or_insert_with(|| asked.session.clone());
+        compare(&service, session, &shadow, asked).await;
     }
+    // Behind its last question.
+    who.iter().for_each(|session| service.leave(session));
 }
 
 /// Asks, and compares.
-async fn compare(service: &Arc<Service>, session: SessionId, mut shadow: Shadow, instance: &Instance) {
-    let question = std::mem::take(&mut shadow.question);
-    let Shadow { callouts, callout, stage, decided, .. } = &shadow;
+async fn compare(service: &Arc<Service>, session: SessionId, shadow: &Shadow, asked: Asked) {
+    let Shadow { callouts, callout, stage, decided, .. } = shadow;
     let (callout, stage) = (*callout, *stage);
     let (name, terms) = (callouts.name(callout), callouts.terms(callout));
     let began = Instant::now();
@@ -48,9 +51,9 @@ async fn compare(service: &Arc<Service>, session: SessionId, mut shadow: Shadow,
     };
     // Nobody may gather behind a service that is slow.
     let Ok(_place) = service.shadows.try_acquire() else { return ended(CalloutEnd::Cancelled) };
-    let answer = timeout(terms.timeout, service.ask(stage, question, instance)).await;
+    let answer = timeout(terms.timeout, service.ask(asked)).await;
     let answer = answer.unwrap_or_else(|_| Err(silent(terms.timeout)));
-    match answer.and_then(|answer| would(answer, &shadow, terms)) {
+    match answer.and_then(|answer| would(answer, shadow, terms)) {
         Err(fault) => {
             ended(CalloutEnd::Failed(fault.kind));
             log::shadow_failed(session, name, stage, &fault);

@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::edge::UpstreamTls;
+pub use super::milter::*;
 use super::rule::{Mark, Match};
 use super::types::Target;
 use crate::session::callout::OnError;
@@ -51,6 +52,8 @@ pub enum CalloutKind {
     Http(Vec<HttpUrl>),
     /// Postfix's policy delegation.
     Policy(Policy),
+    /// A filter of Sendmail's and Postfix's.
+    Milter(Milter),
 }
 
 impl fmt::Display for CalloutKind {
@@ -59,6 +62,7 @@ impl fmt::Display for CalloutKind {
         match self {
             Self::Http(urls) => urls.iter().try_for_each(|url| write!(f, "{url} ")),
             Self::Policy(policy) => write!(f, "{:?}", policy.addresses),
+            Self::Milter(milter) => write!(f, "{:?}", milter.addresses),
         }
     }
 }

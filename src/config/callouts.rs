@@ -14,6 +14,7 @@ use super::address::target;
 use super::callout::{Callout, CalloutKind, Effect, HttpUrl, Policy};
 use super::edge::UpstreamTls;
 use super::edges;
+use super::milters::milter;
 use super::rule::Match;
 use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
@@ -32,7 +33,7 @@ pub(super) const EFFECT: [(&str, Effect); 1] = [("discard", Effect::Discard)];
 const KINDS: [(&str, Option<Kind>); 5] = [
     ("http", Some(Kind::Http)),
     ("policy", Some(Kind::Policy)),
-    ("milter", None),
+    ("milter", Some(Kind::Milter)),
     ("mta_hooks", None),
     ("ocp", None),
 ];
@@ -42,6 +43,7 @@ const KINDS: [(&str, Option<Kind>); 5] = [
 enum Kind {
     Http,
     Policy,
+    Milter,
 }
 
 /// Where a policy server may be asked: the commands that Postfix's protocol has a state for.
@@ -102,13 +104,19 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
             (urls.map(CalloutKind::Http), tls, stages.unwrap_or_default())
         }
         Kind::Policy => {
-            let addresses = section.require("address", ", such as \"127.0.0.1:10023\"");
-            let addresses = addresses.map(|node| addresses_of(&node)).unwrap_or_default();
+            let addresses = required_addresses(&mut section, 10023);
             let context = section.get_or("policy_context", String::new(), |node| node.text());
             let stages = section.get_or("stages", vec![Stage::Rcpt], |node| Some(of_policy(node)));
             (Some(CalloutKind::Policy(Policy { addresses, context })), default.tls, stages)
         }
+        Kind::Milter => {
+            let addresses = required_addresses(&mut section, 11332);
+            let (milter, stages) = milter(&mut section, addresses);
+            (Some(CalloutKind::Milter(milter)), default.tls, stages)
+        }
     };
+    // A filter has a connection for each client, whether it is asked or not.
+    let concurrency = if matches!(kind, Some(CalloutKind::Milter(_))) { 1000 } else { default.concurrency };
     let callout = Callout {
         name,
         kind: kind.unwrap_or(default.kind),
@@ -117,7 +125,7 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
         stages,
         timeout: section.get_or("timeout", default.timeout, |node| node.duration(Duration::from_millis(1))),
         on_error: section.get_or("on_error", default.on_error, |node| node.choice(&ON_ERROR)),
-        concurrency: section.get_or("concurrency", default.concurrency, |node| count(node, 1, 10_000)),
+        concurrency: section.get_or("concurrency", concurrency, |node| count(node, 1, 10_000)),
         effects: section.get("effects").map(|node| effects(&node)).unwrap_or_default(),
         refuse_postmaster: section.get_or("refuse_postmaster", default.refuse_postmaster, |node| node.flag()),
         shadow: section.get_or("shadow", default.shadow, |node| node.flag()),
@@ -133,20 +141,23 @@ fn kind(section: &mut Section<'_>) -> Option<Kind> {
     let spoken = node.choice(&KINDS)?;
     if spoken.is_none() {
         let kind = shown(&node.scalar().unwrap_or_default());
-        node.error(format!("{kind} is {LATER}, which speaks http and policy (docs/callout.md)"));
+        node.error(format!("{kind} is {LATER}, which speaks http, policy and milter (docs/callout.md)"));
     }
     spoken
 }
 
-/// Where a policy server is: there is no port that all of them have.
-fn addresses_of(node: &Node<'_>) -> Vec<Target> {
+/// Where a service is: there is no port that all of a kind have; `port`: one that is usual.
+fn required_addresses(section: &mut Section<'_>, port: u16) -> Vec<Target> {
+    let Some(node) = section.require("address", &format!(", such as \"127.0.0.1:{port}\"")) else {
+        return Vec::new();
+    };
     let entries = node.one_or_list();
     if entries.is_empty() {
-        node.error("needs at least one address, such as \"127.0.0.1:10023\"");
+        node.error(format!("needs at least one address, such as \"127.0.0.1:{port}\""));
     }
     let address = |node: Node<'_>| match target(&node, 0)? {
         Target::Tcp { host, port: 0 } => {
-            node.error(format!("{} needs a port, such as 10023", shown(&host)));
+            node.error(format!("{} needs a port, such as {port}", shown(&host)));
             None
         }
         found => Some(found),

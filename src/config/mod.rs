@@ -18,6 +18,8 @@ mod env;
 mod error;
 mod hops;
 mod message;
+mod milter;
+mod milters;
 mod network;
 pub mod operation;
 mod places;

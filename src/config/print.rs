@@ -14,11 +14,12 @@ use self::matches::matching;
 use super::callouts::{EFFECT, ON_ERROR};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
+use super::milters::ON_QUARANTINE;
 use super::scalar::{print_duration, print_size};
 use super::settings::{ADDED_REFUSED, BARE_NEWLINE, GREETING, LOG_FORMAT, LOG_LEVEL};
 use super::types::{
-    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Policy, Range,
-    Rewrites, Rule, Source, Target, UpstreamPool, UpstreamTls,
+    Callout, CalloutKind, Config, Decide, HostSpec, KeyPair, Listener, ListenerTls, Match, Milter, Occasion,
+    Policy, Range, Rewrites, Rule, Source, Target, UpstreamPool, UpstreamTls,
 };
 use crate::networks::Networks;
 use crate::session::route::HopTls;
@@ -269,6 +270,7 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
                 writeln!(f, "    policy_context: {}", quoted(context))?;
             }
         }
+        CalloutKind::Milter(milter) => print_milter(f, milter)?,
     }
     if callout.tls.mode != HopTls::Off {
         writeln!(f, "    tls: {}", mapping(&towards(&callout.tls)))?;
@@ -283,6 +285,20 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "    effects: {}", list(callout.effects.iter().map(|effect| name(&EFFECT, *effect))))?;
     writeln!(f, "    refuse_postmaster: {}", callout.refuse_postmaster)?;
     writeln!(f, "    shadow: {}", callout.shadow)
+}
+
+fn print_milter(f: &mut fmt::Formatter<'_>, milter: &Milter) -> fmt::Result {
+    writeln!(f, "    type: milter\n    address: {}", one_or_list(milter.addresses.iter().map(address)))?;
+    let macros = Occasion::ALL.map(|occasion| {
+        let names = quoted(&milter.macros(occasion).join(" "));
+        format!("{}: {names}", occasion.as_str())
+    });
+    writeln!(f, "    macros: {}", mapping(&macros))?;
+    if !milter.values.is_empty() {
+        let values = milter.values.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
+        writeln!(f, "    macro_values: {}", mapping(&values.collect::<Vec<_>>()))?;
+    }
+    writeln!(f, "    on_quarantine: {}", name(&ON_QUARANTINE, milter.on_quarantine))
 }
 
 fn print_stages(f: &mut fmt::Formatter<'_>, stages: &[Stage]) -> fmt::Result {

@@ -15,14 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
-use crate::callout::{Asker, Instance};
+use crate::callout::{Asked, Asker, Content, Instance};
 use crate::hop::{HopSet, LookUp};
 use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::client::ClientName;
 use crate::session::io::{Ask, CalloutEnd, Event, Input, Shadow, Ticket};
 use crate::session::route::{Domain, HopTerms, Identity, NextHops};
+use crate::session::verdict::Stage;
 use crate::smtp::{SessionId, Verb};
+use crate::spool::Kept;
 
 /// One session's open questions, and who carries those to callouts; made with its first question.
 #[derive(Default)]
@@ -30,7 +32,9 @@ pub struct Asking {
     asker: Option<Arc<dyn Asker>>,
     open: Vec<Leaf>,
     /// Callouts in shadow, and where questions to them are put in.
-    shadows: Vec<(CalloutId, Sender<(Shadow, Instance)>)>,
+    shadows: Vec<(CalloutId, Sender<(Shadow, Asked)>)>,
+    /// The session, to callouts.
+    session: Instance,
     /// The transaction that was asked about last, until its message is over.
     instance: Option<(u32, Instance)>,
     look_up: Option<LookUp>,
@@ -41,29 +45,32 @@ struct Leaf {
     answer: Pin<Box<dyn Future<Output = Result<CalloutAnswer, Fault>> + Send>>,
 }
 
-/// Begins to ask.
-pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask) {
-    let Ask { ticket, callouts, callout, stage, question, instance, message: _ } = question;
+/// Begins to ask. `kept`: the message that is kept, if there is one.
+pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask, kept: Option<&Kept>) {
+    let Ask { ticket, callouts, callout, stage, question, instance, message } = question;
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
-    let answer = asker.ask(callout, stage, question, asking.about(instance));
-    asking.open.push(Leaf { ticket, answer });
     asking.asker.get_or_insert_with(|| Arc::clone(asker));
+    let content = message.zip(kept).map(|(draft, kept)| Content { draft, kept: kept.clone() });
+    let asked = asking.asked(stage, question, instance, content);
+    asking.open.push(Leaf { ticket, answer: asker.ask(callout, asked) });
 }
 
 /// Asks in shadow.
-pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, shadow: Shadow) {
+pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, mut shadow: Shadow) {
     let callouts = Arc::clone(&shadow.callouts);
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
+    asking.asker.get_or_insert_with(|| Arc::clone(asker));
     let (callout, stage) = (shadow.callout, shadow.stage);
-    let instance = asking.about(shadow.instance).clone();
+    let question = std::mem::take(&mut shadow.question);
+    let asked = asking.asked(stage, question, shadow.instance, None);
     let attended = asking.shadows.iter().position(|(other, _)| *other == callout);
     let place = attended.unwrap_or_else(|| {
         asking.shadows.push((callout, asker.attend(session, callout)));
         asking.shadows.len() - 1
     });
-    if asking.shadows[place].1.try_send((shadow, instance)).is_err() {
+    if asking.shadows[place].1.try_send((shadow, asked)).is_err() {
         asker.ended(callout, stage, CalloutEnd::Cancelled, Duration::ZERO);
     }
 }
@@ -97,6 +104,11 @@ pub fn cancel(asking: &mut Option<Box<Asking>>, ticket: Ticket) {
 }
 
 impl Asking {
+    fn asked(&mut self, stage: Stage, question: Box<[u8]>, instance: u32, content: Option<Content>) -> Asked {
+        let transaction = self.about(instance).clone();
+        Asked { stage, question, content, session: self.session.clone(), transaction }
+    }
+
     /// What is kept for the transaction of this number, which is asked about now.
     fn about(&mut self, number: u32) -> &Instance {
         if self.instance.as_ref().is_none_or(|(latest, _)| *latest != number) {
@@ -122,14 +134,26 @@ impl Asking {
         None
     }
 
-    /// Counts a question that ended; lets go of what is kept for a message that is over.
+    /// Counts a question that ended; tells that a transaction is over, and lets go of what is kept for it.
     pub fn note(&mut self, event: Event) {
-        match (event, &self.asker) {
-            (Event::Asked(callout, stage, end, took), Some(asker)) => asker.ended(callout, stage, end, took),
-            (Event::Message(..) | Event::Command(Verb::Rset | Verb::Ehlo | Verb::Helo, _), _) => {
-                self.instance = None
+        let Some(asker) = &self.asker else { return };
+        match event {
+            Event::Asked(callout, stage, end, took) => asker.ended(callout, stage, end, took),
+            Event::Message(..) | Event::Command(Verb::Rset | Verb::Ehlo | Verb::Helo, _) => {
+                asker.reset(&self.session);
+                self.instance = None;
             }
             _ => {}
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // What is still asked is given up first.
+        self.open.clear();
+        if let Some(asker) = &self.asker {
+            asker.leave(&self.session);
         }
     }
 }

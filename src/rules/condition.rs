@@ -145,10 +145,19 @@ impl Condition {
 
     /// Whether any key looks at the structure of a message's MIME.
     pub(super) fn wants_structure(&self) -> bool {
+        self.any(&|test| matches!(test, Test::Attachment(..) | Test::MimeFault))
+    }
+
+    /// Whether any key looks at a message.
+    pub(super) fn looks_at_message(&self) -> bool {
+        let of_message = |test: &Test| matches!(test, Test::Header(_) | Test::Signed(_) | Test::Size(_));
+        self.wants_structure() || self.any(&of_message)
+    }
+
+    fn any(&self, of: &dyn Fn(&Test) -> bool) -> bool {
         self.0.iter().any(|test| match test {
-            Test::Attachment(..) | Test::MimeFault => true,
-            Test::Not(condition) => condition.wants_structure(),
-            _ => false,
+            Test::Not(condition) => condition.any(of),
+            test => of(test),
         })
     }
 

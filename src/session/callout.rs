@@ -30,7 +30,8 @@ pub trait Callouts: Send + Sync {
     fn stages(&self) -> Stages;
 
     /// The first callout behind `after`, in file order, that is asked at this stage and whose `when` holds. Called
-    /// again when that one has answered, with its rewrites in the question.
+    /// again when that one has answered, with its rewrites in the question. About a message that is yet to come: whether one
+    /// may be asked.
     fn next(
         &self,
         question: &Question<'_>,
@@ -46,6 +47,11 @@ pub trait Callouts: Send + Sync {
     /// Those that are asked in shadow at this stage and whose `when` holds.
     fn shadows(&self, _: &Question<'_>, _: Option<ReplyRef<'_>>) -> Vec<CalloutId> {
         Vec::new()
+    }
+
+    /// Whether any `when` looks at the structure of a message's MIME.
+    fn wants_structure(&self) -> bool {
+        false
     }
 
     /// The question in the callout's own octets, complete: nothing borrowed is left when it is asked.

@@ -26,6 +26,8 @@ pub struct ClientFacts {
     pub ptr: Option<ClientName>,
     /// What XCLIENT told beyond addresses.
     pub xclient: Option<XclientFacts>,
+    /// What it last wanted to authenticate by.
+    pub mechanism: Option<Box<[u8]>>,
     /// What XFORWARD told of the transaction's message.
     pub forwarded: Option<XforwardFacts>,
     /// Who said XCLIENT, as it was known before: what STARTTLS goes back to.
@@ -81,6 +83,16 @@ impl TlsFacts {
             "TLSv1.2" => TlsVersion::Tls12,
             "TLSv1.3" => TlsVersion::Tls13,
             _ => TlsVersion::Other,
+        }
+    }
+
+    /// Bits of the key that its cipher has, as far as its name says; else 0.
+    pub fn key_bits(&self) -> u16 {
+        // The hash's name stands behind the key's.
+        match ["_128_", "_256_", "CHACHA20"].map(|key| self.cipher.contains(key)) {
+            [true, ..] => 128,
+            [_, true, _] | [.., true] => 256,
+            _ => 0,
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Question<'a> {
     pub instance: u32,
     /// Whether a hop said 235, or a trusted peer by XCLIENT as whom the client authenticated.
     pub authenticated: bool,
+    /// By which mechanism, where a hop said 235.
+    pub mechanism: Option<&'a [u8]>,
     /// The reverse-path as it goes, or went, upstream.
     pub sender: Option<Path<'a>>,
     /// The forward-path in question as rewritten so far.

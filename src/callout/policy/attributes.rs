@@ -12,7 +12,7 @@ use std::io::Write;
 use memchr::memmem;
 
 use crate::session::callout::{Fault, FaultKind};
-use crate::session::client::ClientFacts;
+use crate::session::client::{ClientFacts, TlsFacts};
 use crate::session::verdict::{Question, Stage};
 use crate::smtp::{Params, Path, Verb, write_xtext};
 
@@ -86,7 +86,8 @@ impl Attributes {
         self.put("encryption_protocol", tls.map(|tls| &*tls.version).unwrap_or_default().as_bytes());
         let cipher = tls.map(|tls| &*tls.cipher).unwrap_or_default();
         self.put("encryption_cipher", cipher.as_bytes());
-        self.put("encryption_keysize", key_size(cipher).to_string().as_bytes());
+        let bits = tls.map(TlsFacts::key_bits).unwrap_or_default();
+        self.put("encryption_keysize", bits.to_string().as_bytes());
         let server = tls.and_then(|tls| tls.server_name.as_deref());
         self.put("tls_sni", server.unwrap_or_default().as_bytes());
     }
@@ -126,16 +127,6 @@ fn on_behalf<'a>(question: &Question<'a>) -> &'a [u8] {
     let parameters = parameters.unwrap_or_default();
     let value = parameters.value("AUTH").filter(|value| *value != Some(b"<>"));
     value.flatten().unwrap_or_default()
-}
-
-/// Bits of a cipher suite's key, by its IANA name.
-fn key_size(cipher: &str) -> u16 {
-    // The hash's name stands behind the key's.
-    match ["_128_", "_256_", "CHACHA20"].map(|key| cipher.contains(key)) {
-        [true, ..] => 128,
-        [_, true, _] | [.., true] => 256,
-        _ => 0,
-    }
 }
 
 /// The text behind `action=`, where the answer is one.

@@ -23,6 +23,7 @@ fn question(stage: Stage) -> Question<'static> {
         extended: true,
         instance: 3,
         authenticated: false,
+        mechanism: None,
         sender: Some(Path::parse(b"smith@example.org").unwrap()),
         recipient: None,
         recipient_given: None,

@@ -86,7 +86,10 @@ impl Drive {
                 }
                 // What is kept in no file and no buffer has no end that a peer could wait for.
                 Output::Close(Peer::Spool) | Output::Abort(Peer::Spool) => {}
-                Output::Ask(question) => ask::ask(&mut self.asking, *question),
+                Output::Ask(question) => {
+                    let kept = self.spool.as_ref().and_then(|spool| spool.kept());
+                    ask::ask(&mut self.asking, *question, kept);
+                }
                 Output::Shadow(shadow) => ask::shadow(&mut self.asking, self.session.id(), *shadow),
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
                 Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),

@@ -16,13 +16,20 @@ use crate::message::Scan;
 use crate::metrics::Occurrence;
 use crate::net::worker::Scratch;
 use crate::session::io::{Input, Peer, SpoolFault, SpoolOrder};
-use crate::spool::Spool;
+use crate::spool::{Kept, Spool};
 
 /// A message's spool.
 pub(super) struct Spooling {
     spool: Spool,
     /// What it could not take in the last turn.
     pub(super) unkept: Option<Box<Tx>>,
+}
+
+impl Spooling {
+    /// The message, once all of it is kept.
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        self.spool.kept()
+    }
 }
 
 impl Drive {

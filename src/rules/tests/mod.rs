@@ -92,6 +92,7 @@ fn question(stage: Stage) -> Question<'static> {
         extended: true,
         instance: 0,
         authenticated: false,
+        mechanism: None,
         sender: Some(path(b"s@src.example")),
         recipient: Some(path(b"jones@example.net")),
         recipient_given: Some(path(b"jones@example.net")),

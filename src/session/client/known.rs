@@ -70,6 +70,11 @@ impl Client {
         self.is(Mark::Authenticated)
     }
 
+    /// By which mechanism it authenticated through to the hop.
+    pub fn mechanism(&self) -> Option<&[u8]> {
+        self.facts()?.mechanism.as_deref().filter(|_| self.is_authenticated())
+    }
+
     /// Whether its next line is one of an AUTH exchange.
     pub fn is_in_auth(&self) -> bool {
         self.lines.in_auth

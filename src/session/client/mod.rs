@@ -244,6 +244,11 @@ impl Client {
         std::mem::take(&mut self.lines.in_auth)
     }
 
+    /// It wants to authenticate by this mechanism.
+    pub fn begins_auth(&mut self, mechanism: &[u8]) {
+        self.entrance.facts.get_or_insert_default().mechanism = Some(mechanism.into());
+    }
+
     /// A hop said 235.
     pub fn authenticated(&mut self) {
         self.mark(Mark::Authenticated, true);

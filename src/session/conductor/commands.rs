@@ -293,7 +293,9 @@ impl Conductor {
         let mut line = Vec::new();
         command.write(&mut line);
         // A client that leaves the mechanism out says its secret here.
-        let subject = Subject::Command { verb: Verb::Auth, argument: shown_mechanism(mechanism) };
+        let mechanism = shown_mechanism(mechanism);
+        self.client.begins_auth(mechanism);
+        let subject = Subject::Command { verb: Verb::Auth, argument: mechanism };
         self.ask(turn, Stage::Auth, What::Auth(Some(line.into())), subject);
     }
 

@@ -51,7 +51,9 @@ impl Conductor {
     pub(super) fn tend_spool(&mut self, turn: &mut Turn<'_>) {
         let needed = self.delivery.needs_spool();
         if std::mem::replace(&mut self.has_spool, needed) != needed {
-            let begin = SpoolOrder::Begin { structured: self.settings.rules.wants_structure() };
+            let structured =
+                self.settings.rules.wants_structure() || self.settings.callouts.wants_structure();
+            let begin = SpoolOrder::Begin { structured };
             // What was said to it of this message is not the next one's.
             turn.to(Peer::Spool).clear();
             turn.wish(Output::Spool(if needed { begin } else { SpoolOrder::Drop }));

@@ -88,6 +88,7 @@ impl Conductor {
             extended: self.client.hello().is_some_and(|hello| hello.extended),
             instance: transaction.map_or(0, |transaction| transaction.instance),
             authenticated: self.client.has_authenticated_anywhere(),
+            mechanism: self.client.mechanism(),
             sender: transaction.and_then(|transaction| transaction.mail.sent.path()),
             recipient: None,
             recipient_given: None,

@@ -1,65 +1,63 @@
-//! The connections to a policy server: how many there are, and which of them wait for a request.
+//! The connections to a service: how many there are, and which of them wait to be used.
 //!
-//! **In**: a transaction that wants one; one that is done with. **Out**: one that it may have, or a place for a new one.
+//! **In**: whoever wants one; one that is done with. **Out**: one that it may have, or a place for a new one.
 //! **Never**: has more than its bound, those that wait and those in use together, of all workers; keeps one that
-//! nobody uses from whoever needs its place; gives one to another transaction while its own may still ask.
+//! nobody uses from whoever needs its place; gives one to another while the one it is kept for may still ask.
 
 use std::os::fd::AsFd;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use thread_local::ThreadLocal;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use crate::callout::Instance;
+use super::Instance;
 
 /// How long a connection may be idle before it is closed, as Postfix closes its own.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// What a connection is.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + AsFd + Send {}
-impl<T: AsyncRead + AsyncWrite + AsFd + Send> Duplex for T {}
-pub(super) type Connection = Pin<Box<dyn Duplex>>;
-
 /// One in use, with its place among all.
-pub(super) struct Open {
-    pub(super) connection: Connection,
-    /// Which of the server's addresses it is with.
+pub(super) struct Open<C> {
+    pub(super) connection: C,
+    /// Which of the service's addresses it is with.
     pub(super) address: usize,
     pub(super) place: OwnedSemaphorePermit,
 }
 
 /// All of them.
-pub(super) struct Connections {
+pub(super) struct Connections<C: Send> {
     places: Arc<Semaphore>,
-    /// Requests that wait for a place.
+    /// How many wait for a place.
     waiting: AtomicUsize,
     /// Of each worker, whose runtime has them.
-    idle: ThreadLocal<Arc<Mutex<Idle>>>,
+    idle: ThreadLocal<Arc<Mutex<Idle<C>>>>,
 }
 
-/// Those without a request, in the order in which they were used.
-#[derive(Default)]
-struct Idle {
-    kept: Vec<Kept>,
+/// Those that are not in use, in the order in which they were used.
+struct Idle<C> {
+    kept: Vec<Kept<C>>,
     /// Somebody closes those that wait for too long.
     is_watched: bool,
 }
 
-struct Kept {
-    open: Open,
-    /// Whose it is, as long as that is there.
+impl<C> Default for Idle<C> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), is_watched: false }
+    }
+}
+
+struct Kept<C> {
+    open: Open<C>,
+    /// For whom it is kept, as long as that is there.
     instance: Weak<()>,
     since: Instant,
 }
 
-impl Connections {
+impl<C: AsFd + Send + 'static> Connections<C> {
     pub(super) fn new(most: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(most)),
@@ -68,22 +66,29 @@ impl Connections {
         }
     }
 
-    /// One for this transaction: its own, or one that is nobody's.
-    pub(super) fn take(&self, instance: &Instance) -> Option<Open> {
+    /// The one that is kept for this one.
+    pub(super) fn take_own(&self, instance: &Instance) -> Option<Open<C>> {
         let mut all = locked(self.idle.get_or_default());
+        let place = all.kept.iter().rposition(|kept| instance.holds(&kept.instance))?;
+        Some(all.kept.remove(place).open)
+    }
+
+    /// The same, or one that is kept for nobody any more.
+    pub(super) fn take(&self, instance: &Instance) -> Option<Open<C>> {
         loop {
-            let own = all.kept.iter().rposition(|kept| instance.holds(&kept.instance));
-            let free = || all.kept.iter().rposition(|kept| kept.instance.strong_count() == 0);
-            let place = own.or_else(free)?;
-            let open = all.kept.remove(place).open;
+            let open = self.take_own(instance).or_else(|| {
+                let mut all = locked(self.idle.get_or_default());
+                let free = all.kept.iter().rposition(|kept| kept.instance.strong_count() == 0)?;
+                Some(all.kept.remove(free).open)
+            })?;
             // What is there now answers nothing that will be asked, and an end is an end.
-            if is_silent(&open.connection) {
+            if heard(&open.connection) == Heard::Nothing {
                 return Some(open);
             }
         }
     }
 
-    /// A place for a new one: a free one, or that of whichever has waited longest for a request, else the next.
+    /// A place for a new one: a free one, or that of whichever has waited longest, else the next.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let free = || Arc::clone(&self.places).try_acquire_owned().ok();
         if let Some(place) = free() {
@@ -94,8 +99,8 @@ impl Connections {
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
-    /// It waits for the next request of this transaction.
-    pub(super) fn keep(&self, open: Open, instance: &Instance) {
+    /// It waits for what this one asks next.
+    pub(super) fn keep(&self, open: Open<C>, instance: &Instance) {
         let idle = self.idle.get_or_default();
         let mut all = locked(idle);
         all.kept.push(Kept { open, instance: instance.held(), since: Instant::now() });
@@ -108,7 +113,7 @@ impl Connections {
         }
     }
 
-    /// What waits at this address is closed: the server there is in doubt.
+    /// What waits at this address is closed: the service there is in doubt.
     pub(super) fn forget(&self, address: usize) {
         for idle in self.idle.iter() {
             locked(idle).kept.retain(|kept| kept.open.address != address);
@@ -116,7 +121,7 @@ impl Connections {
     }
 
     fn close_oldest(&self) {
-        let first = |idle: &Arc<Mutex<Idle>>| locked(idle).kept.first().map(|kept| kept.since);
+        let first = |idle: &Arc<Mutex<Idle<C>>>| locked(idle).kept.first().map(|kept| kept.since);
         let oldest =
             self.idle.iter().filter_map(|idle| Some((first(idle)?, idle))).min_by_key(|(since, _)| *since);
         if let Some((_, idle)) = oldest {
@@ -128,12 +133,12 @@ impl Connections {
     }
 }
 
-fn locked(idle: &Mutex<Idle>) -> std::sync::MutexGuard<'_, Idle> {
+fn locked<C>(idle: &Mutex<Idle<C>>) -> MutexGuard<'_, Idle<C>> {
     // Nothing in here panics half-way.
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One request that waits for a place.
+/// One that waits for a place.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -149,14 +154,28 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Whether nothing waits to be read, as the kernel knows it.
-fn is_silent(connection: &Connection) -> bool {
+/// What waits to be read, as the kernel knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Heard {
+    Nothing,
+    /// Nobody asked for it.
+    Octets,
+    /// It is closed.
+    End,
+}
+
+/// What is to be heard on a connection where nothing was asked.
+pub(super) fn heard(connection: &impl AsFd) -> Heard {
     let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    recv(connection.as_fd(), &mut [0; 1], peek).is_err_and(|error| error == Errno::AGAIN)
+    match recv(connection.as_fd(), &mut [0; 1], peek) {
+        Err(error) if error == Errno::AGAIN => Heard::Nothing,
+        Ok((_, octets)) if octets > 0 => Heard::Octets,
+        _ => Heard::End,
+    }
 }
 
 /// Closes what has been idle for too long, as long as there is anything.
-async fn close_idle(idle: Weak<Mutex<Idle>>) {
+async fn close_idle<C>(idle: Weak<Mutex<Idle<C>>>) {
     loop {
         sleep(IDLE / 10).await;
         let Some(idle) = idle.upgrade() else { return };
