@@ -19,9 +19,9 @@ use super::service::Service;
 use crate::log;
 use crate::session::callout::{CalloutAnswer, CalloutId, CalloutTerms, Fault, FaultKind, Provisos};
 use crate::session::io::{CalloutEnd, Decided, Shadow, VerdictKind};
-use crate::session::law::{command_fault, reply_fault};
+use crate::session::law::{command_fault, message_fault, reply_fault};
 use crate::session::route::PoolId;
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites};
+use crate::session::verdict::{CommandVerdict, MessageVerdict, ReplyVerdict, Rewrites};
 use crate::smtp::{Reply, SessionId};
 
 /// Asks about one session in turn, as a callout that is obeyed would be asked, as long as there is anything to ask.
@@ -85,6 +85,8 @@ enum Way {
     Reply(u8, Words),
     Again,
     Closed,
+    /// Given to nobody.
+    Swallowed,
 }
 
 /// The first line of a reply.
@@ -107,6 +109,7 @@ impl fmt::Display for Way {
             Way::Reply(_, Words(line)) => f.write_str(line),
             Way::Again => f.write_str("retry"),
             Way::Closed => f.write_str("disconnect"),
+            Way::Swallowed => f.write_str("discard"),
         }
     }
 }
@@ -139,10 +142,21 @@ fn of_reply(verdict: Option<&ReplyVerdict>, heard: &Reply) -> Way {
     }
 }
 
+fn of_message(verdict: Option<&MessageVerdict>) -> Way {
+    match verdict {
+        None | Some(MessageVerdict::Accept) => Way::On,
+        Some(MessageVerdict::Reply(said)) => reply(said),
+        Some(MessageVerdict::Route(pool)) => Way::Elsewhere(*pool),
+        Some(MessageVerdict::Discard) => Way::Swallowed,
+        Some(MessageVerdict::Disconnect(_)) => Way::Closed,
+    }
+}
+
 fn done(decided: &Decided) -> Way {
     match decided {
         Decided::Command(verdict) => of_command(verdict.as_ref()),
         Decided::Reply(verdict, heard) => of_reply(verdict.as_ref(), heard),
+        Decided::Message(verdict) => of_message(verdict.as_ref()),
     }
 }
 
@@ -187,6 +201,21 @@ fn would(answer: CalloutAnswer, shadow: &Shadow, terms: CalloutTerms) -> Result<
             let ignored =
                 shadow.tolerated && heard.code().is_positive() && matches!(way, Way::Reply(4 | 5, _));
             Ok((end, if ignored { reply(heard) } else { way }))
+        }
+        (CalloutAnswer::Message(answer), Decided::Message(_)) => {
+            if let Some(fault) = message_fault(&answer, terms) {
+                return Err(not_allowed(fault));
+            }
+            let way = match of_message(answer.verdict.as_ref()) {
+                Way::On if answer.is_edit() => Way::Otherwise,
+                way => way,
+            };
+            let end = match (&answer.verdict, &way) {
+                (Some(verdict), _) => CalloutEnd::Verdict(verdict.kind()),
+                (None, Way::Otherwise) => CalloutEnd::Verdict(VerdictKind::Edit),
+                (None, _) => CalloutEnd::Passed,
+            };
+            Ok((end, at_home(shadow.pool, way)))
         }
         _ => Err(not_allowed("a verdict of the other kind")),
     }

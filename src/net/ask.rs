@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::callout::{Asked, Asker, Content, Instance};
 use crate::hop::{HopSet, LookUp};
+use crate::message::Draft;
 use crate::session::Session;
 use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
 use crate::session::client::ClientName;
@@ -51,20 +52,25 @@ pub fn ask(asking: &mut Option<Box<Asking>>, question: Ask, kept: Option<&Kept>)
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
     asking.asker.get_or_insert_with(|| Arc::clone(asker));
-    let content = message.zip(kept).map(|(draft, kept)| Content { draft, kept: kept.clone() });
+    let content = content(message, kept);
     let asked = asking.asked(stage, question, instance, content);
     asking.open.push(Leaf { ticket, answer: asker.ask(callout, asked) });
 }
 
+fn content(message: Option<Draft>, kept: Option<&Kept>) -> Option<Content> {
+    message.zip(kept).map(|(draft, kept)| Content { draft, kept: kept.clone() })
+}
+
 /// Asks in shadow.
-pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, mut shadow: Shadow) {
+pub fn shadow(asking: &mut Option<Box<Asking>>, session: SessionId, mut shadow: Shadow, kept: Option<&Kept>) {
     let callouts = Arc::clone(&shadow.callouts);
     let Some(asker) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else { return };
     let asking = asking.get_or_insert_default();
     asking.asker.get_or_insert_with(|| Arc::clone(asker));
     let (callout, stage) = (shadow.callout, shadow.stage);
     let question = std::mem::take(&mut shadow.question);
-    let asked = asking.asked(stage, question, shadow.instance, None);
+    let content = content(shadow.message.take(), kept);
+    let asked = asking.asked(stage, question, shadow.instance, content);
     let attended = asking.shadows.iter().position(|(other, _)| *other == callout);
     let place = attended.unwrap_or_else(|| {
         asking.shadows.push((callout, asker.attend(session, callout)));

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::callout::Callouts;
 use super::route::PoolId;
 use super::stage::{CalloutId, Stage};
-use super::verdict::{CommandVerdict, ReplyVerdict};
+use super::verdict::{CommandVerdict, MessageVerdict, ReplyVerdict};
+use crate::message::Draft;
 use crate::smtp::Reply;
 
 /// A question to a callout in shadow.
@@ -25,6 +26,8 @@ pub struct Shadow {
     pub question: Box<[u8]>,
     /// The transaction it is about, among those of the session; 0: none.
     pub instance: u32,
+    /// The message it is about, at `message`.
+    pub message: Option<Draft>,
     /// What it is compared with.
     pub decided: Decided,
     /// Where mail goes now.
@@ -40,6 +43,8 @@ pub enum Decided {
     Command(Option<CommandVerdict>),
     /// About this reply.
     Reply(Option<ReplyVerdict>, Box<Reply>),
+    /// About a message.
+    Message(Option<MessageVerdict>),
 }
 
 impl fmt::Debug for Shadow {

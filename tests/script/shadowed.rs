@@ -34,8 +34,10 @@ impl Callouts for Shadowed {
         Stage::ALL.into_iter().fold(Stages::default(), Stages::with)
     }
 
-    fn shadows(&self, _: &Question<'_>, _: Option<ReplyRef<'_>>) -> Vec<CalloutId> {
-        vec![SHADOW]
+    fn shadows(&self, question: &Question<'_>, _: Option<ReplyRef<'_>>) -> Vec<CalloutId> {
+        // Messages are kept for somebody else, or stream.
+        let is_to_come = question.stage == Stage::Message && question.message.is_none();
+        if is_to_come { Vec::new() } else { vec![SHADOW] }
     }
 
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {

@@ -21,6 +21,7 @@ fn told(shadow: &Shadow) -> String {
         Decided::Command(None) => "on".to_owned(),
         Decided::Command(Some(CommandVerdict::Reply(reply))) => line(reply),
         Decided::Command(Some(verdict)) => verdict.kind(shadow.stage).as_str().to_owned(),
+        Decided::Message(verdict) => format!("message {}", verdict.is_some()),
         Decided::Reply(None, heard) => format!("as heard, {}", line(heard)),
         Decided::Reply(Some(ReplyVerdict::Substitute(reply)), _) => line(reply),
         Decided::Reply(Some(verdict), _) => verdict.kind().as_str().to_owned(),

@@ -90,7 +90,10 @@ impl Drive {
                     let kept = self.spool.as_ref().and_then(|spool| spool.kept());
                     ask::ask(&mut self.asking, *question, kept);
                 }
-                Output::Shadow(shadow) => ask::shadow(&mut self.asking, self.session.id(), *shadow),
+                Output::Shadow(shadow) => {
+                    let kept = self.spool.as_ref().and_then(|spool| spool.kept());
+                    ask::shadow(&mut self.asking, self.session.id(), *shadow, kept);
+                }
                 Output::Cancel(ticket) => ask::cancel(&mut self.asking, ticket),
                 Output::NotSecured(fault) => log::not_secured(self.session.id(), &fault),
                 Output::Unmet(host, unmet) => log::unmet(self.session.id(), host.name(), &unmet),

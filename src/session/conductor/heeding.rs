@@ -86,7 +86,9 @@ impl Conductor {
                 verdict.as_ref().and_then(|verdict| reply_fault(inquiry.stage, reply, verdict, most))
             }
             (CalloutAnswer::Message(answer), _) if inquiry.stage == Stage::Message => {
-                message_fault(answer, terms).or_else(|| self.envelope_fault(&answer.envelope))
+                message_fault(answer, terms)
+                    .or_else(|| self.envelope_fault(&answer.envelope))
+                    .or_else(|| self.discards_fault(answer, terms))
             }
             (CalloutAnswer::Message(_), _) => Some("a verdict for a message"),
             (CalloutAnswer::Command { .. }, Some(_)) => Some("a verdict for a command"),

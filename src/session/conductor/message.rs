@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::super::callout::CalloutTerms;
 use super::super::conversations::{About, Inquiry};
 use super::super::events::{MessageEnd, SessionEnd, VerdictKind};
 use super::super::io::{Output, SpoolFault, SpoolOrder};
@@ -22,7 +23,7 @@ use super::super::said::{Said, Written};
 use super::super::settings::AddedRefused;
 use super::super::stage::{Giver, Stage};
 use super::super::turn::Turn;
-use super::super::verdict::{EnvelopeEdit, FRAME, MessageVerdict};
+use super::super::verdict::{EnvelopeEdit, FRAME, MessageAnswer, MessageVerdict};
 use super::Conductor;
 use crate::message::{Edit, Message};
 use crate::smtp::{Params, Path, ReplyRef, own};
@@ -37,6 +38,8 @@ impl Conductor {
         rules.stages().has(Stage::Message)
             || (callouts.stages().has(Stage::Message)
                 && callouts.next(&self.message_question(), None, None).is_some())
+            || (self.has_shadow(Stage::Message)
+                && !callouts.shadows(&self.message_question(), None).is_empty())
     }
 
     /// The client may send its content, which is kept.
@@ -125,6 +128,7 @@ impl Conductor {
         verdict: Option<MessageVerdict>,
         by: Option<Giver>,
     ) {
+        self.shadow_message(turn, verdict.as_ref());
         match verdict {
             Some(MessageVerdict::Reply(reply)) => {
                 let said = Said::Written(Written::by(by, Stage::Message, reply));
@@ -281,6 +285,26 @@ impl Conductor {
         }
         self.owed.push(turn.now, What::Message(transaction), Answer::Own(said));
         self.settle(turn);
+    }
+
+    /// A message is discarded by taking its recipients away, too.
+    pub(super) fn discards_fault(&self, answer: &MessageAnswer, terms: CalloutTerms) -> Option<&'static str> {
+        if terms.may_discard || answer.envelope.is_empty() {
+            return None;
+        }
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for edit in self.delivery.envelope_edits().iter().chain(&answer.envelope) {
+            match edit {
+                EnvelopeEdit::Add { path, .. } => added.push(&**path),
+                EnvelopeEdit::Remove(path) => {
+                    added.retain(|other| *other != &**path);
+                    removed.push(&**path);
+                }
+                EnvelopeEdit::Sender { .. } => {}
+            }
+        }
+        let left = !added.is_empty() || self.delivery.transaction()?.is_left_to_anybody(&removed);
+        (!left).then_some("no recipient left, which needs effects: [discard]")
     }
 
     /// What is wrong with changes of the envelope.

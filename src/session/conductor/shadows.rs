@@ -12,7 +12,7 @@ use super::super::law::names_postmaster;
 use super::super::owed::What;
 use super::super::stage::Stage;
 use super::super::turn::Turn;
-use super::super::verdict::{Question, ReplyVerdict};
+use super::super::verdict::{MessageVerdict, Question, ReplyVerdict};
 use super::Conductor;
 use super::asking::is_challenge;
 use crate::smtp::ReplyRef;
@@ -50,11 +50,19 @@ impl Conductor {
                 stage: question.stage,
                 question: callouts.encode(callout, question, heard),
                 instance: question.instance,
+                message: question.message.cloned(),
                 decided: decided.clone(),
                 pool: self.delivery.transaction().map_or(self.hops.pool(), |transaction| transaction.pool),
                 tolerated: !callouts.terms(callout).refuse_postmaster
                     && question.recipient_given.is_some_and(names_postmaster),
             })));
+        }
+    }
+
+    /// Callouts in shadow are asked about a message, which was decided about.
+    pub(super) fn shadow_message(&self, turn: &mut Turn<'_>, verdict: Option<&MessageVerdict>) {
+        if self.has_shadow(Stage::Message) {
+            self.shadow(turn, &self.message_question(), Decided::Message(verdict.cloned()));
         }
     }
 
@@ -66,7 +74,9 @@ impl Conductor {
         inquiry: &Inquiry,
         ruling: &Ruling,
     ) {
-        if !self.has_shadow(inquiry.stage) || matches!(inquiry.about, About::Reply { spent: true, .. }) {
+        // About a message they are asked when all has been decided.
+        let asked = matches!(inquiry.about, About::Reply { spent: true, .. } | About::Message);
+        if !self.has_shadow(inquiry.stage) || asked {
             return;
         }
         match inquiry.reply() {

@@ -57,6 +57,12 @@ impl Delivery {
         }
     }
 
+    /// What is to be changed of the envelope.
+    pub fn envelope_edits(&self) -> &[EnvelopeEdit] {
+        let spooled = self.content.as_ref().and_then(|content| content.spooled.as_ref());
+        spooled.map(|spooled| &*spooled.envelope).unwrap_or_default()
+    }
+
     /// What is to be changed of the envelope; it is taken.
     pub fn take_envelope_edits(&mut self) -> Vec<EnvelopeEdit> {
         let content = self.content.as_mut();

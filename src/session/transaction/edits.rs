@@ -29,6 +29,11 @@ impl Transaction {
         new
     }
 
+    /// Whether anybody is left when the recipients of these paths go.
+    pub fn is_left_to_anybody(&self, without: &[&[u8]]) -> bool {
+        self.recipients.iter().any(|recipient| !without.iter().any(|path| recipient.is(path)))
+    }
+
     /// A message has the recipients of this path no more; whether there was any.
     pub fn removes(&mut self, path: &[u8]) -> bool {
         let before = self.recipients.len();
