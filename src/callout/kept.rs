@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::Instance;
+use super::place::First;
 
 /// How long a connection may be idle before it is closed, as Postfix closes its own.
 const IDLE: Duration = Duration::from_secs(300);
@@ -129,6 +130,39 @@ impl<C: AsFd + Send + 'static> Connections<C> {
             if !all.kept.is_empty() {
                 all.kept.remove(0);
             }
+        }
+    }
+}
+
+/// After so long without an answer a service is in doubt, whoever gave the question up.
+pub(super) const DOUBT: Duration = Duration::from_secs(1);
+
+/// A question that is under way: if nobody waits for its answer to the end, the service at that address is in doubt.
+pub(super) struct Doubt<'a, C: AsFd + Send + 'static> {
+    connections: &'a Connections<C>,
+    first: &'a First,
+    /// Which of how many.
+    address: (usize, usize),
+    since: Instant,
+    over: bool,
+}
+
+impl<'a, C: AsFd + Send + 'static> Doubt<'a, C> {
+    pub(super) fn new(connections: &'a Connections<C>, first: &'a First, address: (usize, usize)) -> Self {
+        Self { connections, first, address, since: Instant::now(), over: false }
+    }
+
+    pub(super) fn answered(mut self) {
+        self.over = true;
+    }
+}
+
+impl<C: AsFd + Send + 'static> Drop for Doubt<'_, C> {
+    fn drop(&mut self) {
+        if !self.over && self.since.elapsed() >= DOUBT {
+            let (address, all) = self.address;
+            self.connections.forget(address);
+            self.first.moves_on(address, all);
         }
     }
 }

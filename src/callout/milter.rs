@@ -23,7 +23,7 @@ mod said;
 mod tests;
 mod wire;
 
-use super::kept::{Connections, Heard, Open, heard};
+use super::kept::{Connections, Doubt, Heard, Open, heard};
 use super::place::{Address, First};
 use super::{Asked, Instance};
 use crate::config::types::{Callout, Dns, Effect, Milter};
@@ -36,6 +36,9 @@ pub(super) use event::encode;
 
 /// Octets that a filter may change of one message: another body is held in memory.
 const BODY: usize = 32 << 20;
+
+/// Changes of one message, but those of its body.
+const CHANGES: usize = 2000;
 
 /// A filter, and the conversations with it.
 pub(super) struct MilterClient {
@@ -88,11 +91,12 @@ impl MilterClient {
         if !open.connection.is_about(&asked.question) {
             return Ok(Err(Some(open.place)));
         }
-        match open.connection.ask(asked, &self.milter).await {
+        let doubt = self.doubt(open.address);
+        let answered = open.connection.ask(asked, &self.milter).await;
+        doubt.answered();
+        match answered {
             Ok(outcome) => Ok(Ok((open, outcome))),
-            Err(fault) if fault.kind == FaultKind::Lost && !open.connection.has_heard() => {
-                Ok(Err(Some(open.place)))
-            }
+            Err(fault) if open.connection.said_nothing(&fault) => Ok(Err(Some(open.place))),
             Err(fault) => Err(fault),
         }
     }
@@ -109,21 +113,31 @@ impl MilterClient {
         let mut fault = Fault::new(FaultKind::Unreachable, "");
         let several = self.addresses.len() > 1;
         for address in self.first.order(self.addresses.len()) {
+            let doubt = self.doubt(address);
             let began = match self.addresses[address].connect(several).await {
                 Ok(connection) => Conversation::begin(Wire::new(connection), self.knows_refused).await,
                 Err(what) => Err(Fault::new(FaultKind::Unreachable, what)),
             };
             match began {
-                Ok(mut connection) => {
-                    self.first.answered(address);
-                    let outcome = connection.ask(asked, &self.milter).await?;
-                    return Ok((Open { connection, address, place }, outcome));
-                }
+                Ok(mut connection) => match connection.ask(asked, &self.milter).await {
+                    Ok(outcome) => {
+                        doubt.answered();
+                        self.first.answered(address);
+                        return Ok((Open { connection, address, place }, outcome));
+                    }
+                    // As a filter does that has no room.
+                    Err(failed) if connection.said_nothing(&failed) => fault = failed,
+                    Err(failed) => return Err(failed),
+                },
                 Err(failed) => fault = failed,
             }
             self.first.moves_on(address, self.addresses.len());
         }
         Err(fault)
+    }
+
+    fn doubt(&self, address: usize) -> Doubt<'_, Conversation> {
+        Doubt::new(&self.conversations, &self.first, (address, self.addresses.len()))
     }
 
     /// A session's transaction is over.

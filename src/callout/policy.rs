@@ -15,12 +15,10 @@ mod attributes;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Instance;
-use super::kept::{Connections, Open};
+use super::kept::{Connections, Doubt, Open};
 use super::place::{Address, Connection, First};
 use crate::config::types::{Dns, Target};
 use crate::session::callout::{Fault, FaultKind};
@@ -30,8 +28,6 @@ pub use attributes::{action, encode};
 
 /// Octets of an answer: an action is a line.
 const ANSWER: usize = 8 << 10;
-/// After so long without an answer a server is in doubt, whoever gave the question up.
-const DOUBT: Duration = Duration::from_secs(1);
 
 /// A server, and the connections to it.
 pub(super) struct PolicyClient {
@@ -54,7 +50,7 @@ impl PolicyClient {
     pub(super) async fn ask(&self, request: &[u8], instance: &Instance) -> Result<Vec<u8>, Fault> {
         let mut place = None;
         if let Some(mut open) = self.connections.take(instance) {
-            let doubt = Doubt::new(self, open.address);
+            let doubt = self.doubt(open.address);
             match exchange(&mut open.connection, request).await? {
                 Exchange::Answered(answer) => {
                     doubt.answered();
@@ -74,7 +70,7 @@ impl PolicyClient {
         let mut fault = Fault::new(FaultKind::Unreachable, "");
         let several = self.addresses.len() > 1;
         for address in self.first.order(self.addresses.len()) {
-            let doubt = Doubt::new(self, address);
+            let doubt = self.doubt(address);
             match self.addresses[address].connect(several).await {
                 Err(what) => fault = Fault::new(FaultKind::Unreachable, what),
                 Ok(mut connection) => match exchange(&mut connection, request).await? {
@@ -95,32 +91,9 @@ impl PolicyClient {
         }
         Err(fault)
     }
-}
 
-/// A question that is under way: if nobody waits for its answer to the end, the server is in doubt.
-struct Doubt<'a> {
-    client: &'a PolicyClient,
-    address: usize,
-    since: Instant,
-    over: bool,
-}
-
-impl<'a> Doubt<'a> {
-    fn new(client: &'a PolicyClient, address: usize) -> Self {
-        Self { client, address, since: Instant::now(), over: false }
-    }
-
-    fn answered(mut self) {
-        self.over = true;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if !self.over && self.since.elapsed() >= DOUBT {
-            self.client.connections.forget(self.address);
-            self.client.first.moves_on(self.address, self.client.addresses.len());
-        }
+    fn doubt(&self, address: usize) -> Doubt<'_, Connection> {
+        Doubt::new(&self.connections, &self.first, (address, self.addresses.len()))
     }
 }
 

@@ -15,10 +15,11 @@ use super::breaker::{Breaker, Leave};
 use super::http::HttpClient;
 use super::milter::MilterClient;
 use super::policy::{self, PolicyClient};
+use super::set::terms;
 use super::{Asked, Instance};
 use crate::config::types::{Callout, CalloutKind, Dns};
 use crate::metrics::CalloutCounts;
-use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
+use crate::session::callout::{CalloutAnswer, CalloutTerms, Fault, FaultKind};
 use crate::session::io::CalloutEnd;
 use crate::session::verdict::Stage;
 use crate::tls::ClientTls;
@@ -29,7 +30,7 @@ pub(super) struct Service {
     grants: Grants,
     pub(super) counts: Arc<CalloutCounts>,
     breaker: Arc<Breaker>,
-    timeout: Duration,
+    terms: CalloutTerms,
     /// Places for questions nobody waits for.
     pub(super) shadows: Semaphore,
 }
@@ -48,7 +49,7 @@ impl Service {
         Self {
             counts: CalloutCounts::of(&callout.name),
             breaker: Breaker::of(&callout.name, &callout.kind.to_string()),
-            timeout: callout.timeout,
+            terms: terms(callout),
             shadows: Semaphore::new(most),
             client: match &callout.kind {
                 CalloutKind::Http(urls) => Client::Http(HttpClient::new(urls, tls, most, dns)),
@@ -71,7 +72,8 @@ impl Service {
         // It tries for all: it goes on though whoever asked may be gone.
         let service = Arc::clone(self);
         let trial = tokio::spawn(async move {
-            let answered = timeout(service.timeout, service.exchange(asked)).await;
+            let longer = service.terms.for_size(asked.content.as_ref().map(|content| &content.draft));
+            let answered = timeout(service.terms.timeout + longer, service.exchange(asked)).await;
             if matches!(&answered, Ok(Ok(_))) {
                 service.breaker.answers(Instant::now());
             }
@@ -111,6 +113,6 @@ impl Service {
     /// Counts a question that ended.
     pub(super) fn ended(&self, now: Instant, stage: Stage, end: CalloutEnd, took: Duration) {
         self.counts.ended(stage, end, took);
-        self.breaker.ended(now, end, took, self.timeout);
+        self.breaker.ended(now, end, took, self.terms.timeout);
     }
 }

@@ -210,9 +210,11 @@ impl Callouts for CalloutSet {
     }
 }
 
-fn terms(callout: &config::Callout) -> CalloutTerms {
+/// What holds for it.
+pub(super) fn terms(callout: &config::Callout) -> CalloutTerms {
     CalloutTerms {
         timeout: callout.timeout,
+        per_mib: callout.per_mib,
         on_error: callout.on_error,
         may_discard: callout.effects.contains(&Effect::Discard),
         refuse_postmaster: callout.refuse_postmaster,

@@ -51,8 +51,9 @@ async fn compare(service: &Arc<Service>, session: SessionId, shadow: &Shadow, as
     };
     // Nobody may gather behind a service that is slow.
     let Ok(_place) = service.shadows.try_acquire() else { return ended(CalloutEnd::Cancelled) };
-    let answer = timeout(terms.timeout, service.ask(asked)).await;
-    let answer = answer.unwrap_or_else(|_| Err(silent(terms.timeout)));
+    let bound = terms.timeout + terms.for_size(asked.content.as_ref().map(|content| &content.draft));
+    let answer = timeout(bound, service.ask(asked)).await;
+    let answer = answer.unwrap_or_else(|_| Err(silent(bound)));
     match answer.and_then(|answer| would(answer, shadow, terms)) {
         Err(fault) => {
             ended(CalloutEnd::Failed(fault.kind));

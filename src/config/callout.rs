@@ -31,6 +31,8 @@ pub struct Callout {
     pub when: Match,
     /// How long one question may take, the wait for a free place included.
     pub timeout: Duration,
+    /// And how much longer for each MiB of the message it is asked about.
+    pub per_mib: Duration,
     /// What holds where no answer comes, or none that can be used.
     pub on_error: OnError,
     /// Questions at once, of all workers together; more wait.

@@ -72,6 +72,7 @@ fn unread(node: &Node<'_>) -> Callout {
         stages: Vec::new(),
         when: Match::default(),
         timeout: Duration::from_secs(30),
+        per_mib: Duration::ZERO,
         on_error: OnError::Tempfail,
         concurrency: 100,
         effects: Vec::new(),
@@ -117,13 +118,16 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
     };
     // A filter has a connection for each client, whether it is asked or not.
     let concurrency = if matches!(kind, Some(CalloutKind::Milter(_))) { 1000 } else { default.concurrency };
+    let (timeout, per_mib) =
+        section.get_or("timeout", (default.timeout, default.per_mib), |node| patience(node, default.timeout));
     let callout = Callout {
         name,
         kind: kind.unwrap_or(default.kind),
         tls,
         when: section.get_or("when", default.when, |node| matching(node, &stages, 0)),
         stages,
-        timeout: section.get_or("timeout", default.timeout, |node| node.duration(Duration::from_millis(1))),
+        timeout,
+        per_mib,
         on_error: section.get_or("on_error", default.on_error, |node| node.choice(&ON_ERROR)),
         concurrency: section.get_or("concurrency", concurrency, |node| count(node, 1, 10_000)),
         effects: section.get("effects").map(|node| effects(&node)).unwrap_or_default(),
@@ -163,6 +167,19 @@ fn required_addresses(section: &mut Section<'_>, port: u16) -> Vec<Target> {
         found => Some(found),
     };
     entries.into_iter().filter_map(address).collect()
+}
+
+/// How long a question may take: a duration, or `{ base: 30s, per_mib: 1s }`.
+fn patience(node: &Node<'_>, usual: Duration) -> Option<(Duration, Duration)> {
+    let least = Duration::from_millis(1);
+    if !node.is_section() {
+        return Some((node.duration(least)?, Duration::ZERO));
+    }
+    let mut section = node.section()?;
+    let base = section.get_or("base", usual, |node| node.duration(least));
+    let per_mib = section.get_or("per_mib", Duration::ZERO, |node| node.duration(Duration::ZERO));
+    section.end();
+    Some((base, per_mib))
 }
 
 /// The stages of a policy server.

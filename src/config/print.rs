@@ -279,7 +279,8 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     if callout.when != Match::default() {
         writeln!(f, "    when: {}", matching(&callout.when))?;
     }
-    writeln!(f, "    timeout: {}", print_duration(callout.timeout))?;
+    let (base, per_mib) = (print_duration(callout.timeout), print_duration(callout.per_mib));
+    writeln!(f, "    timeout: {{ base: {base}, per_mib: {per_mib} }}")?;
     writeln!(f, "    on_error: {}", name(&ON_ERROR, callout.on_error))?;
     writeln!(f, "    concurrency: {}", callout.concurrency)?;
     writeln!(f, "    effects: {}", list(callout.effects.iter().map(|effect| name(&EFFECT, *effect))))?;

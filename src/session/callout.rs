@@ -22,6 +22,7 @@ pub use super::fault::{Fault, FaultKind};
 pub use super::stage::CalloutId;
 use super::stage::{Stage, Stages};
 use super::verdict::{CommandVerdict, MessageAnswer, Question, ReplyVerdict, Rewrites};
+use crate::message::Draft;
 use crate::smtp::{Own, ReplyRef, own};
 
 /// The callouts of one configuration, as far as no network is needed.
@@ -72,12 +73,22 @@ pub trait Callouts: Send + Sync {
 pub struct CalloutTerms {
     /// How long it may take to answer one question, connecting included.
     pub timeout: Duration,
+    /// And how much longer for each MiB of the message it is asked about.
+    pub per_mib: Duration,
     /// What is done when it fails.
     pub on_error: OnError,
     /// `effects: [discard]`: its 2xx at `rcpt` swallows the recipient.
     pub may_discard: bool,
     /// Its refusals of `<postmaster>` are carried out, too (RFC 5321 4.5.1 has that mailbox accepted).
     pub refuse_postmaster: bool,
+}
+
+impl CalloutTerms {
+    /// How much longer than `timeout` a question about this may take.
+    pub fn for_size(&self, message: Option<&Draft>) -> Duration {
+        let octets = message.map_or(0, |draft| draft.message().size());
+        self.per_mib.saturating_mul(u32::try_from(octets.div_ceil(1 << 20)).unwrap_or(u32::MAX))
+    }
 }
 
 /// What is done when a callout fails.
@@ -158,6 +169,7 @@ impl Callouts for NoCallouts {
     fn terms(&self, _: CalloutId) -> CalloutTerms {
         CalloutTerms {
             timeout: Duration::ZERO,
+            per_mib: Duration::ZERO,
             on_error: OnError::Tempfail,
             may_discard: false,
             refuse_postmaster: false,

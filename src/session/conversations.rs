@@ -52,8 +52,14 @@ impl Conversations {
         (question, instance, message): (Box<[u8]>, u32, Option<Draft>),
     ) {
         let ticket = self.ticket();
-        let until = turn.now + callouts.terms(callout).timeout;
-        let until = inquiry.until.map_or(until, |budget| budget.min(until));
+        let terms = callouts.terms(callout);
+        let longer = terms.for_size(message.as_ref());
+        let until = turn.now + terms.timeout + longer;
+        // What a size needs is not taken from the others' time.
+        let until = inquiry.until.as_mut().map_or(until, |budget| {
+            *budget += longer;
+            until.min(*budget)
+        });
         inquiry.open = Some(Open { ticket, callout, since: turn.now, until });
         let (callouts, stage) = (Arc::clone(callouts), inquiry.stage);
         turn.wish(Output::Ask(Box::new(Ask {

@@ -132,6 +132,7 @@ impl Callouts for Prompt {
     fn terms(&self, _: CalloutId) -> CalloutTerms {
         CalloutTerms {
             timeout: Duration::from_secs(5),
+            per_mib: Duration::ZERO,
             on_error: OnError::Tempfail,
             may_discard: true,
             refuse_postmaster: true,

@@ -169,6 +169,7 @@ impl Callouts for Whims {
         };
         CalloutTerms {
             timeout: Duration::from_millis(500 + dice.next() % 40_000),
+            per_mib: Duration::ZERO,
             on_error,
             may_discard: dice.percent(50),
             refuse_postmaster: false,

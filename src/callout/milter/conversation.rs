@@ -20,7 +20,7 @@ use super::said::{Refusal, Said, malformed};
 use super::wire::Wire;
 use crate::callout::Asked;
 use crate::config::types::{Milter, Occasion};
-use crate::session::callout::Fault;
+use crate::session::callout::{Fault, FaultKind};
 use crate::session::verdict::Stage;
 use crate::smtp::Reply;
 
@@ -90,9 +90,9 @@ impl Conversation {
         self.client.is_none() || self.client.as_deref() == client.map(|frame| address(frame.data))
     }
 
-    /// Whether anything was heard since it was last asked.
-    pub(super) fn has_heard(&self) -> bool {
-        self.wire.has_heard()
+    /// Whether it failed because its connection was lost before anything was said to what was asked.
+    pub(super) fn said_nothing(&self, fault: &Fault) -> bool {
+        fault.kind == FaultKind::Lost && !self.wire.has_heard()
     }
 
     /// Asks.
@@ -228,7 +228,7 @@ impl Conversation {
             self.wire.relieve().await?;
             return Ok(Said::Continue);
         }
-        self.wire.said(&self.options).await
+        self.wire.answer(&self.options).await
     }
 
     /// The transaction is over; false: the filter cannot be told.

@@ -18,6 +18,7 @@ use crate::callout::Content;
 use crate::config::types::{Milter, Occasion};
 use crate::message::{Field, Strand};
 use crate::session::callout::{Fault, FaultKind};
+use crate::session::verdict::EnvelopeEdit;
 
 /// Octets of a body that are read at once: four pieces.
 const READ: u64 = 4 * DATA as u64;
@@ -66,7 +67,7 @@ impl Conversation {
             self.wire.relieve().await?;
             return Ok(Step::On);
         }
-        step(self.wire.said(&self.options).await?)
+        step(self.wire.answer(&self.options).await?)
     }
 
     async fn tell_body(&mut self, content: &Content) -> Result<Option<Decision>, Fault> {
@@ -97,12 +98,14 @@ impl Conversation {
     /// All of it was told: what the filter changes, and what it decides in the end.
     async fn end(&mut self, milter: &Milter) -> Result<Outcome, Fault> {
         let mut changes = Vec::new();
-        let mut octets = 0;
+        let (mut octets, mut most) = (0, super::CHANGES);
         let mut said = self.event(Occasion::Eom, command::END_OF_MESSAGE, &[], milter).await?;
         while let Said::Change(change) = said {
             octets += change.octets();
-            if octets > super::BODY {
-                return malformed(format!("changes of more than {} octets", super::BODY));
+            most -= usize::from(!matches!(change, Change::Body(_)));
+            if octets > super::BODY || most == 0 {
+                let what = format!("{} changes, or more than {} octets of them", super::CHANGES, super::BODY);
+                return malformed(what);
             }
             changes.push(change);
             said = self.wire.said(&self.options).await?;
@@ -156,8 +159,11 @@ impl Change {
     fn octets(&self) -> usize {
         match self {
             Change::Message(edit) => edit.octets(),
-            Change::Body(octets) | Change::Quarantine(octets) => octets.len(),
-            Change::Envelope(_) => 0,
+            // A packet of them may be empty.
+            Change::Body(octets) => octets.len() + size_of::<Self>(),
+            Change::Quarantine(octets) => octets.len(),
+            Change::Envelope(EnvelopeEdit::Add { path, parameters }) => path.len() + parameters.len(),
+            Change::Envelope(EnvelopeEdit::Sender { path, .. } | EnvelopeEdit::Remove(path)) => path.len(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::frame::{command, put};
 use super::*;
 use crate::callout::Content;
+use crate::callout::kept::DOUBT;
 use crate::message::{Message, Scan};
 use crate::session::verdict::CommandVerdict;
 use crate::spool::Kept;
@@ -256,6 +257,33 @@ async fn what_was_said_unasked_answers_nothing() {
     filter.has_said_more().await;
     let fault = milter.ask(&client.rcpt("c@d.example")).await.unwrap_err();
     assert_eq!(fault.to_string(), "malformed: something was said unasked");
+}
+
+#[tokio::test]
+async fn an_answer_too_many_is_not_the_next_ones() {
+    // To MAIL twice: the second is not what is said to RCPT.
+    let filter =
+        Filter::start([('M', Says::Octets(b"\0\0\0\x01c\0\0\0\x01c")), ('R', Says::Packet(b'r', b""))]).await;
+    let fault = filter.client("").ask(&Client::default().rcpt("c@d.example")).await.unwrap_err();
+    assert_eq!(fault.to_string(), "malformed: something was said unasked");
+    // Nor behind the options.
+    let filter = Filter::start([('C', Says::Octets(b"\0\0\0\x01c\0\0\0\x01a"))]).await;
+    let fault = filter.client("").ask(&Client::default().mail()).await.unwrap_err();
+    assert_eq!(fault.to_string(), "malformed: something was said unasked");
+}
+
+#[tokio::test]
+async fn a_filter_that_is_silent_or_dead_is_not_first_any_more() {
+    let (silent, dead) =
+        (Filter::start([('C', Says::Octets(b""))]).await, Filter::start([('C', Says::End(b""))]).await);
+    let filter = Filter::start([]).await;
+    let milter = dead.client_of(&[&silent, &filter]);
+    let client = Client::default();
+    // The first closes, the second keeps still until nobody waits any more, the third is asked then.
+    assert!(tokio::time::timeout(DOUBT + DOUBT / 2, milter.ask(&client.mail())).await.is_err());
+    assert_eq!(milter.ask(&client.mail()).await, passes());
+    milter.leave(&client.session);
+    assert_eq!(filter.told().await, "O C H M Q");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::frame::{self, Frame, put};
 use super::options::Options;
 use super::said::Said;
+use crate::callout::kept::{Heard, heard};
 use crate::callout::place::Connection;
 use crate::session::callout::{Fault, FaultKind};
 
@@ -74,6 +75,14 @@ impl Wire {
         let written = self.connection.write_all(&self.unsaid).await;
         self.unsaid.clear();
         written.map_err(|_| Fault::new(FaultKind::Lost, "closed while it was told something"))
+    }
+
+    /// What it says to what was put last, and not before that.
+    pub(super) async fn answer(&mut self, options: &Options) -> Result<Said, Fault> {
+        if !self.unread.is_empty() || heard(&self.connection) == Heard::Octets {
+            return Err(Fault::new(FaultKind::Malformed, "something was said unasked"));
+        }
+        self.said(options).await
     }
 
     /// The next thing it says, but that it is at work.

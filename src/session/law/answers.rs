@@ -130,7 +130,13 @@ mod tests {
 
     fn terms(may_discard: bool) -> CalloutTerms {
         let timeout = Duration::from_secs(1);
-        CalloutTerms { timeout, on_error: OnError::Pass, may_discard, refuse_postmaster: false }
+        CalloutTerms {
+            timeout,
+            per_mib: Duration::ZERO,
+            on_error: OnError::Pass,
+            may_discard,
+            refuse_postmaster: false,
+        }
     }
 
     /// The stages at which a verdict on a command is allowed.

@@ -73,15 +73,13 @@ impl Filter {
 
     /// A callout that asks it; `keys`: more of its configuration.
     pub fn client(&self, keys: &str) -> MilterClient {
-        let yaml = format!(
-            "upstreams: {{ main: {{ hosts: [\"192.0.2.1\"] }} }}\n\
-             callouts: [{{ name: filter, type: milter, address: \"127.0.0.1:{}\"{keys} }}]\n",
-            self.port
-        );
-        let config = config::load_text("proxy.yaml", &yaml, []).unwrap().config;
-        let callout = &config.callouts[0];
-        let CalloutKind::Milter(milter) = &callout.kind else { panic!("{callout:?}") };
-        MilterClient::new(callout, milter, &config.dns)
+        client(&[self.port], keys)
+    }
+
+    /// One that asks it or one of those.
+    pub fn client_of(&self, others: &[&Self]) -> MilterClient {
+        let others = others.iter().map(|filter| filter.port);
+        client(&[self.port].into_iter().chain(others).collect::<Vec<_>>(), "")
     }
 
     /// The codes of what it was told, when all connections have ended.
@@ -117,6 +115,19 @@ impl Filter {
     pub async fn has_said_more(&self) {
         timeout(Duration::from_secs(10), self.state.has_said_more.notified()).await.expect("more");
     }
+}
+
+fn client(ports: &[u16], keys: &str) -> MilterClient {
+    let addresses: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let yaml = format!(
+        "upstreams: {{ main: {{ hosts: [\"192.0.2.1\"] }} }}\n\
+         callouts: [{{ name: filter, type: milter, address: [{}]{keys} }}]\n",
+        addresses.join(", ")
+    );
+    let config = config::load_text("proxy.yaml", &yaml, []).unwrap().config;
+    let callout = &config.callouts[0];
+    let CalloutKind::Milter(milter) = &callout.kind else { panic!("{callout:?}") };
+    MilterClient::new(callout, milter, &config.dns)
 }
 
 impl State {

@@ -9,7 +9,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
 use crate::callout::Instance;
-use crate::callout::policy::{DOUBT, PolicyClient};
+use crate::callout::kept::DOUBT;
+use crate::callout::policy::PolicyClient;
 use crate::config::types::{Dns, Target};
 
 /// What a server does with a request.
