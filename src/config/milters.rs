@@ -51,12 +51,13 @@ fn asked_at(node: &Node<'_>) -> Vec<Stage> {
     stages
 }
 
-/// Lists of macros by occasion: names with white space between them, as Postfix has them.
+/// Lists of macros by occasion, or names with white space between them, as Postfix has them.
 fn macros(node: &Node<'_>, milter: &mut Milter) {
     let Some(mut section) = node.section() else { return };
     for (occasion, list) in Occasion::ALL.into_iter().zip(&mut milter.macros) {
         let names = |node: &Node<'_>| -> Option<Vec<Box<str>>> {
-            Some(node.text()?.split_whitespace().map(macro_name).collect())
+            let written: Vec<String> = node.one_or_list().iter().filter_map(Node::text).collect();
+            Some(written.iter().flat_map(|names| names.split_whitespace()).map(macro_name).collect())
         };
         *list = section.get_or(occasion.as_str(), std::mem::take(list), names);
     }

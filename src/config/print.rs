@@ -291,7 +291,7 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
 fn print_milter(f: &mut fmt::Formatter<'_>, milter: &Milter) -> fmt::Result {
     writeln!(f, "    type: milter\n    address: {}", one_or_list(milter.addresses.iter().map(address)))?;
     let macros = Occasion::ALL.map(|occasion| {
-        let names = quoted(&milter.macros(occasion).join(" "));
+        let names = list(milter.macros(occasion));
         format!("{}: {names}", occasion.as_str())
     });
     writeln!(f, "    macros: {}", mapping(&macros))?;

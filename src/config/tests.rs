@@ -84,6 +84,9 @@ callouts:
   - { name: greylist, type: policy, address: "127.0.0.1:10023" }
   - { name: policies, type: policy, address: ["unix:/run/policy", "[::1]:10024", "policy.example:1"], stages: [connect, data],
       policy_context: "mx \"one\"", effects: [discard], concurrency: 3, shadow: true }
+  - { name: rspamd, type: milter, address: "127.0.0.1:11332", timeout: { base: 20s, per_mib: 500ms } }
+  - { name: filter, type: milter, address: ["unix:/run/filter", "[::1]:8891"], rcpt_after_reply: true, on_quarantine: header,
+      macros: { connect: "j client_ptr", eom: [] }, macro_values: { daemon_name: "ORIGI \"NATING\"" } }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,
@@ -212,6 +215,8 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!((url(2).to_string().as_str(), url(2).port), ("https://directory.example/", 443));
     assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
     assert_eq!(url(3).to_string(), "https://[::1]:80/");
+    let filter = &config.callouts[config.callouts.len() - 1];
+    assert!(filter.stages.contains(&Stage::RcptReply) && !filter.stages.contains(&Stage::Rcpt));
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
 
