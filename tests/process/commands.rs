@@ -153,6 +153,26 @@ fn names_that_lead_nowhere_end_with_1_unless_offline() {
     assert!(!offline.stderr.contains("nowhere.invalid"), "{}", offline.stderr);
 }
 
+#[test]
+fn check_tells_of_a_folder_for_messages_that_is_not_there() {
+    let scratch = Scratch::new("no-spool");
+    let folder = scratch.path().join("spool");
+    let content = format!("content: {{ spool: \"{}\" }}\n", folder.display());
+    let rule = "rules:\n  - { name: r, stages: message, do: { add_header: \"X: y\" } }\n";
+    let checked = |more: &str| {
+        let config =
+            scratch.write("proxy.yaml", yaml(&[free_address()], free_address(), "{ sink: ./mail }", more));
+        let checked = gatepost(&scratch, &["check", "--offline"], &config);
+        assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr);
+        checked.stderr
+    };
+    let warning = format!("warning: content.spool: {}: No such file or directory", folder.display());
+    assert!(checked(&format!("{content}{rule}")).contains(&warning));
+    assert!(!checked(&content).contains("warning"), "nobody asks for it");
+    std::fs::create_dir(&folder).unwrap();
+    assert!(!checked(&format!("{content}{rule}")).contains("warning"));
+}
+
 /// In a network of its own, where no port is anybody's to take but root's.
 #[test]
 fn a_low_port_without_privilege_names_what_gives_it() {
