@@ -4,11 +4,15 @@
 //! Out:   [`Prepared`], or every error as a line that names its place.
 //! Never: listens or starts a thread; `check`, start and reload all go through here.
 
+mod room;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, Once};
 
 use tokio::task::spawn_blocking;
+
+pub use self::room::no_room;
 
 use crate::callout::CalloutSet;
 use crate::config::types::{self, Config, Greeting, LogLevel, Source};

@@ -28,7 +28,7 @@ use crate::limits::Sessions;
 use crate::log::say;
 use crate::metrics::Metrics;
 use crate::net::worker::{self, Beat, Order, Serving};
-use crate::prepare::{Names, Prepared, prepare};
+use crate::prepare::{Names, Prepared, no_room, prepare};
 use crate::session::limiter::Limiter;
 use crate::systemd::{self, Activated};
 use crate::tls::TlsSet;
@@ -158,6 +158,9 @@ impl Control {
             for lack in account.lacks(&loaded.config, control.path.as_deref())? {
                 tracing::warn!("{lack}");
             }
+        }
+        if let Some(warning) = no_room(&loaded.config) {
+            tracing::warn!("{warning}");
         }
         let addresses = control.serve_through(&serving, orders)?;
         control.status.set_phase(Phase::Accepting);

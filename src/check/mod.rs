@@ -24,12 +24,11 @@ use self::report::Entry;
 pub use self::report::Report;
 use self::visit::Voice;
 use crate::config::Loaded;
-use crate::config::types::{Config, Content, Source, UpstreamPool};
+use crate::config::types::{Source, UpstreamPool};
 use crate::hop::{Pool, Registry};
 use crate::log::say;
-use crate::prepare::{Names, Prepared, prepare};
+use crate::prepare::{Names, Prepared, no_room, prepare};
 use crate::session::limiter::NoLimits;
-use crate::session::verdict::Stage;
 
 /// Hosts visited at a time.
 const AT_ONCE: usize = 64;
@@ -105,21 +104,6 @@ async fn resolve(loaded: &Loaded, names: Names) -> Result<Prepared, String> {
         say(&format!("warning: {warning}"));
     }
     Ok(prepared)
-}
-
-/// Where messages are to be kept and cannot be; nobody asks where all of them stream.
-fn no_room(config: &Config) -> Option<String> {
-    let stages = config.rules.iter().map(|rule| &rule.stages);
-    let mut stages = stages.chain(config.callouts.iter().map(|callout| &callout.stages));
-    if !stages.any(|stages| stages.contains(&Stage::Message)) {
-        return None;
-    }
-    let Content { spool, memory, .. } = &config.content;
-    let error = tempfile::tempfile_in(spool).err()?;
-    Some(format!(
-        "content.spool: {}: {error}; messages of more than {memory} octets will be refused, 452 4.3.1",
-        spool.display()
-    ))
 }
 
 /// What there is to say of a pool, or of hosts of it, that cannot be visited.

@@ -63,6 +63,8 @@ struct Transaction {
     instance: Weak<()>,
     /// Recipients that it was told of.
     recipients: Vec<u64>,
+    /// Any at all.
+    is_addressed: bool,
     has_data: bool,
     /// What was decided about its message.
     decided: Option<Decision>,
@@ -155,7 +157,8 @@ impl Conversation {
                 let said = |open: &mut &mut Transaction| !is_asked && (open.has_data || open.knows(data));
                 (Occasion::Rcpt, open.as_mut().is_some_and(said))
             }
-            _ => (Occasion::Data, open.as_ref().is_some_and(|open| open.has_data)),
+            // Without a recipient there is no content (and libmilter would not answer).
+            _ => (Occasion::Data, open.as_ref().is_none_or(|open| open.has_data || !open.is_addressed)),
         };
         if is_known || self.transaction.as_ref().is_some_and(|open| open.decided.is_some()) {
             return Ok(None);
@@ -181,10 +184,12 @@ impl Conversation {
             command::MAIL => {
                 let instance = asked.transaction.held();
                 let (recipients, decided) = (Vec::new(), None);
-                self.transaction = Some(Transaction { instance, recipients, has_data: false, decided });
+                let (is_addressed, has_data) = (false, false);
+                self.transaction =
+                    Some(Transaction { instance, recipients, is_addressed, has_data, decided });
             }
             command::RCPT => {
-                self.transaction.iter_mut().for_each(|open| open.recipients.push(digest(data)));
+                self.transaction.iter_mut().for_each(|open| open.is_for(data));
             }
             _ => self.transaction.iter_mut().for_each(|open| open.has_data = true),
         }
@@ -243,6 +248,12 @@ impl Transaction {
         let begins = matches!(asked.stage, Stage::Connect | Stage::Helo | Stage::Mail);
         let goes_back = matches!(asked.stage, Stage::Rcpt | Stage::RcptReply) && self.has_data;
         begins || goes_back || !asked.transaction.holds(&self.instance)
+    }
+
+    /// It is told of this recipient.
+    fn is_for(&mut self, data: &[u8]) {
+        self.recipients.push(digest(data));
+        self.is_addressed = true;
     }
 
     /// Whether it was told of this recipient, which is counted off.

@@ -130,6 +130,19 @@ async fn what_came_before_is_said_first() {
 }
 
 #[tokio::test]
+async fn no_content_without_a_recipient() {
+    // All were refused: libmilter keeps silent to DATA then.
+    let filter = Filter::start([]).await;
+    let milter = filter.client("");
+    let client = Client::default();
+    assert_eq!(milter.ask(&client.mail()).await, passes());
+    assert_eq!(milter.ask(&client.behind(Stage::Data, &[])).await, passes());
+    assert_eq!(milter.ask(&client.rcpt("c@d.example")).await, passes());
+    milter.leave(&client.session);
+    assert_eq!(filter.told().await, "O C H M R Q");
+}
+
+#[tokio::test]
 async fn decisions() {
     for (at, says, heard) in [
         ('H', Says::Packet(b'r', b""), "550 5.7.1 Command rejected"),
