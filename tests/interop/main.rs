@@ -21,6 +21,7 @@ mod identity_others;
 mod lmtp;
 mod matrix;
 mod messages;
+mod milter;
 mod passthrough;
 mod policy;
 mod probe;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     trials.extend(identity::trials());
     trials.extend(identity_others::trials());
     trials.extend(lmtp::trials());
+    trials.extend(milter::trials());
     trials.extend(passthrough::trials());
     trials.extend(policy::trials());
     trials.extend(probe::trials());

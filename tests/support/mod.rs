@@ -9,7 +9,7 @@
 //! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `machine` (a network of one's own),
 //! `dovecot`, `nsd`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
 //! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `policy` (a policy server
-//! that answers on cue), `tap`, `transcript`, `maildir`.
+//! that answers on cue), `milter` (a real one), `tap`, `transcript`, `maildir`.
 
 #[allow(dead_code, reason = "shared with process; not every test program uses all of it")]
 pub mod certificates;
@@ -21,6 +21,7 @@ pub mod haproxy;
 pub mod leash;
 pub mod machine;
 pub mod maildir;
+pub mod milter;
 pub mod mta;
 #[allow(dead_code, reason = "shared with dns; not every test program uses all of it")]
 pub mod nsd;

@@ -17,7 +17,9 @@ use super::room;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     AiosmtpdSuite,
+    ClamavMilter,
     Curl,
+    Dkimpy,
     Dovecot,
     Exim,
     Grafana,
@@ -29,26 +31,31 @@ pub enum Peer {
     Nginx,
     Nodemailer,
     Nsd,
+    OpenDkim,
     OpenSmtpd,
     OpenSsl,
     PolicydSpf,
     Postfix,
     Postgrey,
     Prometheus,
+    Pymilter,
     Python,
+    Rspamd,
     SaslDb,
     SmtpServerSuite,
     Sslscan,
     Strace,
     Swaks,
     Systemd,
+    TestMilter,
 }
 
 /// Below the cache of `.ci/install-peers`: Exim, unpacked and not installed; the TypeScript compiler, the types of a
-/// dashboard for it; a linter.
+/// dashboard for it; Postfix's own filter; a linter.
 const EXIM: &str = "exim4-daemon-heavy/usr/sbin/exim4";
 pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
 pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
+pub const TEST_MILTER: &str = "test-milter/test-milter";
 pub const HADOLINT: &str = "hadolint/bin/hadolint";
 
 impl Peer {
@@ -57,7 +64,9 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::AiosmtpdSuite => (&["python3", AIOSMTPD_SUITE], "aiosmtpd of PyPI"),
+            Self::ClamavMilter => (&["clamd", "clamav-milter"], "clamav-milter"),
             Self::Curl => (&["curl"], "curl"),
+            Self::Dkimpy => (&["/usr/bin/dkimverify"], "python3-dkim"),
             Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
             Self::Exim => (&["unshare", EXIM], "exim4-daemon-heavy"),
             Self::Grafana => (&["node", TSC, GRAFANA_SCHEMA], "@grafana/schema"),
@@ -69,6 +78,7 @@ impl Peer {
             Self::Nginx => (&["nginx"], "nginx"),
             Self::Nodemailer => (&["node", NODEMAILER], "nodemailer of npm"),
             Self::Nsd => (&["nsd"], "nsd"),
+            Self::OpenDkim => (&["opendkim", "opendkim-genkey"], "opendkim-tools"),
             Self::OpenSmtpd => (&["unshare", "opensmtpd-7/usr/sbin/smtpd"], "opensmtpd"),
             Self::OpenSsl => (&["openssl"], "openssl"),
             Self::PolicydSpf => (&["policyd-spf", "unshare"], "postfix-policyd-spf-python"),
@@ -77,13 +87,16 @@ impl Peer {
             }
             Self::Postgrey => (&["postgrey"], "postgrey"),
             Self::Prometheus => (&["prometheus", "promtool"], "prometheus"),
+            Self::Pymilter => (&["/usr/lib/python3/dist-packages/Milter/__init__.py"], "python3-milter"),
             Self::Python => (&["python3"], "python3"),
+            Self::Rspamd => (&["rspamd"], "rspamd"),
             Self::SaslDb => (&["saslpasswd2"], "sasl2-bin"),
             Self::SmtpServerSuite => (&["node", "openssl", SMTP_SERVER_SUITE], "smtp-server of npm"),
             Self::Sslscan => (&["sslscan"], "sslscan"),
             Self::Strace => (&["strace"], "strace"),
             Self::Swaks => (&["swaks"], "swaks"),
             Self::Systemd => (&["systemd-analyze", "systemd-socket-activate"], "systemd"),
+            Self::TestMilter => (&["stdbuf", TEST_MILTER], "test-milter of Postfix"),
         }
     }
 

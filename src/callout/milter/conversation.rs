@@ -63,8 +63,8 @@ struct Transaction {
     instance: Weak<()>,
     /// Recipients that it was told of.
     recipients: Vec<u64>,
-    /// Any at all.
-    is_addressed: bool,
+    /// It wants to know of no more.
+    has_enough: bool,
     has_data: bool,
     /// What was decided about its message.
     decided: Option<Decision>,
@@ -148,17 +148,19 @@ impl Conversation {
         milter: &Milter,
     ) -> Result<Option<Decision>, Fault> {
         let Frame { code, data } = frame;
-        let mut open = self.transaction.as_mut();
+        let open = self.transaction.as_mut();
         let (occasion, is_known) = match code {
             command::CONNECT => (Occasion::Connect, self.client.is_some()),
             command::HELO => (Occasion::Helo, !is_asked && self.hello.as_deref() == Some(data)),
             command::MAIL => (Occasion::Mail, open.is_some()),
             command::RCPT => {
-                let said = |open: &mut &mut Transaction| !is_asked && (open.has_data || open.knows(data));
-                (Occasion::Rcpt, open.as_mut().is_some_and(said))
+                let said = |open: &mut Transaction| {
+                    open.has_enough || (!is_asked && (open.has_data || open.knows(data)))
+                };
+                (Occasion::Rcpt, open.is_some_and(said))
             }
             // Without a recipient there is no content (and libmilter would not answer).
-            _ => (Occasion::Data, open.as_ref().is_none_or(|open| open.has_data || !open.is_addressed)),
+            _ => (Occasion::Data, open.is_none_or(|open| open.has_data) || !is_addressed(&asked.question)),
         };
         if is_known || self.transaction.as_ref().is_some_and(|open| open.decided.is_some()) {
             return Ok(None);
@@ -167,6 +169,7 @@ impl Conversation {
             return Ok(None);
         }
         let said = self.event(occasion, code, &[data], milter).await?;
+        let skips = said == Said::Skip;
         let of_client = matches!(code, command::CONNECT | command::HELO);
         let decision = match said {
             Said::Accept => Some(Decision::Pass),
@@ -184,12 +187,14 @@ impl Conversation {
             command::MAIL => {
                 let instance = asked.transaction.held();
                 let (recipients, decided) = (Vec::new(), None);
-                let (is_addressed, has_data) = (false, false);
-                self.transaction =
-                    Some(Transaction { instance, recipients, is_addressed, has_data, decided });
+                let (has_enough, has_data) = (false, false);
+                self.transaction = Some(Transaction { instance, recipients, has_enough, has_data, decided });
             }
             command::RCPT => {
-                self.transaction.iter_mut().for_each(|open| open.is_for(data));
+                self.transaction.iter_mut().for_each(|open| {
+                    open.recipients.push(digest(data));
+                    open.has_enough = skips;
+                });
             }
             _ => self.transaction.iter_mut().for_each(|open| open.has_data = true),
         }
@@ -250,18 +255,17 @@ impl Transaction {
         begins || goes_back || !asked.transaction.holds(&self.instance)
     }
 
-    /// It is told of this recipient.
-    fn is_for(&mut self, data: &[u8]) {
-        self.recipients.push(digest(data));
-        self.is_addressed = true;
-    }
-
     /// Whether it was told of this recipient, which is counted off.
     fn knows(&mut self, data: &[u8]) -> bool {
         let digest = digest(data);
         let known = self.recipients.iter().position(|known| *known == digest);
         known.map(|place| self.recipients.swap_remove(place)).is_some()
     }
+}
+
+/// Whether any recipient was accepted.
+fn is_addressed(script: &[u8]) -> bool {
+    frame::all(script).any(|frame| frame.code == command::RCPT)
 }
 
 /// Of a client, without its name, which may be found later.

@@ -138,8 +138,20 @@ async fn no_content_without_a_recipient() {
     assert_eq!(milter.ask(&client.mail()).await, passes());
     assert_eq!(milter.ask(&client.behind(Stage::Data, &[])).await, passes());
     assert_eq!(milter.ask(&client.rcpt("c@d.example")).await, passes());
+    // The hop refused that, too.
+    assert_eq!(milter.ask(&client.behind(Stage::Data, &[])).await, passes());
     milter.leave(&client.session);
     assert_eq!(filter.told().await, "O C H M R Q");
+    // And as many recipients as it wants to hear of.
+    let filter = Filter::start([('R', Says::Packet(b's', b""))]).await;
+    let milter = filter.client("");
+    let client = Client::default();
+    for to in ["c@d.example", "e@f.example"] {
+        assert_eq!(milter.ask(&client.rcpt(to)).await, passes());
+    }
+    assert_eq!(milter.ask(&client.behind(Stage::Data, &["c@d.example", "e@f.example"])).await, passes());
+    milter.leave(&client.session);
+    assert_eq!(filter.told().await, "O C H M R T Q");
 }
 
 #[tokio::test]
