@@ -73,7 +73,8 @@ impl Milter {
     ) -> Self {
         let leash = Leash::start(command, &scratch.path().join("output"));
         let milter = Self { _leash: leash, scratch, place };
-        wait_for("a milter to listen", PATIENCE, || milter.place.is_open().then_some(()));
+        // rspamd takes long to be ready on a busy machine.
+        wait_for("a milter to listen", 6 * PATIENCE, || milter.place.is_open().then_some(()));
         milter
     }
 

@@ -21,6 +21,8 @@ use crate::spool::{Kept, Spool};
 /// A message's spool.
 pub(super) struct Spooling {
     spool: Spool,
+    /// The session will say no more to it.
+    ending: bool,
     /// What it could not take in the last turn.
     pub(super) unkept: Option<Box<Tx>>,
 }
@@ -29,6 +31,17 @@ impl Spooling {
     /// The message, once all of it is kept.
     pub(super) fn kept(&self) -> Option<&Kept> {
         self.spool.kept()
+    }
+
+    /// Gives it what it has room for; its end comes behind all of that.
+    fn fill(&mut self, tx: &mut Tx, received: &[u8]) {
+        if self.spool.has_room() {
+            self.spool.take(tx.slices(received));
+            tx.clear();
+        }
+        if self.ending && tx.is_empty() {
+            self.spool.end();
+        }
     }
 }
 
@@ -40,9 +53,9 @@ impl Drive {
                 let keeping = self.session.keeping();
                 let scan = if structured { Scan::structured() } else { Scan::default() };
                 let spool = Spool::new(keeping.folder.clone(), keeping.memory, scan);
-                self.spool = Some(Box::new(Spooling { spool, unkept: None }));
+                self.spool = Some(Box::new(Spooling { spool, ending: false, unkept: None }));
             }
-            SpoolOrder::End => self.spool.iter_mut().for_each(|kept| kept.spool.end()),
+            SpoolOrder::End => self.spool.iter_mut().for_each(|kept| kept.ending = true),
             SpoolOrder::Pour(rope) => {
                 if let Some(kept) = &mut self.spool {
                     kept.spool.pour(rope);
@@ -52,18 +65,12 @@ impl Drive {
         }
     }
 
-    /// Gives the spool what was said to it, if it has room.
+    /// Gives the spool what was said to it.
     pub(super) fn fill_spool(&mut self, scratch: &mut Scratch) {
         let tx = &mut scratch.out.tx[Peer::Spool.index()];
-        match &mut self.spool {
-            Some(kept) if kept.spool.has_room() => {
-                let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
-                kept.spool.take(tx.slices(received));
-                tx.clear();
-            }
-            Some(_) => {}
-            None => tx.clear(),
-        }
+        let Some(kept) = &mut self.spool else { return tx.clear() };
+        let received = self.client.as_ref().map(|link| link.rx.whole()).unwrap_or_default();
+        kept.fill(tx, received);
     }
 
     /// Goes on with it; whether anything came of that.
@@ -72,16 +79,12 @@ impl Drive {
             return false;
         }
         self.fill_spool(scratch);
-        let all_taken = scratch.out.tx[Peer::Spool.index()].is_empty();
         let Some(kept) = &mut self.spool else { return false };
         let mut any = false;
-        match kept.spool.poll(cx) {
-            Poll::Ready(kept) if all_taken || kept.is_err() => {
-                let kept = kept.map_err(|error| self.spool_failed(scratch, &error, SpoolFault::NoRoom));
-                self.session.handle(now, Input::Spooled(kept), &mut scratch.out);
-                any = true;
-            }
-            _ => {}
+        if let Poll::Ready(kept) = kept.spool.poll(cx) {
+            let kept = kept.map_err(|error| self.spool_failed(scratch, &error, SpoolFault::NoRoom));
+            self.session.handle(now, Input::Spooled(kept), &mut scratch.out);
+            any = true;
         }
         // It may have room now for what had to wait; nobody else would tell.
         let waits = !scratch.out.tx[Peer::Spool.index()].is_empty();
@@ -121,5 +124,47 @@ impl Drive {
         log::spool_failed(self.session.id(), &self.session.keeping().folder, error);
         self.spool = None;
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::runtime::Builder;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// The disk is slow: what has to wait for it is kept, too, although the end is known.
+    #[test]
+    fn the_end_comes_behind_what_waits_for_room() {
+        let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        let (go_on, wait) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || wait.recv());
+            let folder = tempfile::tempdir().unwrap();
+            let spool = Spool::new(folder.path().to_owned(), 4, Scan::default());
+            let mut kept = Spooling { spool, ending: false, unkept: None };
+            let mut tx = Tx::default();
+            for line in [&b"A: b\r\n"[..], b"C: d\r\n", b"E: f\r\n"] {
+                tx.put(line);
+                kept.fill(&mut tx, &[]);
+                let idle = poll_fn(|cx| Poll::Ready(kept.spool.poll(cx).is_pending())).await;
+                assert!(idle);
+            }
+            assert!(!tx.is_empty(), "it has no room");
+            kept.ending = true;
+            kept.fill(&mut tx, &[]);
+            go_on.send(()).unwrap();
+            // However quickly all that it took is written.
+            let early = timeout(Duration::from_millis(100), poll_fn(|cx| kept.spool.poll(cx))).await;
+            assert!(early.is_err(), "{early:?} without {} octets", tx.len());
+            kept.fill(&mut tx, &[]);
+            let message = poll_fn(|cx| kept.spool.poll(cx)).await.unwrap();
+            assert_eq!(message.size(), 18);
+        });
     }
 }

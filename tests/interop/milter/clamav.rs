@@ -39,7 +39,7 @@ fn clamd() -> (Leash, Scratch) {
     let command =
         [found("clamd").display().to_string(), "-c".to_owned(), configuration.display().to_string()];
     let leash = Leash::start(command, &scratch.path().join("output"));
-    wait_for("clamd to listen", PATIENCE, || scratch.path().join("socket").exists().then_some(()));
+    wait_for("clamd to listen", 6 * PATIENCE, || scratch.path().join("socket").exists().then_some(()));
     (leash, scratch)
 }
 
