@@ -9,6 +9,8 @@
 mod certificates;
 #[path = "callout/connections.rs"]
 mod connections;
+#[path = "callout/messages.rs"]
+mod messages;
 #[path = "callout/secure.rs"]
 mod secure;
 #[path = "callout/service.rs"]
@@ -40,10 +42,14 @@ fn asker(url: &str, more: &str) -> Arc<dyn Asker> {
 }
 
 fn compile(url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
+    compile_at("rcpt, rcpt-reply", url, more)
+}
+
+fn compile_at(stages: &str, url: &str, more: &str) -> Result<CalloutSet, Vec<CalloutError>> {
     let url = if url.starts_with('[') { url.to_owned() } else { format!("\"{url}\"") };
     let yaml = format!(
         "upstreams: {{ main: {{ hosts: [\"192.0.2.1\"] }} }}\n\
-         callouts: [{{ name: service, type: http, url: {url}, stages: [rcpt, rcpt-reply]{more} }}]\n"
+         callouts: [{{ name: service, type: http, url: {url}, stages: [{stages}]{more} }}]\n"
     );
     let config = config::load_text("proxy.yaml", &yaml, []).unwrap().config;
     CalloutSet::compile(&config, &|_| Some(PoolId(0)), &[vec!["127.0.0.1:2525".to_owned()]])

@@ -10,22 +10,22 @@
 //! from these types. What depends on the hop's reply (a 4xx never becomes a 2xx) is the session's to check.
 
 mod meaning;
+mod message;
+mod shapes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::octets::Given;
+use crate::message::Edit;
 use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
 use crate::session::route::PoolId;
-use crate::session::verdict::Stage;
+use crate::session::verdict::{MessageAnswer, Stage};
 use meaning::Wrong;
+use shapes::{Close, Lines, Object, OneOrMore, Pairs, True};
 
 /// What the configuration lets a callout say.
 #[derive(Debug, Default)]
@@ -48,6 +48,12 @@ pub fn decode(octets: &[u8], stage: Stage, grants: &Grants) -> Result<CalloutAns
     let said = parse(octets)?;
     said.at(stage, grants)
         .map_err(|Wrong(key, what)| Fault::new(FaultKind::NotAllowed, format!("{key}: {what}")))
+}
+
+/// Takes a whole message for an answer: it goes on in place of the one that was asked about.
+pub fn another(octets: &[u8]) -> Result<CalloutAnswer, Fault> {
+    let edits = Edit::another(octets).into();
+    Ok(CalloutAnswer::Message(Box::new(MessageAnswer { edits, ..MessageAnswer::default() })))
 }
 
 /// Parses the form; whether the stage allows it is asked later.
@@ -78,16 +84,30 @@ fn parse(octets: &[u8]) -> Result<Said, Fault> {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Answer"))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
-    /// At helo, mail and rcpt: new values.
+    /// At helo, mail, rcpt and message: new values.
     rewrite: Option<Object<Rewrite>>,
-    /// At the stages of commands: answer in the hop's place.
+    /// At the stages of commands, and at message: answer in the hop's place.
     reply: Option<Lines>,
-    /// Up to rcpt: to another pool.
+    /// Up to rcpt, and at message: to another pool.
     route: Option<Object<Route>>,
     /// At the stages of replies: the client hears this instead.
     substitute: Option<Lines>,
     /// At rcpt-reply: try the recipient again.
     retry: Option<Vec<Object<Attempt>>>,
+    /// At message: names of header fields, all of which go.
+    remove_header: Option<OneOrMore<String>>,
+    /// At message: other fields instead of some.
+    change_header: Option<Vec<Object<Changed>>>,
+    /// At message: header fields, put before all others in this order.
+    add_header: Option<OneOrMore<Given>>,
+    /// At message: another body.
+    body: Option<Given>,
+    /// At message: recipients that go, without brackets.
+    remove_recipient: Option<OneOrMore<Given>>,
+    /// At message: recipients more, without brackets.
+    add_recipient: Option<OneOrMore<Given>>,
+    /// At message: answer 2xx, and give it to nobody.
+    discard: Option<True>,
     /// Ask no further.
     accept: Option<True>,
     /// Close the client, with this reply or gatepost's own 421.
@@ -98,7 +118,7 @@ pub(super) struct Said {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Rewrite {
-    /// At mail: the new sender, without brackets; "<>" is the null path.
+    /// At mail and message: the new sender, without brackets; "<>" is the null path.
     sender: Option<Given>,
     /// At rcpt: the new recipient, without brackets.
     recipient: Option<Given>,
@@ -129,127 +149,17 @@ struct Attempt {
     mx: Option<String>,
 }
 
-/// Keys and values: serde would take a list of the values as well, which is no answer.
-#[derive(Debug)]
-struct Object<T>(T);
-
-/// Values by keyword, "" for those without, in the order given.
-#[derive(Debug)]
-struct Pairs(Vec<(String, Given)>);
-
-/// A reply: one line, or several.
-#[derive(Debug)]
-struct Lines(Vec<String>);
-
-/// `true`, and nothing else.
-#[derive(Debug)]
-struct True;
-
-/// `true`, or a reply.
-#[derive(Debug)]
-struct Close(Option<Lines>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Keys<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Keys<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        from.deserialize_any(Keys(PhantomData))
-    }
-}
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("parameters, such as {\"SIZE\": \"1000\"}")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        from.deserialize_any(Each)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lines {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Lines;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a reply, such as \"550 5.7.1 Not here\", or a list of its lines")
-            }
-
-            fn visit_str<E: Error>(self, line: &str) -> Result<Lines, E> {
-                Ok(Lines(vec![line.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Lines, A::Error> {
-                let mut lines = Vec::new();
-                while let Some(line) = list.next_element()? {
-                    lines.push(line);
-                }
-                Ok(Lines(lines))
-            }
-        }
-        from.deserialize_any(OneOrMore)
-    }
-}
-
-impl<'de> Deserialize<'de> for True {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        if bool::deserialize(from)? {
-            Ok(True)
-        } else {
-            Err(Error::custom("expected true; leave it out instead"))
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Close {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct TrueOrReply;
-        impl<'de> Visitor<'de> for TrueOrReply {
-            type Value = Close;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, or a reply")
-            }
-
-            fn visit_bool<E: Error>(self, flag: bool) -> Result<Close, E> {
-                if flag { Ok(Close(None)) } else { Err(E::custom("expected true; leave it out instead")) }
-            }
-
-            fn visit_str<E: Error>(self, line: &str) -> Result<Close, E> {
-                Ok(Close(Some(Lines(vec![line.to_owned()]))))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Close, A::Error> {
-                let lines = SeqAccessDeserializer::new(list);
-                Lines::deserialize(lines).map(|lines| Close(Some(lines)))
-            }
-        }
-        from.deserialize_any(TrueOrReply)
-    }
+/// A header field that is changed.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Changed {
+    /// Its name.
+    name: String,
+    /// Which field of that name, counted from 1; the first if not given.
+    nth: Option<u32>,
+    /// The whole field in its place, or behind all others where there is none; not given: it goes.
+    field: Option<Given>,
 }
 
 /// A parser's complaint without what stands between double quotes, which is a value of the answer.
@@ -270,76 +180,4 @@ fn bounded(text: &str) -> String {
         bounded.push('…');
     }
     bounded
-}
-
-#[cfg(test)]
-mod schema {
-    use std::borrow::Cow;
-    use std::collections::BTreeMap;
-
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-    use super::{Close, Given, Lines, Object, Pairs, True};
-
-    impl<T: JsonSchema> JsonSchema for Object<T> {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> Cow<'static, str> {
-            T::schema_name()
-        }
-
-        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-            generator.subschema_for::<T>()
-        }
-    }
-
-    impl JsonSchema for Pairs {
-        fn schema_name() -> Cow<'static, str> {
-            "Parameters".into()
-        }
-
-        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-            BTreeMap::<String, Given>::json_schema(generator)
-        }
-    }
-
-    impl JsonSchema for Lines {
-        fn schema_name() -> Cow<'static, str> {
-            "Reply".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            let line = json_schema!({
-                "description": "One line of a reply as the client hears it, such as \"550 5.7.1 Not here\".",
-                "type": "string",
-                "pattern": "^[2-5][0-5][0-9]([ -][\\t -~]*)?$",
-                "maxLength": 510
-            });
-            json_schema!({
-                "oneOf": [line, { "type": "array", "items": line, "minItems": 1, "maxItems": 100 }]
-            })
-        }
-    }
-
-    impl JsonSchema for True {
-        fn schema_name() -> Cow<'static, str> {
-            "True".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "const": true })
-        }
-    }
-
-    impl JsonSchema for Close {
-        fn schema_name() -> Cow<'static, str> {
-            "Close".into()
-        }
-
-        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "oneOf": [{ "const": true }, generator.subschema_for::<Lines>()] })
-        }
-    }
 }

@@ -60,9 +60,9 @@ fn shown(what: &str) -> Vec<(Stage, Value)> {
     found
 }
 
-/// The stages at which services that speak HTTP are asked.
+/// The stages at which services are asked.
 pub(super) fn stages() -> Vec<&'static str> {
-    Stage::ALL.into_iter().filter(|stage| *stage != Stage::Message).map(Stage::as_str).collect()
+    Stage::ALL.into_iter().map(Stage::as_str).collect()
 }
 
 #[test]

@@ -2,15 +2,18 @@
 //!
 //! **In**: a borrowed [`Question`]; for reply stages the hop's reply beside it.
 //! **Out**: one JSON object, the same members at every stage; what the stage cannot know is null.
-//! **Never**: shows an AUTH exchange (of AUTH the mechanism only) or content; changes or drops an octet.
+//! **Never**: shows an AUTH exchange (of AUTH the mechanism only), or a message's body; changes or drops an octet.
 //!
 //! `docs/callout.md` says what each member means, `docs/callout.schema.json` is made from these types. Names are those of
 //! MTA Hooks (draft-degennaro-mta-hooks-01 section 5) where it has one.
+
+mod message;
 
 use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
 
+use self::message::MessageSeen;
 use super::octets::Shown;
 use crate::session::client::{ClientFacts, TlsFacts};
 use crate::session::verdict::{Question, Stage};
@@ -66,6 +69,8 @@ pub(super) struct Asked<'a> {
     command: Option<Command<'a>>,
     /// At the stages of replies: what the hop said.
     response: Option<Response<'a>>,
+    /// At message: the message.
+    message: Option<MessageSeen<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,7 +158,7 @@ impl<'a> Tls<'a> {
 struct EnvelopeSeen<'a> {
     /// The sender.
     from: Address<'a>,
-    /// The recipients that a hop has accepted, in the client's order: all of them at `data`, else the last 20.
+    /// The recipients that a hop has accepted, in the client's order: all of them at `data` and `message`, else the last 20.
     to: Vec<Address<'a>>,
     /// How many recipients a hop has accepted.
     accepted: usize,
@@ -257,6 +262,7 @@ impl<'a> Asked<'a> {
             }),
             command: command(question),
             response: reply.map(Response::new),
+            message: question.message.map(MessageSeen::new),
         }
     }
 }
@@ -278,7 +284,7 @@ fn envelope<'a>(question: &Question<'a>) -> Option<EnvelopeSeen<'a>> {
     let recipients = envelope.recipients();
     let accepted = recipients.len();
     // What all the questions of a transaction cost grows with its recipients, not with their square.
-    let most = if question.stage == Stage::Data { accepted } else { LATEST };
+    let most = if matches!(question.stage, Stage::Data | Stage::Message) { accepted } else { LATEST };
     Some(EnvelopeSeen {
         from: Address::new(envelope.sender(), envelope.sender_given(), parameters(envelope.parameters())),
         to: recipients
@@ -292,7 +298,7 @@ fn envelope<'a>(question: &Question<'a>) -> Option<EnvelopeSeen<'a>> {
 
 /// The command; a connection and a message have none.
 fn command<'a>(question: &Question<'a>) -> Option<Command<'a>> {
-    if matches!(question.stage, Stage::Connect | Stage::ConnectReply | Stage::MessageReply) {
+    if matches!(question.stage, Stage::Connect | Stage::ConnectReply | Stage::Message | Stage::MessageReply) {
         return None;
     }
     let argument = (!question.argument.is_empty()).then_some(Shown(question.argument));

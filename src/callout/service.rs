@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, Grants};
 use super::breaker::{Breaker, Leave};
-use super::http::HttpClient;
+use super::http::{Answered, HttpClient};
 use super::milter::MilterClient;
 use super::policy::{self, PolicyClient};
 use super::set::terms;
@@ -52,7 +52,7 @@ impl Service {
             terms: terms(callout),
             shadows: Semaphore::new(most),
             client: match &callout.kind {
-                CalloutKind::Http(urls) => Client::Http(HttpClient::new(urls, tls, most, dns)),
+                CalloutKind::Http(http) => Client::Http(HttpClient::new(http, tls, most, dns)),
                 CalloutKind::Policy(policy) => {
                     Client::Policy(Box::new(PolicyClient::new(&policy.addresses, most, dns)))
                 }
@@ -86,7 +86,11 @@ impl Service {
     async fn exchange(&self, asked: Asked) -> Result<CalloutAnswer, Fault> {
         match &self.client {
             Client::Http(client) => {
-                answer::decode(&client.ask(asked.question).await?, asked.stage, &self.grants)
+                let stage = asked.stage;
+                match client.ask(asked).await? {
+                    Answered::Verdict(octets) => answer::decode(&octets, stage, &self.grants),
+                    Answered::Message(octets) => answer::another(&octets),
+                }
             }
             Client::Policy(client) => {
                 let answer = client.ask(&asked.question, &asked.transaction).await?;

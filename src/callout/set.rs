@@ -58,6 +58,8 @@ struct Callout {
     when: When,
     terms: CalloutTerms,
     codec: Codec,
+    /// It is told of a message's parts.
+    tells_structure: bool,
 }
 
 /// What its questions are written in.
@@ -127,6 +129,8 @@ impl CalloutSet {
                             CalloutKind::Policy(policy) => Codec::Policy(policy.context.as_str().into()),
                             CalloutKind::Milter(_) => Codec::Milter,
                         },
+                        tells_structure: matches!(callout.kind, CalloutKind::Http(_))
+                            && callout.stages.contains(&Stage::Message),
                     });
                 }
                 Err(unmatched) => errors.extend(
@@ -186,7 +190,7 @@ impl Callouts for CalloutSet {
     }
 
     fn wants_structure(&self) -> bool {
-        self.callouts.iter().any(|callout| callout.when.wants_structure())
+        self.callouts.iter().any(|callout| callout.tells_structure || callout.when.wants_structure())
     }
 
     fn encode(&self, callout: CalloutId, question: &Question<'_>, reply: Option<ReplyRef<'_>>) -> Box<[u8]> {

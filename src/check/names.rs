@@ -65,7 +65,7 @@ fn questions(config: &Config) -> BTreeMap<Question, String> {
     let mut questions = BTreeMap::new();
     for (i, callout) in config.callouts.iter().enumerate() {
         let (hosts, key): (Vec<&str>, _) = match &callout.kind {
-            CalloutKind::Http(urls) => (urls.iter().map(|url| &*url.host).collect(), "url"),
+            CalloutKind::Http(http) => (http.urls.iter().map(|url| &*url.host).collect(), "url"),
             CalloutKind::Policy(policy) => (policy.addresses.iter().filter_map(host).collect(), "address"),
             CalloutKind::Milter(milter) => (milter.addresses.iter().filter_map(host).collect(), "address"),
         };

@@ -50,8 +50,8 @@ pub struct Callout {
 /// What a callout speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CalloutKind {
-    /// One POST of JSON per question, to the first of these that can be asked; never none, all of them secure or none.
-    Http(Vec<HttpUrl>),
+    /// One POST of JSON per question.
+    Http(Http),
     /// Postfix's policy delegation.
     Policy(Policy),
     /// A filter of Sendmail's and Postfix's.
@@ -62,11 +62,30 @@ impl fmt::Display for CalloutKind {
     /// Where it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(urls) => urls.iter().try_for_each(|url| write!(f, "{url} ")),
+            Self::Http(http) => http.urls.iter().try_for_each(|url| write!(f, "{url} ")),
             Self::Policy(policy) => write!(f, "{:?}", policy.addresses),
             Self::Milter(milter) => write!(f, "{:?}", milter.addresses),
         }
     }
+}
+
+/// Where a service is that speaks HTTP, and what it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// The first of these that can be asked is; never none, all of them secure or none.
+    pub urls: Vec<HttpUrl>,
+    /// What it is shown of a message.
+    pub content: Shows,
+}
+
+/// What a callout is shown of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shows {
+    /// Its header and structure.
+    #[default]
+    Header,
+    /// All of it.
+    Whole,
 }
 
 /// Where a policy server is.

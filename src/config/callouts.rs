@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::address::target;
-use super::callout::{Callout, CalloutKind, Effect, HttpUrl, Policy};
+use super::callout::{Callout, CalloutKind, Effect, Http, HttpUrl, Policy, Shows};
 use super::edge::UpstreamTls;
 use super::edges;
 use super::milters::milter;
@@ -28,6 +28,9 @@ pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("pass", OnError::Pass), ("tempfail", OnError::Tempfail), ("reject", OnError::Reject)];
 /// Names of [`Effect`].
 pub(super) const EFFECT: [(&str, Effect); 1] = [("discard", Effect::Discard)];
+
+/// Names of [`Shows`].
+pub(super) const SHOWS: [(&str, Shows); 2] = [("header", Shows::Header), ("whole", Shows::Whole)];
 
 /// Kinds of callouts; `None`: this version does not speak them.
 const KINDS: [(&str, Option<Kind>); 5] = [
@@ -67,7 +70,7 @@ fn unread(node: &Node<'_>) -> Callout {
     let nowhere = HttpUrl { secure: false, host: String::new(), port, path: String::new() };
     Callout {
         name: String::new(),
-        kind: CalloutKind::Http(vec![nowhere]),
+        kind: CalloutKind::Http(Http { urls: vec![nowhere], content: Shows::default() }),
         tls: UpstreamTls::default(),
         stages: Vec::new(),
         when: Match::default(),
@@ -101,8 +104,10 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
                 section.require("url", ", such as http://127.0.0.1:8080/").and_then(|node| urls(&node));
             let secure = urls.as_ref().and_then(|urls| urls.first()).map(|url| url.secure);
             let tls = edges::callout_tls(&mut section, secure);
-            let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node, false));
-            (urls.map(CalloutKind::Http), tls, stages.unwrap_or_default())
+            let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node));
+            let stages = stages.unwrap_or_default();
+            let content = section.get_or("content", Shows::default(), |node| shows(node, &stages));
+            (urls.map(|urls| CalloutKind::Http(Http { urls, content })), tls, stages)
         }
         Kind::Policy => {
             let addresses = required_addresses(&mut section, 10023);
@@ -182,9 +187,17 @@ fn patience(node: &Node<'_>, usual: Duration) -> Option<(Duration, Duration)> {
     Some((base, per_mib))
 }
 
+/// What is shown of a message, by one that is asked about messages.
+fn shows(node: &Node<'_>, stages: &[Stage]) -> Option<Shows> {
+    if !stages.contains(&Stage::Message) {
+        node.error("is shown at message, which is not among the stages");
+    }
+    node.choice(&SHOWS)
+}
+
 /// The stages of a policy server.
 fn of_policy(node: &Node<'_>) -> Vec<Stage> {
-    let stages = stages(node, false);
+    let stages = stages(node);
     for stage in stages.iter().filter(|stage| !OF_POLICY.contains(stage)) {
         node.error(format!(
             "a policy server is asked at connect, helo, mail, rcpt and data, not at {}",

@@ -38,7 +38,7 @@ pub(super) fn milter(section: &mut Section<'_>, addresses: Vec<Target>) -> (Milt
 }
 
 fn asked_at(node: &Node<'_>) -> Vec<Stage> {
-    let stages = stages(node, true);
+    let stages = stages(node);
     for stage in stages.iter().filter(|stage| !USUAL.contains(stage) && **stage != Stage::RcptReply) {
         node.error(format!(
             "a milter is asked at connect, helo, mail, rcpt (or rcpt-reply), data and message, not at {}",

@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use self::matches::matching;
-use super::callouts::{EFFECT, ON_ERROR};
+use super::callouts::{EFFECT, ON_ERROR, SHOWS};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::milters::ON_QUARANTINE;
@@ -261,8 +261,15 @@ fn print_rule(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
 fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
     writeln!(f, "  - name: {}", quoted(&callout.name))?;
     match &callout.kind {
-        CalloutKind::Http(urls) => {
-            writeln!(f, "    type: http\n    url: {}", one_or_list(urls.iter().map(ToString::to_string)))?;
+        CalloutKind::Http(http) => {
+            writeln!(
+                f,
+                "    type: http\n    url: {}",
+                one_or_list(http.urls.iter().map(ToString::to_string))
+            )?;
+            if callout.stages.contains(&Stage::Message) {
+                writeln!(f, "    content: {}", name(&SHOWS, http.content))?;
+            }
         }
         CalloutKind::Policy(Policy { addresses, context }) => {
             writeln!(f, "    type: policy\n    address: {}", one_or_list(addresses.iter().map(address)))?;

@@ -13,7 +13,6 @@ use super::message::{header, signed};
 use super::network::network;
 use super::rule::{Action, CodePattern, Match, Rule, SizeRange, TlsKeys, TlsMatch};
 use super::scalar::{parse_size, size_near};
-use super::settings::LATER;
 use super::stage::{self, AskedAt, STAGES, knows};
 use super::walk::{Node, Section};
 use crate::session::verdict::Stage;
@@ -61,8 +60,7 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
         .require("name", ", such as moved-domain")
         .and_then(|node| name(&node, "rule"))
         .unwrap_or_default();
-    let stages =
-        section.require("stages", ", such as rcpt").map(|node| stages(&node, true)).unwrap_or_default();
+    let stages = section.require("stages", ", such as rcpt").map(|node| stages(&node)).unwrap_or_default();
     let matches = section.get_or("match", Match::default(), |node| matching(node, &stages, 0));
     let actions = section
         .require("do", ", such as accept, or { reply: \"550 5.7.1 Not here\" }")
@@ -83,7 +81,7 @@ pub(super) fn name(node: &Node<'_>, what: &str) -> Option<String> {
 }
 
 /// Stages, each once; `message`: who is asked there can look into a message.
-pub(super) fn stages(node: &Node<'_>, message: bool) -> Vec<Stage> {
+pub(super) fn stages(node: &Node<'_>) -> Vec<Stage> {
     let mut stages = Vec::new();
     let entries = node.one_or_list();
     if entries.is_empty() {
@@ -91,9 +89,6 @@ pub(super) fn stages(node: &Node<'_>, message: bool) -> Vec<Stage> {
     }
     for entry in entries {
         match entry.choice(&STAGES) {
-            Some(AskedAt::Stage(Stage::Message)) if !message => {
-                entry.error(format!("callouts at message are {LATER}, which shows them no message"));
-            }
             Some(AskedAt::Disconnect) => {
                 entry.error("nobody is asked at disconnect, where the session is over; leave it out")
             }

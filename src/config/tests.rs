@@ -81,6 +81,7 @@ callouts:
       tls: { roots: roots.pem, server_name: d.example, certificate: own.pem, key: own.key } }
   - { name: unverified, type: http, url: "https://[::1]:80/", stages: rcpt, tls: { verify: false } }
   - { name: two, type: http, url: ["http://127.0.0.1:1/a", "http://b.example/"], stages: mail }
+  - { name: stripper, type: http, url: "http://127.0.0.1/", stages: [message, data], content: whole }
   - { name: greylist, type: policy, address: "127.0.0.1:10023" }
   - { name: policies, type: policy, address: ["unix:/run/policy", "[::1]:10024", "policy.example:1"], stages: [connect, data],
       policy_context: "mx \"one\"", effects: [discard], concurrency: 3, shadow: true }
@@ -208,7 +209,7 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!(ports[3], r#"Tcp { host: "2001:db8::2", port: 24 }"#);
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
     let url = |place: usize| match &config.callouts[place].kind {
-        CalloutKind::Http(urls) => urls[0].clone(),
+        CalloutKind::Http(http) => http.urls[0].clone(),
         CalloutKind::Policy(_) | CalloutKind::Milter(_) => panic!("callouts[{place}]"),
     };
     assert_eq!(url(1).to_string(), "http://[::1]/?x");

@@ -114,6 +114,9 @@ impl Draft {
                 let mut goes = self.fields().map(|field| field.is(name)).collect::<Vec<_>>().into_iter();
                 self.lines().retain(|_| !goes.next().unwrap_or_default());
             }
+            Edit::Header(fields) => {
+                self.fields = Some(fields.iter().map(|field| Line::Put(field[..].into())).collect());
+            }
             Edit::Body(body) => self.body = Some(Arc::clone(body)),
         }
     }

@@ -139,3 +139,27 @@ fn a_field_that_is_none_is_a_fault() {
         assert!(Edit::Append(field.into()).fault().is_some());
     }
 }
+
+#[test]
+fn another_message_in_its_place() {
+    let came = "A: b\r\nB : c\r\n\r\nbody\r\n";
+    for whole in [
+        "A: b\r\nB : c\r\n\r\nbody\r\n",
+        "Subject: x\r\n y\r\nX: \r\n\r\n.\r\n",
+        "Subject: x\r\n\r\n",
+        "\r\nno header\r\n",
+        "A: lines of its own\n\nbody\n",
+    ] {
+        let mut draft = Arc::new(read(came.as_bytes(), 1000)).draft();
+        let edits = Edit::another(whole.as_bytes());
+        assert!(edits.iter().all(|edit| edit.fault().is_none()), "{whole:?}");
+        edits.iter().for_each(|edit| draft.apply(edit));
+        // What parts header and body is as it was.
+        assert_eq!(written(&draft, came.as_bytes()), whole.replacen("\n\nbody", "\n\r\nbody", 1));
+    }
+    let mut draft = Arc::new(read(came.as_bytes(), 1000)).draft();
+    Edit::another(b"A: cut off").iter().for_each(|edit| draft.apply(edit));
+    assert_eq!(written(&draft, came.as_bytes()), "A: cut off\r\n\r\n");
+    let not_fields = Edit::Header(vec![b"A: b\r\n"[..].into(), b"c\r\n"[..].into()]);
+    assert!(not_fields.fault().is_some());
+}

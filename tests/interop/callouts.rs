@@ -1,14 +1,16 @@
-//! What rules could do, from the outside: the directory of `examples/` before a real Postfix.
+//! What rules could do, from the outside: the services of `examples/` before a real Postfix.
 //!
 //! In:    `examples/directory.py` with a table of its own, one or two real MTAs, real clients.
 //! Out:   trials: recipients rewritten, unknown ones refused, refused ones tried at another address and at a second
-//!        Postfix; a sender refused; a reply in other words; the directory gone; in `secure`, TLS and HTTP/2.
-//! Never: looks inside gatepost or the directory: what the client heard and what the MTAs heard and stored is the
-//!        proof.
+//!        Postfix; a sender refused; a reply in other words; the directory gone; in `secure`, TLS and HTTP/2; in `shown`,
+//!        services that are shown messages.
+//! Never: looks inside gatepost or a service: what the client heard and what the MTAs heard and stored is the proof.
 
 mod nginx;
 mod secure;
+mod shown;
 
+use std::ffi::OsStr;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -46,40 +48,36 @@ pub fn trials() -> Vec<Trial> {
         trial("callout::directory_gone", CURL, directory_gone),
     ];
     trials.extend(secure::trials());
+    trials.extend(shown::trials());
     trials
 }
 
-/// The directory as a process of its own.
-struct Directory {
+/// One of `examples/`, as a process of its own.
+struct Example {
     child: Child,
     port: u16,
-    _scratch: Scratch,
 }
 
-impl Directory {
-    fn start() -> Self {
-        let scratch = Scratch::new("directory");
-        let table = scratch.write("table.json", TABLE);
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/directory.py");
+impl Example {
+    /// `argument`: what it is told besides its port.
+    fn start(program: &str, argument: Option<&OsStr>) -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(program);
         let port = free_port();
         let mut command = Command::new(found("python3"));
-        command.arg(program).arg(port.to_string()).arg(table).stdin(Stdio::null());
+        command.arg(program).arg(port.to_string()).args(argument).stdin(Stdio::null());
         let child = command.spawn().unwrap();
-        wait_for("the directory to listen", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { child, port, _scratch: scratch }
+        wait_for("a service to listen", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { child, port }
     }
 
-    /// As a callout of `proxy.yaml`.
-    fn callout(&self) -> String {
-        format!(
-            "callouts:\n  - {{ name: directory, type: http, url: \"http://127.0.0.1:{}/\", \
-             stages: [mail, rcpt, rcpt-reply] }}\n",
-            self.port
-        )
+    /// As a callout of `proxy.yaml`, with these keys besides.
+    fn callout(&self, name: &str, keys: &str) -> String {
+        let port = self.port;
+        format!("callouts:\n  - {{ name: {name}, type: http, url: \"http://127.0.0.1:{port}/\", {keys} }}\n")
     }
 }
 
-impl Drop for Directory {
+impl Drop for Example {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -87,9 +85,16 @@ impl Drop for Directory {
     }
 }
 
-fn stand() -> (Directory, Stand) {
-    let directory = Directory::start();
-    let stand = Stand::with(&directory.callout());
+/// The directory, which has read its table.
+fn directory() -> Example {
+    let scratch = Scratch::new("directory");
+    let table = scratch.write("table.json", TABLE);
+    Example::start("directory.py", Some(table.as_os_str()))
+}
+
+fn stand() -> (Example, Stand) {
+    let directory = directory();
+    let stand = Stand::with(&directory.callout("directory", "stages: [mail, rcpt, rcpt-reply]"));
     (directory, stand)
 }
 

@@ -43,7 +43,7 @@ const SESSION: [(&str, &str, &[&str]); 8] = [
     ("MAIL FROM:<smith@client.example>", "250", &["mail", "mail-reply"]),
     ("RCPT TO:<jones@hop.example>", "250", &["rcpt", "rcpt-reply"]),
     ("DATA", "354", &["data", "data-reply"]),
-    ("Subject: x\r\n\r\nx\r\n.", "250", &["message-reply"]),
+    ("Subject: x\r\n\r\nx\r\n.", "250", &["message", "message-reply"]),
 ];
 
 const ON_ERROR: [&str; 3] = ["tempfail", "reject", "pass"];
@@ -75,9 +75,10 @@ impl Case {
     fn callout(self, service: SocketAddr, nobody: SocketAddr) -> String {
         let (fault, _) = FAULTS[self.fault];
         let address = if fault == "dead" { nobody } else { service };
+        let shown = if self.stage() == "message" { ", content: whole" } else { "" };
         format!(
             "  - {{ name: {}, type: http, url: \"http://{address}/{fault}\", stages: {}, on_error: {}, \
-             timeout: {}ms, when: {{ client: {} }} }}\n",
+             timeout: {}ms, when: {{ client: {} }}{shown} }}\n",
             self.name(),
             self.stage(),
             ON_ERROR[self.on_error],
@@ -149,6 +150,10 @@ fn every_fault_at_every_stage_under_load() {
     assert!(median < TIMEOUT / 2, "{} others took {median:?}", others.len());
     let log = gate.output();
     for case in &cases {
+        // What is read of an answer to a message takes longer than that.
+        if (case.stage(), FAULTS[case.fault].0) == ("message", "endless") {
+            continue;
+        }
         let line = format!("callout {}: {}: {}", case.name(), case.stage(), FAULTS[case.fault].1);
         assert!(log.contains(&line), "{line}");
     }
@@ -160,7 +165,9 @@ fn callouts_in_shadow_change_nothing() {
     let hop = Hop::start("hop.example");
     let refuses = crate::refused::service();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stages: Vec<&str> = SESSION.iter().flat_map(|(_, _, stages)| *stages).copied().collect();
+    let stages = SESSION.iter().flat_map(|(_, _, stages)| *stages).copied();
+    // Where a message is kept to be shown, nobody is asked about the hop's word on DATA.
+    let stages: Vec<&str> = stages.filter(|stage| *stage != "message").collect();
     let every = stages.join(", ");
     let mut callouts = format!(
         "  - {{ name: mute, type: http, url: \"http://{}/\", stages: [{every}], timeout: 20s, shadow: true }}\n",

@@ -26,15 +26,15 @@ const TOO_LONG: &str = "longer than limits.command_line";
 /// Where in the answer, and what is wrong with it.
 pub(super) struct Wrong(pub(super) String, pub(super) String);
 
-fn wrong<T>(key: impl Into<String>, what: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(key: impl Into<String>, what: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong(key.into(), what.into()))
 }
 
 impl Said {
     /// What it means at `stage`.
-    pub(super) fn at(self, stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Wrong> {
+    pub(super) fn at(mut self, stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Wrong> {
         self.suits(stage)?;
-        let disconnect = self.disconnect.map(|Close(lines)| match lines {
+        let disconnect = self.disconnect.take().map(|Close(lines)| match lines {
             None => Ok(None),
             Some(lines) => last(stage, lines.reply("disconnect")?).map(Some),
         });
@@ -50,6 +50,9 @@ impl Said {
                 self.accept.map(|True| ReplyVerdict::Accept)
             };
             return Ok(CalloutAnswer::Reply(verdict));
+        }
+        if stage == Stage::Message {
+            return self.of_message(disconnect, grants);
         }
         let rewrites =
             self.rewrite.map(|Object(rewrite)| rewrite.at(stage, grants)).transpose()?.unwrap_or_default();
@@ -70,6 +73,9 @@ impl Said {
         if self.rewrite.is_some() && !Part::ALL.iter().any(|part| law::rewrites(stage, *part)) {
             return wrong("rewrite", not_here(stage));
         }
+        if let Some(edit) = self.first_edit().filter(|_| stage != Stage::Message) {
+            return wrong(edit, not_here(stage));
+        }
         let given: Vec<Verdict> = Verdict::ALL.into_iter().filter(|verdict| self.gives(*verdict)).collect();
         if let Some(verdict) = given.iter().find(|verdict| !law::allows(stage, **verdict)) {
             return wrong(verdict.as_str(), not_here(stage));
@@ -85,7 +91,8 @@ impl Said {
             Verdict::Reply => self.reply.is_some(),
             Verdict::Route => self.route.is_some(),
             // A service looks up for itself.
-            Verdict::Map | Verdict::Discard => false,
+            Verdict::Map => false,
+            Verdict::Discard => self.discard.is_some(),
             Verdict::Substitute => self.substitute.is_some(),
             Verdict::Retry => self.retry.is_some(),
             Verdict::Accept => self.accept.is_some(),
@@ -95,7 +102,7 @@ impl Said {
 }
 
 impl Rewrite {
-    fn at(self, stage: Stage, grants: &Grants) -> Result<Rewrites, Wrong> {
+    pub(super) fn at(self, stage: Stage, grants: &Grants) -> Result<Rewrites, Wrong> {
         let unlawful = |part: &Part| self.gives(*part) && !law::rewrites(stage, *part);
         if let Some(part) = Part::ALL.into_iter().find(unlawful) {
             return wrong(format!("rewrite.{}", part.as_str()), not_here(stage));
@@ -138,7 +145,7 @@ fn not_here(stage: Stage) -> String {
 }
 
 /// A path that is not the null path.
-fn mailbox(key: &str, octets: Box<[u8]>, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
+pub(super) fn mailbox(key: &str, octets: Box<[u8]>, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
     match Path::parse(&octets) {
         _ if octets.len() > grants.line => wrong(key, TOO_LONG),
         _ if octets.len() > Path::LONGEST => wrong(key, "longer than 1000 octets"),
@@ -175,7 +182,7 @@ fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> 
     }
 }
 
-fn pool(key: &str, name: &str, grants: &Grants) -> Result<PoolId, Wrong> {
+pub(super) fn pool(key: &str, name: &str, grants: &Grants) -> Result<PoolId, Wrong> {
     match grants.pools.get(name) {
         Some(pool) => Ok(*pool),
         None => wrong(key, bounded(&format!("no upstream is called {name:?}"))),
@@ -220,7 +227,7 @@ fn ladder(attempts: Vec<Object<Attempt>>, grants: &Grants) -> Result<Vec<Rung>, 
 }
 
 /// A reply in the hop's place.
-fn reply_at(stage: Stage, reply: Arc<Reply>, grants: &Grants) -> Result<Arc<Reply>, Wrong> {
+pub(super) fn reply_at(stage: Stage, reply: Arc<Reply>, grants: &Grants) -> Result<Arc<Reply>, Wrong> {
     let what = match law::reply(stage, reply.code().class(), grants.discard) {
         Ok(()) => return Ok(reply),
         Err(Why::NoDiscard) => {
@@ -256,7 +263,7 @@ fn last(stage: Stage, reply: Arc<Reply>) -> Result<Arc<Reply>, Wrong> {
 
 impl Lines {
     /// The reply they are, held to what a reply in a rule is held to.
-    fn reply(self, key: &str) -> Result<Arc<Reply>, Wrong> {
+    pub(super) fn reply(self, key: &str) -> Result<Arc<Reply>, Wrong> {
         let lines: Vec<&str> = self.0.iter().map(String::as_str).collect();
         if lines.len() > MOST_LINES {
             return wrong(key, format!("more than {MOST_LINES} lines"));

@@ -158,7 +158,7 @@ fn what_is_malformed() {
         (br#"{"reply":"550 a""#, "EOF while parsing an object at line 1 column 16"),
         (
             br#"{"repli":"550 a"}"#,
-            "repli: unknown field `repli`, expected one of `rewrite`, `reply`, `route`, `substitute`, `retry`, `accept`, `disconnect` at line 1 column 8",
+            "repli: unknown field `repli`, expected one of `rewrite`, `reply`, `route`, `substitute`, `retry`, `remove_header`, `change_header`, `add_header`, `body`, `remove_recipient`, `add_recipient`, `discard`…",
         ),
         (br#"{"accept":true,"accept":true}"#, "duplicate field `accept` at line 1 column 23"),
         (br#"{"accept":false}"#, "accept: expected true; leave it out instead at line 1 column 16"),

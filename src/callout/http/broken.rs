@@ -13,6 +13,7 @@ use hyper_util::client::legacy::connect::Connected;
 
 use super::dial::NotConnected;
 use super::kept::Heard;
+use super::sent::Unreadable;
 use crate::session::callout::{Fault, FaultKind};
 use crate::session::client::TlsFaultKind;
 use crate::tls::facts;
@@ -35,6 +36,9 @@ impl Unanswered {
     pub(super) fn of(error: &legacy::Error) -> Self {
         if let Some(NotConnected(fault)) = find(error) {
             return Self::for_good(fault.clone());
+        }
+        if let Some(unreadable) = find::<Unreadable>(error) {
+            return Self::for_good(Fault::new(FaultKind::NotAsked, unreadable.to_string()));
         }
         let Some(cause) = find::<hyper::Error>(error) else {
             // The client has handed it over to a connection that went away meanwhile; nothing was said to anybody.

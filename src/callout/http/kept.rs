@@ -5,7 +5,6 @@
 //! with the connection and with the errors on it.
 //! **Never**: looks at an octet, or counts those of TLS: a service's `close_notify` is no answer.
 
-use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -22,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::broken::of_tls;
+use super::sent::{Sending, Unreadable};
 use crate::session::callout::Fault;
 
 /// What a connection has seen.
@@ -71,13 +71,13 @@ impl Heard {
 /// A question as it is sent. The client asks for it when it begins to write the request, and it has said by then over
 /// which connection.
 pub(super) struct Question {
-    octets: Option<Bytes>,
+    sending: Sending,
     over: Option<CaptureConnection>,
 }
 
 impl Question {
-    pub(super) fn new(octets: Bytes) -> Self {
-        Self { octets: Some(octets), over: None }
+    pub(super) fn new(sending: Sending) -> Self {
+        Self { sending, over: None }
     }
 
     /// Where the client says which connection it is.
@@ -88,27 +88,27 @@ impl Question {
 
 impl Body for Question {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Unreadable;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         if let Some(over) = self.over.take()
             && let Some(connection) = &*over.connection_metadata()
             && let Some(heard) = Heard::on(connection)
         {
             heard.begin();
         }
-        Poll::Ready(self.octets.take().map(|octets| Ok(Frame::data(octets))))
+        self.sending.poll(cx).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.octets.is_none()
+        self.sending.length() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.octets.as_ref().map_or(0, |octets| octets.len() as u64))
+        SizeHint::with_exact(self.sending.length())
     }
 }
 

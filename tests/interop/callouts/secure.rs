@@ -7,7 +7,7 @@
 
 use libtest_mimic::Trial;
 
-use super::Directory;
+use super::directory;
 use super::nginx::Nginx;
 use crate::support::certificates::Authority;
 use crate::support::peers::{Peer, trial};
@@ -31,7 +31,7 @@ fn asked_by(protocol: &str) {
         authority.server(&["directory.example"]).write(scratch.path(), "server"),
         authority.client("mx.gatepost.example").write(scratch.path(), "client"),
     );
-    let directory = Directory::start();
+    let directory = directory();
     let nginx = Nginx::start(directory.port, &server, &roots, protocol == "HTTP/2.0");
     let stand = Stand::with(&format!(
         "callouts:\n  - name: directory\n    type: http\n    url: \"https://{}/\"\n    stages: [mail, rcpt, rcpt-reply]\n    \
@@ -63,7 +63,7 @@ fn not_trusted() {
     let good = authority.server(&["127.0.0.1"]).write(scratch.path(), "good");
     let expired = authority.expired(&["127.0.0.1"]).write(scratch.path(), "expired");
     let client = authority.client("mx.gatepost.example").write(scratch.path(), "client");
-    let directory = Directory::start();
+    let directory = directory();
     let (fresh, stale) = (
         Nginx::start(directory.port, &good, &roots, true),
         Nginx::start(directory.port, &expired, &roots, true),
