@@ -69,6 +69,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Signals> {
+        // Heeded by nobody, and so no end: a file that may not become larger is an error of who writes it.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Signals {
             hup: signal(SignalKind::hangup())?,
             term: signal(SignalKind::terminate())?,

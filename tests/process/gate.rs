@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::raw::Raw;
 use crate::scratch::{PATIENCE, Scratch, free_port, wait_child, wait_for};
@@ -93,6 +93,13 @@ impl Gate {
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it has not ended yet");
         kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// No file that it writes may have more octets (setrlimit(2), RLIMIT_FSIZE).
+    pub fn limit_files(&self, octets: u64) {
+        let child = self.child.as_ref().expect("it has not ended yet");
+        let limit = Rlimit { current: Some(octets), maximum: None };
+        prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit).unwrap();
     }
 
     /// Has it read its file again, and waits until it has: `outcome` is what the metrics should call it.

@@ -4,7 +4,10 @@
 //! Out:   what is stored: octet for octet what was sent, but for what a rule put in; or 452, and nothing lost.
 //! Never: finds a file of the spool, before or behind a message.
 
+use rustix::process::Signal;
+
 use super::gate::{Gate, SINK};
+use super::hop::Hop;
 use crate::raw::Raw;
 use crate::scratch::{PATIENCE, wait_for};
 
@@ -78,6 +81,59 @@ fn whatever_its_size_it_arrives_as_it_was_sent() {
     }
     assert_eq!(gate.metric("gatepost_verdicts_total", &["verdict=\"edit\""]), 10.0);
     client.quit();
+}
+
+/// The file of a message may not become larger, from its first write on, from its second, until there is room for all of
+/// it: the client hears 452, the session goes on, and other sessions do.
+#[test]
+fn a_write_that_fails_costs_one_message_whichever_it_is() {
+    let (hop, sent) = (Hop::start("hop.example"), message(600_000));
+    let gate =
+        Gate::start(&hop.upstream(), &format!("{RULES}content: {{ memory: 16KiB, spool: ./spool }}\n"));
+    let spool = gate.scratch().make_dir("spool");
+    let mut other = gate.client();
+    let mut client = begun(&gate);
+    let (mut refused, mut limit) = (0_u32, 40_000);
+    loop {
+        gate.limit_files(limit);
+        envelope(&mut client);
+        client.ask("DATA", 354);
+        client.say(stuffed(&sent));
+        client.say(".\r\n");
+        let heard = client.reply();
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0, "a file has a name");
+        other.ask("NOOP", 250);
+        if heard.starts_with("250") {
+            break;
+        }
+        assert!(heard.starts_with("452 4.3.1 "), "{heard}");
+        (refused, limit) = (refused + 1, limit + 30_000);
+    }
+    assert!(refused > 10, "{refused}");
+    assert_eq!(hop.contents(), 1);
+    assert_eq!(gate.metric("gatepost_spool_failures_total", &[]), f64::from(refused));
+    let why = "File too large";
+    wait_for("a line that says why", PATIENCE, || gate.output().contains(why).then_some(()));
+    client.quit();
+    other.quit();
+}
+
+/// Whenever it is killed, nothing is left behind.
+#[test]
+fn killed_in_the_middle_it_leaves_no_file() {
+    for pieces in [1, 5, 20] {
+        let mut gate = Gate::start(SINK, &format!("{RULES}content: {{ memory: 16KiB, spool: ./spool }}\n"));
+        let spool = gate.scratch().make_dir("spool");
+        let mut client = begun(&gate);
+        envelope(&mut client);
+        client.ask("DATA", 354);
+        for _ in 0..pieces {
+            client.say(stuffed(&message(50_000)));
+        }
+        gate.signal(Signal::KILL);
+        gate.status();
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0, "{pieces} pieces");
+    }
 }
 
 #[test]
