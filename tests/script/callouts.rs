@@ -8,11 +8,15 @@ use std::any::Any;
 use std::sync::Arc;
 
 use gatepost::callout::CalloutSet;
+use gatepost::message::Edit;
 use gatepost::session::callout::{
     Beside, CalloutAnswer, CalloutId, CalloutTerms, Callouts, Fault, FaultKind,
 };
 use gatepost::session::route::PoolId;
-use gatepost::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, Rung, Stage, Stages};
+use gatepost::session::verdict::{
+    CommandVerdict, EnvelopeEdit, MessageAnswer, MessageVerdict, Question, ReplyVerdict, Rewrites, Rung,
+    Stage, Stages,
+};
 use gatepost::smtp::{Path, Reply, ReplyRef};
 
 /// A configuration's callouts, whose questions are lines.
@@ -99,6 +103,10 @@ fn text(octets: &[u8]) -> String {
 ///
 /// What is no answer in this notation.
 pub fn answer(stage: Stage, line: &str, pools: &[String]) -> Result<Result<CalloutAnswer, Fault>, String> {
+    if stage == Stage::Message && line != "fails" {
+        let answer = of_message(line, pools)?;
+        return Ok(Ok(CalloutAnswer::Message(Box::new(answer))));
+    }
     let mut rewrites = Rewrites::default();
     let mut beside = Beside::default();
     let mut of_command = None;
@@ -150,6 +158,39 @@ pub fn answer(stage: Stage, line: &str, pools: &[String]) -> Result<Result<Callo
             CalloutAnswer::Command { rewrites, verdict: of_command, beside }
         }
     }))
+}
+
+/// What it answers to a message: edits, then what decides.
+fn of_message(line: &str, pools: &[String]) -> Result<MessageAnswer, String> {
+    let mut answer = MessageAnswer::default();
+    for part in line.split("; ") {
+        let (word, rest) = part.split_once(' ').unwrap_or((part, ""));
+        let path = || Box::from(rest.trim_start_matches('<').trim_end_matches('>').as_bytes());
+        match word {
+            "pass" => {}
+            "insert" => {
+                let field = format!("{rest}\r\n").into_bytes().into();
+                answer.edits.push(Edit::Insert { at: 0, field });
+            }
+            "delete" => answer.edits.push(Edit::Delete { name: rest.into(), nth: 1 }),
+            "body" => answer.edits.push(Edit::Body(format!("{rest}\r\n").into_bytes().into())),
+            "sender" => answer.envelope.push(EnvelopeEdit::Sender { path: path(), parameters: None }),
+            "add" => {
+                answer.envelope.push(EnvelopeEdit::Add { path: path(), parameters: Box::default() });
+            }
+            "remove" => answer.envelope.push(EnvelopeEdit::Remove(path())),
+            "reply" => answer.verdict = Some(MessageVerdict::Reply(written(rest)?)),
+            "route" => answer.verdict = Some(MessageVerdict::Route(pool(rest, pools)?)),
+            "discard" => answer.verdict = Some(MessageVerdict::Discard),
+            "accept" => answer.verdict = Some(MessageVerdict::Accept),
+            "disconnect" => {
+                let said = if rest.is_empty() { None } else { Some(written(rest)?) };
+                answer.verdict = Some(MessageVerdict::Disconnect(said));
+            }
+            _ => return Err(format!("no verdict about a message: {part}")),
+        }
+    }
+    Ok(answer)
 }
 
 fn rewrite(rewrites: &mut Rewrites, rest: &str) -> Result<(), String> {
