@@ -71,7 +71,7 @@ fn the_laws_hold() {
         tally.asked > sessions / 2 && tally.failed > sessions / 20 && tally.late > sessions / 50,
         "{tally:?}"
     );
-    assert!(tally.prepended > sessions / 100, "{tally:?}");
+    assert!(tally.prepended > sessions / 100 && tally.edited > sessions / 100, "{tally:?}");
     assert!(tally.secured > sessions / 10 && tally.renamed > sessions / 100, "{tally:?}");
     assert!(tally.hops_secured > sessions / 10 && tally.unsecured > sessions / 50, "{tally:?}");
     assert!(tally.completed >= tally.accepted / 2 && tally.connections > sessions, "{tally:?}");

@@ -6,6 +6,9 @@
 //! [`Desk`] keeps the books of the questions: at most one is open at a time, none when the session is over, and no
 //! callout is asked twice about one recipient, or twice about one reply.
 
+#[path = "edits.rs"]
+pub mod edits;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,6 +75,10 @@ impl Whims {
     fn answer(&self, ask: &Ask) -> Result<CalloutAnswer, Fault> {
         let mut dice = Rng::new(hash(self.seed, &[&ask.callout.0.to_be_bytes(), &ask.question]));
         let text = String::from_utf8_lossy(&ask.question).into_owned();
+        if ask.stage == Stage::Message {
+            let may_discard = self.terms(ask.callout).may_discard;
+            return Ok(edits::of_message(ask.callout, &text, self.pools, may_discard, &mut dice));
+        }
         let mut parts = text.splitn(3, ' ');
         let [code, sender, id] = [(); 3].map(|()| parts.next().expect("a code, a sender and an id"));
         Ok(match code.parse().ok().and_then(Code::new) {
@@ -100,6 +107,9 @@ fn beside(ask: &Ask, sender: &str, id: &str, dice: &mut Rng) -> Beside {
 
 /// What no stage allows.
 fn nonsense(stage: Stage, dice: &mut Rng) -> CalloutAnswer {
+    if stage == Stage::Message && dice.percent(70) {
+        return edits::nonsense(dice);
+    }
     let wrong = |code: &str| reply(code, "wrong", "");
     let command = |verdict| CalloutAnswer::command(Some(verdict));
     let rung = |path: &[u8]| Rung { recipient: Some(path.into()), ..Rung::default() };
@@ -157,7 +167,8 @@ impl Callouts for Whims {
         let code = heard.map_or_else(|| "-".to_owned(), |heard| heard.code().get().to_string());
         let sender = question.sender.map(|path| String::from_utf8_lossy(path.local()).into_owned());
         let sender = sender.filter(|sender| !sender.is_empty()).unwrap_or_else(|| "-".to_owned());
-        format!("{code} {sender} {}", id(question)).into_bytes().into_boxed_slice()
+        let about = if question.stage == Stage::Message { edits::recipients(question) } else { id(question) };
+        format!("{code} {sender} {about}").into_bytes().into_boxed_slice()
     }
 
     fn terms(&self, callout: CalloutId) -> CalloutTerms {
@@ -188,7 +199,7 @@ impl Callouts for Whims {
 /// The books of a session's questions.
 #[derive(Default, Debug)]
 pub struct Desk {
-    open: Option<Ticket>,
+    open: Option<(Ticket, CalloutId)>,
     /// Recipients and replies, by callout; with how many connections were closed by then.
     asked: BTreeSet<(CalloutId, Stage, Box<[u8]>, usize)>,
 }
@@ -197,7 +208,7 @@ impl Desk {
     /// A question goes out; so many connections with hops have ended.
     pub fn asks(&mut self, ask: &Ask, ended: usize) {
         assert!(self.open.is_none(), "law 7: a second question is open: {ask:?}");
-        self.open = Some(ask.ticket);
+        self.open = Some((ask.ticket, ask.callout));
         let once = match ask.stage {
             Stage::Rcpt => Some(0),
             // The reply of a hop that is lost is void; the next one's is asked about anew.
@@ -212,12 +223,12 @@ impl Desk {
 
     /// A question is taken back.
     pub fn cancelled(&mut self, ticket: Ticket) {
-        assert_eq!(self.open.take(), Some(ticket), "what is cancelled was not open");
+        assert_eq!(self.open.take().map(|(open, _)| open), Some(ticket), "what is cancelled was not open");
     }
 
-    /// An answer is handed in; whether it was waited for.
-    pub fn answered(&mut self, ticket: Ticket) -> bool {
-        self.open.take_if(|open| *open == ticket).is_some()
+    /// An answer is handed in; whose, if it was waited for.
+    pub fn answered(&mut self, ticket: Ticket) -> Option<CalloutId> {
+        self.open.take_if(|(open, _)| *open == ticket).map(|(_, callout)| callout)
     }
 
     /// Whether an answer is waited for.

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatepost::session::callout::CalloutAnswer;
-use gatepost::session::verdict::{CommandVerdict, Rewrites};
+use gatepost::message::Edit;
+use gatepost::session::callout::{CalloutAnswer, CalloutId};
+use gatepost::session::verdict::{CommandVerdict, EnvelopeEdit, MessageVerdict, Rewrites};
 
 use super::callouts::PREPENDED;
 
@@ -29,6 +30,11 @@ pub struct Message {
     pub accepted: BTreeSet<String>,
     /// Those a rule swallowed.
     pub swallowed: BTreeSet<String>,
+    /// Recipients that callouts may have added, and removed.
+    pub added: BTreeSet<String>,
+    pub removed: BTreeSet<String>,
+    /// A callout may have had it answered 2xx and given to nobody.
+    pub discarded: bool,
     /// Who completed it.
     pub completed: Option<Completion>,
 }
@@ -75,6 +81,8 @@ pub struct Prepended {
     pub said: BTreeSet<String>,
     /// Those that its message must have, in this order.
     pub due: Vec<String>,
+    /// Those that it must have, anywhere among them.
+    pub of_message: BTreeSet<String>,
     /// Its transaction has begun.
     pub begun: bool,
     /// There was more than one transaction with that sender: which of them a field was said of is not known.
@@ -104,6 +112,8 @@ pub struct Tally {
     pub late: u64,
     /// Header fields that callouts put before messages.
     pub prepended: u64,
+    /// And before them when they were whole.
+    pub edited: u64,
     /// Handshakes of the client that were done.
     pub secured: u64,
     /// XCLIENTs that were taken.
@@ -126,6 +136,7 @@ impl std::ops::AddAssign for Tally {
         self.failed += more.failed;
         self.late += more.late;
         self.prepended += more.prepended;
+        self.edited += more.edited;
         self.secured += more.secured;
         self.renamed += more.renamed;
         self.hops_secured += more.hops_secured;
@@ -158,7 +169,9 @@ impl Ledger {
             );
         }
         let rcpts: BTreeSet<String> = rcpts.iter().cloned().collect();
-        let told = message.accepted.is_subset(&rcpts) && (self.gone || rcpts.is_subset(&message.accepted));
+        let kept = message.accepted.difference(&message.removed).all(|accepted| rcpts.contains(accepted));
+        let expected = |rcpt: &String| message.accepted.contains(rcpt) || message.added.contains(rcpt);
+        let told = kept && (self.gone || rcpts.iter().all(expected));
         assert!(
             told,
             "law 3: {sender} was completed for {rcpts:?}, the client was told {:?}",
@@ -174,6 +187,10 @@ impl Ledger {
         let mut of_due = fields.iter().filter(|field| prepended.due.contains(field));
         assert!(
             prepended.again || prepended.due.iter().all(|due| of_due.next() == Some(due)),
+            "{sender} has {fields:?}, and was to have {prepended:?}"
+        );
+        assert!(
+            prepended.again || prepended.of_message.iter().all(|due| fields.contains(due)),
             "{sender} has {fields:?}, and was to have {prepended:?}"
         );
         self.tally.prepended += fields.len() as u64;
@@ -197,6 +214,48 @@ impl Ledger {
         self.tally.chunked += u64::from(chunked);
         self.tally.mended += u64::from(dirty);
         message.completed = Some(Completion { connection, accepted, heard: false });
+    }
+
+    /// A callout that was waited for says something of a message.
+    pub fn edits(&mut self, callout: CalloutId, answer: &CalloutAnswer) {
+        let CalloutAnswer::Message(answer) = answer else { return };
+        let is_refusal = matches!(
+            answer.verdict,
+            Some(MessageVerdict::Reply(_) | MessageVerdict::Disconnect(_) | MessageVerdict::Discard)
+        );
+        for edit in &answer.edits {
+            let Edit::Insert { field, .. } = edit else { continue };
+            let field = String::from_utf8_lossy(field).into_owned();
+            let Some(rest) = field.strip_prefix(PREPENDED).filter(|rest| !rest.starts_with("wrong")) else {
+                continue;
+            };
+            let sender = rest.split(' ').next().unwrap_or_default().to_owned();
+            let prepended = self.prepended.entry(sender).or_default();
+            // What changes the envelope may fail in the end.
+            if !is_refusal && answer.envelope.is_empty() {
+                prepended.of_message.insert(field.clone());
+            }
+            prepended.again |= !prepended.said.insert(field);
+            self.tally.edited += 1;
+        }
+        let id = |path: &[u8]| String::from_utf8_lossy(path).split('@').next().unwrap_or_default().to_owned();
+        for message in self.messages.values_mut().filter(|message| message.completed.is_none()) {
+            message.discarded |= matches!(answer.verdict, Some(MessageVerdict::Discard));
+            for edit in &answer.envelope {
+                match edit {
+                    EnvelopeEdit::Add { path, .. } => {
+                        message.added.extend(
+                            [id(path)].into_iter().filter(|id| id.starts_with(&format!("x{}", callout.0))),
+                        );
+                    }
+                    EnvelopeEdit::Remove(path) => {
+                        message.removed.insert(id(path));
+                        message.discarded |= message.accepted.is_subset(&message.removed);
+                    }
+                    EnvelopeEdit::Sender { .. } => {}
+                }
+            }
+        }
     }
 
     /// A callout that was waited for said something beside its verdict.
@@ -272,7 +331,10 @@ impl Ledger {
         if code / 100 == 2 {
             self.tally.accepted += 1;
             let swallowed = message.accepted.is_empty() && !message.swallowed.is_empty();
-            assert!(taken || swallowed, "law 2: {code} for {sender}, which no hop took: {message:?}");
+            assert!(
+                taken || swallowed || message.discarded,
+                "law 2: {code} for {sender}, which no hop took: {message:?}"
+            );
         } else {
             self.tally.refused += 1;
             assert!(!taken, "law 3: {code} for {sender}, which a hop took and said so");

@@ -129,7 +129,7 @@ pub fn of_command(
 }
 
 /// Anything that may be said about a message but what would change it: the ledger knows of no other than was sent.
-fn of_message(id: &str, pools: u16, dice: &mut Rng) -> Option<MessageVerdict> {
+pub fn of_message(id: &str, pools: u16, dice: &mut Rng) -> Option<MessageVerdict> {
     Some(match dice.below(100) {
         0 => MessageVerdict::Disconnect(Some(reply("421 4.7.0", "rule", id))),
         1..3 => MessageVerdict::Reply(reply("554 5.7.1", "rule", id)),

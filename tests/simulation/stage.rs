@@ -309,10 +309,11 @@ impl<'a> Stage<'a> {
             }
             Event::Told(ticket, answer) => {
                 let waited = self.desk.answered(ticket);
-                self.note(|| format!("    {ticket:?} (waited for: {waited}) {answer:?}"));
-                self.ledger.tally.late += u64::from(!waited);
-                if let (true, Ok(answer)) = (waited, &answer) {
+                self.note(|| format!("    {ticket:?} (waited for: {}) {answer:?}", waited.is_some()));
+                self.ledger.tally.late += u64::from(waited.is_none());
+                if let (Some(callout), Ok(answer)) = (waited, &answer) {
                     self.ledger.prepends(answer);
+                    self.ledger.edits(callout, answer);
                 }
                 self.handle(Input::Told { ticket, answer });
             }

@@ -101,9 +101,14 @@ impl Conductor {
     /// Whether the transaction's hop takes no further recipient: one in a transaction over LMTP, whose replies to the
     /// content are one for each (RFC 2033 4.2).
     pub(super) fn is_full(&self) -> bool {
-        let lmtp = matches!(self.current_place(), Place::Pool(pool)
-            if self.settings.next_hops.kind(pool) == PoolKind::Lmtp);
-        lmtp && self.delivery.transaction().is_some_and(|transaction| !transaction.recipients.is_empty())
+        self.goes_by_lmtp()
+            && self.delivery.transaction().is_some_and(|transaction| !transaction.recipients.is_empty())
+    }
+
+    /// Whether the transaction's hop is one that speaks LMTP, or will be.
+    pub(super) fn goes_by_lmtp(&self) -> bool {
+        matches!(self.current_place(), Place::Pool(pool)
+            if self.settings.next_hops.kind(pool) == PoolKind::Lmtp)
     }
 
     /// Whether the transaction has no hop of its own and may stay with one that took none of its recipients yet.

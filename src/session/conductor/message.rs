@@ -220,7 +220,7 @@ impl Conductor {
     /// Changes the envelope; whether it is another one now.
     fn edit_envelope(&mut self, turn: &mut Turn<'_>, edits: Vec<EnvelopeEdit>) -> bool {
         let known = self.client.shown().with(&self.hops.offered());
-        let lmtp = self.settings.next_hops.kind(self.hops.pool()) == PoolKind::Lmtp;
+        let lmtp = self.goes_by_lmtp();
         let Some(transaction) = self.delivery.transaction_mut() else { return false };
         let (mut changed, mut refused) = (false, false);
         for edit in edits {
