@@ -41,8 +41,8 @@ use dial::{Connector, Dialler, on_behalf};
 use kept::{GivenUp, Question};
 use sent::Sent;
 
-use super::Asked;
 use super::place::First;
+use super::{Asked, Content, unreadable};
 
 /// Octets of an answer's body; a verdict has a few hundred.
 const BODY: usize = 64 << 10;
@@ -80,6 +80,11 @@ pub(super) enum Answered {
     Verdict(Bytes),
     /// A message, which is to go on in place of the one that was asked about.
     Message(Bytes),
+}
+
+impl Answered {
+    /// What says nothing.
+    const NOTHING: Answered = Answered::Verdict(Bytes::from_static(b"{}"));
 }
 
 /// What an answer may be.
@@ -146,11 +151,23 @@ impl HttpClient {
                 answered => {
                     under_way.over = true;
                     self.first.answered(number);
-                    return answered;
+                    return told_apart(answered?, shown.as_ref()).await;
                 }
             }
         }
         Err(latest)
+    }
+}
+
+/// What came back as it was sent is no other message.
+async fn told_apart(answered: Answered, shown: Option<&Content>) -> Result<Answered, Fault> {
+    match (&answered, shown) {
+        (Answered::Message(octets), Some(content))
+            if content.is(octets).await.map_err(|error| unreadable(&error))? =>
+        {
+            Ok(Answered::NOTHING)
+        }
+        _ => Ok(answered),
     }
 }
 
@@ -232,7 +249,7 @@ async fn read(response: Response<Incoming>, taken: Taken) -> Result<Answered, Fa
     let status = response.status();
     match status {
         StatusCode::OK => {}
-        StatusCode::NO_CONTENT => return Ok(Answered::Verdict(Bytes::from_static(b"{}"))),
+        StatusCode::NO_CONTENT => return Ok(Answered::NOTHING),
         _ if status.is_redirection() => {
             return Err(Fault::new(
                 FaultKind::Refused,

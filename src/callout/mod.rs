@@ -25,12 +25,13 @@ mod set;
 mod shadow;
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::message::Draft;
-use crate::session::callout::{CalloutAnswer, CalloutId, Fault};
+use crate::message::{Draft, Strand};
+use crate::session::callout::{CalloutAnswer, CalloutId, Fault, FaultKind};
 use crate::session::io::{CalloutEnd, Shadow};
 use crate::session::verdict::Stage;
 use crate::smtp::SessionId;
@@ -76,6 +77,40 @@ pub struct Content {
     pub draft: Draft,
     /// What reads the octets that came.
     pub kept: Kept,
+}
+
+impl Content {
+    /// Whether these are the octets that would go on now.
+    async fn is(&self, octets: &[u8]) -> io::Result<bool> {
+        /// Octets that are read back at once.
+        const PIECE: usize = 64 << 10;
+        let rope = self.draft.rope();
+        if rope.iter().map(Strand::len).sum::<u64>() != octets.len() as u64 {
+            return Ok(false);
+        }
+        let mut rest = octets;
+        for strand in rope {
+            let length = usize::try_from(strand.len()).unwrap_or(rest.len());
+            let (part, others) = rest.split_at(length.min(rest.len()));
+            rest = others;
+            let range = match strand {
+                Strand::Put(put) if *put == *part => continue,
+                Strand::Put(_) => return Ok(false),
+                Strand::Spool(range) => range,
+            };
+            for (piece, at) in part.chunks(PIECE).zip((range.start..).step_by(PIECE)) {
+                if self.kept.read(at..at + piece.len() as u64).await? != piece {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Nobody can be asked about a message that is lost.
+fn unreadable(error: &io::Error) -> Fault {
+    Fault::new(FaultKind::NotAsked, format!("the message cannot be read back: {error}"))
 }
 
 /// Carries questions to callouts. One serves all workers; what it keeps for a worker's runtime, such as

@@ -5,14 +5,17 @@
 //!
 //! RFC 5322 sections 2.1.1 (length of lines) and 2.2 (fields).
 
-use super::rule::{HeaderMatch, Signed};
+use super::rule::HeaderMatch;
 use super::rules::glob;
 use super::walk::{Node, shown};
+use crate::message::Signature;
 use crate::smtp::{Path, is_header_field};
 
-/// The names of [`Signed`].
-pub(super) const SIGNED: [(&str, Signed); 4] =
-    [("dkim", Signed::Dkim), ("arc", Signed::Arc), ("smime", Signed::Smime), ("pgp", Signed::Pgp)];
+/// The names of [`Signature`].
+pub(super) const SIGNED: [(&str, Signature); 4] = {
+    let [dkim, arc, smime, pgp] = Signature::ALL;
+    [(dkim.as_str(), dkim), (arc.as_str(), arc), (smime.as_str(), smime), (pgp.as_str(), pgp)]
+};
 
 /// `{ name: X-Spam-Flag, value: "YES*" }`.
 pub(super) fn header(node: &Node<'_>) -> Option<HeaderMatch> {
@@ -30,7 +33,7 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderMatch> {
 }
 
 /// `dkim`, `arc`, `smime` or `pgp`.
-pub(super) fn signed(node: &Node<'_>) -> Option<Signed> {
+pub(super) fn signed(node: &Node<'_>) -> Option<Signature> {
     node.choice(&SIGNED)
 }
 

@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use crate::message::Signature;
 use crate::networks::Networks;
 use crate::session::law::{Part, Verdict};
 use crate::session::verdict::Stage;
@@ -88,7 +89,7 @@ pub struct Match {
     /// Header fields, as the message is edited so far.
     pub header: Vec<HeaderMatch>,
     /// What the message is signed by.
-    pub signed: Vec<Signed>,
+    pub signed: Vec<Signature>,
     /// Globs over the file names of its parts, or with a slash over their types.
     pub attachment: Vec<String>,
     /// Its MIME goes beyond what gatepost reads of one.
@@ -104,19 +105,6 @@ pub struct HeaderMatch {
     pub name: String,
     /// Globs over its value, unfolded and decoded; none: whatever it says.
     pub value: Vec<String>,
-}
-
-/// How a message is signed, as its header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signed {
-    /// DKIM (RFC 6376).
-    Dkim,
-    /// ARC (RFC 8617).
-    Arc,
-    /// S/MIME (RFC 8551).
-    Smime,
-    /// PGP/MIME (RFC 3156).
-    Pgp,
 }
 
 /// `match.tls`.

@@ -11,6 +11,7 @@ use tracing::{field, info};
 
 use super::{FORMAT, LIST, TEXT, address, brief, end, forwarded, list, lists, text, tls};
 use crate::config::types::LogFormat;
+use crate::message::Signature;
 use crate::session::io::VerdictKind;
 use crate::session::record::{Address, AttemptRecord, RecipientRecord, Record, Speaker};
 use crate::session::verdict::Stage;
@@ -57,9 +58,15 @@ pub fn transaction(record: &Record) {
         hop_reply = reply.and_then(|reply| reply.hop_said.as_deref()).map(brief),
         octets = record.octets,
         mended = record.mended,
+        broke = (!record.broken.is_empty()).then(|| broken(&record.broken)),
         milliseconds = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
         "transaction"
     );
+}
+
+/// Signatures by their names.
+fn broken(signatures: &[Signature]) -> String {
+    signatures.iter().map(|signature| signature.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// `<a@x> as <b@y> [hop mx: 250 Ok]`; where it was tried elsewhere, or somebody else spoke, each attempt, too.

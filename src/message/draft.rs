@@ -71,6 +71,11 @@ impl Draft {
         self.fields.is_some() || self.body.is_some()
     }
 
+    /// Whether the body is another than came.
+    pub fn has_another_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// The fields as they are now.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let came = self.fields.is_none().then(|| self.message.fields());

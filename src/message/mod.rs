@@ -12,6 +12,7 @@ mod draft;
 mod edit;
 mod mime;
 mod scan;
+mod signed;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::draft::{Draft, Rope, Strand};
 pub use self::edit::Edit;
 pub use self::mime::Part;
 pub use self::scan::Scan;
+pub use self::signed::Signature;
 
 /// Octets of a header, at most: what stands behind them is taken for the body's.
 pub const HEADER: usize = 256 << 10;

@@ -163,3 +163,82 @@ fn another_message_in_its_place() {
     let not_fields = Edit::Header(vec![b"A: b\r\n"[..].into(), b"c\r\n"[..].into()]);
     assert!(not_fields.fault().is_some());
 }
+
+/// A message with these fields before its subject.
+fn signed(fields: &str) -> String {
+    format!("{fields}From: a@b.example\r\nSubject: one\r\nSubject:  two\r\n\r\nbody\r\n")
+}
+
+fn insert(field: &str) -> Edit {
+    Edit::Insert { at: 0, field: format!("{field}\r\n").into_bytes().into() }
+}
+
+fn change(name: &str, nth: u32, field: &str) -> Edit {
+    Edit::Change { name: name.into(), nth, field: format!("{field}\r\n").into_bytes().into() }
+}
+
+fn delete(name: &str, nth: u32) -> Edit {
+    Edit::Delete { name: name.into(), nth }
+}
+
+#[test]
+fn signatures_that_edits_break() {
+    use Signature::{Arc as ArcSet, Dkim, Pgp, Smime};
+    let dkim = "DKIM-Signature: v=1; c=relaxed/simple; h=From : subject;\r\n b=x\r\n";
+    let simple = "DKIM-Signature: v=1; h=From:Subject; b=x\r\n";
+    let over = "DKIM-Signature: v=1; c=relaxed; h=from:from:subject:subject:subject; b=x\r\n";
+    let arc = "ARC-Seal: i=1\r\nARC-Message-Signature: i=1; h=Subject; b=x\r\n";
+    let smime = "Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n";
+    let pgp = "Content-Type: multipart/signed; protocol=\"application/pgp-signature\"\r\n";
+    let body = || Edit::Body(b"other\r\n"[..].into());
+    let table: &[(&str, Edit, &[Signature])] = &[
+        (dkim, insert("X-Seen: yes"), &[]),
+        (dkim, insert("Subject: above those that are covered"), &[]),
+        (dkim, change("Subject", 1, "Subject: not covered"), &[]),
+        (dkim, change("Subject", 2, "Subject: other"), &[Dkim]),
+        (dkim, change("Subject", 2, "SUBJECT: \r\n two"), &[]),
+        (simple, change("Subject", 2, "Subject: two"), &[Dkim]),
+        (dkim, delete("Subject", 2), &[Dkim]),
+        (dkim, Edit::Append(b"Subject: below\r\n"[..].into()), &[Dkim]),
+        (dkim, delete("DKIM-Signature", 1), &[]),
+        (dkim, body(), &[Dkim]),
+        (over, insert("X-Seen: yes"), &[]),
+        (over, insert("From: evil@example.org"), &[Dkim]),
+        (arc, change("Subject", 2, "Subject: other"), &[ArcSet]),
+        (arc, insert("From: evil@example.org"), &[]),
+        (arc, body(), &[ArcSet]),
+        (smime, body(), &[Smime]),
+        (smime, insert("Subject: other"), &[]),
+        (
+            smime,
+            change("Content-Type", 1, "Content-Type: application/pkcs7-mime; smime-type=signed-data; name=x"),
+            &[Smime],
+        ),
+        (smime, change("Content-Type", 1, "Content-Type: text/plain"), &[]),
+        (pgp, body(), &[Pgp]),
+        ("", body(), &[]),
+        ("DKIM-Signature\r\n", body(), &[]),
+        ("DKIM-Signature: h\r\n", insert("Subject: x"), &[]),
+    ];
+    for (fields, edit, broken) in table {
+        let mut draft = Arc::new(read(signed(fields).as_bytes(), 1000)).draft();
+        assert_eq!(draft.broken(), [], "{fields}");
+        draft.apply(edit);
+        assert_eq!(draft.broken(), *broken, "{fields}{edit:?}");
+    }
+    let mut draft = Arc::new(read(signed(&[dkim, arc, pgp].concat()).as_bytes(), 1000)).draft();
+    draft.apply(&body());
+    assert_eq!(draft.broken(), [Dkim, ArcSet, Pgp]);
+}
+
+/// As many signatures as a header has room for, each naming a field as often as it can.
+#[test]
+fn signatures_by_the_thousand_cost_little() {
+    let one = format!("DKIM-Signature: h={}\r\n", "subject:".repeat(100));
+    let header = one.repeat(HEADER / one.len() - 1);
+    let mut draft = Arc::new(read(signed(&header).as_bytes(), 1 << 20)).draft();
+    draft.apply(&insert("Subject: x"));
+    let began = std::time::Instant::now();
+    assert_eq!(draft.broken(), [Signature::Dkim]);
+    assert!(began.elapsed() < std::time::Duration::from_millis(500), "{:?}", began.elapsed());
+}

@@ -18,6 +18,7 @@ mod process;
 mod render;
 mod session;
 
+use crate::message::Signature;
 use crate::session::callout::FaultKind;
 use crate::session::client::TlsFaultKind;
 use crate::session::verdict::Stage;
@@ -93,6 +94,8 @@ pub enum Occurrence {
     Relief(Relief),
     /// A message could not be kept, or not be read back.
     SpoolFailed,
+    /// A signature that edits broke.
+    SignatureBroken(Signature),
 }
 
 impl Occurrence {
@@ -137,6 +140,7 @@ impl Occurrence {
             Self::Foreign(what) => (28, what as usize),
             Self::Relief(what) => (29, what as usize),
             Self::SpoolFailed => (30, 0),
+            Self::SignatureBroken(how) => (31, how as usize),
         }
     }
 
@@ -217,6 +221,10 @@ const FAULTS: &[&str] = &{
 };
 
 /// Other protocols.
+const SIGNATURES: &[&str] = &{
+    let [dkim, arc, smime, pgp] = Signature::ALL;
+    [dkim.as_str(), arc.as_str(), smime.as_str(), pgp.as_str()]
+};
 const FOREIGN: &[&str] = &{
     let mut names = [""; Foreign::ALL.len()];
     let mut at = 0;
@@ -239,7 +247,7 @@ const TLS_FAULTS: &[&str] = &{
 };
 
 /// The counters of events; `Occurrence::place` counts on their order.
-const COUNTERS: usize = 31;
+const COUNTERS: usize = 32;
 
 /// All metrics: the counters of events first, then what is read when it is asked for.
 #[rustfmt::skip] // A table: one row a metric.
@@ -275,6 +283,7 @@ pub const FAMILIES: &[Family] = &[
     counter("gatepost_foreign_protocols_total", &[("protocol", FOREIGN)], "Clients that spoke another protocol than SMTP, and were closed, by protocol."),
     counter("gatepost_stress_relief_total", &[("what", Relief::VALUES)], "What was done under stress (80 % of limits.sessions or of a pool's dialogs used, until 60 %): clients that had not said MAIL ended after 10 s of silence, hops not opened for clients that had said nothing."),
     counter("gatepost_spool_failures_total", &[], "Messages that could not be kept while they were asked about (no room, no leave to write to content.spool), or not be read back; their clients heard 452 4.3.1 or 451 4.3.0."),
+    counter("gatepost_signatures_broken_total", &[("signature", SIGNATURES)], "Signatures of messages that edits of rules and callouts broke, by kind."),
     gauge("gatepost_sessions_open", &[], "Sessions open now."),
     counter("gatepost_hop_connects_total", &[("upstream", &[]), ("host", &[])], "Dialogs begun with a host."),
     counter("gatepost_hop_failures_total", &[("upstream", &[]), ("host", &[]), ("reason", &["connect", "connect_timeout", "no_greeting", "greeting", "hello", "no_service", "tls"])], "Failures of a host that count towards its ejection, by reason."),

@@ -37,6 +37,9 @@ impl Meter {
                 self.add(Occurrence::ContentOctets, octets);
             }
             io::Event::Mended(count) => self.add(Occurrence::NewlinesMended, count),
+            io::Event::Broke(signature) => {
+                self.count(Occurrence::SignatureBroken(signature));
+            }
             io::Event::Attempt(end) => self.count(Occurrence::Attempt(attempt_fate(end))),
             io::Event::Recipient(class) => {
                 let fate = match class {

@@ -39,6 +39,7 @@ fn all_events() -> Vec<Occurrence> {
     events.extend([Side::Downstream, Side::Upstream].map(PassthroughOctets));
     events.push(Passthrough);
     events.extend(crate::smtp::Foreign::ALL.map(Foreign));
+    events.extend(crate::message::Signature::ALL.map(SignatureBroken));
     events.extend([TlsVersion::Tls12, TlsVersion::Tls13, TlsVersion::Other].into_iter().flat_map(
         |version| {
             let sides = [Side::Downstream, Side::Upstream].into_iter();

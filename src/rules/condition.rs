@@ -14,11 +14,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::address::Addresses;
-use super::message::{Header, Headers, is_signed};
+use super::message::{Header, Headers};
 use super::pattern::Glob;
 use super::tls::Tls;
-use crate::config::types::{CodePattern, Match, Signed, SizeRange};
-use crate::message::{Draft, Edit};
+use crate::config::types::{CodePattern, Match, SizeRange};
+use crate::message::{Draft, Edit, Signature};
 use crate::networks::Networks;
 use crate::session::client::ClientFacts;
 use crate::session::verdict::{Question, Rewrites, Stage};
@@ -57,7 +57,7 @@ enum Test {
     Address(Field, Addresses),
     Text(Vec<Glob>),
     Header(Vec<Header>),
-    Signed(Vec<Signed>),
+    Signed(Vec<Signature>),
     /// By name, by type.
     Attachment(Vec<Glob>, Vec<Glob>),
     MimeFault,
@@ -241,7 +241,7 @@ impl Test {
                 wanted.iter().any(|header| headers.have(header))
             }),
             Self::Signed(wanted) => {
-                facts.message().is_some_and(|draft| wanted.iter().any(|how| is_signed(draft, *how)))
+                facts.message().is_some_and(|draft| wanted.iter().any(|how| draft.is_signed(*how)))
             }
             Self::Text(globs) => {
                 facts.reply.is_some_and(|reply| reply.lines().any(|line| any(globs, text(line))))

@@ -9,7 +9,7 @@
 
 use super::condition::any;
 use super::pattern::Glob;
-use crate::config::types::{Action, HeaderMatch, Signed};
+use crate::config::types::{Action, HeaderMatch};
 use crate::message::{Draft, Edit, decoded};
 use crate::session::verdict::EnvelopeEdit;
 
@@ -43,27 +43,6 @@ impl Headers {
         let named = |name: &[u8]| name.eq_ignore_ascii_case(header.name.as_bytes());
         let fits = |value: &str| header.value.is_empty() || any(&header.value, value.as_bytes());
         self.0.iter().any(|(name, value)| named(name) && fits(value))
-    }
-}
-
-/// Whether the header says that the message is signed this way. Nothing is verified.
-pub(super) fn is_signed(draft: &Draft, how: Signed) -> bool {
-    let has = |name| draft.fields().any(|field| field.is(name));
-    let says = |what: &[&str]| {
-        let mut types = draft.fields().filter(|field| field.is("Content-Type"));
-        types.any(|field| {
-            let value = field.value().to_ascii_lowercase();
-            what.iter().all(|part| memchr::memmem::find(&value, part.as_bytes()).is_some())
-        })
-    };
-    match how {
-        Signed::Dkim => has("DKIM-Signature"),
-        Signed::Arc => has("ARC-Seal"),
-        Signed::Pgp => says(&["multipart/signed", "application/pgp-signature"]),
-        // Some write the type with x-.
-        Signed::Smime => {
-            says(&["multipart/signed", "pkcs7-signature"]) || says(&["pkcs7-mime", "signed-data"])
-        }
     }
 }
 

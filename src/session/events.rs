@@ -11,6 +11,7 @@ use super::fault::FaultKind;
 use super::limiter::Bound;
 use super::peer::{Origin, Peer};
 use super::stage::{CalloutId, Stage};
+use crate::message::Signature;
 use crate::smtp::{Foreign, Verb};
 
 /// Something to count.
@@ -35,6 +36,8 @@ pub enum Event {
     Message(MessageEnd, u64),
     /// Bare CRs and LFs mended in content.
     Mended(u64),
+    /// What was edited of a message broke a signature of it.
+    Broke(Signature),
     /// A recipient was tried again or elsewhere, with what became of it.
     Attempt(AttemptEnd),
     /// A recipient was answered: class of the reply.

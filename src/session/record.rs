@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::events::{MessageEnd, SessionEnd, VerdictKind};
 use super::facts::{ClientFacts, TlsFacts};
 use super::stage::Stage;
+use crate::message::Signature;
 use crate::smtp::SessionId;
 
 /// One transaction, over.
@@ -45,6 +46,8 @@ pub struct Record {
     pub octets: u64,
     /// Bare CRs and LFs mended.
     pub mended: u64,
+    /// Signatures that edits of rules and callouts broke.
+    pub broken: Vec<Signature>,
     /// From MAIL to the end.
     pub took: Duration,
 }

@@ -19,6 +19,7 @@ use super::peer::HopId;
 use super::record::{Address, AttemptRecord, LastWord, RecipientRecord, Speaker};
 use super::route::{Place, PoolId};
 use super::stage::{Giver, Stage};
+use crate::message::Signature;
 use crate::smtp::{Extensions, Keyword, Own, Params, Path, needed_by, own, write_utf8_xtext, write_xtext};
 
 /// EHLO or HELO.
@@ -393,6 +394,8 @@ pub struct Notes {
     pub tried: Vec<(HopId, AttemptRecord)>,
     /// What was decided.
     pub verdicts: Vec<(Stage, Giver, VerdictKind)>,
+    /// Signatures of the message that edits broke.
+    pub broken: Vec<Signature>,
     /// The latest refusal of DATA.
     pub refusal: Option<LastWord>,
 }

@@ -137,6 +137,11 @@ fn another_message_only_from_whoever_has_seen_all_of_it() {
     let Ok(CalloutAnswer::Message(given)) = answered("whole", another(message)) else { panic!("a message") };
     let expected = [Edit::Header(vec![b"Subject: y\r\n"[..].into()]), Edit::Body(b"other\r\n"[..].into())];
     assert_eq!(given.edits, expected);
+    // What comes back as it was sent is no other.
+    let Ok(CalloutAnswer::Message(same)) = answered("whole", another("Subject: x\r\n\r\ntext\r\n")) else {
+        panic!("a message")
+    };
+    assert!(!same.is_edit(), "{same:?}");
     assert_eq!(
         answered("header", another(message)),
         Err("malformed: the content type is message/rfc822, not application/json".to_owned())

@@ -4,6 +4,7 @@
 //! Out:   who gave which verdict, what became of each recipient, how the message ended; the events of the same.
 //! Never: reads a line of the log: `src/log.rs` has its own tests.
 
+use gatepost::message::Signature;
 use gatepost::session::io::{Event, MessageEnd};
 use gatepost::session::record::{Address, Record};
 
@@ -300,4 +301,46 @@ S: 250 2.1.0 Sender ok
     let played = Play::written(yaml, dialog).run_and_leave();
     assert_eq!(verdicts(&played.records[0]), "mail:here:route");
     assert_eq!(counted(&played.events), "route skipped route");
+}
+
+/// A signature that an edit broke is counted once, though the first host was lost before the message; and named in the record.
+#[test]
+fn signatures_that_edits_broke() {
+    let rules = "\
+upstreams: { main: { hosts: [a, b] } }
+rules:
+  - { name: plain, stages: message, do: { remove_header: [Subject] } }
+";
+    let dialog = "\
+C: RCPT TO:<jones@example.com>
+        C: RCPT TO:<jones@example.com>
+        S: 250 2.1.5 Fine
+S: 250 2.1.5 Fine
+C: DATA
+S: 354 End data with <CR><LF>.<CR><LF>
+C: DKIM-Signature: v=1; h=from:subject; b=x
+C: Subject: a
+C:
+C: .
+        C: DATA
+        <eof>
+        [b] S: 220 b.example.net ESMTP
+        [b] C: EHLO client.example.org
+        [b] S: 250 b.example.net
+        [b] C: MAIL FROM:<smith@example.org>
+        [b] S: 250 2.1.0 Sender ok
+        [b] C: RCPT TO:<jones@example.com>
+        [b] S: 250 2.1.5 Fine
+        [b] C: DATA
+        [b] S: 354 Go ahead
+        [b] C: DKIM-Signature: v=1; h=from:subject; b=x
+        [b] C:
+        [b] C: .
+        [b] S: 250 2.0.0 Queued
+S: 250 2.0.0 Queued
+";
+    let left = Play::written(rules, &format!("{OPENED}{MAIL}{dialog}")).run_and_leave();
+    assert_eq!(left.records[0].broken, [Signature::Dkim]);
+    let broke = left.events.iter().filter(|event| matches!(event, Event::Broke(_))).count();
+    assert_eq!(broke, 1);
 }

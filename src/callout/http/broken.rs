@@ -38,7 +38,7 @@ impl Unanswered {
             return Self::for_good(fault.clone());
         }
         if let Some(unreadable) = find::<Unreadable>(error) {
-            return Self::for_good(Fault::new(FaultKind::NotAsked, unreadable.to_string()));
+            return Self::for_good(super::super::unreadable(&unreadable.0));
         }
         let Some(cause) = find::<hyper::Error>(error) else {
             // The client has handed it over to a connection that went away meanwhile; nothing was said to anybody.

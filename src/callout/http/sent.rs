@@ -122,11 +122,11 @@ impl Sending {
 
 /// The message cannot be read back.
 #[derive(Debug)]
-pub(super) struct Unreadable(io::Error);
+pub(super) struct Unreadable(pub(super) io::Error);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the message cannot be read back: {}", self.0)
+        self.0.fmt(f)
     }
 }
 

@@ -7,17 +7,16 @@
 //! Sendmail's `mfdef.h`. Line ends within a field are LF, those of the body CRLF. Without SMFIP_HDR_LEADSPC one space behind
 //! the colon is left out.
 
-use std::io;
 use std::ops::Range;
 
 use super::change::Change;
 use super::conversation::{Conversation, Decision, Outcome};
 use super::frame::{DATA, command};
 use super::said::{Said, malformed};
-use crate::callout::Content;
+use crate::callout::{Content, unreadable};
 use crate::config::types::{Milter, Occasion};
 use crate::message::{Field, Strand};
-use crate::session::callout::{Fault, FaultKind};
+use crate::session::callout::Fault;
 use crate::session::verdict::EnvelopeEdit;
 
 /// Octets of a body that are read at once: four pieces.
@@ -128,10 +127,6 @@ fn step(said: Said) -> Result<Step, Fault> {
         Said::Discard => Step::Decided(Decision::Discard),
         Said::Change(_) => return malformed("a change before the end of the message"),
     })
-}
-
-fn unreadable(error: &io::Error) -> Fault {
-    Fault::new(FaultKind::NotAsked, format!("the message cannot be read back: {error}"))
 }
 
 fn part(octets: &[u8], range: Range<u64>) -> &[u8] {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::types::{HeaderMatch, Signed, SizeRange};
+use crate::config::types::{HeaderMatch, SizeRange};
+use crate::message::Signature;
 use crate::message::{Draft, Scan};
 use crate::session::verdict::MessageVerdict;
 
@@ -54,10 +55,10 @@ fn keys() {
         (Match { mime_fault: true, ..Match::default() }, true),
         (size(length, length), true),
         (size(length + 1, u64::MAX), false),
-        (signed(Signed::Dkim), true),
-        (signed(Signed::Arc), false),
-        (signed(Signed::Pgp), true),
-        (signed(Signed::Smime), false),
+        (signed(Signature::Dkim), true),
+        (signed(Signature::Arc), false),
+        (signed(Signature::Pgp), true),
+        (signed(Signature::Smime), false),
         (to_recipient("jones@example.net"), true),
         (to_recipient("*@example.net"), true),
         (to_recipient("smith@example.net"), false),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::super::callout::CalloutTerms;
 use super::super::conversations::{About, Inquiry};
-use super::super::events::{MessageEnd, SessionEnd, VerdictKind};
+use super::super::events::{Event, MessageEnd, SessionEnd, VerdictKind};
 use super::super::io::{Output, SpoolFault, SpoolOrder};
 use super::super::notes::Told;
 use super::super::owed::{Answer, What};
@@ -202,6 +202,7 @@ impl Conductor {
             Ok(hop) => hop,
             Err(none) => return self.no_hop(turn, none),
         };
+        self.count_broken(turn);
         let Some(rope) = self.delivery.pour(hop) else { return };
         turn.wish(Output::Spool(SpoolOrder::Pour(rope)));
         self.client.was_active(turn.now);
@@ -214,6 +215,16 @@ impl Conductor {
             self.rebuild(turn, hop);
         } else {
             self.open_content(turn, hop);
+        }
+    }
+
+    /// What was edited may have broken signatures.
+    fn count_broken(&mut self, turn: &mut Turn<'_>) {
+        let broken = self.delivery.broken();
+        broken.iter().for_each(|signature| turn.count(Event::Broke(*signature)));
+        let notes = self.delivery.transaction_mut().and_then(|transaction| transaction.notes.as_mut());
+        if let Some(notes) = notes {
+            notes.broken = broken;
         }
     }
 

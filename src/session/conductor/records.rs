@@ -205,6 +205,7 @@ impl Conductor {
             reply: last.or(notes.refusal),
             octets: transaction.octets,
             mended: transaction.mended,
+            broken: notes.broken,
             took: turn.now.saturating_duration_since(transaction.since),
         })));
     }

@@ -5,7 +5,7 @@
 //! Never: edits what goes to a hop already; ends it towards a hop.
 
 use super::{Content, Delivery, Form, Intake, Outlet, Spooled};
-use crate::message::{Draft, Edit, Rope, Strand};
+use crate::message::{Draft, Edit, Rope, Signature, Strand};
 use crate::session::peer::HopId;
 use crate::session::said::Said;
 use crate::session::transaction::Transaction;
@@ -70,6 +70,13 @@ impl Delivery {
             .and_then(|content| content.spooled.as_mut())
             .map(|spooled| std::mem::take(&mut spooled.envelope))
             .unwrap_or_default()
+    }
+
+    /// Signatures that what was edited has broken; none once it goes to a hop.
+    pub fn broken(&self) -> Vec<Signature> {
+        let spooled = self.content.as_ref().and_then(|content| content.spooled.as_ref());
+        let draft = spooled.filter(|spooled| !spooled.poured).and_then(|spooled| spooled.draft.as_ref());
+        draft.map(Draft::broken).unwrap_or_default()
     }
 
     /// The message goes to this hop when it is ready; what the spool is to give back for it.
