@@ -6,6 +6,7 @@
 //! anything itself: the rules are the compiled ones, and the outcome is told from their verdicts.
 
 mod callouts;
+mod message;
 mod moment;
 mod outcome;
 mod told;
@@ -20,7 +21,7 @@ use crate::config::Loaded;
 use crate::prepare;
 use crate::rules::RuleSet;
 use crate::session::route::PoolId;
-use crate::session::verdict::Rules;
+use crate::session::verdict::{Rules, Stage};
 
 pub use moment::Moment;
 
@@ -57,6 +58,7 @@ impl Context<'_> {
         let question = self.known.question();
         let mut explained = match &self.known.reply {
             Some(reply) => self.rules.explain_reply(&question, reply.as_ref()),
+            None if question.stage == Stage::Message => self.rules.explain_message(&question),
             None => self.rules.explain_command(&question),
         };
         let mut text = format!("{}\n", self.known);

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(parse(&["check", "--offline", "--probe"]), None);
         assert_eq!(parse(&["run", "--probe"]), None);
         assert_eq!(parse(&["ask"]), None);
-        assert_eq!(parse(&["ask", "--stage", "message"]), None);
+        assert_eq!(parse(&["ask", "--stage", "disconnect"]), None);
         assert!(matches!(parse(&["ask", "--stage", "rcpt"]), Some((Command::Ask(_), None))));
         assert_eq!(parse(&["health"]), Some((Command::Health, None)));
         assert_eq!(parse(&["chek"]), None);

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::told::own;
-use crate::callout::{Asked, Asker, CalloutSet, Instance};
+use crate::callout::{Asked, Asker, CalloutSet, Content, Instance};
 use crate::rules::Explained;
 use crate::session::callout::{CalloutAnswer, CalloutId, Callouts, Fault, FaultKind, Provisos};
-use crate::session::law::{command_fault, names_postmaster, reply_fault};
-use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites};
+use crate::session::law::{command_fault, message_fault, names_postmaster, reply_fault};
+use crate::session::verdict::{CommandVerdict, MessageVerdict, Question, ReplyVerdict, Rewrites, Stage};
 use crate::smtp::{Own, Params, Path, Reply, ReplyRef};
 
 /// What is said of a refusal that is not carried out.
@@ -53,8 +53,10 @@ impl Context<'_> {
             let said = if self.is_decided(explained) {
                 "not asked, there is a verdict".to_owned()
             } else {
-                let rewrites = explained.rewrites.clone();
-                let question = rewritten(known.question(), &rewrites);
+                let (rewrites, draft) = (explained.rewrites.clone(), explained.draft.clone());
+                let question = Question { message: draft.as_ref(), ..rewritten(known.question(), &rewrites) };
+                let content = known.content.as_ref().zip(draft.clone());
+                let content = content.map(|(content, draft)| Content { draft, ..content.clone() });
                 if callouts.next(&question, reply, after) != Some(id) {
                     "not asked: when does not match".to_owned()
                 } else {
@@ -68,6 +70,7 @@ impl Context<'_> {
                                 id,
                                 &question,
                                 reply,
+                                content,
                                 self.loaded.config.limits.command_line,
                             );
                             self.heed(callouts, id, answer, &mut provisos, explained)
@@ -97,6 +100,7 @@ impl Context<'_> {
     fn is_decided(&self, explained: &Explained) -> bool {
         let ladder = matches!(explained.reply, Some(ReplyVerdict::Retry(_)));
         match &self.known.reply {
+            None if self.known.stage == Stage::Message => explained.message.verdict.is_some(),
             None => explained.command.is_some() || !super::outcome::is_sayable(&explained.rewrites),
             Some(_) => explained.otherwise.is_some() || (explained.reply.is_some() && !ladder),
         }
@@ -125,7 +129,15 @@ impl Context<'_> {
                 explained.command = verdict;
                 told.unwrap_or_else(|| "pass".to_owned())
             }
-            Ok(CalloutAnswer::Message(_) | CalloutAnswer::Reply(None)) => "pass".to_owned(),
+            Ok(CalloutAnswer::Message(answer)) => {
+                let told = self.told_message(&answer);
+                if let Some(draft) = &mut explained.draft {
+                    answer.edits.iter().for_each(|edit| draft.apply(edit));
+                }
+                explained.message.add(*answer);
+                told.unwrap_or_else(|| "pass".to_owned())
+            }
+            Ok(CalloutAnswer::Reply(None)) => "pass".to_owned(),
             Ok(CalloutAnswer::Reply(Some(ReplyVerdict::Substitute(instead))))
                 if self.spares_postmaster(callouts, id)
                     && instead.code().is_negative()
@@ -173,6 +185,9 @@ impl Context<'_> {
     fn refuse(&self, reply: &Own, explained: &mut Explained) {
         let Ok(written) = Reply::parse_written(&[&own(reply)]).map(Arc::new) else { return };
         match &self.known.reply {
+            None if self.known.stage == Stage::Message => {
+                explained.message.verdict = Some(MessageVerdict::Reply(written));
+            }
             None => explained.command = Some(CommandVerdict::Reply(written)),
             Some(heard) => {
                 // A hop's refusal is as good, unless another attempt could end better.
@@ -196,10 +211,12 @@ fn put(
     id: CalloutId,
     question: &Question<'_>,
     reply: Option<ReplyRef<'_>>,
+    content: Option<Content>,
     most: usize,
 ) -> Result<CalloutAnswer, Fault> {
     let octets = callouts.encode(id, question, reply);
     let terms = callouts.terms(id);
+    let patience = terms.timeout + terms.for_size(question.message);
     let Some(carrier) = callouts.carrier().downcast_ref::<Arc<dyn Asker>>() else {
         return Err(Fault::new(FaultKind::Unreachable, "nobody carries questions to it"));
     };
@@ -208,18 +225,21 @@ fn put(
         let asked = Asked {
             stage: question.stage,
             question: octets,
-            content: None,
+            content,
             session: who.clone(),
             transaction: Instance::default(),
         };
-        let answer = timeout(terms.timeout, carrier.ask(id, asked)).await;
+        let answer = timeout(patience, carrier.ask(id, asked)).await;
         carrier.leave(&who);
         answer
     });
-    let late = |_| Fault::new(FaultKind::TimedOut, format!("no answer within {:?}", terms.timeout));
+    let late = |_| Fault::new(FaultKind::TimedOut, format!("no answer within {patience:?}"));
     let answer = answer.map_err(late)??;
     let fault = match (&answer, reply) {
-        (CalloutAnswer::Command { rewrites, verdict, beside }, None) => {
+        (CalloutAnswer::Message(answer), None) if question.stage == Stage::Message => {
+            message_fault(answer, terms)
+        }
+        (CalloutAnswer::Command { rewrites, verdict, beside }, None) if question.stage != Stage::Message => {
             let sayable = super::outcome::is_sayable(rewrites);
             command_fault(question.stage, rewrites, verdict.as_ref(), beside.as_deref(), terms)
                 .or((!sayable).then_some("a rewritten value that has no valid form"))

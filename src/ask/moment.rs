@@ -6,10 +6,13 @@
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 
+use super::message;
+use crate::callout::Content;
 use crate::config::types::Config;
 use crate::config::{self, knows};
 use crate::log::text;
@@ -61,6 +64,9 @@ pub struct Moment {
     /// The command at other and other-reply, such as "VRFY joe"
     #[arg(long, value_name = "LINE")]
     command: Option<String>,
+    /// At message: the file that holds it, with line ends of either kind
+    #[arg(long, value_name = "FILE")]
+    message: Option<PathBuf>,
     /// Ask the callouts, too, for real; else it is said which would be asked
     #[arg(long)]
     pub(super) callouts: bool,
@@ -120,10 +126,8 @@ fn facts(moment: &Moment) -> Option<ClientFacts> {
 }
 
 fn stage(name: &str) -> Result<Stage, String> {
-    // What is asked there is about a message, which is not read here.
-    let stages = || config::stages().filter(|stage| *stage != Stage::Message);
-    stages().find(|stage| stage.as_str() == name).ok_or_else(|| {
-        let names: Vec<&str> = stages().map(Stage::as_str).collect();
+    config::stages().find(|stage| stage.as_str() == name).ok_or_else(|| {
+        let names: Vec<&str> = config::stages().map(Stage::as_str).collect();
         format!("the stages are {}", names.join(", "))
     })
 }
@@ -145,6 +149,8 @@ pub(super) struct Known<'m> {
     facts: Option<ClientFacts>,
     /// What callouts are shown of a transaction that has begun.
     supposed: Option<Supposed>,
+    /// The message, at `message`.
+    pub(super) content: Option<Content>,
 }
 
 impl fmt::Display for Known<'_> {
@@ -167,6 +173,7 @@ impl fmt::Display for Known<'_> {
             ("given as", path(self.recipient_given)),
             ("parameters", moment.parameters.clone()),
             ("command", moment.command.clone()),
+            ("message", moment.message.as_ref().map(|file| file.display().to_string())),
         ];
         for (name, fact) in facts {
             if let Some(fact) = fact {
@@ -196,6 +203,7 @@ impl<'m> Known<'m> {
             ),
             ("command", moment.command.is_some(), command),
             ("reply", !moment.reply.is_empty(), at.is_reply()),
+            ("message", moment.message.is_some(), at == Stage::Message),
         ];
         for (option, given, known) in options {
             if given && !known {
@@ -204,7 +212,11 @@ impl<'m> Known<'m> {
         }
         let needed = [
             ("helo", moment.helo.is_none() && matches!(at, Stage::Helo | Stage::HeloReply)),
-            ("sender", moment.sender.is_none() && matches!(at, Stage::Mail | Stage::MailReply)),
+            ("message", moment.message.is_none() && at == Stage::Message),
+            (
+                "sender",
+                moment.sender.is_none() && matches!(at, Stage::Mail | Stage::MailReply | Stage::Message),
+            ),
             ("recipient", moment.recipient.is_none() && matches!(at, Stage::Rcpt | Stage::RcptReply)),
             ("command", moment.command.is_none() && command),
             ("reply", moment.reply.is_empty() && at.is_reply()),
@@ -217,6 +229,9 @@ impl<'m> Known<'m> {
         let (listener, listener_name, upstream) = wrong.listener(moment, config);
         let sender = wrong.path("sender", moment.sender.as_deref(), true);
         let begun = sender.filter(|_| at != Stage::Mail);
+        let recipient = wrong.path("recipient", moment.recipient.as_deref(), false);
+        let recipient_given = wrong.path("recipient-given", moment.recipient_given.as_deref(), false);
+        let supposed = begun.map(|sender| Supposed::new(sender, moment.size, Instant::now()));
         let known = Self {
             stage: at,
             listener,
@@ -225,9 +240,13 @@ impl<'m> Known<'m> {
             moment,
             sender,
             facts: facts(moment),
-            supposed: begun.map(|sender| Supposed::new(sender, moment.size, Instant::now())),
-            recipient: wrong.path("recipient", moment.recipient.as_deref(), false),
-            recipient_given: wrong.path("recipient-given", moment.recipient_given.as_deref(), false),
+            supposed: match recipient.filter(|_| at == Stage::Message) {
+                Some(to) => supposed.map(|supposed| supposed.with_recipient(to, recipient_given)),
+                None => supposed,
+            },
+            content: wrong.message(moment.message.as_deref()),
+            recipient,
+            recipient_given,
             params: wrong.parameters(moment.parameters.as_deref()),
             command: wrong.command(moment.command.as_deref()),
             reply: wrong.reply(&moment.reply),
@@ -259,15 +278,16 @@ impl<'m> Known<'m> {
             authenticated: self.moment.authenticated || self.moment.login.is_some(),
             mechanism: None,
             sender: self.sender,
-            recipient: self.recipient,
-            recipient_given: self.recipient_given.or(self.recipient),
-            recipients: 0,
+            // All recipients of a message are in its envelope.
+            recipient: self.recipient.filter(|_| self.stage != Stage::Message),
+            recipient_given: self.recipient_given.or(self.recipient).filter(|_| self.stage != Stage::Message),
+            recipients: usize::from(self.stage == Stage::Message && self.recipient.is_some()),
             envelope: self.supposed.as_ref().map(Supposed::envelope),
             params: self.params,
             size: self.moment.size.or(self.params.size()),
             verb,
             argument: b"",
-            message: None,
+            message: self.content.as_ref().map(|content| &content.draft),
         }
     }
 }
@@ -318,6 +338,12 @@ impl Wrong {
                 None
             }
         }
+    }
+
+    fn message(&mut self, file: Option<&std::path::Path>) -> Option<Content> {
+        let file = file?;
+        let read = message::read(file);
+        read.map_err(|error| self.add("message", format_args!("{}: {error}", file.display()))).ok()
     }
 
     fn reply(&mut self, given: &[String]) -> Option<Reply> {

@@ -4,16 +4,19 @@
 //! **Never**: knows what a hop will answer; where that decides, both ways are told.
 
 use super::Context;
-use super::told::{last_words, lines, own};
+use super::told::{changes, last_words, lines, own};
 use crate::log::text;
 use crate::rules::Explained;
 use crate::session::route::PoolId;
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, Rung, Stage};
+use crate::session::verdict::{
+    CommandVerdict, MessageAnswer, MessageVerdict, ReplyVerdict, Rewrites, Rung, Stage,
+};
 use crate::smtp::{Params, Path, Reply, own};
 
 impl Context<'_> {
     pub(super) fn outcome(&self, explained: &Explained) -> Vec<String> {
         match &self.known.reply {
+            None if self.known.stage == Stage::Message => self.of_message(&explained.message),
             None => self.of_command(&explained.rewrites, explained.command.as_ref()),
             Some(reply) => self.of_reply(reply, explained),
         }
@@ -36,6 +39,29 @@ impl Context<'_> {
             Some(CommandVerdict::Route(pool)) => vec![self.goes(rewrites, self.pool(*pool))],
             Some(CommandVerdict::Accept) | None => vec![self.goes(rewrites, self.known.upstream)],
         }
+    }
+
+    fn of_message(&self, answer: &MessageAnswer) -> Vec<String> {
+        let upstream = match &answer.verdict {
+            Some(MessageVerdict::Reply(reply)) => {
+                return vec![
+                    format!("the client hears {}", lines(reply)),
+                    "no hop is given the message".to_owned(),
+                ];
+            }
+            Some(MessageVerdict::Disconnect(reply)) => return self.of_end(reply.as_deref()),
+            Some(MessageVerdict::Discard) => {
+                return vec![
+                    format!("the client hears {}", own(&own::DISCARDED)),
+                    "nobody is given the message".to_owned(),
+                ];
+            }
+            Some(MessageVerdict::Route(pool)) if !self.is_bound(*pool) => self.pool(*pool),
+            Some(MessageVerdict::Route(_) | MessageVerdict::Accept) | None => self.known.upstream,
+        };
+        let changed = changes(answer);
+        let with = if changed.is_empty() { "as it came".to_owned() } else { changed.join(", ") };
+        vec![format!("the message goes to upstream {upstream}: {with}")]
     }
 
     fn of_reply(&self, reply: &Reply, explained: &Explained) -> Vec<String> {

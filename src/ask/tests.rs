@@ -235,7 +235,8 @@ fn options_that_do_not_go_together_are_all_told() {
         "--command is VRFY, EXPN, HELP, NOOP, ETRN or one of forward_verbs, with its argument\n"
     );
     assert_eq!(wrong("--stage rcpt"), "--recipient is needed at rcpt\n");
-    let unknown = Typed::try_parse_from(["ask", "--stage", "message"]).map(|_| ()).unwrap_err().to_string();
+    let unknown =
+        Typed::try_parse_from(["ask", "--stage", "disconnect"]).map(|_| ()).unwrap_err().to_string();
     assert!(unknown.contains("the stages are connect, connect-reply, helo,"), "{unknown}");
 }
 
@@ -369,4 +370,95 @@ what would happen:
         assert!(line.starts_with(said), "{options}: {text}");
         assert!(text.contains(&format!("\nwhat would happen:\n  {happens}\n")), "{options}: {text}");
     }
+}
+
+/// A message is asked about as the rules before have edited it, and by a service as all before have.
+#[test]
+fn messages() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("message.eml");
+    let attached = "Content-Type: application/x-msdownload; name=\"a.exe\"";
+    std::fs::write(&file, format!("Subject: x\nX-Internal: y\n{attached}\n\ntext\n")).unwrap();
+    let service = directory(&[
+        ("trap@example.com", r#"{"reply": "554 5.7.1 Not to the trap"}"#),
+        (
+            "X-Seen",
+            r#"{"change_header": [{"name": "Subject", "field": "Subject: [seen] x"}], "add_recipient": "archive@example.com"}"#,
+        ),
+    ]);
+    let config = format!(
+        "listeners: [{{ address: \"127.0.0.1:2525\", upstream: main }}]\n\
+         upstreams: {{ main: {{ hosts: [mx.example.com] }}, legacy: {{ hosts: [old.example.com] }} }}\n\
+         rules:\n\
+         - {{ name: seen, stages: message, do: {{ remove_header: X-Internal, add_header: \"X-Seen: yes\" }} }}\n\
+         - {{ name: again, stages: message, match: {{ header: {{ name: X-Internal }} }}, do: accept }}\n\
+         - {{ name: programs, stages: message, match: {{ attachment: \"*.exe\", recipient: \"*@strict.example\" }}, \
+              do: {{ reply: \"554 5.7.1 No programs\" }} }}\n\
+         - {{ name: old, stages: message, match: {{ recipient: \"*@old.example\" }}, do: {{ route: {{ upstream: legacy }} }} }}\n\
+         callouts:\n\
+         - {{ name: filter, type: http, url: \"http://{service}/\", stages: message }}\n"
+    );
+    let asked = |options: &str| {
+        let loaded = load_text("proxy.yaml", &config, std::iter::empty()).unwrap();
+        let file = file.display().to_string();
+        let fixed = ["ask", "--stage", "message", "--message", &file, "--sender", "a@example.org"];
+        let typed = Typed::parse_from(fixed.into_iter().chain(options.split(' ')));
+        let text = ask(&loaded, &typed.moment).unwrap();
+        text.split_once("\n\n").unwrap().1.to_owned()
+    };
+    assert_eq!(
+        asked("--recipient b@example.com"),
+        "rule seen (proxy.yaml:4): remove header X-Internal, add header X-Seen: yes
+rule again (proxy.yaml:5): does not match: header
+rule programs (proxy.yaml:6): does not match: recipient
+rule old (proxy.yaml:7): does not match: recipient
+callout filter (proxy.yaml:9): would be asked; --callouts asks it
+
+what would happen:
+  the message goes to upstream main: remove header X-Internal, add header X-Seen: yes
+"
+    );
+    for (options, line, happens) in [
+        (
+            "--recipient b@strict.example",
+            "rule programs (proxy.yaml:6): reply 554 5.7.1 No programs",
+            "the client hears 554 5.7.1 No programs\n  no hop is given the message",
+        ),
+        (
+            "--recipient b@strict.example --callouts",
+            "callout filter (proxy.yaml:9): not asked, there is a verdict",
+            "the client hears 554 5.7.1 No programs\n  no hop is given the message",
+        ),
+        (
+            "--recipient b@old.example",
+            "rule old (proxy.yaml:7): route upstream legacy",
+            "the message goes to upstream legacy: remove header X-Internal, add header X-Seen: yes",
+        ),
+        (
+            "--recipient b@example.com --callouts",
+            "callout filter (proxy.yaml:9): change header Subject (1) to Subject: [seen] x, add recipient <archive@example.com>",
+            "the message goes to upstream main: remove header X-Internal, add header X-Seen: yes, \
+             change header Subject (1) to Subject: [seen] x, add recipient <archive@example.com>",
+        ),
+        (
+            "--recipient trap@example.com --callouts",
+            "callout filter (proxy.yaml:9): reply 554 5.7.1 Not to the trap",
+            "the client hears 554 5.7.1 Not to the trap\n  no hop is given the message",
+        ),
+    ] {
+        let text = asked(options);
+        assert!(text.contains(&format!("{line}\n")), "{options}: {text}");
+        assert!(text.ends_with(&format!("\nwhat would happen:\n  {happens}\n")), "{options}: {text}");
+    }
+    let fault = |options: &[&str]| self::asked(options).unwrap_err();
+    assert_eq!(
+        fault(&["--stage", "message"]),
+        "--message is needed at message\n--sender is needed at message\n"
+    );
+    assert_eq!(
+        fault(&["--stage", "data", "--message", "x"]),
+        "--message is not known at data\n--message x: No such file or directory (os error 2)\n"
+    );
+    let missing = fault(&["--stage", "message", "--sender", "a@b.example", "--message", "/nonexistent"]);
+    assert_eq!(missing, "--message /nonexistent: No such file or directory (os error 2)\n");
 }

@@ -5,10 +5,13 @@
 
 use super::Context;
 use crate::log::text;
+use crate::message::Edit;
 use crate::rules::Says;
 use crate::session::callout::Beside;
 use crate::session::route::PoolId;
-use crate::session::verdict::{CommandVerdict, ReplyVerdict, Rewrites, RuleId, Rules, Rung};
+use crate::session::verdict::{
+    CommandVerdict, EnvelopeEdit, MessageAnswer, MessageVerdict, ReplyVerdict, Rewrites, RuleId, Rules, Rung,
+};
 use crate::smtp::{Reply, own};
 
 impl Context<'_> {
@@ -19,6 +22,9 @@ impl Context<'_> {
             Says::Command(rewrites, verdict) => {
                 let told = self.told_command(rewrites, verdict.as_ref(), None);
                 told.unwrap_or_else(|| "matches, and changes nothing".to_owned())
+            }
+            Says::Message(answer) => {
+                self.told_message(answer).unwrap_or_else(|| "matches, and changes nothing".to_owned())
             }
             Says::Reply(verdict) => self.told_reply(verdict),
             Says::Otherwise(verdict) => format!("if that fails: {}", self.told_reply(verdict)),
@@ -77,6 +83,19 @@ impl Context<'_> {
         }
     }
 
+    /// Changes of a message and a verdict; `None`: neither.
+    pub(super) fn told_message(&self, answer: &MessageAnswer) -> Option<String> {
+        let mut parts = changes(answer);
+        parts.extend(answer.verdict.as_ref().map(|verdict| match verdict {
+            MessageVerdict::Reply(reply) => format!("reply {}", lines(reply)),
+            MessageVerdict::Route(pool) => format!("route upstream {}", self.pool(*pool)),
+            MessageVerdict::Discard => "discard".to_owned(),
+            MessageVerdict::Accept => "accept".to_owned(),
+            MessageVerdict::Disconnect(reply) => format!("disconnect {}", last_words(reply.as_deref())),
+        }));
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
     pub(super) fn told_reply(&self, verdict: &ReplyVerdict) -> String {
         match verdict {
             ReplyVerdict::Substitute(reply) => format!("substitute {}", lines(reply)),
@@ -97,6 +116,27 @@ impl Context<'_> {
         // A map can say of a recipient that it stays where it is.
         if parts.is_empty() { "the same again".to_owned() } else { parts.join(" ") }
     }
+}
+
+/// What is changed of a message and of its envelope.
+pub(super) fn changes(answer: &MessageAnswer) -> Vec<String> {
+    let field = |field: &[u8]| text(field.trim_ascii_end());
+    let of_message = answer.edits.iter().map(|edit| match edit {
+        Edit::Insert { at: 0, field: new } => format!("add header {}", field(new)),
+        Edit::Insert { at, field: new } => format!("add header {} in place {at}", field(new)),
+        Edit::Append(new) => format!("add header {} behind all others", field(new)),
+        Edit::Change { name, nth, field: new } => format!("change header {name} ({nth}) to {}", field(new)),
+        Edit::Delete { name, nth } => format!("remove header {name} ({nth})"),
+        Edit::DeleteAll(name) => format!("remove header {name}"),
+        Edit::Header(fields) => format!("another header, of {} fields", fields.len()),
+        Edit::Body(body) => format!("another body, of {} octets", body.len()),
+    });
+    let of_envelope = answer.envelope.iter().map(|edit| match edit {
+        EnvelopeEdit::Sender { path, .. } => format!("rewrite sender <{}>", text(path)),
+        EnvelopeEdit::Add { path, .. } => format!("add recipient <{}>", text(path)),
+        EnvelopeEdit::Remove(path) => format!("remove recipient <{}>", text(path)),
+    });
+    of_message.chain(of_envelope).collect()
 }
 
 /// What the client hears before it is closed.

@@ -8,7 +8,8 @@
 use super::RuleSet;
 use super::condition::Facts;
 use super::{OnReply, Rule};
-use crate::session::verdict::{CommandVerdict, Question, ReplyVerdict, Rewrites, RuleId};
+use crate::message::Draft;
+use crate::session::verdict::{CommandVerdict, MessageAnswer, Question, ReplyVerdict, Rewrites, RuleId};
 use crate::smtp::ReplyRef;
 
 /// What the rules of a stage say.
@@ -24,6 +25,10 @@ pub struct Explained {
     pub reply: Option<ReplyVerdict>,
     /// Where that is a ladder: what decides about the reply if the ladder fails.
     pub otherwise: Option<ReplyVerdict>,
+    /// What is changed of a message, and what decides about it.
+    pub message: MessageAnswer,
+    /// The message with that.
+    pub draft: Option<Draft>,
 }
 
 /// What one rule says.
@@ -37,6 +42,8 @@ pub enum Says {
     Command(Rewrites, Option<CommandVerdict>),
     /// It decides about the reply.
     Reply(ReplyVerdict),
+    /// It changes the message, decides about it, both, or finds everything as it would have it.
+    Message(MessageAnswer),
     /// It decides about the reply if the ladder of the rule that has decided fails.
     Otherwise(ReplyVerdict),
     /// It is not asked: another has decided.
@@ -100,6 +107,29 @@ impl RuleSet {
             };
             explained.said.push((id, says));
         }
+        explained
+    }
+
+    /// Asks about a message, and says why.
+    pub fn explain_message(&self, question: &Question<'_>) -> Explained {
+        let mut explained = Explained::default();
+        let mut facts = Facts::new(question, None);
+        let mut decided = None;
+        for (id, rule) in self.at(question) {
+            let says = match decided {
+                Some(by) => Says::NotAsked(by),
+                None => match rule.speak_of_message(&mut facts) {
+                    Some(said) => {
+                        decided = said.verdict.is_some().then_some(id);
+                        explained.message.add(said.clone());
+                        Says::Message(said)
+                    }
+                    None => rule.silent(&facts),
+                },
+            };
+            explained.said.push((id, says));
+        }
+        explained.draft = facts.message().cloned();
         explained
     }
 

@@ -179,10 +179,8 @@ impl Rules for RuleSet {
             if said.is_edit() || said.verdict.is_some() {
                 by.push(id);
             }
-            answer.edits.extend(said.edits);
-            answer.envelope.extend(said.envelope);
-            if said.verdict.is_some() {
-                answer.verdict = said.verdict;
+            answer.add(said);
+            if answer.verdict.is_some() {
                 break;
             }
         }

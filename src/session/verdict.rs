@@ -15,7 +15,7 @@ use super::facts::ClientFacts;
 use super::route::{Domain, PoolId};
 pub use super::stage::{Giver, RuleId, Stage, Stages};
 pub use super::transaction::FRAME;
-use super::transaction::{Mail, Needs, Prepended, Spoken, Transaction};
+use super::transaction::{Mail, Needs, Prepended, Recipient, Spoken, Transaction};
 use crate::message::{Draft, Edit};
 use crate::smtp::{Params, Path, Reply, ReplyRef, SessionId, Verb};
 
@@ -140,6 +140,14 @@ impl Supposed {
         })
     }
 
+    /// And this recipient was taken, as it was given and as it went upstream.
+    pub fn with_recipient(mut self, sent: Path<'_>, given: Option<Path<'_>>) -> Self {
+        let given = given.map(|given| given.as_bytes().into());
+        let sent = Spoken::given(sent, Params::default());
+        self.0.recipients.push(Recipient { sent, given, added: false });
+        self
+    }
+
     /// As a question shows it.
     pub fn envelope(&self) -> Envelope<'_> {
         Envelope(&self.0)
@@ -235,6 +243,13 @@ pub struct MessageAnswer {
 }
 
 impl MessageAnswer {
+    /// What is said after it.
+    pub fn add(&mut self, more: MessageAnswer) {
+        self.edits.extend(more.edits);
+        self.envelope.extend(more.envelope);
+        self.verdict = more.verdict;
+    }
+
     /// Whether it changes anything.
     pub fn is_edit(&self) -> bool {
         !self.edits.is_empty() || !self.envelope.is_empty()
