@@ -40,6 +40,8 @@ mod proxy_protocol;
 mod raw;
 #[path = "process/refused.rs"]
 mod refused;
+#[path = "support/refuser.rs"]
+mod refuser;
 #[path = "process/reload.rs"]
 mod reload;
 #[allow(dead_code, reason = "shared with interop; not every test program uses all of it")]

@@ -3,9 +3,10 @@
 //! In:    `examples/directory.py` with a table of its own, one or two real MTAs, real clients.
 //! Out:   trials: recipients rewritten, unknown ones refused, refused ones tried at another address and at a second
 //!        Postfix; a sender refused; a reply in other words; the directory gone; in `secure`, TLS and HTTP/2; in `shown`,
-//!        services that are shown messages.
+//!        services that are shown messages; in `alone`, each kind of callout at each stage.
 //! Never: looks inside gatepost or a service: what the client heard and what the MTAs heard and stored is the proof.
 
+mod alone;
 mod nginx;
 mod secure;
 mod shown;
@@ -49,6 +50,7 @@ pub fn trials() -> Vec<Trial> {
     ];
     trials.extend(secure::trials());
     trials.extend(shown::trials());
+    trials.extend(alone::trials());
     trials
 }
 

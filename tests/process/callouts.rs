@@ -163,7 +163,7 @@ fn every_fault_at_every_stage_under_load() {
 #[test]
 fn callouts_in_shadow_change_nothing() {
     let hop = Hop::start("hop.example");
-    let refuses = crate::refused::service();
+    let refuses = crate::refuser::start();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let stages = SESSION.iter().flat_map(|(_, _, stages)| *stages).copied();
     // Where a message is kept to be shown, nobody is asked about the hop's word on DATA.

@@ -5,13 +5,14 @@
 //!        says who refused what.
 //! Never: has more refusals in one gatepost than its log writes in a second.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use socket2::{Domain, Socket, Type};
 
 use super::gate::{Gate, free_address};
+use crate::refuser;
 use crate::scratch::{PATIENCE, wait_for};
 
 /// A session, command by command, and the stages that are asked meanwhile.
@@ -63,7 +64,7 @@ fn by_a_rule() {
 
 #[test]
 fn by_a_callout() {
-    let service = service();
+    let service = refuser::start();
     for stages in [COMMANDS, REPLIES] {
         let callouts: String = stages
             .iter()
@@ -252,28 +253,6 @@ fn gate(more: &str) -> (Gate, SocketAddr) {
         Ok(())
     });
     (Gate::start(&format!("{{ hosts: [\"{hop}\"] }}"), more), hop)
-}
-
-/// A service that refuses at every stage.
-pub fn service() -> SocketAddr {
-    serve(|mut stream| {
-        let mut reader = BufReader::new(stream);
-        loop {
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                if reader.read_line(&mut head)? == 0 {
-                    return Ok(());
-                }
-            }
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-            reader.read_exact(&mut vec![0; length.unwrap_or(0)])?;
-            let stage = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-            let verdict = if stage.ends_with("-reply") { "substitute" } else { "reply" };
-            let body = format!("{{\"{verdict}\":\"554 5.7.1 No {stage} by callout\"}}");
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
-            write!(stream, "{head}{}\r\n\r\n{body}", body.len())?;
-        }
-    })
 }
 
 fn serve(dialog: impl Fn(&TcpStream) -> std::io::Result<()> + Copy + Send + 'static) -> SocketAddr {

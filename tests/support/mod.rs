@@ -31,6 +31,7 @@ pub mod peers;
 pub mod policy;
 pub mod postfix;
 pub mod raw;
+pub mod refuser;
 pub mod room;
 pub mod scratch;
 pub mod scripted;
