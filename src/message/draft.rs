@@ -134,15 +134,26 @@ impl Draft {
             return rope;
         }
         let header = self.message.header.len() as u64;
+        let line_end = || Strand::Put(b"\r\n"[..].into());
+        // The last field of a message that ends with it may lack its line end: what follows is not of it.
+        let mut is_cut_off = false;
         match &self.fields {
-            None => join(&mut rope, Strand::Spool(0..header)),
+            None => {
+                is_cut_off = header > 0 && !self.message.header.ends_with(b"\n");
+                join(&mut rope, Strand::Spool(0..header));
+            }
             Some(lines) => lines.iter().for_each(|line| {
+                if std::mem::take(&mut is_cut_off) {
+                    join(&mut rope, line_end());
+                }
                 join(
                     &mut rope,
                     match line {
                         Line::Put(octets) => Strand::Put(Arc::clone(octets)),
                         Line::Came(place) => {
                             let octets = &self.message.fields[*place].octets;
+                            let (start, end) = (octets.start as usize, octets.end as usize);
+                            is_cut_off = !self.message.header[start..end].ends_with(b"\n");
                             Strand::Spool(u64::from(octets.start)..u64::from(octets.end))
                         }
                     },
@@ -151,9 +162,12 @@ impl Draft {
         }
         let separator = u64::from(self.message.separator);
         let body = self.body();
+        if is_cut_off && !body.is_empty() {
+            join(&mut rope, line_end());
+        }
         match separator {
             // Nothing parted them: a body that begins without an empty line is no header's next line.
-            0 if !body.is_empty() => join(&mut rope, Strand::Put(b"\r\n"[..].into())),
+            0 if !body.is_empty() => join(&mut rope, line_end()),
             0 => {}
             _ => join(&mut rope, Strand::Spool(header..header + separator)),
         }

@@ -8,6 +8,8 @@
 //! RFC 6376 3.4.2 (relaxed headers), 3.5 (tags), 5.4.2 (fields of one name, from the bottom up); RFC 8617 4.1.2
 //! (ARC-Message-Signature); RFC 1847 2.1 (multipart/signed); RFC 8551 3.5.
 
+use std::collections::HashMap;
+
 use super::{Draft, Field};
 
 /// How a message may be signed.
@@ -78,11 +80,13 @@ impl Draft {
         if self.has_another_body() {
             return kept.next().is_some();
         }
-        kept.any(|signature| {
+        let Some(first) = kept.next() else { return false };
+        let (came, now) = (by_name(self.message().fields()), by_name(self.fields()));
+        std::iter::once(first).chain(kept).any(|signature| {
             let signature = Tags::of(signature.value());
             signature.names().any(|(name, times)| {
-                covered(self.message().fields(), &name, times, signature.relaxed)
-                    != covered(self.fields(), &name, times, signature.relaxed)
+                covered(&came, &name, times, signature.relaxed)
+                    != covered(&now, &name, times, signature.relaxed)
             })
         })
     }
@@ -139,16 +143,22 @@ impl Tags {
     }
 }
 
+/// Fields by their names in lower case: thousands of them are looked up for thousands of names.
+type ByName<'a> = HashMap<Vec<u8>, Vec<Field<'a>>>;
+
+fn by_name<'a>(fields: impl Iterator<Item = Field<'a>>) -> ByName<'a> {
+    let mut by_name = ByName::new();
+    for field in fields {
+        by_name.entry(field.name().to_ascii_lowercase()).or_default().push(field);
+    }
+    by_name
+}
+
 /// The last so many fields of a name, the last one first.
-fn covered<'a>(
-    fields: impl Iterator<Item = Field<'a>>,
-    name: &str,
-    times: usize,
-    relaxed: bool,
-) -> Vec<Vec<u8>> {
-    let named: Vec<Field<'a>> = fields.filter(|field| field.is(name)).collect();
-    let form = |field: &Field<'a>| if relaxed { compact(field.value()) } else { field.octets().to_vec() };
-    named.iter().rev().take(times).map(form).collect()
+fn covered(fields: &ByName<'_>, name: &str, times: usize, relaxed: bool) -> Vec<Vec<u8>> {
+    let named = fields.get(name.as_bytes()).into_iter().flatten();
+    let form = |field: &Field<'_>| if relaxed { compact(field.value()) } else { field.octets().to_vec() };
+    named.rev().take(times).map(form).collect()
 }
 
 /// A value on one line, with single spaces.

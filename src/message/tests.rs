@@ -242,3 +242,36 @@ fn signatures_by_the_thousand_cost_little() {
     assert_eq!(draft.broken(), [Signature::Dkim]);
     assert!(began.elapsed() < std::time::Duration::from_millis(500), "{:?}", began.elapsed());
 }
+
+/// Signatures that name what is not there, before as many fields as a header has room for.
+#[test]
+fn names_of_fields_by_the_thousand_cost_little() {
+    let names: Vec<String> = (0..200).map(|n| format!("x{n}")).collect();
+    let one = |kind: &str| format!("{kind}: c=relaxed; h={}\r\n", names.join(":"));
+    let mut header = one("DKIM-Signature").repeat(10) + &one("ARC-Message-Signature").repeat(10);
+    header += &"a:\r\n".repeat((HEADER - header.len()) / 4 - 20);
+    let mut draft = Arc::new(read(signed(&header).as_bytes(), 1 << 20)).draft();
+    draft.apply(&insert("X-Seen: yes"));
+    let began = std::time::Instant::now();
+    assert_eq!(draft.broken(), []);
+    assert!(began.elapsed() < std::time::Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_field_that_is_cut_off_takes_nothing_in() {
+    let came = b"A: b\r\nSubject: x";
+    let append = Edit::Append(b"X-Spam: yes\r\n"[..].into());
+    let (first, gone) = (insert("X: y"), delete("A", 1));
+    let body = Edit::Body(b"Bcc: all@x\r\nnew\r\n"[..].into());
+    for (edits, expected) in [
+        (vec![&append], "A: b\r\nSubject: x\r\nX-Spam: yes\r\n"),
+        (vec![&body], "A: b\r\nSubject: x\r\n\r\nBcc: all@x\r\nnew\r\n"),
+        (vec![&append, &body], "A: b\r\nSubject: x\r\nX-Spam: yes\r\n\r\nBcc: all@x\r\nnew\r\n"),
+        (vec![&first], "X: y\r\nA: b\r\nSubject: x"),
+        (vec![&gone, &body], "Subject: x\r\n\r\nBcc: all@x\r\nnew\r\n"),
+    ] {
+        let mut draft = Arc::new(read(came, 1000)).draft();
+        edits.iter().for_each(|edit| draft.apply(edit));
+        assert_eq!(written(&draft, came), expected, "{edits:?}");
+    }
+}

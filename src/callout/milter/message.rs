@@ -101,11 +101,16 @@ impl Conversation {
         let mut said = self.event(Occasion::Eom, command::END_OF_MESSAGE, &[], milter).await?;
         while let Said::Change(change) = said {
             octets += change.octets();
-            most -= usize::from(!matches!(change, Change::Body(_)));
-            if octets > super::BODY || most == 0 {
-                let what = format!("{} changes, or more than {} octets of them", super::CHANGES, super::BODY);
+            let counts = !matches!(change, Change::Body(_));
+            if octets > super::BODY || (counts && most == 0) {
+                let what = format!(
+                    "more than {} changes, or more than {} octets of them",
+                    super::CHANGES,
+                    super::BODY
+                );
                 return malformed(what);
             }
+            most -= usize::from(counts);
             changes.push(change);
             said = self.wire.said(&self.options).await?;
         }
