@@ -10,7 +10,7 @@
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::{Scan, decoded};
+use super::{Scan, decoded, name_of};
 
 /// How deep parts may stand in parts.
 const DEPTH: usize = 20;
@@ -100,12 +100,21 @@ impl Mime {
         if !self.is_boundary(&line)
             && let Some(header) = &mut self.header
         {
-            if line.trim_ascii().is_empty() {
+            let folded = line.starts_with(b" ") || line.starts_with(b"\t");
+            if matches!(&*line, b"\r\n" | b"\n") {
                 self.end_header();
             } else if header.len() + line.len() > HEADER {
                 self.fault = true;
-            } else {
+            } else if folded && header.is_empty() {
+                // Some pass it over, to some the header is over.
+                self.fault = true;
+            } else if folded || name_of(&line).is_some() {
                 header.extend_from_slice(&line);
+            } else {
+                // The body begins without an empty line, here as in `Scan`; others may read on.
+                self.fault = true;
+                self.end_header();
+                self.is_boundary(&line);
             }
         }
         line.clear();
@@ -117,10 +126,17 @@ impl Mime {
         let Some(said) = line.strip_prefix(b"--").map(<[u8]>::trim_ascii_end) else { return false };
         let end = |around: &Around| {
             let rest = said.strip_prefix(&around.boundary[..])?;
-            if rest.is_empty() { Some(false) } else { rest.starts_with(b"--").then_some(true) }
+            if rest.is_empty() { Some(false) } else { (rest == b"--").then_some(true) }
+        };
+        // Text behind what would be the last one: some take it for that.
+        let odd = |around: &Around| {
+            said.strip_prefix(&around.boundary[..]).is_some_and(|rest| rest.starts_with(b"--"))
         };
         let found = self.around.iter().enumerate().rev().find_map(|(at, around)| Some((at, end(around)?)));
-        let Some((at, last)) = found else { return false };
+        let Some((at, last)) = found else {
+            self.fault |= self.around.iter().any(odd);
+            return false;
+        };
         self.end_header();
         self.around.truncate(at + 1);
         self.messages = self.around[at].messages;
@@ -139,18 +155,26 @@ impl Mime {
         scan.take(&header);
         let header = scan.finish();
         let mut part = Part::default();
+        // Of two of them readers take one or the other.
+        let count = |name: &str| header.fields().filter(|field| field.is(name)).count();
+        self.fault |= count("Content-Type") > 1 || count("Content-Disposition") > 1;
         for field in header.fields() {
-            let key = match field.name() {
-                name if name.eq_ignore_ascii_case(b"Content-Type") => "name",
-                name if name.eq_ignore_ascii_case(b"Content-Disposition") => "filename",
-                _ => continue,
-            };
+            let is_type = field.is("Content-Type");
+            if !is_type && !field.is("Content-Disposition") {
+                continue;
+            }
             let line = unfolded(field.value());
-            let Some(content) = content(&line) else { continue };
+            let Some(content) = content(&line) else {
+                self.fault = true;
+                continue;
+            };
+            // Where the type or disposition is left out, its first parameter is taken for it.
+            self.fault |= content.c_type.is_empty() || content.c_type.contains('=');
             let named =
                 |attribute: &&mail_parser::Attribute<'_>, key: &str| attribute.name.eq_ignore_ascii_case(key);
             let attributes = content.attributes.as_deref().unwrap_or_default();
-            for name in attributes.iter().filter(|attribute| named(attribute, key)) {
+            let names = attributes.iter().filter(|one| named(one, "name") || named(one, "filename"));
+            for name in names {
                 let name = decoded(name.value.as_bytes());
                 self.names += name.len();
                 if self.names > NAMES {
@@ -159,12 +183,16 @@ impl Mime {
                     part.names.push(name.into());
                 }
             }
-            if key == "name" && part.media.is_empty() {
+            if is_type && part.media.is_empty() {
                 let sub = content.c_subtype.as_deref().unwrap_or_default();
                 part.media = format!("{}/{sub}", content.c_type).to_ascii_lowercase().into();
-                let boundary = attributes.iter().find(|attribute| named(attribute, "boundary"));
-                let boundary = boundary.map(|boundary| boundary.value.as_bytes().to_vec());
+                let mut boundaries = attributes.iter().filter(|attribute| named(attribute, "boundary"));
+                let boundary = boundaries.next().map(|boundary| boundary.value.as_bytes().to_vec());
                 if part.media.starts_with("multipart/") {
+                    // Which of two is meant, whether it is decoded, and whether its last space counts, nobody agrees on.
+                    let encoded = memchr::memmem::find(&line, b"=?").is_some();
+                    let spaced = boundary.as_ref().is_some_and(|boundary| boundary.ends_with(b" "));
+                    self.fault |= boundaries.next().is_some() || encoded || spaced;
                     self.open(boundary.unwrap_or_default(), &*part.media == "multipart/digest");
                 }
             }
@@ -173,7 +201,15 @@ impl Mime {
             let digest = self.around.last().is_some_and(|around| around.digest);
             part.media = if digest { "message/rfc822" } else { "text/plain" }.into();
         }
-        if matches!(&*part.media, "message/rfc822" | "message/global") {
+        let encoding = header.fields().find(|field| field.is("Content-Transfer-Encoding"));
+        let encoded = encoding.is_some_and(|field| {
+            let value = field.value().trim_ascii();
+            value.eq_ignore_ascii_case(b"base64") || value.eq_ignore_ascii_case(b"quoted-printable")
+        });
+        // One in pieces, or encoded against RFC 2046 5.2, is not looked into.
+        self.fault |= &*part.media == "message/partial";
+        if matches!(&*part.media, "message/rfc822" | "message/global" | "message/news") {
+            self.fault |= encoded;
             if self.around.len() + self.messages < DEPTH {
                 self.messages += 1;
                 self.header = Some(Vec::new());
@@ -198,10 +234,16 @@ impl Mime {
     }
 }
 
-/// A value in one line.
+/// A value in one line. Between two encoded words there is nothing (RFC 2047 6.2).
 fn unfolded(value: &[u8]) -> Vec<u8> {
-    let words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let mut line = words.collect::<Vec<_>>().join(&b' ');
+    let mut line: Vec<u8> = Vec::with_capacity(value.len() + 1);
+    for word in value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+        let goes_on = line.ends_with(b"?=") && word.starts_with(b"=?");
+        if !line.is_empty() && !goes_on {
+            line.push(b' ');
+        }
+        line.extend_from_slice(word);
+    }
     line.push(b'\n');
     line
 }
@@ -252,6 +294,46 @@ mod tests {
                 false,
             ),
             ("Content-Type: multipart/mixed\r\n\r\n", "multipart/mixed", true),
+            // What readers do not agree on is a fault, and what may be there is found where it can be.
+            (
+                "Content-Type: multipart/mixed; boundary=x\r\n--x\r\nContent-Disposition: a; filename=b.exe\r\n\r\n",
+                "multipart/mixed; text/plain b.exe",
+                true,
+            ),
+            (
+                "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nA: b\r\n \r\n\
+                 Content-Disposition: a; filename=b.exe\r\n\r\n",
+                "multipart/mixed; text/plain b.exe",
+                false,
+            ),
+            (
+                "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x--y\r\n--x\r\n x\r\n\
+                 Content-Disposition: a; filename=b.exe\r\n\r\n",
+                "multipart/mixed; text/plain b.exe",
+                true,
+            ),
+            (
+                "Content-Disposition: a; filename=\"=?utf-8?Q?evil.e?=\r\n =?utf-8?Q?xe?=\"\r\n\r\n",
+                "text/plain evil.exe",
+                false,
+            ),
+            ("Content-Type: multipart/mixed; boundary=\"=?utf-8?Q?x?=\"\r\n\r\n", "multipart/mixed", true),
+            ("Content-Type: multipart/mixed; boundary=x; boundary=y\r\n\r\n", "multipart/mixed", true),
+            ("Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n", "a/b", true),
+            ("Content-Disposition: filename=b.exe\r\n\r\n", "text/plain", true),
+            ("Content-Disposition: ; filename=b.exe\r\n\r\n", "text/plain", true),
+            ("Content-Disposition: a; name=b.exe\r\n\r\n", "text/plain b.exe", false),
+            (
+                "Content-Type: message/news\r\n\r\nContent-Type: a/b; name=c\r\n\r\n",
+                "message/news; a/b c",
+                false,
+            ),
+            ("Content-Type: message/partial\r\n\r\n", "message/partial", true),
+            (
+                "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: Base64\r\n\r\nAAAA\r\n",
+                "message/rfc822; text/plain",
+                true,
+            ),
         ];
         for (octets, expected, fault) in table {
             for piece in [1, 2, 7, 1000] {

@@ -19,7 +19,7 @@ pub(super) struct MessageSeen<'a> {
     headers: Vec<HeaderSeen<'a>>,
     /// Its parts, however deep, itself the first; those of archives are not known.
     parts: Vec<PartSeen<'a>>,
-    /// Whether its MIME goes beyond what is read: there may be more parts.
+    /// Whether its MIME goes beyond what is read, or readers do not agree on it: there may be more parts.
     mime_fault: bool,
 }
 
