@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
+#[path = "support/scratch.rs"]
+mod scratch;
+
+use self::scratch::free_port;
+
 const README: &str = include_str!("../README.md");
 const PATIENCE: Duration = Duration::from_secs(30);
 const CONTENT: &str = "Subject: hello\r\n\r\nIt works.\r\n.\r\n";
@@ -154,10 +160,6 @@ fn column<'a>(dialog: &'a str, hop: &str) -> Vec<&'a str> {
             _ => line.strip_prefix("    ")?.strip_prefix(hop),
         })
         .collect()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A hop that gives one reply of its script to each command, and 221 when there is none left.

@@ -16,6 +16,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[allow(dead_code, reason = "shared with others; not every test program uses all of it")]
+#[path = "support/scratch.rs"]
+mod scratch;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the client says, and the code it hears. The secrets are the words in capitals that begin with SECRET.
@@ -45,7 +49,8 @@ fn nothing_secret_is_logged_or_counted() {
     let hop = TcpListener::bind("127.0.0.1:0").unwrap();
     let hop_address = hop.local_addr().unwrap();
     let hop = thread::spawn(move || play_hop(&hop.accept().unwrap().0));
-    let [client, admin] = [free_address(), free_address()];
+    let [client, admin] =
+        [scratch::free_port(), scratch::free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let cwd = tempfile::tempdir().unwrap();
     let yaml = format!(
         "listeners: [{{ address: \"{client}\", upstream: main, auth: hop }}]\n\
@@ -133,8 +138,4 @@ fn play_hop(stream: &TcpStream) {
             return;
         }
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

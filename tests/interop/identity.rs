@@ -91,7 +91,7 @@ fn to_postfix(says: &str, identity: &str, main_cf: &'static str, logged: &str) {
     wait_for(&format!("{logged:?} in Postfix's log"), PATIENCE, || {
         postfix.log().contains(logged).then_some(())
     });
-    assert!(gate.output().contains(&format!(" client={CLIENT}:")), "{}", gate.output());
+    gate.logged(&format!(" client={CLIENT}:"));
     assert_eq!(gate.metric("gatepost_proxy_headers_total", &["outcome=\"proxied\""]), 1.0);
     postfix.settle(1);
     assert_eq!(postfix.take_stored().len(), 1);

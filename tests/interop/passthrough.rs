@@ -73,7 +73,7 @@ fn s_client(door: SocketAddr, certificate: &Path, more: &[&str]) -> Finished {
 
 /// What must be true of gatepost behind a session that was passed through.
 fn is_told(gatepost: &Gatepost) {
-    wait_for("the record", PATIENCE, || gatepost.output().contains("passthrough: ").then_some(()));
+    gatepost.logged("passthrough: ");
     let log = gatepost.output();
     let record = log.lines().find(|line| line.contains("passthrough: ")).unwrap();
     let octets = |name: &str| -> f64 {
@@ -129,7 +129,7 @@ fn from_the_first_octet() {
     postfix.settle(1);
     assert_eq!(postfix.take_stored().len(), 1);
     is_told(&gatepost);
-    assert!(gatepost.output().contains("server_name=\"mx.example\""), "{}", gatepost.output());
+    gatepost.logged("server_name=\"mx.example\"");
     let said = s_client(listener, &postfix.certificate(), &["-servername", "other.example"]);
     assert!(!said.status.success() && !said.stdout.contains("421"), "{said:?}");
 }

@@ -35,14 +35,6 @@ fn send(gate: &Gate) -> String {
     reply
 }
 
-/// Waits for a line of the log that has all of these in it.
-fn logged(gate: &Gate, parts: &[&str]) -> String {
-    wait_for(&format!("a line with {parts:?}"), PATIENCE, || {
-        let output = gate.output();
-        output.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
-    })
-}
-
 fn ready(gate: &Gate) -> String {
     let answer = gate.http("/readyz");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -156,7 +148,7 @@ fn a_certificate_is_over_and_others_soon_will_be() {
     for line in said {
         assert!(body.contains(line), "{line} is missing in\n{body}");
         let (key, file) = line.split_once(": ").unwrap();
-        logged(&gate, &["WARN", key, file.split_once(": ").unwrap().1]);
+        gate.logged(&["WARN", key, file.split_once(": ").unwrap().1]);
     }
     assert!([3, 6, 8].iter().all(|days| body.contains(&format!(", in {days} days\n"))), "{body}");
     assert!(!body.contains("later.pem"), "{body}");
@@ -192,9 +184,9 @@ fn a_hop_greets_with_554() {
     assert_eq!(gate.metric("gatepost_hop_failures_total", &[&host, "reason=\"greeting\""]), 3.0);
     assert_eq!(gate.metric("gatepost_hop_up", &[&host]), 0.0);
     // Its words, once a minute.
-    logged(&gate, &["WARN", &format!("hop {refusing}: greeting: 554 5.7.1 go away")]);
+    gate.logged(&["WARN", &format!("hop {refusing}: greeting: 554 5.7.1 go away")]);
     assert_eq!(gate.output().matches("554 5.7.1 go away").count(), 1, "{}", gate.output());
-    logged(&gate, &["hop: ejected", &refusing.to_string(), "why=\"greeting\""]);
+    gate.logged(&["hop: ejected", &refusing.to_string(), "why=\"greeting\""]);
     assert!(ready(&gate).contains("upstream main: up, 1 of 2 hosts"));
     // With no other host left the client may come again: the refusal was gatepost's, not its.
     let alone = Gate::start(&format!("{{ hosts: [\"{refusing}\"], health: off }}"), "");
@@ -221,7 +213,7 @@ fn a_hop_talks_nonsense() {
         client.write_all(b"EHLO client.example\r\n").unwrap();
         let heard: Vec<String> = BufReader::new(&client).lines().map_while(Result::ok).collect();
         assert!(heard.last().unwrap().starts_with("421 4.4."), "{why}: {heard:?}");
-        logged(&gate, &["WARN", "session=", &format!("hop {mad}: {why}")]);
+        gate.logged(&["WARN", "session=", &format!("hop {mad}: {why}")]);
         assert_eq!(gate.metric("gatepost_malformed_replies_total", &[]), 1.0, "{why}");
         ready(&gate);
     }
@@ -267,8 +259,8 @@ fn dns_is_half_silent() {
     assert!(send(&gate).starts_with("250 "), "the host that has an address serves");
     let body = ready(&gate);
     assert!(body.contains("upstream other: down, 0 of 0 hosts, no listener's own"), "{body}");
-    logged(&gate, &["WARN", "DNS: cannot resolve", "silent.example", "A, AAAA"]);
-    logged(&gate, &["WARN", "DNS: cannot resolve", "silent.example", "MX"]);
+    gate.logged(&["WARN", "DNS: cannot resolve", "silent.example", "A, AAAA"]);
+    gate.logged(&["WARN", "DNS: cannot resolve", "silent.example", "MX"]);
 }
 
 #[test]
@@ -304,7 +296,7 @@ fn handshakes_fail_by_the_hundred() {
         (summed() + written() == CLIENTS).then_some(())
     });
     assert!(written() >= 10 && summed() > 0, "{} and {}", written(), summed());
-    assert!(gate.output().lines().any(|line| line.contains("INFO") && line.contains("reason=")));
+    gate.logged(&["INFO", "reason="]);
 }
 
 /// A client that connects from this address of the loopback network.
@@ -332,10 +324,11 @@ fn silent_clients_want_every_dialog() {
     let greetings: Vec<String> = silent.iter_mut().map(heard).collect();
     let hops = greetings.iter().filter(|greeting| greeting.starts_with("220 hop.example ")).count();
     let own = greetings.iter().filter(|greeting| greeting.ends_with(" ESMTP gatepost")).count();
-    assert_eq!((hops, own), (72, 28), "{greetings:?}");
-    assert_eq!(gate.metric("gatepost_hop_dialogs_open", &[]), 72.0);
+    // Two workers may look in the same moment.
+    assert!((72..=73).contains(&hops) && hops + own == 100, "{greetings:?}");
+    assert_eq!(gate.metric("gatepost_hop_dialogs_open", &[]), hops as f64);
     assert!(ready(&gate).contains("upstream main: up, 1 of 1 hosts, under stress\n"), "{}", ready(&gate));
-    logged(&gate, &["WARN", "stress: clients", "bound=\"upstreams.main.sessions\"", "used=72", "most=90"]);
+    gate.logged(&["WARN", "stress: clients", "bound=\"upstreams.main.sessions\"", "used=72", "most=90"]);
     // The next one has mail, and is served at once.
     let mut third = client_from([127, 0, 0, 3], gate.listener);
     assert!(heard(&mut third).starts_with("220 "));
@@ -364,12 +357,12 @@ fn silent_clients_want_every_dialog() {
     assert!(began.elapsed() >= Duration::from_secs(10), "it had its time: {:?}", began.elapsed());
     // Others are ended until 54 dialogs are left, which is 60 per cent; who is silent then may be so as long as ever.
     wait_for("stress to be over", PATIENCE, || (!ready(&gate).contains("stress")).then_some(()));
-    logged(&gate, &["INFO", "stress: over", "bound=\"upstreams.main.sessions\""]);
+    gate.logged(&["INFO", "stress: over", "bound=\"upstreams.main.sessions\""]);
     assert!(gate.metric("gatepost_hop_dialogs_open", &[]) <= 54.0);
     let relief = |what: &str| gate.metric("gatepost_stress_relief_total", &[what]);
     assert!(relief("client_ended") >= 19.0, "of 73 dialogs, the third client's among them");
     assert_eq!(relief("client_ended"), gate.metric("gatepost_sessions_ended_total", &["client_timeout"]));
-    assert_eq!(relief("hop_withheld"), 29.0);
+    assert_eq!(relief("hop_withheld"), (own + 1) as f64);
     // It has said MAIL, and goes on where it was.
     third.get_mut().write_all(b"RSET\r\n").unwrap();
     assert!(heard(&mut third).starts_with("250 "));
@@ -381,7 +374,7 @@ fn sessions_run_out() {
     let mut silent: Vec<_> = (0..4).map(|_| client_from([127, 0, 0, 1], gate.listener)).collect();
     silent.iter_mut().for_each(|client| assert!(heard(client).starts_with("220 ")));
     assert!(ready(&gate).contains("\nlimits.sessions: 4 of 5, under stress\n"), "{}", ready(&gate));
-    logged(&gate, &["WARN", "stress: clients", "bound=\"limits.sessions\"", "used=4", "most=5"]);
+    gate.logged(&["WARN", "stress: clients", "bound=\"limits.sessions\"", "used=4", "most=5"]);
     let mut client = client_from([127, 0, 0, 2], gate.listener);
     assert!(heard(&mut client).ends_with(" ESMTP gatepost"), "no hop is opened for it yet");
     let said = heard(&mut silent[0]);

@@ -128,6 +128,14 @@ impl Gate {
         String::from_utf8_lossy(&octets).into_owned()
     }
 
+    /// Waits for a line of its log that has all of these in it. Lines are written behind what they tell of.
+    pub fn logged(&self, parts: &[&str]) -> String {
+        wait_for(&format!("a line with {parts:?}"), PATIENCE, || {
+            let output = self.output();
+            output.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+        })
+    }
+
     /// The answer of its admin listener; empty if there is none.
     pub fn http(&self, path: &str) -> String {
         let ask = || -> std::io::Result<String> {

@@ -110,6 +110,11 @@ impl Gatepost {
             .into_owned()
     }
 
+    /// Waits for a line of its log that has this in it. Lines are written behind what they tell of.
+    pub fn logged(&self, what: &str) {
+        wait_for(&format!("{what:?} in the log"), PATIENCE, || self.output().contains(what).then_some(()));
+    }
+
     /// The answer of its admin server, head and body; empty if there is none.
     pub fn http(&self, path: &str) -> String {
         let ask = || -> std::io::Result<String> {
