@@ -23,6 +23,7 @@ mod question;
 mod service;
 mod set;
 mod shadow;
+mod transport;
 
 use std::future::Future;
 use std::io;

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
-use super::JSON;
+use super::{JSON, MESSAGE};
 use crate::callout::Content;
 use crate::message::Strand;
 use crate::spool::Kept;
@@ -29,9 +29,10 @@ const PIECE: u64 = 64 << 10;
 
 /// A request's body.
 #[derive(Clone)]
-pub(super) struct Sent {
+pub(in crate::callout) struct Sent {
     parts: VecDeque<Part>,
-    pub(super) media: HeaderValue,
+    /// `None`: nothing is sent.
+    pub(super) media: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -41,13 +42,13 @@ enum Part {
 }
 
 impl Sent {
-    /// A question alone.
-    pub(super) fn question(question: Bytes) -> Self {
-        Self { parts: VecDeque::from([Part::Octets(question)]), media: HeaderValue::from_static(JSON) }
+    /// Octets of a media type.
+    pub(in crate::callout) fn octets(media: &'static str, octets: Bytes) -> Self {
+        Self { parts: VecDeque::from([Part::Octets(octets)]), media: Some(HeaderValue::from_static(media)) }
     }
 
     /// A question with the message it is about.
-    pub(super) fn with_message(question: &[u8], content: &Content) -> Self {
+    pub(in crate::callout) fn with_message(question: &[u8], content: &Content) -> Self {
         let boundary = boundary();
         let head = |name, media| {
             format!(
@@ -56,14 +57,14 @@ impl Sent {
         };
         let first = [head("question", JSON).as_bytes(), question, b"\r\n"].concat();
         let octets = |text: String| Part::Octets(text.into());
-        let mut parts = VecDeque::from([Part::Octets(first.into()), octets(head("message", super::MESSAGE))]);
+        let mut parts = VecDeque::from([Part::Octets(first.into()), octets(head("message", MESSAGE))]);
         parts.extend(content.draft.rope().into_iter().map(|strand| match strand {
             Strand::Put(octets) => Part::Octets(Bytes::from_owner(octets)),
             Strand::Spool(range) => Part::Kept(content.kept.clone(), range),
         }));
         parts.push_back(octets(format!("\r\n--{boundary}--\r\n")));
         let media = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}"));
-        Self { parts, media: media.expect("letters and digits") }
+        Self { parts, media: Some(media.expect("letters and digits")) }
     }
 
     pub(super) fn sending(&self) -> Sending {
