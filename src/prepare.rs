@@ -326,9 +326,13 @@ fn tells_destination(upstream: &types::UpstreamPool) -> bool {
     }
 }
 
-/// Policy servers and filters are told it, too.
+/// Policy servers, filters and scanners are told it, too.
 fn hears_destination(callout: &types::Callout) -> bool {
-    matches!(callout.kind, types::CalloutKind::Policy(_) | types::CalloutKind::Milter(_))
+    use types::CalloutKind::{Http, Milter, MtaHooks, Policy};
+    match callout.kind {
+        Policy(_) | Milter(_) | MtaHooks(_) => true,
+        Http(_) => false,
+    }
 }
 
 fn door(listener: &types::Listener, tells_destination: bool) -> Door {

@@ -25,7 +25,8 @@ use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
 use crate::session::route::PoolId;
 use crate::session::verdict::{MessageAnswer, Stage};
 use meaning::Wrong;
-use shapes::{Close, Lines, Object, OneOrMore, Pairs, True};
+use shapes::OneOrMore;
+pub(super) use shapes::{Close, Lines, Object, Pairs, True};
 
 /// What the configuration lets a callout say.
 #[derive(Debug, Default)]
@@ -45,9 +46,32 @@ const LONGEST_FAULT: usize = 200;
 
 /// Reads an answer.
 pub fn decode(octets: &[u8], stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Fault> {
-    let said = parse(octets)?;
-    said.at(stage, grants)
-        .map_err(|Wrong(key, what)| Fault::new(FaultKind::NotAllowed, format!("{key}: {what}")))
+    parse(octets)?.answer(stage, grants)
+}
+
+impl Said {
+    /// What it means at this stage, held against what is granted.
+    pub(super) fn answer(self, stage: Stage, grants: &Grants) -> Result<CalloutAnswer, Fault> {
+        Ok(self.at(stage, grants)?)
+    }
+}
+
+impl Grants {
+    /// A path that is not the null path.
+    pub(super) fn mailbox(&self, key: &str, octets: Box<[u8]>) -> Result<Box<[u8]>, Fault> {
+        Ok(meaning::mailbox(key, octets, self)?)
+    }
+
+    /// Parameters as they stand in a command.
+    pub(super) fn parameters(&self, pairs: Pairs) -> Result<Box<[u8]>, Fault> {
+        Ok(meaning::parameters(pairs, self)?)
+    }
+}
+
+impl From<Wrong> for Fault {
+    fn from(Wrong(key, what): Wrong) -> Fault {
+        Fault::new(FaultKind::NotAllowed, format!("{key}: {what}"))
+    }
 }
 
 /// Takes a whole message for an answer: it goes on in place of the one that was asked about.
@@ -80,20 +104,20 @@ fn parse(octets: &[u8]) -> Result<Said, Fault> {
 }
 
 /// What a service said.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Answer"))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
     /// At helo, mail, rcpt and message: new values.
-    rewrite: Option<Object<Rewrite>>,
+    pub(super) rewrite: Option<Object<Rewrite>>,
     /// At the stages of commands, and at message: answer in the hop's place.
-    reply: Option<Lines>,
+    pub(super) reply: Option<Lines>,
     /// Up to rcpt, and at message: to another pool.
-    route: Option<Object<Route>>,
+    pub(super) route: Option<Object<Route>>,
     /// At the stages of replies: the client hears this instead.
-    substitute: Option<Lines>,
+    pub(super) substitute: Option<Lines>,
     /// At rcpt-reply: try the recipient again.
-    retry: Option<Vec<Object<Attempt>>>,
+    pub(super) retry: Option<Vec<Object<Attempt>>>,
     /// At message: names of header fields, all of which go.
     remove_header: Option<OneOrMore<String>>,
     /// At message: other fields instead of some.
@@ -107,46 +131,46 @@ pub(super) struct Said {
     /// At message: recipients more, without brackets.
     add_recipient: Option<OneOrMore<Given>>,
     /// At message: answer 2xx, and give it to nobody.
-    discard: Option<True>,
+    pub(super) discard: Option<True>,
     /// Ask no further.
     accept: Option<True>,
     /// Close the client, with this reply or gatepost's own 421.
-    disconnect: Option<Close>,
+    pub(super) disconnect: Option<Close>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Rewrite {
+pub(super) struct Rewrite {
     /// At mail and message: the new sender, without brackets; "<>" is the null path.
-    sender: Option<Given>,
+    pub(super) sender: Option<Given>,
     /// At rcpt: the new recipient, without brackets.
-    recipient: Option<Given>,
+    pub(super) recipient: Option<Given>,
     /// At helo: the new name.
     helo: Option<Given>,
     /// At mail and rcpt: all parameters, in place of those there are.
-    parameters: Option<Pairs>,
+    pub(super) parameters: Option<Pairs>,
 }
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Route {
+pub(super) struct Route {
     /// A pool of the configuration's upstreams.
-    upstream: String,
+    pub(super) upstream: String,
 }
 
 /// One attempt; at least one of them, and not both upstream and mx.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Attempt {
+pub(super) struct Attempt {
     /// Another recipient, without brackets.
-    recipient: Option<Given>,
+    pub(super) recipient: Option<Given>,
     /// Another pool.
-    upstream: Option<String>,
+    pub(super) upstream: Option<String>,
     /// The mail hosts of this domain, "legacy.example" or "legacy.example:2525".
-    mx: Option<String>,
+    pub(super) mx: Option<String>,
 }
 
 /// A header field that is changed.

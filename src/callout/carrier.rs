@@ -9,10 +9,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::header::HeaderValue;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::answer::Grants;
-use super::service::Service;
+use super::service::{Service, Shows};
 use super::shadow::attend;
 use super::{Asked, Asker, Instance};
 use crate::config::types::{Config, Effect};
@@ -34,17 +35,20 @@ impl Carrier {
         config: &Config,
         pools: &dyn Fn(&str) -> Option<PoolId>,
         tls: &[Option<Arc<ClientTls>>],
+        bearers: Vec<Option<HeaderValue>>,
     ) -> Self {
         let pools: Vec<(Box<str>, PoolId)> =
             config.upstreams.keys().filter_map(|name| Some((name.as_str().into(), pools(name)?))).collect();
-        let services = config.callouts.iter().zip(tls).map(|(callout, tls)| {
+        let secrets = tls.iter().zip(bearers);
+        let services = config.callouts.iter().zip(secrets).map(|(callout, (tls, bearer))| {
             let grants = Grants {
                 pools: pools.iter().cloned().collect(),
                 attempts: config.limits.attempts,
                 line: config.limits.command_line,
                 discard: callout.effects.contains(&Effect::Discard),
             };
-            Arc::new(Service::new(callout, grants, tls.as_ref(), &config.dns))
+            let shows = Shows { tls: tls.as_ref(), bearer, hostname: &config.host_name() };
+            Arc::new(Service::new(callout, grants, shows, &config.dns))
         });
         Self(services.collect())
     }

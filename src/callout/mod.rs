@@ -13,12 +13,14 @@ pub mod breaker;
 mod carrier;
 #[cfg(test)]
 mod documents;
+mod hooks;
 mod http;
 mod kept;
 mod milter;
 mod octets;
 mod place;
 pub mod policy;
+mod quarantine;
 mod question;
 mod service;
 mod set;

@@ -268,7 +268,7 @@ impl<'a> Asked<'a> {
 }
 
 /// So many recipients are shown where more may come.
-const LATEST: usize = 20;
+pub(super) const LATEST: usize = 20;
 
 /// The transaction so far; at `mail` there is only the sender that is asked about.
 fn envelope<'a>(question: &Question<'a>) -> Option<EnvelopeSeen<'a>> {

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::header::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::{self, Grants};
 use super::breaker::{Breaker, Leave};
+use super::hooks::HooksClient;
 use super::http::{Answered, HttpClient};
 use super::milter::MilterClient;
 use super::policy::{self, PolicyClient};
@@ -40,11 +42,22 @@ enum Client {
     Http(HttpClient),
     Policy(Box<PolicyClient>),
     Milter(Box<MilterClient>),
+    MtaHooks(Box<HooksClient>),
+}
+
+/// What it is shown of gatepost.
+pub(super) struct Shows<'a> {
+    /// What it is spoken to under.
+    pub(super) tls: Option<&'a Arc<ClientTls>>,
+    pub(super) bearer: Option<HeaderValue>,
+    /// The name gatepost goes by.
+    pub(super) hostname: &'a str,
 }
 
 impl Service {
-    /// That of a callout; `tls`: what it is spoken to under.
-    pub(super) fn new(callout: &Callout, grants: Grants, tls: Option<&Arc<ClientTls>>, dns: &Dns) -> Self {
+    /// That of a callout.
+    pub(super) fn new(callout: &Callout, grants: Grants, shows: Shows<'_>, dns: &Dns) -> Self {
+        let Shows { tls, bearer, hostname } = shows;
         let most = callout.concurrency;
         Self {
             counts: CalloutCounts::of(&callout.name),
@@ -58,6 +71,9 @@ impl Service {
                 }
                 CalloutKind::Milter(milter) => {
                     Client::Milter(Box::new(MilterClient::new(callout, milter, dns)))
+                }
+                CalloutKind::MtaHooks(hooks) => {
+                    Client::MtaHooks(Box::new(HooksClient::new(callout, hooks, tls, bearer, hostname, dns)))
                 }
             },
             grants,
@@ -97,6 +113,7 @@ impl Service {
                 policy::decode(policy::action(&answer)?, asked.stage, &asked.question, self.grants.discard)
             }
             Client::Milter(client) => client.ask(&asked).await,
+            Client::MtaHooks(client) => client.ask(asked, &self.grants).await,
         }
     }
 

@@ -5,7 +5,7 @@
 //! **Never**: changes once compiled, so that running sessions keep theirs over a reload, connections included (files of
 //! TLS that change are taken up by connections made from then on); asks at a stage for which no callout is configured: that costs a session one bit test.
 //!
-//! A kind brings its codec and its leaf: `http` those of `question`, `answer` and `http`, `policy` and `milter` their own.
+//! A kind brings its codec and its leaf: `http` those of `question`, `answer` and `http`, `policy`, `milter` and `hooks` their own.
 
 use std::any::Any;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Asker;
 use super::carrier::Carrier;
+use super::hooks;
 use super::milter;
 use super::policy;
 use super::question::{self, Server};
@@ -68,6 +69,7 @@ enum Codec {
     /// Attributes, one of which is this text.
     Policy(Box<str>),
     Milter,
+    MtaHooks,
 }
 
 /// What is wrong with a callout.
@@ -105,7 +107,7 @@ impl CalloutSet {
         let mut callouts = Vec::new();
         let (mut obeyed, mut shadows) = (Staged::default(), Staged::default());
         let mut errors = Vec::new();
-        let mut tls = Vec::new();
+        let (mut tls, mut bearers) = (Vec::new(), Vec::new());
         for (callout, number) in config.callouts.iter().zip(0..=u16::MAX) {
             let wrong = |key, problem| CalloutError {
                 callout: callout.name.clone(),
@@ -118,6 +120,14 @@ impl CalloutSet {
                 Ok(loaded) => tls.push(loaded.map(Arc::new)),
                 Err(error) => errors.push(wrong("tls".to_owned(), error.to_string())),
             }
+            let token = match &callout.kind {
+                CalloutKind::MtaHooks(hooks) => hooks.token_file.as_deref(),
+                _ => None,
+            };
+            match token.map(hooks::bearer).transpose() {
+                Ok(loaded) => bearers.push(loaded),
+                Err(error) => errors.push(wrong("token_file".to_owned(), error)),
+            }
             match When::compile(&callout.when, listeners) {
                 Ok(when) => {
                     callouts.push(Callout {
@@ -128,6 +138,7 @@ impl CalloutSet {
                             CalloutKind::Http(_) => Codec::Json,
                             CalloutKind::Policy(policy) => Codec::Policy(policy.context.as_str().into()),
                             CalloutKind::Milter(_) => Codec::Milter,
+                            CalloutKind::MtaHooks(_) => Codec::MtaHooks,
                         },
                         tells_structure: matches!(callout.kind, CalloutKind::Http(_))
                             && callout.stages.contains(&Stage::Message),
@@ -148,7 +159,7 @@ impl CalloutSet {
         let first = |names: &Vec<String>| names.first().map(String::as_str).unwrap_or_default().into();
         let server =
             Server { hostname: config.host_name().into(), listeners: listeners.iter().map(first).collect() };
-        let carrier: Arc<dyn Asker> = Arc::new(Carrier::new(config, pools, &tls));
+        let carrier: Arc<dyn Asker> = Arc::new(Carrier::new(config, pools, &tls, bearers));
         Ok(Self { callouts, obeyed, shadows, server, tls, carrier })
     }
 
@@ -198,6 +209,7 @@ impl Callouts for CalloutSet {
             Codec::Json => question::encode(&self.server, question, reply),
             Codec::Policy(context) => policy::encode(context, question),
             Codec::Milter => milter::encode(&self.server.hostname, question, reply),
+            Codec::MtaHooks => hooks::encode(&self.server, question, reply),
         }
     }
 

@@ -114,6 +114,11 @@ impl Transport {
         Self { urls: urls.iter().map(place).collect(), first: First::default() }
     }
 
+    /// All of them, in the order of the configuration.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.urls.iter()
+    }
+
     /// Asks one after the other, where the last answer came from first, until one does better than not to be there.
     pub(super) async fn ask<'a, T, F>(&'a self, ask: impl Fn(usize, &'a Place) -> F) -> Result<T, Fault>
     where
@@ -156,6 +161,19 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Place {
+    /// What its URL says.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The URL of another path there.
+    pub(super) fn at(&self, path: &PathAndQuery) -> Uri {
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        // Scheme, host and path: all there is to a URL.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
     /// One request and its answer.
     pub(super) async fn ask<R: Reader>(&self, outgoing: &Outgoing<'_>, reader: &R) -> Result<R::Read, Fault> {
         let worker =
@@ -203,15 +221,7 @@ impl Place {
     fn request(&self, outgoing: &Outgoing<'_>) -> Request<Question> {
         let mut request = Request::new(Question::new(outgoing.body.sending()));
         *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = match outgoing.path {
-            None => self.uri.clone(),
-            Some(path) => {
-                let mut parts = self.uri.clone().into_parts();
-                parts.path_and_query = Some(path.clone());
-                // Scheme, host and path: all there is to a URL.
-                Uri::from_parts(parts).unwrap_or_default()
-            }
-        };
+        *request.uri_mut() = outgoing.path.map_or_else(|| self.uri.clone(), |path| self.at(path));
         let headers = request.headers_mut();
         headers.clone_from(&outgoing.headers);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));

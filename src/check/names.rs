@@ -67,6 +67,7 @@ fn questions(config: &Config) -> BTreeMap<Question, String> {
         let (hosts, key): (Vec<&str>, _) = match &callout.kind {
             CalloutKind::Http(http) => (http.urls.iter().map(|url| &*url.host).collect(), "url"),
             CalloutKind::Policy(policy) => (policy.addresses.iter().filter_map(host).collect(), "address"),
+            CalloutKind::MtaHooks(hooks) => (hooks.urls.iter().map(|url| &*url.host).collect(), "url"),
             CalloutKind::Milter(milter) => (milter.addresses.iter().filter_map(host).collect(), "address"),
         };
         for host in hosts.into_iter().filter(|host| scoped(host, SMTP_PORT).is_none()) {

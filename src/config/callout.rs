@@ -7,6 +7,7 @@
 //! `when` can be known at each of them; its URL is one that can be asked (RFC 9110 section 4.2.1).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::edge::UpstreamTls;
@@ -56,6 +57,8 @@ pub enum CalloutKind {
     Policy(Policy),
     /// A filter of Sendmail's and Postfix's.
     Milter(Milter),
+    /// A scanner that speaks MTA Hooks.
+    MtaHooks(MtaHooks),
 }
 
 impl fmt::Display for CalloutKind {
@@ -65,6 +68,7 @@ impl fmt::Display for CalloutKind {
             Self::Http(http) => http.urls.iter().try_for_each(|url| write!(f, "{url} ")),
             Self::Policy(policy) => write!(f, "{:?}", policy.addresses),
             Self::Milter(milter) => write!(f, "{:?}", milter.addresses),
+            Self::MtaHooks(hooks) => hooks.urls.iter().try_for_each(|url| write!(f, "{url} ")),
         }
     }
 }
@@ -76,6 +80,28 @@ pub struct Http {
     pub urls: Vec<HttpUrl>,
     /// What it is shown of a message.
     pub content: Shows,
+}
+
+/// Where a scanner is that speaks MTA Hooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MtaHooks {
+    /// Where its discovery document is, or, with the path `/`, at which host; several as for [`Http`].
+    pub urls: Vec<HttpUrl>,
+    /// A file with the token that it asks for.
+    pub token_file: Option<PathBuf>,
+    /// How questions and answers travel; `None`: in the most compact way that it offers.
+    pub serialization: Option<Serialization>,
+    /// What becomes of a message that it wants to be held back.
+    pub on_quarantine: OnQuarantine,
+}
+
+/// How questions and answers of MTA Hooks travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serialization {
+    /// RFC 8259.
+    Json,
+    /// RFC 8949.
+    Cbor,
 }
 
 /// What a callout is shown of a message.

@@ -11,10 +11,11 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::address::target;
-use super::callout::{Callout, CalloutKind, Effect, Http, HttpUrl, Policy, Shows};
+use super::callout::{Callout, CalloutKind, Effect, Http, HttpUrl, MtaHooks, OnQuarantine};
+use super::callout::{Policy, Serialization, Shows};
 use super::edge::UpstreamTls;
 use super::edges;
-use super::milters::milter;
+use super::milters::{ON_QUARANTINE, milter};
 use super::rule::Match;
 use super::rules::{matching, name, stages, unique};
 use super::settings::{LATER, count};
@@ -37,7 +38,7 @@ const KINDS: [(&str, Option<Kind>); 5] = [
     ("http", Some(Kind::Http)),
     ("policy", Some(Kind::Policy)),
     ("milter", Some(Kind::Milter)),
-    ("mta_hooks", None),
+    ("mta_hooks", Some(Kind::MtaHooks)),
     ("ocp", None),
 ];
 
@@ -47,7 +48,25 @@ enum Kind {
     Http,
     Policy,
     Milter,
+    MtaHooks,
 }
+
+/// Where a scanner may be asked: at one side of each command that MTA Hooks have a stage for.
+const OF_HOOKS: [Stage; 9] = [
+    Stage::Connect,
+    Stage::ConnectReply,
+    Stage::Helo,
+    Stage::HeloReply,
+    Stage::Mail,
+    Stage::MailReply,
+    Stage::Rcpt,
+    Stage::RcptReply,
+    Stage::Message,
+];
+
+/// Names of [`Serialization`].
+pub(super) const SERIALIZATION: [(&str, Serialization); 2] =
+    [("json", Serialization::Json), ("cbor", Serialization::Cbor)];
 
 /// Where a policy server may be asked: the commands that Postfix's protocol has a state for.
 const OF_POLICY: [Stage; 5] = [Stage::Connect, Stage::Helo, Stage::Mail, Stage::Rcpt, Stage::Data];
@@ -120,6 +139,20 @@ fn callout(node: &Node<'_>) -> Option<Callout> {
             let (milter, stages) = milter(&mut section, addresses);
             (Some(CalloutKind::Milter(milter)), default.tls, stages)
         }
+        Kind::MtaHooks => {
+            let urls =
+                section.require("url", ", such as https://scanner.example/").and_then(|node| private(&node));
+            let secure = urls.as_ref().and_then(|urls| urls.first()).map(|url| url.secure);
+            let tls = edges::callout_tls(&mut section, secure);
+            let stages = section.get_or("stages", vec![Stage::Message], |node| Some(of_hooks(node)));
+            let token_file = section.get("token_file").and_then(|node| node.path());
+            let serialization = section.get("serialization").and_then(|node| node.choice(&SERIALIZATION));
+            let quarantine = OnQuarantine::default();
+            let on_quarantine =
+                section.get_or("on_quarantine", quarantine, |node| node.choice(&ON_QUARANTINE));
+            let hooks = |urls| MtaHooks { urls, token_file, serialization, on_quarantine };
+            (urls.map(|urls| CalloutKind::MtaHooks(hooks(urls))), tls, stages)
+        }
     };
     // A filter has a connection for each client, whether it is asked or not.
     let concurrency = if matches!(kind, Some(CalloutKind::Milter(_))) { 1000 } else { default.concurrency };
@@ -150,7 +183,9 @@ fn kind(section: &mut Section<'_>) -> Option<Kind> {
     let spoken = node.choice(&KINDS)?;
     if spoken.is_none() {
         let kind = shown(&node.scalar().unwrap_or_default());
-        node.error(format!("{kind} is {LATER}, which speaks http, policy and milter (docs/callout.md)"));
+        node.error(format!(
+            "{kind} is {LATER}, which speaks http, policy, milter and mta_hooks (docs/callout.md)"
+        ));
     }
     spoken
 }
@@ -205,6 +240,40 @@ fn of_policy(node: &Node<'_>) -> Vec<Stage> {
         ));
     }
     stages
+}
+
+/// The stages of a scanner.
+fn of_hooks(node: &Node<'_>) -> Vec<Stage> {
+    let stages = stages(node);
+    for stage in stages.iter().filter(|stage| !OF_HOOKS.contains(stage)) {
+        node.error(format!(
+            "a scanner is asked at connect, helo, mail, rcpt (or connect-reply, helo-reply, mail-reply, \
+             rcpt-reply) and message, not at {}",
+            stage.as_str()
+        ));
+    }
+    for (command, reply) in [
+        (Stage::Connect, Stage::ConnectReply),
+        (Stage::Helo, Stage::HeloReply),
+        (Stage::Mail, Stage::MailReply),
+        (Stage::Rcpt, Stage::RcptReply),
+    ] {
+        if stages.contains(&command) && stages.contains(&reply) {
+            let (command, reply) = (command.as_str(), reply.as_str());
+            node.error(format!("{command} and {reply}: a scanner has one stage for both, and is asked once"));
+        }
+    }
+    stages
+}
+
+/// URLs of scanners, which are shown mail and a token: under TLS, or on this machine.
+fn private(node: &Node<'_>) -> Option<Vec<HttpUrl>> {
+    let urls = urls(node)?;
+    let is_here = |url: &HttpUrl| url.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if urls.iter().any(|url| !url.secure && !is_here(url)) {
+        node.error("a scanner is spoken to under TLS (https), or at a loopback address such as 127.0.0.1");
+    }
+    Some(urls)
 }
 
 fn effects(node: &Node<'_>) -> Vec<Effect> {

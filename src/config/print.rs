@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use self::matches::matching;
-use super::callouts::{EFFECT, ON_ERROR, SHOWS};
+use super::callouts::{EFFECT, ON_ERROR, SERIALIZATION, SHOWS};
 use super::edges::{IDENTITY, INTERCEPT, LISTENER_TLS, UPSTREAM_TLS};
 use super::hops::{AUTH, BALANCE, PROTOCOL};
 use super::milters::ON_QUARANTINE;
@@ -278,6 +278,17 @@ fn print_callout(f: &mut fmt::Formatter<'_>, callout: &Callout) -> fmt::Result {
             }
         }
         CalloutKind::Milter(milter) => print_milter(f, milter)?,
+        CalloutKind::MtaHooks(hooks) => {
+            let urls = one_or_list(hooks.urls.iter().map(ToString::to_string));
+            writeln!(f, "    type: mta_hooks\n    url: {urls}")?;
+            if let Some(file) = &hooks.token_file {
+                writeln!(f, "    token_file: {}", quoted(&file.to_string_lossy()))?;
+            }
+            if let Some(serialization) = hooks.serialization {
+                writeln!(f, "    serialization: {}", name(&SERIALIZATION, serialization))?;
+            }
+            writeln!(f, "    on_quarantine: {}", name(&ON_QUARANTINE, hooks.on_quarantine))?;
+        }
     }
     if callout.tls.mode != HopTls::Off {
         writeln!(f, "    tls: {}", mapping(&towards(&callout.tls)))?;

@@ -210,7 +210,9 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!(ports[5], r#"Tcp { host: "b.example.com", port: 24 }"#);
     let url = |place: usize| match &config.callouts[place].kind {
         CalloutKind::Http(http) => http.urls[0].clone(),
-        CalloutKind::Policy(_) | CalloutKind::Milter(_) => panic!("callouts[{place}]"),
+        CalloutKind::Policy(_) | CalloutKind::Milter(_) | CalloutKind::MtaHooks(_) => {
+            panic!("callouts[{place}]")
+        }
     };
     assert_eq!(url(1).to_string(), "http://[::1]/?x");
     assert_eq!((url(2).to_string().as_str(), url(2).port), ("https://directory.example/", 443));

@@ -130,6 +130,11 @@ impl Rewrite {
         if octets + FRAME > grants.line { wrong("rewrite", TOO_LONG) } else { Ok(rewrites) }
     }
 
+    /// Whether it says anything.
+    pub(in crate::callout) fn is_some(&self) -> bool {
+        Part::ALL.into_iter().any(|part| self.gives(part))
+    }
+
     fn gives(&self, part: Part) -> bool {
         match part {
             Part::Sender => self.sender.is_some(),
@@ -155,7 +160,7 @@ pub(super) fn mailbox(key: &str, octets: Box<[u8]>, grants: &Grants) -> Result<B
 }
 
 /// Parameters as they stand in a command.
-fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
+pub(super) fn parameters(Pairs(pairs): Pairs, grants: &Grants) -> Result<Box<[u8]>, Wrong> {
     let mut octets = Vec::new();
     for (keyword, Given(value)) in pairs {
         let start = octets.len();

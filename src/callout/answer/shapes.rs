@@ -14,11 +14,11 @@ use crate::callout::octets::Given;
 
 /// Keys and values: serde would take a list of the values as well, which is no answer.
 #[derive(Debug)]
-pub(super) struct Object<T>(pub(super) T);
+pub(in crate::callout) struct Object<T>(pub(in crate::callout) T);
 
 /// Values by keyword, "" for those without, in the order given.
 #[derive(Debug)]
-pub(super) struct Pairs(pub(super) Vec<(String, Given)>);
+pub(in crate::callout) struct Pairs(pub(in crate::callout) Vec<(String, Given)>);
 
 /// One, or a list of them.
 #[derive(Debug)]
@@ -26,15 +26,15 @@ pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
 
 /// A reply: one line, or several.
 #[derive(Debug)]
-pub(super) struct Lines(pub(super) Vec<String>);
+pub(in crate::callout) struct Lines(pub(in crate::callout) Vec<String>);
 
 /// `true`, and nothing else.
 #[derive(Debug)]
-pub(super) struct True;
+pub(in crate::callout) struct True;
 
 /// `true`, or a reply.
 #[derive(Debug)]
-pub(super) struct Close(pub(super) Option<Lines>);
+pub(in crate::callout) struct Close(pub(in crate::callout) Option<Lines>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

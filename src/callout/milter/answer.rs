@@ -11,20 +11,14 @@ use std::sync::Arc;
 use super::change::Change;
 use super::conversation::{Decision, Outcome};
 use super::said::{Refusal, malformed};
-use crate::config::types::{Milter, OnQuarantine};
+use crate::callout::quarantine::hold;
+use crate::config::types::Milter;
 use crate::message::Edit;
 use crate::session::callout::{CalloutAnswer, Fault, FaultKind};
 use crate::session::verdict::{
     CommandVerdict, EnvelopeEdit, MessageAnswer, MessageVerdict, ReplyVerdict, Stage,
 };
 use crate::smtp::Reply;
-
-/// What is said where a message that should be held back is refused.
-const QUARANTINED: &str = "550 5.7.1 Message refused by a filter";
-/// The same where it may be sent again.
-const QUARANTINED_FOR_NOW: &str = "451 4.7.1 Message held back by a filter - try again later";
-/// Octets of a reason that are put into a field.
-const REASON: usize = 200;
 
 /// The answer.
 pub(super) fn answer(stage: Stage, outcome: Outcome, milter: &Milter) -> Result<CalloutAnswer, Fault> {
@@ -61,15 +55,7 @@ fn of_message(decision: Decision, changes: Vec<Change>, milter: &Milter) -> Resu
     let (edits, envelope, held) = sorted(changes)?;
     let mut answer = MessageAnswer { edits, envelope, verdict };
     if let Some(reason) = held {
-        match milter.on_quarantine {
-            OnQuarantine::Reject => answer.verdict = Some(MessageVerdict::Reply(said(QUARANTINED)?)),
-            OnQuarantine::Tempfail => {
-                answer.verdict = Some(MessageVerdict::Reply(said(QUARANTINED_FOR_NOW)?));
-            }
-            OnQuarantine::Header => {
-                answer.edits.push(Edit::Insert { at: 0, field: quarantine_field(&reason) })
-            }
-        }
+        hold(&mut answer, milter.on_quarantine, &reason)?;
     }
     Ok(answer)
 }
@@ -112,15 +98,6 @@ fn refused(stage: Stage, refusal: Refusal) -> Result<Arc<Reply>, Fault> {
 
 fn said(line: &str) -> Result<Arc<Reply>, Fault> {
     Reply::parse_written(&[line]).map(Arc::new).or_else(|fault| malformed(fault.to_string()))
-}
-
-fn quarantine_field(reason: &[u8]) -> Box<[u8]> {
-    let text: String = String::from_utf8_lossy(reason)
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(REASON)
-        .collect();
-    format!("X-Quarantine: {}\r\n", text.trim()).into_bytes().into()
 }
 
 /// Whether a discard can be carried out.

@@ -16,6 +16,8 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
@@ -39,9 +41,48 @@ pub(in crate::callout) struct Sent {
 enum Part {
     Octets(Bytes),
     Kept(Kept, Range<u64>),
+    /// In Base64, together with those before and behind it.
+    Coded(Box<Part>),
+    /// The end of Base64.
+    Padding,
+}
+
+impl Part {
+    /// Octets, before they are coded.
+    fn length(&self) -> u64 {
+        match self {
+            Part::Octets(octets) => octets.len() as u64,
+            Part::Kept(_, range) => range.end - range.start,
+            Part::Coded(part) => part.length(),
+            Part::Padding => 0,
+        }
+    }
 }
 
 impl Sent {
+    /// Nothing.
+    pub(in crate::callout) fn nothing() -> Self {
+        Self { parts: VecDeque::new(), media: None }
+    }
+
+    /// A message between other octets; in Base64 where that is wanted.
+    pub(in crate::callout) fn around(
+        media: &'static str,
+        before: Vec<u8>,
+        content: &Content,
+        base64: bool,
+        after: &'static [u8],
+    ) -> Self {
+        let mut parts = VecDeque::from([Part::Octets(before.into())]);
+        let pieces = parts_of(content);
+        match base64 {
+            true => parts.extend(pieces.map(|part| Part::Coded(Box::new(part))).chain([Part::Padding])),
+            false => parts.extend(pieces),
+        }
+        parts.push_back(Part::Octets(Bytes::from_static(after)));
+        Self { parts, media: Some(HeaderValue::from_static(media)) }
+    }
+
     /// Octets of a media type.
     pub(in crate::callout) fn octets(media: &'static str, octets: Bytes) -> Self {
         Self { parts: VecDeque::from([Part::Octets(octets)]), media: Some(HeaderValue::from_static(media)) }
@@ -58,18 +99,23 @@ impl Sent {
         let first = [head("question", JSON).as_bytes(), question, b"\r\n"].concat();
         let octets = |text: String| Part::Octets(text.into());
         let mut parts = VecDeque::from([Part::Octets(first.into()), octets(head("message", MESSAGE))]);
-        parts.extend(content.draft.rope().into_iter().map(|strand| match strand {
-            Strand::Put(octets) => Part::Octets(Bytes::from_owner(octets)),
-            Strand::Spool(range) => Part::Kept(content.kept.clone(), range),
-        }));
+        parts.extend(parts_of(content));
         parts.push_back(octets(format!("\r\n--{boundary}--\r\n")));
         let media = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}"));
         Self { parts, media: Some(media.expect("letters and digits")) }
     }
 
     pub(super) fn sending(&self) -> Sending {
-        Sending { left: self.parts.clone(), reading: None }
+        Sending { left: self.parts.clone(), reading: None, coding: Vec::new() }
     }
+}
+
+/// The message as it is edited so far.
+fn parts_of(content: &Content) -> impl Iterator<Item = Part> {
+    content.draft.rope().into_iter().map(|strand| match strand {
+        Strand::Put(octets) => Part::Octets(Bytes::from_owner(octets)),
+        Strand::Spool(range) => Part::Kept(content.kept.clone(), range),
+    })
 }
 
 /// Nobody who sends a message can know it: 32 digits at random.
@@ -81,43 +127,88 @@ fn boundary() -> String {
 pub(super) struct Sending {
     left: VecDeque<Part>,
     reading: Option<Reading>,
+    /// Octets that wait for the next, which together make letters of Base64: two at most.
+    coding: Vec<u8>,
 }
 
-/// A piece that is read, and how long it is.
-type Reading = (Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>, u64);
+/// A piece that is read.
+struct Reading {
+    read: Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>,
+    length: u64,
+    coded: bool,
+}
 
 impl Sending {
     /// How many octets there are yet.
     pub(super) fn length(&self) -> u64 {
-        let length = |part: &Part| match part {
-            Part::Octets(octets) => octets.len() as u64,
-            Part::Kept(_, range) => range.end - range.start,
-        };
-        self.left.iter().map(length).sum::<u64>() + self.reading.as_ref().map_or(0, |(_, length)| *length)
+        let (mut plain, mut coded) = (0, self.coding.len() as u64);
+        for part in &self.left {
+            *(if matches!(part, Part::Coded(_)) { &mut coded } else { &mut plain }) += part.length();
+        }
+        if let Some(reading) = &self.reading {
+            *(if reading.coded { &mut coded } else { &mut plain }) += reading.length;
+        }
+        plain + coded.div_ceil(3) * 4
     }
 
     /// The next of them.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Unreadable>>> {
         loop {
-            if let Some((reading, _)) = &mut self.reading {
-                let read = ready!(reading.as_mut().poll(cx));
+            let (octets, coded) = if let Some(reading) = &mut self.reading {
+                let read = ready!(reading.read.as_mut().poll(cx));
+                let coded = reading.coded;
                 self.reading = None;
-                return Poll::Ready(Some(read.map(Bytes::from).map_err(Unreadable)));
-            }
-            match self.left.pop_front() {
-                None => return Poll::Ready(None),
-                Some(Part::Octets(octets)) => return Poll::Ready(Some(Ok(octets))),
-                Some(Part::Kept(kept, range)) => {
-                    let end = range.end.min(range.start + PIECE);
-                    if end < range.end {
-                        self.left.push_front(Part::Kept(kept.clone(), end..range.end));
-                    }
-                    let piece = range.start..end;
-                    let length = end - range.start;
-                    self.reading = Some((Box::pin(async move { kept.read(piece).await }), length));
+                match read {
+                    Ok(octets) => (Bytes::from(octets), coded),
+                    Err(error) => return Poll::Ready(Some(Err(Unreadable(error)))),
                 }
+            } else {
+                match self.left.pop_front() {
+                    None => return Poll::Ready(None),
+                    Some(Part::Octets(octets)) => (octets, false),
+                    Some(Part::Kept(kept, range)) => {
+                        self.read(kept, range, false);
+                        continue;
+                    }
+                    Some(Part::Coded(part)) => match *part {
+                        Part::Octets(octets) => (octets, true),
+                        Part::Kept(kept, range) => {
+                            self.read(kept, range, true);
+                            continue;
+                        }
+                        Part::Coded(_) | Part::Padding => continue,
+                    },
+                    Some(Part::Padding) => {
+                        let last = STANDARD.encode(std::mem::take(&mut self.coding));
+                        (Bytes::from(last), false)
+                    }
+                }
+            };
+            let octets = if coded { self.code(&octets) } else { octets };
+            if !octets.is_empty() {
+                return Poll::Ready(Some(Ok(octets)));
             }
         }
+    }
+
+    /// Begins to read the first piece of a range.
+    fn read(&mut self, kept: Kept, range: Range<u64>, coded: bool) {
+        let end = range.end.min(range.start + PIECE);
+        if end < range.end {
+            let rest = Part::Kept(kept.clone(), end..range.end);
+            self.left.push_front(if coded { Part::Coded(Box::new(rest)) } else { rest });
+        }
+        let (piece, length) = (range.start..end, end - range.start);
+        self.reading = Some(Reading { read: Box::pin(async move { kept.read(piece).await }), length, coded });
+    }
+
+    /// These octets in Base64, as far as they fill groups of three.
+    fn code(&mut self, octets: &[u8]) -> Bytes {
+        self.coding.extend_from_slice(octets);
+        let whole = self.coding.len() / 3 * 3;
+        let letters = STANDARD.encode(&self.coding[..whole]);
+        self.coding.drain(..whole);
+        letters.into()
     }
 }
 
