@@ -35,9 +35,6 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How long gatepost waits for the filter.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
 /// For how long the filter has short absences.
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -46,8 +43,6 @@ struct Gate {
     gatepost: Gatepost,
     account: Account,
     passes: bool,
-    /// Descriptors that it had before anybody came.
-    descriptors: f64,
 }
 
 impl Gate {
@@ -55,12 +50,11 @@ impl Gate {
         let callout = format!(
             "callouts:\n  - {{ name: filter, type: milter, address: {}, on_error: {on_error}, timeout: {}s }}\n",
             filter.address(),
-            TIMEOUT.as_secs()
+            filter.fault.timeout().as_secs()
         );
         let gatepost = Gatepost::start(&[("main", &[postfix.address()])], &callout);
         let account = Account::new(on_error, gatepost.listener());
-        let descriptors = gatepost.metric("process_open_fds", &[]);
-        Self { gatepost, account, passes: on_error == "pass", descriptors }
+        Self { gatepost, account, passes: on_error == "pass" }
     }
 
     fn is_asked(&self) -> bool {
@@ -123,7 +117,7 @@ fn all_is_well(gates: &[Gate]) {
 }
 
 fn short_absences(filter: &mut Filter, gates: &[Gate], rng: &mut Rng) {
-    let longest = if filter.fault == Fault::Frozen { 2_500 } else { 200 };
+    let longest = if filter.fault == Fault::Frozen { 3_500 } else { 200 };
     let begun = Instant::now();
     while begun.elapsed() < SHORT {
         passes_by(rng.below(400));
@@ -181,7 +175,9 @@ impl<'a> Held<'a> {
                 client: Client::before(&gate.account, way, step),
             })
         };
-        gates.iter().flat_map(held).collect()
+        let all = gates.iter().flat_map(held).collect();
+        assert!(gates.iter().all(|gate| !gate.gatepost.left_open().is_empty()), "they are connected");
+        all
     }
 
     /// All at once; whether that step is done, and all behind it then.
@@ -205,8 +201,9 @@ impl<'a> Held<'a> {
 /// The breakers close, and nothing that was asked before can fail any more.
 fn recovers(filter: &mut Filter, gates: &[Gate]) {
     let since = Instant::now();
+    let latest = if filter.fault == Fault::Frozen { filter.fault.timeout() } else { Duration::from_secs(1) };
     wait_for("the breakers to close", PATIENCE, || {
-        (since.elapsed() > TIMEOUT && gates.iter().all(Gate::is_asked)).then_some(())
+        (since.elapsed() > latest && gates.iter().all(Gate::is_asked)).then_some(())
     });
     for gate in gates {
         assert!(!gate.gatepost.http("/readyz").contains("callout "), "{}", gate.gatepost.http("/readyz"));

@@ -3,7 +3,7 @@
 //! In:    in which way; when. Out: its addresses; when it was away.
 //! Never: another filter than Postfix's test-milter, or two of it away at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -20,6 +20,13 @@ pub enum Fault {
     Frozen,
     /// Killed, one after the other; there is always another.
     OneOfTwo,
+}
+
+impl Fault {
+    /// How long gatepost waits for an answer. Only who is frozen keeps it waiting.
+    pub fn timeout(self) -> Duration {
+        Duration::from_secs(if self == Fault::Frozen { 3 } else { 15 })
+    }
 }
 
 /// The filter.

@@ -18,8 +18,8 @@ pub fn figures(gate: &Gate, fault: Fault) {
     for name in ["gatepost_sessions_open", "gatepost_hop_dialogs_open"] {
         wait_for(name, PATIENCE, || (gate.gatepost.metric(name, &[]) < 0.5).then_some(()));
     }
-    wait_for("descriptors to be closed", PATIENCE, || {
-        (gate.gatepost.metric("process_open_fds", &[]) <= gate.descriptors).then_some(())
+    wait_for("connections and files to be closed", PATIENCE, || {
+        gate.gatepost.left_open().is_empty().then_some(())
     });
     let mut files: Vec<_> = std::fs::read_dir(gate.gatepost.scratch().path())
         .unwrap()
