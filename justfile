@@ -32,7 +32,7 @@ replay seed:
 compare *args:
     cargo bench --bench compare -- {{args}}
 
-# hostile octets for one of answer, command, content, proxy_header, reply, session; led by what they reach
+# hostile octets for one of answer, command, content, milter, proxy_header, reply, session; led by what they reach
 fuzz target time="20m" *options:
     .ci/fuzz {{target}} {{time}} {{options}}
 

@@ -76,7 +76,10 @@ impl MilterClient {
             // What it believes to have done is not what was done.
             open.connection.reset();
         }
-        self.conversations.keep(open, &asked.session);
+        // The question that tries a service goes on when whoever asked has left.
+        if !asked.session.is_left() {
+            self.conversations.keep(open, &asked.session);
+        }
         answered
     }
 

@@ -54,6 +54,11 @@ impl Instance {
         Arc::downgrade(&self.0)
     }
 
+    /// Whether nobody else has it any more.
+    fn is_left(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     fn holds(&self, held: &Weak<()>) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0), held.as_ptr())
     }

@@ -16,6 +16,7 @@ mod script;
 mod answer;
 mod command;
 mod content;
+mod milter;
 mod octets;
 mod proxy_header;
 mod reply;

@@ -28,6 +28,9 @@ mod probe;
 mod tls;
 mod verdicts;
 
+#[allow(dead_code, reason = "shared with other test programs, which use more of it")]
+#[path = "../simulation/rng.rs"]
+mod rng;
 #[allow(dead_code, reason = "shared with deploy; not every test program uses all of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@
 
 mod clamav;
 mod edits;
+mod lost;
 mod opendkim;
 mod parity;
 mod rspamd;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     trials.extend(clamav::trials());
     trials.extend(edits::trials());
+    trials.extend(lost::trials());
     trials.extend(opendkim::trials());
     trials.extend(rspamd::trials());
     trials.extend(parity::trials());

@@ -72,6 +72,11 @@ impl Paper {
         Some(Input::Spooled(Ok(Arc::new(self.scan.take()?.finish()))))
     }
 
+    /// What it keeps.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// What is to be given back; so much as was taken is forgotten.
     pub fn back(&self) -> &[u8] {
         &self.back

@@ -115,6 +115,22 @@ impl Gatepost {
         wait_for(&format!("{what:?} in the log"), PATIENCE, || self.output().contains(what).then_some(()));
     }
 
+    /// What it has open: connections by TCP, its listeners left out, and files without a name (proc_pid_fd(5)).
+    pub fn left_open(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let connections = table.lines().filter_map(|line| {
+            let mut columns = line.split_whitespace().skip(3);
+            let is_connection = columns.next()? != "0A";
+            columns.nth(5).filter(|_| is_connection).map(|inode| format!("socket:[{inode}]"))
+        });
+        let connections: Vec<String> = connections.collect();
+        // One that is closed while we look is not there.
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().flatten();
+        let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let open = links.map(|link| link.to_string_lossy().into_owned());
+        open.filter(|open| connections.contains(open) || open.ends_with(" (deleted)")).collect()
+    }
+
     /// The answer of its admin server, head and body; empty if there is none.
     pub fn http(&self, path: &str) -> String {
         let ask = || -> std::io::Result<String> {

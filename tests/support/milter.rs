@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
+
 use super::leash::Leash;
 use super::peers::{TEST_MILTER, find, found};
 use super::scratch::{PATIENCE, Scratch, free_port, is_listened_at, wait_for};
@@ -59,7 +61,7 @@ impl Place {
 
 pub struct Milter {
     // First, so that it has ended before its directory goes.
-    _leash: Leash,
+    leash: Leash,
     scratch: Scratch,
     place: Place,
 }
@@ -72,7 +74,7 @@ impl Milter {
         command: impl IntoIterator<Item = S>,
     ) -> Self {
         let leash = Leash::start(command, &scratch.path().join("output"));
-        let milter = Self { _leash: leash, scratch, place };
+        let milter = Self { leash, scratch, place };
         // rspamd takes long to be ready on a busy machine.
         wait_for("a milter to listen", 6 * PATIENCE, || milter.place.is_open().then_some(()));
         milter
@@ -99,6 +101,11 @@ impl Milter {
 
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Kills, stops or continues it.
+    pub fn signal(&self, signal: Signal) {
+        self.leash.signal(signal);
     }
 
     /// What it has printed so far.

@@ -337,6 +337,18 @@ async fn a_client_that_says_nothing_keeps_nobody_from_being_served() {
 }
 
 #[tokio::test]
+async fn no_connection_is_kept_for_who_has_left() {
+    let filter = Filter::start([]).await;
+    let milter = filter.client("");
+    let client = Client::default();
+    let asked = client.mail();
+    milter.leave(&client.session);
+    drop(client);
+    assert_eq!(milter.ask(&asked).await, passes());
+    assert_eq!(filter.told().await, "O C H M Q");
+}
+
+#[tokio::test]
 async fn another_client_has_another_conversation() {
     let filter = Filter::start([]).await;
     let milter = filter.client("");

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::coop::consume_budget;
 
 use super::frame::{self, Frame, put};
 use super::options::Options;
@@ -26,7 +27,9 @@ const PROGRESS: usize = 10_000;
 /// A connection.
 pub(super) struct Wire {
     connection: Connection,
+    /// What was heard; the packets before this place are read.
     unread: Vec<u8>,
+    at: usize,
     unsaid: Vec<u8>,
     /// Something was heard since the question began.
     heard: bool,
@@ -36,7 +39,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, unread: Vec::new(), unsaid: Vec::new(), heard: false, amid: true }
+        Self { connection, unread: Vec::new(), at: 0, unsaid: Vec::new(), heard: false, amid: true }
     }
 
     /// A question begins.
@@ -47,11 +50,11 @@ impl Wire {
     /// It is over, and all of it is written.
     pub(super) async fn ends(&mut self) -> Result<(), Fault> {
         self.flush().await?;
-        if !self.unread.is_empty() {
+        if self.has_unread() {
             return Err(Fault::new(FaultKind::Malformed, "more was said than was asked for"));
         }
         // What is idle holds no buffer.
-        (self.unread, self.unsaid) = (Vec::new(), Vec::new());
+        (self.unread, self.at, self.unsaid) = (Vec::new(), 0, Vec::new());
         self.amid = false;
         Ok(())
     }
@@ -79,7 +82,7 @@ impl Wire {
 
     /// What it says to what was put last, and not before that.
     pub(super) async fn answer(&mut self, options: &Options) -> Result<Said, Fault> {
-        if !self.unread.is_empty() || heard(&self.connection) == Heard::Octets {
+        if self.has_unread() || heard(&self.connection) == Heard::Octets {
             return Err(Fault::new(FaultKind::Malformed, "something was said unasked"));
         }
         self.said(options).await
@@ -102,12 +105,16 @@ impl Wire {
         read: impl Fn(Frame<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.flush().await?;
+        // Of many that are there already each would be read at once: others are served meanwhile.
+        consume_budget().await;
         loop {
-            if let Some((frame, length)) = frame::first(&self.unread, LONGEST)? {
+            if let Some((frame, length)) = frame::first(&self.unread[self.at..], LONGEST)? {
                 let read = read(frame)?;
-                self.unread.drain(..length);
+                self.at += length;
                 return Ok(read);
             }
+            // Once for all that were read, however many and small: what is left is moved, and that is a part of one.
+            self.unread.drain(..std::mem::take(&mut self.at));
             if self.connection.read_buf(&mut self.unread).await.unwrap_or_default() == 0 {
                 let whole = self.unread.is_empty();
                 let what =
@@ -116,6 +123,10 @@ impl Wire {
             }
             self.heard = true;
         }
+    }
+
+    fn has_unread(&self) -> bool {
+        self.at < self.unread.len()
     }
 
     /// Says a packet that nobody answers, between two questions, without waiting; whether that was possible.

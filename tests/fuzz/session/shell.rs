@@ -14,15 +14,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatepost::message::Edit;
 use gatepost::session::Session;
 use gatepost::session::callout::{CalloutAnswer, Fault};
 use gatepost::session::client::{Certificate, TlsFacts, TlsFault, TlsFaultKind};
-use gatepost::session::io::{HOPS, Input, Out, Peer, Ticket};
+use gatepost::session::io::{Ask, HOPS, Input, Out, Peer, Ticket};
 use gatepost::session::route::{Destination, Domain, HopTerms, NotFound};
 use gatepost::session::verdict::Stage;
 use gatepost::smtp::{ReplyFramer, SessionId, own};
 
 use super::hop::Hop;
+use crate::script::paper::Paper;
 use crate::script::settings::{Hosts, World};
 
 /// One connection.
@@ -79,7 +81,7 @@ pub struct Shell {
     start: Instant,
     now: Instant,
     links: [Link; 1 + HOPS],
-    questions: Vec<(Ticket, Stage)>,
+    questions: Vec<Ask>,
     tickets: Vec<Ticket>,
     looking: Option<Domain>,
     finished: VecDeque<Peer>,
@@ -93,6 +95,10 @@ pub struct Shell {
     /// Messages that hops accepted on connections that are closed.
     taken: usize,
     passing: bool,
+    /// What keeps messages.
+    pub paper: Paper,
+    /// Transactions that were over.
+    pub over: usize,
     /// Callouts that failed, and at which stage.
     pub failed: Vec<(Stage, Fault)>,
 }
@@ -121,6 +127,8 @@ impl Shell {
             tally: Tally::default(),
             taken: 0,
             passing: false,
+            paper: Paper::default(),
+            over: 0,
             failed: Vec::new(),
         };
         shell.session.start(now, &mut shell.out);
@@ -231,7 +239,12 @@ impl Shell {
 
     /// The stage of the question that is open first.
     pub fn question(&self) -> Option<Stage> {
-        self.questions.first().map(|(_, stage)| *stage)
+        self.questions.first().map(|ask| ask.stage)
+    }
+
+    /// The question that is open first.
+    pub fn asks(&self) -> Option<&Ask> {
+        self.questions.first()
     }
 
     /// It is answered.
@@ -239,7 +252,10 @@ impl Shell {
         if self.questions.is_empty() {
             return false;
         }
-        let (ticket, _) = self.questions.remove(0);
+        let ticket = self.questions.remove(0).ticket;
+        if let Ok(CalloutAnswer::Message(answer)) = &answer {
+            self.sent += answer.edits.iter().map(Edit::octets).sum::<usize>();
+        }
         self.handle(Input::Told { ticket, answer });
         self.pump();
         true
@@ -247,7 +263,7 @@ impl Shell {
 
     /// An answer comes to a question that nobody waits for any more.
     pub fn answers_late(&mut self, answer: Result<CalloutAnswer, Fault>) {
-        let open = |ticket: &Ticket| self.questions.iter().any(|(open, _)| open == ticket);
+        let open = |ticket: &Ticket| self.questions.iter().any(|ask| ask.ticket == *ticket);
         if let Some(&ticket) = self.tickets.iter().find(|ticket| !open(ticket)) {
             self.handle(Input::Told { ticket, answer });
             self.pump();

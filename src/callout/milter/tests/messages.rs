@@ -1,5 +1,8 @@
 //! Messages as a filter is told of them, and what it changes.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use super::*;
 use crate::message::Edit;
 use crate::session::verdict::{EnvelopeEdit, MessageAnswer, MessageVerdict};
@@ -139,4 +142,30 @@ async fn quarantines() {
         };
         assert_eq!((&*said, &answered.edits), (verdict, &edits), "{keys}");
     }
+}
+
+/// Another body: a large packet, and many small ones behind it that are all there already.
+#[tokio::test]
+async fn others_are_served_while_a_body_comes_in_crumbs() {
+    static CRUMBS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut packets = Vec::new();
+        put(&mut packets, b'b', &[&vec![b'x'; 16 << 20]]);
+        (0..200_000).for_each(|_| put(&mut packets, b'b', &[b"y"]));
+        packets
+    });
+    let turns = Arc::new(AtomicUsize::new(0));
+    let others = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let (_, answered) = asked(OPTIONS, "", b"A: b\r\n\r\n", &[Says::Octets(&CRUMBS)]).await;
+    others.abort();
+    let [Edit::Body(body)] = &answered.unwrap().edits[..] else { panic!("no body") };
+    assert_eq!(body.len(), (16 << 20) + 200_000);
+    assert!(turns.load(Relaxed) > 1_000, "{turns:?} turns");
 }

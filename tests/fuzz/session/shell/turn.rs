@@ -8,7 +8,7 @@ use std::mem::take;
 
 use gatepost::session::client::TlsFaultKind;
 use gatepost::session::io::{Event, Input, MessageEnd, Output, Peer};
-use gatepost::smtp::ReplyLimits;
+use gatepost::smtp::{ReplyLimits, Verb};
 
 use super::{Link, Shell, TRANSCRIPT};
 
@@ -26,6 +26,11 @@ impl Shell {
                 self.handle(Input::Finished(peer));
                 moved = true;
             }
+            if let Some(news) = self.paper.news() {
+                self.handle(news);
+                moved = true;
+            }
+            moved |= self.give_back();
             for at in 0..self.links.len() {
                 moved |= self.read(at);
             }
@@ -35,6 +40,17 @@ impl Shell {
             }
         }
         panic!("the session runs in circles");
+    }
+
+    fn give_back(&mut self) -> bool {
+        let blocked = self.links.iter().any(|link| link.unsent > 0);
+        if blocked || self.paper.back().is_empty() || !self.session.wants_read(Peer::Spool) {
+            return false;
+        }
+        let piece = self.paper.back()[..BUFFER.min(self.paper.back().len())].to_vec();
+        let taken = self.session.receive(self.now, Peer::Spool, &piece, &mut self.out);
+        self.paper.taken(taken);
+        self.carry_out(&piece) || taken > 0
     }
 
     fn read(&mut self, at: usize) -> bool {
@@ -109,6 +125,14 @@ impl Shell {
     /// Hands out what was said, carries out what is wanted, and looks whether all is as it must be.
     pub(super) fn carry_out(&mut self, received: &[u8]) -> bool {
         let mut said = false;
+        for output in self.out.outputs.extract_if(.., |output| matches!(output, Output::Spool(_))) {
+            if let Output::Spool(order) = output {
+                self.paper.order(order);
+            }
+        }
+        let kept = &mut self.out.tx[Peer::Spool.index()];
+        self.paper.take(kept.slices(received));
+        kept.clear();
         for at in 0..self.links.len() {
             let octets: Vec<u8> = self.out.tx[at].slices(received).flatten().copied().collect();
             self.out.tx[at].clear();
@@ -119,6 +143,9 @@ impl Shell {
         }
         self.out.spoken.drain();
         for event in take(&mut self.out.events) {
+            let ends =
+                matches!(event, Event::Message(..) | Event::Command(Verb::Rset | Verb::Ehlo | Verb::Helo, _));
+            self.over += usize::from(ends);
             match event {
                 Event::Message(MessageEnd::Accepted | MessageEnd::DeliveredUnheard, _) => {
                     self.tally.accepted += 1
@@ -213,11 +240,11 @@ impl Shell {
                 assert!(!self.tickets.contains(&ask.ticket), "two questions are called {:?}", ask.ticket);
                 self.tally.asked += 1;
                 self.tickets.push(ask.ticket);
-                self.questions.push((ask.ticket, ask.stage));
+                self.questions.push(*ask);
             }
             Output::Cancel(ticket) => {
                 let before = self.questions.len();
-                self.questions.retain(|(open, _)| *open != ticket);
+                self.questions.retain(|ask| ask.ticket != ticket);
                 assert!(self.questions.len() < before, "what is cancelled was not open");
             }
             Output::CalloutFailed(_, stage, fault) => self.failed.push((stage, fault)),
