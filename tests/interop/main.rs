@@ -14,6 +14,7 @@ mod bare;
 mod bench;
 mod callouts;
 mod cases;
+mod corpora;
 mod extensions;
 mod failover;
 mod identity;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(6));
     let mut trials = Vec::new();
     trials.extend(cases::trials());
+    trials.extend(corpora::trials());
     trials.extend(extensions::trials());
     trials.extend(verdicts::trials());
     trials.extend(callouts::trials());

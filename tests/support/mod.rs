@@ -8,7 +8,7 @@
 //! Each part stands alone: `scratch` (directory, ports, waiting), `peers` (what is installed), `mta` (what they have in
 //! common: `postfix`, and `exim` and `opensmtpd`, each in a `room` of its own), `machine` (a network of one's own),
 //! `dovecot`, `nsd`, `haproxy` (in front), `leash` (nothing is left running), `gatepost`, `certificates` (an authority for TLS),
-//! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `policy` (a policy server
+//! `clients` (curl and its kind), `raw` (a client by hand), `scripted` (a hop that misbehaves on cue), `keeper` (one that keeps every octet), `policy` (a policy server
 //! that answers on cue), `milter` (a real one), `tap`, `transcript`, `maildir`.
 
 #[allow(dead_code, reason = "shared with process; not every test program uses all of it")]
@@ -18,6 +18,7 @@ pub mod dovecot;
 pub mod exim;
 pub mod gatepost;
 pub mod haproxy;
+pub mod keeper;
 pub mod leash;
 pub mod machine;
 pub mod maildir;

@@ -18,6 +18,7 @@ use super::room;
 pub enum Peer {
     AiosmtpdSuite,
     ClamavMilter,
+    Corpora,
     Curl,
     Dkimpy,
     Dovecot,
@@ -57,6 +58,8 @@ pub const TSC: &str = "grafana/node_modules/typescript/bin/tsc";
 pub const GRAFANA_SCHEMA: &str = "grafana/node_modules/@grafana/schema/package.json";
 pub const TEST_MILTER: &str = "test-milter/test-milter";
 pub const HADOLINT: &str = "hadolint/bin/hadolint";
+/// The last of the messages that are fetched.
+pub const CORPORA: &str = "corpora/mail-parser-crate/eml/legacy/000.eml";
 
 impl Peer {
     /// The programs looked for (those with a `/` in their name below the cache or, absolute, as they stand), and the
@@ -65,6 +68,7 @@ impl Peer {
         match self {
             Self::AiosmtpdSuite => (&["python3", AIOSMTPD_SUITE], "aiosmtpd of PyPI"),
             Self::ClamavMilter => (&["clamd", "clamav-milter"], "clamav-milter"),
+            Self::Corpora => (&[CORPORA], "corpora of several packages"),
             Self::Curl => (&["curl"], "curl"),
             Self::Dkimpy => (&["/usr/bin/dkimverify"], "python3-dkim"),
             Self::Dovecot => (&["dovecot", "/usr/lib/dovecot/lmtp"], "dovecot-lmtpd"),
