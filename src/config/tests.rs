@@ -88,6 +88,8 @@ callouts:
   - { name: rspamd, type: milter, address: "127.0.0.1:11332", timeout: { base: 20s, per_mib: 500ms } }
   - { name: filter, type: milter, address: ["unix:/run/filter", "[::1]:8891"], rcpt_after_reply: true, on_quarantine: header,
       macros: { connect: "j client_ptr", eom: [] }, macro_values: { daemon_name: "ORIGI \"NATING\"" } }
+  - { name: scanner, type: mta_hooks, url: "https://scanner.example/", stages: [mail, message], on_quarantine: tempfail,
+      token_file: scanner.token, serialization: cbor }
 limits: { sessions: 5, sessions_per_client: 6, exempt: [192.0.2.1, "2001:db8::/64"], new_sessions_per_minute: 9,
           messages_per_minute: 10, recipients_per_minute: 11,
           ranges: [{ from: [192.0.2.0/24, "2001:db8::/32"], sessions: 12, new_sessions_per_minute: 13,

@@ -7,6 +7,7 @@
 //! Never: looks inside gatepost or a service: what the client heard and what the MTAs heard and stored is the proof.
 
 mod alone;
+mod hooks;
 mod nginx;
 mod secure;
 mod shown;
@@ -51,6 +52,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(secure::trials());
     trials.extend(shown::trials());
     trials.extend(alone::trials());
+    trials.extend(hooks::trials());
     trials
 }
 

@@ -17,6 +17,7 @@ use super::room;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     AiosmtpdSuite,
+    Cbor2,
     ClamavMilter,
     Corpora,
     Curl,
@@ -67,6 +68,7 @@ impl Peer {
     fn wants(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::AiosmtpdSuite => (&["python3", AIOSMTPD_SUITE], "aiosmtpd of PyPI"),
+            Self::Cbor2 => (&["/usr/lib/python3/dist-packages/cbor2/__init__.py"], "python3-cbor2"),
             Self::ClamavMilter => (&["clamd", "clamav-milter"], "clamav-milter"),
             Self::Corpora => (&[CORPORA], "corpora of several packages"),
             Self::Curl => (&["curl"], "curl"),
