@@ -220,7 +220,7 @@ fn the_rich_file_is_read_as_it_is_meant() {
     assert_eq!((url(2).to_string().as_str(), url(2).port), ("https://directory.example/", 443));
     assert_eq!(config.callouts[2].tls.mode, HopTls::Implicit);
     assert_eq!(url(3).to_string(), "https://[::1]:80/");
-    let filter = &config.callouts[config.callouts.len() - 1];
+    let filter = config.callouts.iter().find(|callout| callout.name == "filter").unwrap();
     assert!(filter.stages.contains(&Stage::RcptReply) && !filter.stages.contains(&Stage::Rcpt));
     assert_eq!(config.dns.servers[2], SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 53)));
 }
