@@ -122,10 +122,11 @@ impl Gate {
         self.child.as_mut().and_then(|child| child.stdout.take()).expect("its standard output is a pipe")
     }
 
-    /// What it has written to standard output and standard error.
+    /// What it has written to standard output and standard error: whole lines.
     pub fn output(&self) -> String {
         let octets = fs::read(self.scratch.path().join("output")).unwrap_or_default();
-        String::from_utf8_lossy(&octets).into_owned()
+        let whole = octets.iter().rposition(|&octet| octet == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&octets[..whole]).into_owned()
     }
 
     /// Waits for a line of its log that has all of these in it. Lines are written behind what they tell of.

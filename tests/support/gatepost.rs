@@ -104,10 +104,11 @@ impl Gatepost {
         &self.scratch
     }
 
-    /// What it has written to standard output and standard error.
+    /// What it has written to standard output and standard error: whole lines.
     pub fn output(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.scratch.path().join("output")).unwrap_or_default())
-            .into_owned()
+        let octets = fs::read(self.scratch.path().join("output")).unwrap_or_default();
+        let whole = octets.iter().rposition(|&octet| octet == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&octets[..whole]).into_owned()
     }
 
     /// Waits for a line of its log that has this in it. Lines are written behind what they tell of.
