@@ -40,7 +40,7 @@ use crate::tls::ClientTls;
 use broken::{Unanswered, broken};
 use dial::{Connector, Dialler, on_behalf};
 use kept::{GivenUp, Question};
-pub(super) use sent::Sent;
+pub(super) use sent::{Sent, digits_at_random};
 
 /// Octets of an answer's body; a verdict has a few hundred.
 pub(super) const BODY: usize = 64 << 10;

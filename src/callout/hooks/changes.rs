@@ -8,7 +8,7 @@
 
 use super::agreed::malformed;
 use super::pointer::Pointer;
-use super::value::{Value, member};
+use super::value::{Value, member, member_mut};
 use crate::session::callout::Fault;
 
 /// Operations of one answer.
@@ -55,28 +55,34 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads one.
-    pub(super) fn read(value: &Value) -> Result<Answer, Fault> {
-        let answer = match value {
-            Value::Map(_) => Answer { ops: lists(value)?, whole: false },
+    pub(super) fn read(mut value: Value) -> Result<Answer, Fault> {
+        match &mut value {
+            Value::Map(_) => Ok(Answer { ops: lists(&mut value)?, whole: false }),
             Value::Array(entries) => {
-                Answer { ops: entries.iter().enumerate().map(patch).collect::<Result<_, _>>()?, whole: true }
+                bounded(entries.len())?;
+                let ops = entries.iter_mut().enumerate().map(patch).collect::<Result<_, _>>()?;
+                Ok(Answer { ops, whole: true })
             }
-            _ => return malformed("neither an object nor a list"),
-        };
-        match answer.ops.len() {
-            0..=MOST => Ok(answer),
-            more => malformed(format!("{more} operations; at most {MOST} are read")),
+            _ => malformed("neither an object nor a list"),
         }
     }
 }
 
+fn bounded(ops: usize) -> Result<(), Fault> {
+    match ops {
+        0..=MOST => Ok(()),
+        more => malformed(format!("{more} operations; at most {MOST} are read")),
+    }
+}
+
 /// draft-01: first what is set, then what is added, then what is deleted.
-fn lists(value: &Value) -> Result<Vec<Op>, Fault> {
+fn lists(value: &mut Value) -> Result<Vec<Op>, Fault> {
     let mut ops = Vec::new();
     for name in ["set", "add", "delete"] {
-        let Some(list) = member(value, name) else { continue };
-        let Some(entries) = list.as_array() else { return malformed(format!("{name} is no list")) };
-        for (number, entry) in entries.iter().enumerate() {
+        let Some(list) = member_mut(value, name).filter(|list| !list.is_null()) else { continue };
+        let Some(entries) = list.as_array_mut() else { return malformed(format!("{name} is no list")) };
+        bounded(ops.len() + entries.len())?;
+        for (number, entry) in entries.iter_mut().enumerate() {
             let place = format!("{name}[{number}]");
             let what = match name {
                 "delete" => What::Remove,
@@ -89,15 +95,16 @@ fn lists(value: &Value) -> Result<Vec<Op>, Fault> {
     Ok(ops)
 }
 
-fn patch((number, entry): (usize, &Value)) -> Result<Op, Fault> {
+fn patch((number, entry): (usize, &mut Value)) -> Result<Op, Fault> {
     let place = format!("[{number}]");
-    let from = || pointer(entry, "from", &place);
-    let what = match member(entry, "op").and_then(Value::as_text) {
+    let from = |entry: &Value| pointer(entry, "from", &place);
+    let op = member(entry, "op").and_then(Value::as_text).map(str::to_owned);
+    let what = match op.as_deref() {
         Some("add") => What::Add(given(entry, &place)?),
         Some("remove") => What::Remove,
         Some("replace") => What::Replace(given(entry, &place)?),
-        Some("move") => What::Move(from()?),
-        Some("copy") => What::Copy(from()?),
+        Some("move") => What::Move(from(entry)?),
+        Some("copy") => What::Copy(from(entry)?),
         Some("test") => What::Test(given(entry, &place)?),
         _ => return malformed(format!("{place}.op is none that is known")),
     };
@@ -109,11 +116,12 @@ fn pointer(entry: &Value, name: &str, place: &str) -> Result<Pointer, Fault> {
     text.and_then(Pointer::parse).map_or_else(|| malformed(format!("{place}.{name} is no JSON Pointer")), Ok)
 }
 
-/// A value that is given, though it may be null.
-fn given(entry: &Value, place: &str) -> Result<Value, Fault> {
-    let members = entry.as_map().map(Vec::as_slice).unwrap_or_default();
-    let found = members.iter().find(|(name, _)| name.as_text() == Some("value"));
-    found.map_or_else(|| malformed(format!("{place}.value is missing")), |(_, value)| Ok(value.clone()))
+/// A value that is given, though it may be null; taken out, since it may be a whole message.
+fn given(entry: &mut Value, place: &str) -> Result<Value, Fault> {
+    match member_mut(entry, "value") {
+        Some(value) => Ok(std::mem::replace(value, Value::Null)),
+        None => malformed(format!("{place}.value is missing")),
+    }
 }
 
 fn index(entry: &Value, place: &str) -> Result<Option<usize>, Fault> {

@@ -7,7 +7,6 @@
 //!
 //! draft-degennaro-mta-hooks-01 sections 5, 6 and 7.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
@@ -23,7 +22,8 @@ use super::value::{Encoding, Value, member};
 use super::verdict;
 use super::{not_allowed, stage_name};
 use crate::callout::answer::Grants;
-use crate::callout::transport::{BODY, CONTENT, Outgoing, Place, Reader, Sent, body, is_of, refused, shown};
+use crate::callout::transport::{BODY, CONTENT, Outgoing, Place, Reader, Sent};
+use crate::callout::transport::{body, digits_at_random, is_of, refused, shown};
 use crate::callout::{Asked, Content, unreadable};
 use crate::config::types::OnQuarantine;
 use crate::message::Strand;
@@ -52,8 +52,7 @@ impl Question {
         if let Some(members) = all.as_map_mut() {
             members.push((Value::from("timestamp"), Value::from(timestamp(SystemTime::now()))));
         }
-        let id = format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
-        let id = HeaderValue::try_from(id).or_else(|_| malformed("a name that is none"))?;
+        let id = HeaderValue::try_from(digits_at_random()).or_else(|_| malformed("a name that is none"))?;
         Ok(Self { stage: asked.stage, all, content: asked.content, id, on_quarantine })
     }
 
@@ -76,7 +75,7 @@ impl Question {
         let outgoing = Outgoing { method: Method::POST, path: Some(&agreed.hook), headers, body: &sent };
         let may_change_content =
             agreed.writable.iter().any(|place| place.steps().first().is_none_or(|step| step == "rawMessage"));
-        let most = if may_change_content { CONTENT / 3 * 4 } else { ANSWER };
+        let most = if may_change_content && self.stage == Stage::Message { CONTENT / 3 * 4 } else { ANSWER };
         let heard: Heard = place.ask(&outgoing, &Taken { encoding: agreed.encoding, most }).await?;
         match heard.status {
             StatusCode::OK | StatusCode::NO_CONTENT => {
@@ -135,7 +134,7 @@ impl Question {
         let before = State::of(&self.all);
         let mut after = before.clone();
         if let Some(value) = answer.filter(|value| !value.is_null()) {
-            let answer = Answer::read(&value)?;
+            let answer = Answer::read(value)?;
             if let Some((number, _)) = answer
                 .ops
                 .iter()

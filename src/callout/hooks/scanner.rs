@@ -48,7 +48,14 @@ pub(super) struct Scanner {
     registering: tokio::sync::Mutex<()>,
     /// Before that it is not to be asked.
     busy_until: Mutex<Option<Instant>>,
+    /// Before that no renewal is tried again.
+    renews_from: Mutex<Option<Instant>>,
 }
+
+/// The longest that a scanner may have nobody ask it.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How long between two attempts to renew a registration that holds yet: each may cost the question that makes it.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(10);
 
 /// What became of a question.
 pub(super) enum Outcome {
@@ -61,8 +68,8 @@ pub(super) enum Outcome {
 
 impl Scanner {
     pub(super) fn new(wanted: Arc<Wanted>) -> Self {
-        let (agreed, registering, busy_until) = Default::default();
-        Self { wanted, agreed, registering, busy_until }
+        let (agreed, registering, busy_until, renews_from) = Default::default();
+        Self { wanted, agreed, registering, busy_until, renews_from }
     }
 
     pub(super) fn is_registered(&self) -> bool {
@@ -78,7 +85,7 @@ impl Scanner {
     ) -> Result<CalloutAnswer, Fault> {
         let (mut forgotten, mut tries) = (false, 0);
         loop {
-            self.is_free()?;
+            self.until_free().await?;
             let (fault, wait) = match self.attempt(place, question, grants).await {
                 Ok(Outcome::Answered(answer)) => return Ok(answer),
                 Ok(Outcome::Unknown(fault)) if forgotten => return Err(fault),
@@ -132,18 +139,23 @@ impl Scanner {
             None => self.registering.lock().await,
         };
         let held = self.agreed.load_full().filter(|agreed| !is_over(agreed));
-        if let Some(agreed) = held.clone().filter(|agreed| !is_due(agreed)) {
+        if let Some(agreed) = held.clone().filter(|agreed| !is_due(agreed) || !self.may_renew()) {
             return Ok(agreed);
         }
         match (self.register(place).await, held) {
             (Ok(agreed), _) => {
                 let agreed = Arc::new(agreed);
                 self.agreed.store(Some(Arc::clone(&agreed)));
+                *self.renews_from.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Ok(agreed)
             }
             (Err(unregistered), Some(agreed)) => {
-                // It holds yet; the next question tries again.
-                tracing::warn!("MTA Hooks: a registration is not renewed: {}", unregistered.fault());
+                // It holds yet; a later question tries again.
+                let host = place.uri().authority().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(
+                    "MTA Hooks: the registration with {host} is not renewed: {}",
+                    unregistered.fault()
+                );
                 Ok(agreed)
             }
             (Err(unregistered), None) => Err(unregistered),
@@ -207,19 +219,34 @@ impl Scanner {
         self.agreed.rcu(|held| held.clone().filter(|held| !Arc::ptr_eq(held, agreed)));
     }
 
-    fn is_free(&self) -> Result<(), Fault> {
+    /// Waits until it may be asked, unless there is another or no time for that.
+    async fn until_free(&self) -> Result<(), Fault> {
         let busy = *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-        match busy {
-            Some(end) if end > Instant::now() => {
-                Err(Fault::new(FaultKind::NotAsked, "the scanner has said to wait (Retry-After)"))
-            }
-            _ => Ok(()),
+        let left = busy.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
+        if left.is_zero() {
+            return Ok(());
         }
+        if !self.wanted.alone || left >= self.wanted.timeout {
+            return Err(Fault::new(FaultKind::Refused, "the scanner has said to wait (Retry-After)"));
+        }
+        sleep(left).await;
+        Ok(())
     }
 
     fn is_busy_for(&self, wait: Duration) {
         let mut busy = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *busy = Instant::now().checked_add(wait).max(*busy);
+        *busy = Some(Instant::now() + wait.min(LONGEST_WAIT)).max(*busy);
+    }
+
+    /// Whether a renewal may be tried now; then none is for a while.
+    fn may_renew(&self) -> bool {
+        let mut from = self.renews_from.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = from.is_none_or(|from| now >= from);
+        if may {
+            *from = Some(now + BETWEEN_RENEWALS);
+        }
+        may
     }
 }
 

@@ -23,7 +23,12 @@ pub(super) struct State {
     pub(super) raw: Value,
     /// What is said in gatepost's own words.
     pub(super) ext: Value,
+    /// Octets that may yet be copied: each copy into itself would make it twice as large.
+    copies: usize,
 }
+
+/// Octets that one answer may copy.
+const COPIES: usize = 1 << 20;
 
 /// An entry of a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +38,7 @@ pub(super) struct Slot {
     pub(super) value: Value,
 }
 
-/// What an operation is about is not there.
+/// What an operation is about is not there, or too much to copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
@@ -56,6 +61,7 @@ impl State {
             subject: within("message", "subject").unwrap_or(Value::Null),
             raw: Value::Null,
             ext: Value::Null,
+            copies: COPIES,
         }
     }
 
@@ -86,7 +92,9 @@ impl State {
                 self.add(at, slot)
             }
             What::Copy(from) => {
-                let value = self.found(&from).ok_or(Gone)?.clone();
+                let found = self.found(&from).ok_or(Gone)?;
+                let (octets, value) = (weight(found), found.clone());
+                self.copies = self.copies.checked_sub(octets).ok_or(Gone)?;
                 self.add(at, Slot { origin: None, value })
             }
             What::Test(value) => {
@@ -189,6 +197,18 @@ impl State {
         let (value, way) = self.single(at).ok_or(Gone)?;
         out_of(value, way).map(|value| Slot { origin: None, value })
     }
+}
+
+/// About what a value takes up.
+fn weight(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(octets) => octets.len(),
+            Value::Array(values) => values.iter().map(weight).sum(),
+            Value::Map(members) => members.iter().map(|(name, value)| weight(name) + weight(value)).sum(),
+            _ => 0,
+        }
 }
 
 /// A place in a list of so many.

@@ -277,6 +277,10 @@ fn messages_are_edited() {
             EnvelopeEdit::Add { path: b"e@example.net"[..].into(), parameters: b"NOTIFY=NEVER"[..].into() },
         ]
     );
+    // Parameters that are taken away are none.
+    let bare = message(r#"{"delete": [{"path": "/envelope/from/parameters"}]}"#);
+    let (path, parameters) = (b"a@example.org"[..].into(), Some(Box::default()));
+    assert_eq!(bare.envelope, [EnvelopeEdit::Sender { path, parameters }]);
     // A field that is moved keeps its octets.
     let moved = message(r#"[{"op": "move", "from": "/message/headers/2", "path": "/message/headers/0"}]"#);
     let Some(Edit::Header(fields)) = moved.edits.first() else { panic!("{moved:?}") };
@@ -307,6 +311,24 @@ fn messages_are_edited() {
 fn what_no_scanner_may_say() {
     let set = |path: &str, value: &str| format!(r#"{{"set": [{{"path": "{path}", "value": {value}}}]}}"#);
     for (stage, answer, wrong) in [
+        (Stage::Rcpt, set("/rawMessage", "\"QTogYg0K\""), "not_allowed: a message is not changed at rcpt"),
+        (Stage::Rcpt, set("/message/subject", "\"x\""), "not_allowed: a message is not changed at rcpt"),
+        (
+            Stage::Rcpt,
+            r#"{"add": [{"path": "/message/headers", "value": {"name": "A", "value": "b"}}]}"#.to_owned(),
+            "not_allowed: a message is not changed at rcpt",
+        ),
+        (
+            Stage::Message,
+            r#"[{"op": "add", "path": "/envelope/to/1/route", "value": {"queue": "legacy"}}]"#.to_owned(),
+            "not_allowed: /envelope/to: a route is not allowed at message",
+        ),
+        (
+            Stage::Message,
+            r#"[{"op": "add", "path": "/envelope/to/1/status", "value": "failed"}]"#.to_owned(),
+            "not_allowed: an address with a member that is not known",
+        ),
+        (Stage::Rcpt, set("/ext/org.gatepost", "5"), "malformed: /ext/org.gatepost has no verdict"),
         (Stage::Rcpt, "1".to_owned(), "malformed: neither an object nor a list"),
         (Stage::Rcpt, r#"{"set": 1}"#.to_owned(), "malformed: set is no list"),
         (Stage::Rcpt, r#"{"set": [{"path": "/action"}]}"#.to_owned(), "malformed: set[0].value is missing"),
@@ -412,6 +434,11 @@ fn what_no_scanner_may_say() {
         let fault = said(Stage::Rcpt, &refuse(response)).unwrap_err();
         assert!(fault.starts_with(wrong), "{response}: {fault}");
     }
+    // What copies of themselves come to is bounded.
+    let copies =
+        vec![r#"{"op": "copy", "from": "/envelope/from", "path": "/envelope/from/x"}"#; 200].join(",");
+    let fault = said(Stage::Mail, &format!("[{copies}]")).unwrap_err();
+    assert!(fault.ends_with(" of a patch cannot be carried out"), "{fault}");
     let many = vec![r#"{"path": "/action"}"#; 1001].join(",");
     assert_eq!(
         said(Stage::Rcpt, &format!(r#"{{"delete": [{many}]}}"#)),

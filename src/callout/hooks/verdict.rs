@@ -24,8 +24,8 @@ use crate::session::callout::{CalloutAnswer, Fault};
 use crate::session::verdict::{EnvelopeEdit, MessageAnswer, Stage};
 use crate::smtp::is_header_field;
 
-/// Octets of text in one encoded word, which has 75 at most (RFC 2047 section 2).
-const WORD: usize = 45;
+/// Octets of text in one encoded word: its line has 76 at most, the name `Subject` among them (RFC 2047 section 2).
+const WORD: usize = 39;
 
 /// What it is held against.
 pub(super) struct Asked<'a> {
@@ -44,8 +44,10 @@ impl Asked<'_> {
             if after != *self.before {
                 return not_allowed(format!("/ext/{EXTENSION} beside other changes"));
             }
-            let verdict = member(&own, "verdict").cloned().unwrap_or_else(|| object([]));
-            return answer::decode(&Encoding::Json.write(&verdict), self.stage, self.grants);
+            let Some(verdict) = member(&own, "verdict") else {
+                return malformed(format!("/ext/{EXTENSION} has no verdict"));
+            };
+            return answer::decode(&Encoding::Json.write(verdict), self.stage, self.grants);
         }
         let mut said = Said::default();
         let held = self.decision(&after, &mut said)?;
@@ -101,7 +103,10 @@ impl Asked<'_> {
 
     /// What becomes of a command, but for a message.
     fn changes(&self, after: &State, said: &mut Said) -> Result<(), Fault> {
-        let stage = self.stage;
+        let (stage, before) = (self.stage, self.before);
+        if !after.raw.is_null() || after.headers != before.headers || after.subject != before.subject {
+            return not_allowed(format!("a message is not changed at {}", stage.as_str()));
+        }
         if after.from != self.before.from {
             if stage != Stage::Mail {
                 return not_allowed(format!("/envelope/from: not allowed at {}", stage.as_str()));
@@ -125,6 +130,7 @@ impl Asked<'_> {
                 _ => return not_allowed("/envelope/to: a route is the name of a queue"),
             },
         };
+        address(&new.value)?;
         let changed = rewrite(&old.value, &new.value, false)?;
         if stage == Stage::Rcpt {
             said.route = queue.map(|upstream| Object(Route { upstream }));
@@ -150,11 +156,16 @@ impl Asked<'_> {
             answer.envelope.push(EnvelopeEdit::Sender { path: self.path(path?, true)?, parameters });
         }
         for old in &before.to {
-            if !after.to.contains(old) {
+            // Who was named twice, and is yet named once, stays.
+            let stays = |slot: &Slot| before.to.contains(slot) && slot.value == old.value;
+            if !after.to.contains(old) && !after.to.iter().any(stays) {
                 answer.envelope.push(EnvelopeEdit::Remove(self.path(address(&old.value)?.into(), false)?));
             }
         }
         for new in after.to.iter().filter(|slot| !before.to.contains(slot)) {
+            if member(&new.value, "route").is_some() {
+                return not_allowed("/envelope/to: a route is not allowed at message");
+            }
             let path = self.path(address(&new.value)?.into(), false)?;
             let parameters = pairs(&new.value)?.map(|pairs| self.grants.parameters(pairs)).transpose()?;
             answer.envelope.push(EnvelopeEdit::Add { path, parameters: parameters.unwrap_or_default() });
@@ -248,13 +259,18 @@ fn rewrite(old: &Value, new: &Value, sender: bool) -> Result<Rewrite, Fault> {
         *(if sender { &mut rewrite.sender } else { &mut rewrite.recipient }) = Some(given);
     }
     if member(old, "parameters") != member(new, "parameters") {
-        rewrite.parameters = pairs(new)?;
+        rewrite.parameters = Some(pairs(new)?.unwrap_or(Pairs(Vec::new())));
     }
     Ok(rewrite)
 }
 
-/// The octets of an address; none of the null path.
+/// The octets of an address; none of the null path. A route is the caller's matter, where there may be one.
 fn address(value: &Value) -> Result<&[u8], Fault> {
+    let known =
+        |(name, _): &(Value, Value)| matches!(name.as_text(), Some("address" | "parameters" | "route"));
+    if !value.as_map().is_some_and(|members| members.iter().all(known)) {
+        return not_allowed("an address with a member that is not known");
+    }
     match (value, member(value, "address")) {
         (Value::Map(_), None) => Ok(b""),
         (_, Some(Value::Text(text))) if text.contains('\u{fffd}') => {

@@ -1,8 +1,8 @@
-//! What is sent with a question: JSON, and the message it is about where that is shown whole.
+//! What is sent with a request: a question, and the message it is about where that is shown whole.
 //!
 //! **In**: a question's octets; a message as it is edited so far, and what reads it.
-//! **Out**: the body of a request and its media type, as often as it is asked: JSON alone, or `multipart/form-data` with the
-//! parts `question` and `message`.
+//! **Out**: the body of a request and its media type, as often as it is asked: a question alone; `multipart/form-data` with the
+//! parts `question` and `message`; or the message within the question, as it is or in Base64.
 //! **Never**: holds more of a message than a piece of it; says a length that it does not keep.
 //!
 //! RFC 7578 (form data), RFC 2046 section 5.1.1 (boundaries).
@@ -90,7 +90,8 @@ impl Sent {
 
     /// A question with the message it is about.
     pub(in crate::callout) fn with_message(question: &[u8], content: &Content) -> Self {
-        let boundary = boundary();
+        // Nobody who sends a message can know it.
+        let boundary = digits_at_random();
         let head = |name, media| {
             format!(
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\nContent-Type: {media}\r\n\r\n"
@@ -118,8 +119,8 @@ fn parts_of(content: &Content) -> impl Iterator<Item = Part> {
     })
 }
 
-/// Nobody who sends a message can know it: 32 digits at random.
-fn boundary() -> String {
+/// 32 digits that nobody can know beforehand.
+pub(in crate::callout) fn digits_at_random() -> String {
     format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }
 
@@ -171,7 +172,13 @@ impl Sending {
                         continue;
                     }
                     Some(Part::Coded(part)) => match *part {
-                        Part::Octets(octets) => (octets, true),
+                        Part::Octets(mut octets) => {
+                            let piece = octets.split_to(octets.len().min(PIECE as usize));
+                            if !octets.is_empty() {
+                                self.left.push_front(Part::Coded(Box::new(Part::Octets(octets))));
+                            }
+                            (piece, true)
+                        }
                         Part::Kept(kept, range) => {
                             self.read(kept, range, true);
                             continue;
